@@ -1,0 +1,1 @@
+"""Rows in: sources, cleaning with a report, splits."""

@@ -1,0 +1,137 @@
+"""Turn raw rows into rows to learn from, and report what was found on the way."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from newsdesk.build.data.sources import RawRow
+from newsdesk.build.errors import DataError
+from newsdesk.server.ensemble.text import clean
+
+SHOWN = 5
+"""Row numbers listed in the report for each kind of finding."""
+
+_ARTEFACTS: dict[str, Callable[[str], object]] = {
+    "entity": re.compile(r"&#?\w{1,8};|(?<!&)#\d{2,5};|\b(?:quot|amp|lt|gt|nbsp);").search,
+    "html_tag": re.compile(r"</?[A-Za-z][^<>]{0,300}>|&lt;/?[A-Za-z]").search,
+    "backslash": lambda text: "\\" in text,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A clean article and the index of its label; `eligible` for the validation split."""
+
+    text: str
+    label: int
+    eligible: bool = True
+
+
+@dataclass
+class Report:
+    """What cleaning found: `counts` per kind, and the first row numbers of each."""
+
+    read: int = 0
+    kept: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[int]] = field(default_factory=dict)
+    per_label: Counter[str] = field(default_factory=Counter)
+
+    def note(self, kind: str, number: int) -> None:
+        self.counts[kind] += 1
+        if len(shown := self.examples.setdefault(kind, [])) < SHOWN:
+            shown.append(number)
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "read": self.read,
+            "kept": self.kept,
+            "findings": {
+                kind: {"rows": n, "first": self.examples[kind]} for kind, n in sorted(self.counts.items())
+            },
+            "per_label": dict(sorted(self.per_label.items())),
+        }
+
+    def lines(self) -> list[str]:
+        """Return the report for a person, a finding a line."""
+        found = [
+            f"  {kind}: {n:,} (rows {', '.join(map(str, self.examples[kind]))}{', …' if n > SHOWN else ''})"
+            for kind, n in sorted(self.counts.items())
+        ]
+        labels = ", ".join(f"{name} {n:,}" for name, n in sorted(self.per_label.items()))
+        return [f"{self.read:,} rows read, {self.kept:,} kept ({labels})", *found]
+
+
+class Labels:
+    """Understands a raw label as a name, or as a number counted from `first`."""
+
+    def __init__(self, names: list[str], first: int = 0) -> None:
+        if len(names) < 2:
+            raise DataError(f"labels {names} were found; a classifier needs at least two")
+        if duplicates := [name for name, n in Counter(names).items() if n > 1]:
+            raise DataError(f"label {duplicates[0]!r} stands twice in the recipe's labels")
+        self.names = names
+        self._index = {str(first + i): i for i in range(len(names))} | {name: i for i, name in enumerate(names)}
+
+    @classmethod
+    def of(cls, rows: Iterable[RawRow]) -> "Labels":
+        """Take the distinct raw labels, sorted."""
+        return cls(sorted({row.label.strip() for row in rows} - {""}))
+
+    def index(self, raw: str) -> int | None:
+        return self._index.get(raw.strip())
+
+
+def clean_rows(
+    rows: Iterable[RawRow],
+    labels: Labels,
+    *,
+    eligible: Callable[[RawRow], bool] = lambda row: True,
+    held_out: Iterable[str] = (),
+    drop_duplicates: bool = True,
+) -> tuple[list[Row], Report]:
+    """Clean every text; drop what cannot be learned from: undecodable, empty, wrongly labelled, said twice.
+
+    Texts that stand under two labels are dropped whole, and so is any text in `held_out` (the test split's, which
+    keeps all its own rows: `drop_duplicates=False`).
+    """
+    report, kept, labels_of = Report(), {}, {}
+    result: list[Row] = []
+    barred = {text.casefold() for text in held_out}
+    conflicts: set[str] = set()
+    for raw in rows:
+        report.read += 1
+        for kind, found in _ARTEFACTS.items():
+            if found(raw.text):
+                report.note(f"cleaned_{kind}", raw.number)
+        if not raw.text.isascii() and any("\ud800" <= c <= "\udfff" for c in raw.text):
+            report.note("dropped_undecodable", raw.number)
+            continue
+        label = labels.index(raw.label)
+        if label is None:
+            report.note("dropped_wrong_label", raw.number)
+            continue
+        text = clean(raw.text)
+        if not text:
+            report.note("dropped_empty", raw.number)
+            continue
+        row, key = Row(text, label, eligible(raw)), text.casefold()
+        if not drop_duplicates:
+            result.append(row)
+        elif key in barred:
+            report.note("dropped_in_test", raw.number)
+        elif key not in kept:
+            kept[key], labels_of[key] = row, label
+        elif labels_of[key] != label:
+            report.note("dropped_two_labels", raw.number)
+            conflicts.add(key)
+        else:
+            report.note("dropped_duplicate", raw.number)
+    if drop_duplicates:
+        result = [row for key, row in kept.items() if key not in conflicts]
+    report.kept = len(result)
+    report.per_label.update(labels.names[row.label] for row in result)
+    if not result:
+        raise DataError("no row is left to learn from:\n" + "\n".join(report.lines()))
+    return result, report

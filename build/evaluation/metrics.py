@@ -1,0 +1,34 @@
+"""Measures of a classifier on probabilities [rows, classes] and labels [rows]."""
+
+import numpy as np
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities, FP64 [rows, classes]."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    return float((probabilities.argmax(-1) == labels).mean())
+
+
+def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean negative log-likelihood, in nats."""
+    return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-15, None)).mean())
+
+
+def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the unweighted mean of the classes' F1; a class that is neither there nor predicted counts 0."""
+    predicted = probabilities.argmax(-1)
+    scores = []
+    for label in range(probabilities.shape[1]):
+        hits = ((predicted == label) & (labels == label)).sum()
+        total = (predicted == label).sum() + (labels == label).sum()
+        scores.append(2 * hits / total if total else 0.0)
+    return float(np.mean(scores))
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the share of rows on which two classifiers name the same class."""
+    return float((a.argmax(-1) == b.argmax(-1)).mean())

@@ -1,0 +1,129 @@
+"""The typed recipe: the whole configuration of a build, in one file that the build can be repeated from."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from newsdesk.build.errors import RecipeError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+Positive = Annotated[int, Meta(gt=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+# column → values; a row matches when, in every column named, its cell holds one of them. A cell may hold several, with
+# "|" between.
+Where = dict[str, list[str]]
+
+
+class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where rows come from: a data set on the Hugging Face hub, or a CSV, JSONL or Parquet file (plain or .gz)."""
+
+    hub: str = ""
+    split: str = ""
+    file: str = ""
+    columns: list[str] = []
+    """Names for the columns of a CSV file that has no header line."""
+    text_columns: tuple[str, ...] = ("text",)
+    """Joined with a space, in this order; empty cells are passed over."""
+    whole_text_column: str = ""
+    """Where this column is not empty it is the article, and `text_columns` are not read."""
+    label_column: str = "label"
+    first_label: int = 0
+    """The number that means the first of the recipe's labels; names are understood as well."""
+    keep: Where = {}
+
+    def __post_init__(self) -> None:
+        if bool(self.hub) == bool(self.file):
+            raise ValueError("a source is either `hub` or `file`, and one of them")
+
+
+class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    train: Source
+    test: Source | None = None
+
+
+class Split(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    validation_rows: Positive = 5000
+    validation_where: Where = {}
+    """Which training rows may become validation rows; empty means all."""
+
+
+class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    epochs: Annotated[float, Meta(gt=0)] = 3
+    batch_size: Positive = 32
+    learning_rate: Annotated[float, Meta(gt=0)] = 5e-5
+    schedule: str = "linear"
+    warmup_ratio: Fraction = 0.06
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.01
+    label_smoothing: Fraction = 0.0
+    freeze_word_embeddings: bool = False
+    bf16: bool = True
+    max_rows: Annotated[int, Meta(ge=0)] = 0
+    """0 means all."""
+
+
+class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One classifier: a pretrained encoder (a hub name or a local directory) and how it is fitted."""
+
+    name: Name
+    base: str
+    max_length: Annotated[int, Meta(ge=8, le=8192)] = 128
+    train: Train = Train()
+
+
+class Quantise(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    calibration_rows: Positive = 300
+    smooth_quant_alpha: Annotated[float, Meta(ge=-1, le=1)] = 0.95
+    """NNCF's SmoothQuant: how much of the activations' range moves into the weights; -1 turns it off."""
+    max_accuracy_loss: Fraction = 0.001
+    min_agreement: Fraction = 0.995
+
+
+class Verify(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    rows: Positive = 200
+    float_tolerance: Annotated[float, Meta(gt=0)] = 1e-3
+    """Largest difference of a probability, fp32 artefact against the original."""
+    half_tolerance: Annotated[float, Meta(gt=0)] = 0.05
+    int8_tolerance: Annotated[float, Meta(gt=0)] = 0.35
+
+
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: Name
+    labels: list[str] = []
+    """In the order of the outputs. Empty: the distinct labels of the training rows, sorted."""
+    data: Data
+    members: Annotated[list[Member], Meta(min_length=1)]
+    seed: int = 17
+    split: Split = Split()
+    quantise: Quantise = Quantise()
+    verify: Verify = Verify()
+
+
+def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe of ours by name, or any by path; `changes` are dotted keys ("members.0.train.epochs") to values.
+
+    Raises RecipeError with the place of what is wrong.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = RECIPES / f"{name_or_path}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise RecipeError(f"no recipe {name_or_path!r}: give the path of a .toml file, or one of: {known}")
+    try:
+        tree = tomllib.loads(path.read_text())
+        for key, value in (changes or {}).items():
+            _change(tree, key.split("."), value)
+        return msgspec.convert(tree, Recipe)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise RecipeError(f"recipe {path.name}: {error}") from error
+
+
+def _change(tree: Any, keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        tree = tree[int(key)] if isinstance(tree, list) else tree.setdefault(key, {})
+    tree[keys[-1]] = value
