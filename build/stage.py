@@ -77,7 +77,9 @@ class Workshop:
         if (final / ENTRY).is_file():
             artefact = Artefact(final, json.loads((final / ENTRY).read_text()))
             if changed := [n for n, digest in artefact.entry["files"].items() if sha256(final / n) != digest]:
-                raise BuildError(f"{title}: {final / changed[0]} is not what was built (sha256). Delete {final} and rebuild.")
+                raise BuildError(
+                    f"{title}: {final / changed[0]} is not what was built (sha256). Delete {final} and rebuild."
+                )
             self.say(f"{title}: unchanged ({final})")
             return artefact
         partial = final.with_name(f"{key}.partial")

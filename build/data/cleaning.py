@@ -47,9 +47,7 @@ class Report:
         return {
             "read": self.read,
             "kept": self.kept,
-            "findings": {
-                kind: {"rows": n, "first": self.examples[kind]} for kind, n in sorted(self.counts.items())
-            },
+            "findings": {kind: {"rows": n, "first": self.examples[kind]} for kind, n in sorted(self.counts.items())},
             "per_label": dict(sorted(self.per_label.items())),
         }
 

@@ -78,7 +78,7 @@ def _hub(source: Source) -> Iterator[dict[str, str]]:
 
 
 def _open(path: Path) -> io.TextIOWrapper:
-    raw = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+    raw = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115 (the wrapper closes it)
     # surrogateescape: a bad byte must reach the report with its row, not stop the file
     return io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="")
 
@@ -88,7 +88,9 @@ def _csv(path: Path, source: Source) -> Iterator[dict[str, str]]:
     with _open(path) as file:
         for row in csv.DictReader(file, source.columns or None):
             if row.get(None):
-                raise DataError(f"{path}: row {row} has more cells than the {len(row) - 1} columns; is a quote missing?")
+                raise DataError(
+                    f"{path}: row {row} has more cells than the {len(row) - 1} columns; is a quote missing?"
+                )
             yield {name: cell or "" for name, cell in row.items()}
 
 

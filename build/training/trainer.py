@@ -89,12 +89,16 @@ def train(
         args=arguments,
         train_dataset=_encode(tokenizer, rows, member.max_length),
         eval_dataset=_encode(tokenizer, validation, member.max_length),
-        data_collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),  # few shapes: kernels are cached per shape
+        data_collator=DataCollatorWithPadding(
+            tokenizer, pad_to_multiple_of=8
+        ),  # few shapes: kernels are cached per shape
         processing_class=tokenizer,
         compute_metrics=_measure,
         callbacks=[best],
     )
-    trainer.train(resume_from_checkpoint=transformers.trainer_utils.get_last_checkpoint(scratch) if scratch.exists() else None)
+    trainer.train(
+        resume_from_checkpoint=transformers.trainer_utils.get_last_checkpoint(scratch) if scratch.exists() else None
+    )
     (scratch / "best").rename(folder / CHECKPOINT)
     history = [
         {"epoch": line["epoch"], "accuracy": line["eval_accuracy"], "log_loss": line["eval_log_loss"]}
@@ -130,7 +134,7 @@ class _KeepBest(transformers.TrainerCallback):
 
 
 def logits(checkpoint: Path, texts: list[str], max_length: int, batch_size: int = 64) -> np.ndarray:
-    """Return the fp32 logits, FP32 [len(texts), classes], of a `from_pretrained` folder: the reference of every artefact."""
+    """Return the fp32 logits, FP32 [len(texts), classes], of a `from_pretrained` folder: every artefact's reference."""
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
     ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]

@@ -69,7 +69,7 @@ def load(folder: Path) -> Manifest:
         schema = msgspec.json.decode(raw, type=_Schema).schema
         if schema != SCHEMA:
             raise ManifestError(
-                f"{path}: schema {schema}, but this newsdesk reads schema {SCHEMA}. Rebuild the model with this version."
+                f"{path}: schema {schema}, but this newsdesk reads schema {SCHEMA}. Rebuild the model with it."
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
     except msgspec.DecodeError as error:

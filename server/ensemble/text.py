@@ -8,7 +8,9 @@ import html
 import re
 
 # `#39;`, `quot;`: an entity whose ampersand was lost on the way, which html.unescape does not know.
-_BARE_ENTITY = re.compile(r"(?<![&\w])(?<!amp;)(#\d{2,5};|(?:quot|amp|lt|gt|nbsp|apos|hellip|rsquo|lsquo|rdquo|ldquo|mdash|ndash);)")
+_BARE_ENTITY = re.compile(
+    r"(?<![&\w])(?<!amp;)(#\d{2,5};|(?:quot|amp|lt|gt|nbsp|apos|hellip|rsquo|lsquo|rdquo|ldquo|mdash|ndash);)"
+)
 # A tag: bounded, so that the time stays linear in the text, and starting with a letter, so that "3 < 4" stays.
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,300}>")
 # Control characters (NUL among them), zero-width marks that no tokenizer reads, and white space of every kind.

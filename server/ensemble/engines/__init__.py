@@ -38,4 +38,6 @@ def load(target: str, graph: Path, threads: int = 1) -> Engine:
 
         return OnnxRuntime(graph, threads)
     except ImportError as error:
-        raise EngineError(f"target {target!r} needs a package that is missing ({error}): pip install 'newsdesk[serve]'") from error
+        raise EngineError(
+            f"target {target!r} needs a package that is missing ({error}): pip install 'newsdesk[serve]'"
+        ) from error

@@ -1,0 +1,29 @@
+# Two commands: `make serve` and `make test`. Everything they install goes into .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: serve test lint bench build clean
+
+serve: $(VENV)/.serve
+	@exec $(BIN)/newsdesk serve
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p newsdesk.server -p newsdesk.clients -p newsdesk.build
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.first_table
+
+# What is installed is remembered per extra; a change of pyproject.toml installs again.
+$(VENV)/.serve $(VENV)/.test $(VENV)/.bench: $(VENV)/.%: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) .cache

@@ -1,0 +1,1 @@
+"""The servers that newsdesk is measured against, each as its own documentation sets it up."""

@@ -1,0 +1,102 @@
+"""Triton's Python backend: requests in, answers back to their own requests.
+
+A request is the unit of failure: one with a bad text fails with a message that names the text, and the other requests
+of its batch are answered.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # before the tokenizer's import: one thread a process
+
+from newsdesk.server.ensemble import manifest
+from newsdesk.server.ensemble.classifier import Classifier, TextError, read
+
+SHOWN = 16
+"""Refused texts of one request that its message names."""
+_WARM_UP = ["Markets rise.", "Champions win the final " * 6, "Scientists describe a new telescope in orbit " * 12]
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        folder = Path(args["model_repository"]) / args["model_version"]
+        config = json.loads(args["model_config"])
+        parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
+        self._classifier = Classifier(
+            manifest.load(folder), folder, parameters.get("target", ""), int(parameters.get("threads", 1))
+        )
+        self._labels = np.array([label.encode() for label in self._classifier.labels], np.object_)
+        self._tokens = {
+            kind: pb_utils.MetricFamily(
+                name=f"newsdesk_{kind}_tokens_total", description=about, kind=pb_utils.MetricFamily.COUNTER
+            ).Metric(labels={"model": args["model_name"], "version": args["model_version"]})
+            for kind, about in {
+                "real": "Tokens of the texts answered",
+                "computed": "Tokens computed for them, padding included; over the real ones, this is the padding waste",
+            }.items()
+        }
+        self._classifier.classify(_WARM_UP)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        responses: list[Any] = [None] * len(requests)
+        texts: list[str] = []
+        shares: list[tuple[int, slice]] = []
+        for i, request in enumerate(requests):
+            raw = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().ravel()
+            try:
+                own = _read_all(raw)
+            except TextError as error:
+                responses[i] = _failed(str(error), pb_utils.TritonError.INVALID_ARG)
+                continue
+            shares.append((i, slice(len(texts), len(texts) + len(own))))
+            texts += own
+        if texts:
+            self._answer(texts, shares, responses)
+        return responses
+
+    def _answer(self, texts: list[str], shares: list[tuple[int, slice]], responses: list[Any]) -> None:
+        try:
+            answers = self._classifier.classify(texts)
+        except Exception as error:  # the process must outlive whatever an engine raises
+            for i, _ in shares:
+                responses[i] = _failed(f"newsdesk could not compute: {error}", pb_utils.TritonError.INTERNAL)
+            return
+        labels = self._labels[answers.probabilities.argmax(-1)]
+        answered_by = np.array([name.encode() for name in answers.answered_by], np.object_)
+        finite = np.isfinite(answers.probabilities).all(-1)
+        for i, own in shares:
+            if not finite[own].all():
+                responses[i] = _failed("newsdesk computed no finite answer", pb_utils.TritonError.INTERNAL)
+                continue
+            responses[i] = pb_utils.InferenceResponse(
+                [
+                    pb_utils.Tensor("LABEL", labels[own, None]),
+                    pb_utils.Tensor("PROBABILITIES", answers.probabilities[own]),
+                    pb_utils.Tensor("ANSWERED_BY", answered_by[own, None]),
+                ]
+            )
+        self._tokens["real"].increment(answers.real_tokens)
+        self._tokens["computed"].increment(answers.computed_tokens)
+
+
+def _read_all(raw: np.ndarray) -> list[str]:
+    """Return a request's clean texts. Raises TextError with every bad one's index and reason."""
+    texts, refused = [], []
+    for index, one in enumerate(raw):
+        try:
+            texts.append(read(one))
+        except TextError as error:
+            refused.append(f"text {index}: {error}")
+    if refused:
+        more = f"; and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
+        raise TextError(f"newsdesk refused {len(refused)} of {len(raw)} texts. {'; '.join(refused[:SHOWN])}{more}")
+    return texts
+
+
+def _failed(message: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
