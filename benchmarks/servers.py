@@ -26,7 +26,7 @@ class Server:
 
     def resident_mb(self) -> float:
         """Return the memory resident in its processes, shared pages counted once (PSS), in MB."""
-        return sum(_pss_kb(pid) for pid in _family(self.pid)) / 1e3
+        return sum(_pss_kb(pid) for pid in family(self.pid)) / 1e3
 
 
 @contextmanager
@@ -90,10 +90,10 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """Return a process and all below it."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(descendant for child in children for descendant in _family(int(child)))]
+    return [pid, *(descendant for child in children for descendant in family(int(child)))]
 
 
 def _pss_kb(pid: int) -> int:

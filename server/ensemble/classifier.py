@@ -38,17 +38,18 @@ class Classifier:
                 f"{', '.join(member.graphs)}. "
                 "Choose another target, or build this one (newsdesk build)."
             )
-        self._name, self._pad_id = member.name, member.pad_id
+        self._name, self._pad_id, self._most = member.name, member.pad_id, member.max_length
         self._tokens = Tokens(folder / member.tokenizer.path, member.max_length)
         self._engine = engines.load(target, folder / member.graphs[variant].path, threads)
 
     def classify(self, texts: list[str]) -> Answers:
         """Answer clean texts (see `read`), each as if it had come alone."""
         ids = self._tokens.encode(texts)
-        groups = batching.plan([len(i) for i in ids])
+        groups = batching.plan([len(i) for i in ids], self._most)
         logits = np.empty((len(texts), len(self.labels)), np.float32)
         computed = 0
-        for group, (padded, mask) in zip(groups, batching.pad(ids, groups, self._pad_id), strict=True):
+        batches = batching.pad(ids, groups, self._pad_id, self._most)
+        for group, (padded, mask) in zip(groups, batches, strict=True):
             logits[group] = self._engine(padded, mask)
             computed += padded.size
         return Answers(softmax(logits), [self._name] * len(texts), sum(map(len, ids)), computed)

@@ -1,0 +1,122 @@
+"""What the served model promises (field notes 01, 02, 05, 07, 10, 12, 16)."""
+
+import asyncio
+import json
+import subprocess
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+import tritonclient.grpc.aio
+import tritonclient.http
+from tritonclient.utils import InferenceServerException
+
+from benchmarks.servers import Server
+from newsdesk.server.settings import default_repository
+from tests.headlines import HEADLINES, TEXTS
+from tests.service import requests
+
+LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+
+
+def test_metadata_and_configuration(grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    metadata = grpc.get_model_metadata("ag_news", as_json=True)
+    assert [(t["name"], t["datatype"], t["shape"]) for t in metadata["inputs"]] == [("TEXT", "BYTES", ["-1", "1"])]
+    assert [(t["name"], t["datatype"], t["shape"]) for t in metadata["outputs"]] == [
+        ("LABEL", "BYTES", ["-1", "1"]),
+        ("PROBABILITIES", "FP32", ["-1", "4"]),
+        ("ANSWERED_BY", "BYTES", ["-1", "1"]),
+    ]
+    config = grpc.get_model_config("ag_news").config
+    assert config.backend == "python"
+    assert config.max_batch_size >= 64
+    assert config.HasField("dynamic_batching")
+    assert config.dynamic_batching.max_queue_delay_microseconds == 0
+    assert config.dynamic_batching.default_queue_policy.max_queue_size > 0
+    assert not config.model_transaction_policy.decoupled  # field note 16: no BLS, nothing decoupled
+    (probabilities,) = [output for output in config.output if output.name == "PROBABILITIES"]
+    assert probabilities.label_filename == "labels.txt"
+
+
+def test_the_labels_file_holds_the_labels_in_order() -> None:
+    assert (default_repository() / "ag_news" / "labels.txt").read_text().split("\n") == [*LABELS, ""]
+
+
+@pytest.mark.parametrize("n", [1, 2, 16, 64])
+def test_shapes_and_order(grpc: tritonclient.grpc.InferenceServerClient, n: int) -> None:
+    texts = [TEXTS[i % len(TEXTS)] for i in range(n)]
+    result = grpc.infer("ag_news", [requests.tensor(texts)])
+    assert result.as_numpy("LABEL").shape == (n, 1)
+    assert result.as_numpy("ANSWERED_BY").shape == (n, 1)
+    probabilities = result.as_numpy("PROBABILITIES")
+    assert probabilities.shape == (n, 4)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
+    named = [LABELS[i].encode() for i in probabilities.argmax(-1)]
+    assert result.as_numpy("LABEL").ravel().tolist() == named
+    alone = [requests.labels(grpc, [text])[0].encode() for text in texts[:24]]
+    assert named[:24] == alone
+
+
+def test_it_knows_the_news(grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    answers = requests.labels(grpc, TEXTS)
+    right = sum(answer == label for answer, (_, label) in zip(answers, HEADLINES, strict=True))
+    assert right >= 21, list(zip(answers, HEADLINES, strict=True))
+
+
+def test_every_client_gets_the_same_answer(server: Server, http: tritonclient.http.InferenceServerClient) -> None:
+    text = "Wall St. bears claw back into the black"
+    over_http = http.infer("ag_news", [requests.tensor([text], tritonclient.http)])
+    expected = over_http.as_numpy("PROBABILITIES").ravel()
+    assert over_http.as_numpy("LABEL").ravel().tolist() == [b"Business"]
+
+    with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as client:
+        over_grpc = requests.probabilities(client, [text]).ravel()
+
+    async def infer() -> np.ndarray:
+        async with tritonclient.grpc.aio.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as client:
+            result = await client.infer("ag_news", [requests.tensor([text])])
+            return result.as_numpy("PROBABILITIES").ravel()
+
+    url = f"http://127.0.0.1:{server.http_port}/v2/models/ag_news/infer"
+    said = subprocess.run(
+        ["curl", "--silent", "--fail", url, "--data", requests.oip([text]).decode()], capture_output=True, check=True
+    )
+    by_name = {output["name"]: output["data"] for output in json.loads(said.stdout)["outputs"]}
+    assert by_name["LABEL"] == ["Business"]
+    for probabilities in over_grpc, asyncio.run(infer()), by_name["PROBABILITIES"]:
+        np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+
+
+def test_classification_extension_names_the_classes(grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    """Field note 10: labels appear only when classes are asked for, as "probability:index:label"."""
+    wanted = tritonclient.grpc.InferRequestedOutput("PROBABILITIES", class_count=2)
+    result = grpc.infer("ag_news", [requests.tensor([TEXTS[12]])], outputs=[wanted])
+    best, second = (text.decode().split(":") for text in result.as_numpy("PROBABILITIES").ravel())
+    assert best[1:] == ["2", "Business"]
+    assert 0.5 < float(best[0]) <= 1
+    assert second[2] in LABELS
+
+
+def test_one_dimensional_input_is_refused_with_the_shape_expected(
+    grpc: tritonclient.grpc.InferenceServerClient,
+) -> None:
+    given = tritonclient.grpc.InferInput("TEXT", [1], "BYTES")
+    given.set_data_from_numpy(np.array([b"a text"], np.object_))
+    with pytest.raises(InferenceServerException, match=r"\[-1,1\].*\[1\]"):
+        grpc.infer("ag_news", [given])
+
+
+def test_more_texts_than_the_shape_says_are_refused_with_counts(server: Server) -> None:
+    status, body = requests.post(server.http_port, requests.oip(["one", "two"], [1, 1]))
+    assert status == 400
+    assert b"2" in body
+    assert b"1" in body
+
+
+def test_a_batch_over_the_maximum_is_refused_with_both_numbers(
+    grpc: tritonclient.grpc.InferenceServerClient,
+) -> None:
+    most = grpc.get_model_config("ag_news").config.max_batch_size
+    with pytest.raises(InferenceServerException, match=rf"{most + 1}.*{most}"):
+        grpc.infer("ag_news", [requests.tensor(["text"] * (most + 1))])

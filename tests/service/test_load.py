@@ -1,0 +1,108 @@
+"""Many clients at once: batches form, answers reach their own requests, memory and threads stay bounded
+(field notes 13, 17, 23, 34, 35, 37, 42)."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc
+
+from benchmarks import load
+from benchmarks.servers import Server, family
+from newsdesk.server.settings import granted_cores
+from tests.headlines import TEXTS, unique
+from tests.service import requests
+
+
+def test_a_thousand_unique_texts_get_their_own_answers(grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    """Field note 23: each of 1,000 answers under 64 clients equals its solo answer."""
+    texts = unique(1000)
+    with ThreadPoolExecutor(64) as threads:
+        together = list(threads.map(lambda text: requests.probabilities(grpc, [text])[0], texts))
+    alone = [requests.probabilities(grpc, [text])[0] for text in texts]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_requests_of_many_sizes_share_batches(grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    """Field note 13: requests of 1 to 16 texts of any length at once."""
+    texts = unique(300)
+    sizes = [1 + i % 16 for i in range(60)]
+    expected = {
+        text: label
+        for at in range(0, 300, 60)
+        for text, label in zip(texts[at : at + 60], requests.labels(grpc, texts[at : at + 60]), strict=True)
+    }
+
+    def ask(i: int) -> bool:
+        own = [texts[(i * 31 + j * 7) % 300] for j in range(sizes[i])]
+        return requests.labels(grpc, own) == [expected[text] for text in own]
+
+    with ThreadPoolExecutor(32) as threads:
+        assert all(threads.map(ask, range(60)))
+
+
+def test_waiting_requests_are_batched(grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    """Field note 17: under 64 clients a run of the model holds several texts on average."""
+
+    def counts() -> tuple[int, int]:
+        (stats,) = grpc.get_inference_statistics("ag_news").model_stats
+        return stats.inference_count, stats.execution_count
+
+    before = counts()
+    with ThreadPoolExecutor(64) as threads:
+        list(threads.map(lambda text: requests.labels(grpc, [text]), unique(1500)))
+    texts, runs = np.subtract(counts(), before)
+    assert texts == 1500
+    assert texts / runs >= 4
+
+
+def test_256_clients_find_it_whole_and_leave_it_as_large_as_before(
+    server: Server, grpc: tritonclient.grpc.InferenceServerClient
+) -> None:
+    """Field notes 34, 35, 37: a bounded soak, 256 connections; the long one is `make soak`."""
+    bodies = [requests.oip([text]) for text in unique(2000)]
+    sent = load.encode("127.0.0.1", server.http_port, "/v2/models/ag_news/infer", bodies)
+    first = load.run("127.0.0.1", server.http_port, sent, clients=256, seconds=10)
+    before = server.resident_mb()
+    second = load.run("127.0.0.1", server.http_port, sent, clients=256, seconds=15)
+    assert first.failures == second.failures == 0
+    assert second.answers > 1000
+    assert server.resident_mb() - before < 0.1 * before
+    assert requests.labels(grpc, [TEXTS[0]]) == ["World"]
+
+
+def test_threads_stay_within_the_cores_granted(server: Server) -> None:
+    """Field note 42: a backend process computes on one thread, and there are as many processes as cores."""
+    stubs = [
+        pid
+        for pid in family(server.pid)
+        if "triton_python_backend_stub" in Path(f"/proc/{pid}/comm").read_text()
+        or "triton_python_b" in Path(f"/proc/{pid}/comm").read_text()
+    ]
+    assert len(stubs) == granted_cores()
+    for pid in stubs:
+        busy = [
+            task for task in Path(f"/proc/{pid}/task").iterdir() if int((task / "stat").read_text().split()[13]) > 100
+        ]
+        assert len(busy) <= 2, f"{len(busy)} threads of stub {pid} have computed for over a second"
+
+
+def test_clients_that_vanish_leave_the_rest_alone(
+    server: Server, grpc: tritonclient.grpc.InferenceServerClient
+) -> None:
+    """Half of the connections are cut with their request under way."""
+
+    async def vanish() -> None:
+        for text in unique(50):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.http_port)
+            (request,) = load.encode("127.0.0.1", server.http_port, "/v2/models/ag_news/infer", [requests.oip([text])])
+            writer.write(request)
+            await writer.drain()
+            writer.transport.abort()
+
+    expected = requests.labels(grpc, TEXTS)
+    with ThreadPoolExecutor(8) as threads:
+        answers = threads.map(lambda text: requests.labels(grpc, [text])[0], TEXTS * 4)
+        asyncio.run(vanish())
+        assert list(answers) == expected * 4
