@@ -31,15 +31,17 @@ class TritonPythonModel:
             manifest.load(folder), folder, parameters.get("target", ""), int(parameters.get("threads", 1))
         )
         self._labels = np.array([label.encode() for label in self._classifier.labels], np.object_)
-        self._tokens = {
+        self._families = {  # kept: a metric whose family is collected raises
             kind: pb_utils.MetricFamily(
                 name=f"newsdesk_{kind}_tokens_total", description=about, kind=pb_utils.MetricFamily.COUNTER
-            ).Metric(labels={"model": args["model_name"], "version": args["model_version"]})
+            )
             for kind, about in {
                 "real": "Tokens of the texts answered",
                 "computed": "Tokens computed for them, padding included; over the real ones, this is the padding waste",
             }.items()
         }
+        place = {"model": args["model_name"], "version": args["model_version"]}
+        self._tokens = {kind: family.Metric(labels=place) for kind, family in self._families.items()}
         self._classifier.classify(_WARM_UP)
 
     def execute(self, requests: list[Any]) -> list[Any]:

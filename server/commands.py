@@ -1,0 +1,197 @@
+"""serve, prepare and doctor, for the `newsdesk` command line. What they need is imported when they run."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from newsdesk.server.preflight import Check
+    from newsdesk.server.prepare import Preparation
+    from newsdesk.server.settings import Settings
+    from newsdesk.server.triton import Answer
+
+Host = Annotated[str, typer.Option(envvar="NEWSDESK_HOST", help="Address to listen on; 0.0.0.0 for every one.")]
+HttpPort = Annotated[int, typer.Option(envvar="NEWSDESK_HTTP_PORT", help="Open Inference Protocol over HTTP.")]
+GrpcPort = Annotated[int, typer.Option(envvar="NEWSDESK_GRPC_PORT", help="Open Inference Protocol over gRPC.")]
+MetricsPort = Annotated[int, typer.Option(envvar="NEWSDESK_METRICS_PORT", help="Prometheus metrics.")]
+ModelRepository = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="NEWSDESK_MODEL_REPOSITORY",
+        help="Folder with ag_news in it.",
+        show_default="the checkout's, else ./model_repository",
+    ),
+]
+Instances = Annotated[
+    int, typer.Option(envvar="NEWSDESK_INSTANCES", help="Backend processes, one thread each; 0: one per core granted.")
+]
+Target = Annotated[
+    str,
+    typer.Option(envvar="NEWSDESK_TARGET", help='As "openvino:int8".', show_default="the fastest measured here"),
+]
+State = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="NEWSDESK_STATE",
+        help="Folder for run directories, measurements and logs.",
+        show_default="~/.local/state/newsdesk",
+    ),
+]
+LogLevel = Annotated[str, typer.Option(envvar="NEWSDESK_LOG_LEVEL", help="Triton's: error, warning, info or verbose.")]
+
+
+def serve(
+    host: Host = "127.0.0.1",
+    http_port: HttpPort = 8000,
+    grpc_port: GrpcPort = 8001,
+    metrics_port: MetricsPort = 8002,
+    model_repository: ModelRepository = None,
+    instances: Instances = 0,
+    target: Target = "",
+    state: State = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Serve the model on NVIDIA Triton until Ctrl-C, and keep it answering. SIGUSR1 loads the model repository anew."""
+    began = time.monotonic()
+    settings = _settings(
+        host=host,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        model_repository=model_repository,
+        instances=instances,
+        target=target,
+        state=state,
+        log_level=log_level,
+    )
+    from newsdesk.server import preflight
+    from newsdesk.server.ensemble.errors import ServerError
+    from newsdesk.server.prepare import prepare as choose
+    from newsdesk.server.supervisor import Supervisor
+    from newsdesk.server.workspace import MODEL
+
+    checks = preflight.check(settings)
+    _show(check for check in checks if check.level != "ok")
+    if any(check.level == "problem" for check in checks):
+        raise typer.Exit(2)
+    try:
+        chosen = settings.target or choose(settings.model_repository / MODEL, settings.state, _say).target
+        _say(f"starting {settings.instance_count} backend processes with {chosen}")
+        supervisor = Supervisor(settings, chosen, _say)
+        supervisor.run(lambda answer: _welcome(settings, chosen, answer, time.monotonic() - began))
+    except ServerError as error:
+        _fail(error)
+    _say("stopped")
+
+
+def prepare(model_repository: ModelRepository = None, state: State = None) -> None:
+    """Measure which compile target is the fastest on this machine, record it for `serve`, and print all of them."""
+    settings = _settings(model_repository=model_repository, state=state)
+    from newsdesk.server.ensemble.errors import ServerError
+    from newsdesk.server.prepare import prepare as choose
+    from newsdesk.server.workspace import MODEL
+
+    try:
+        found = choose(settings.model_repository / MODEL, settings.state, _say, again=True)
+    except (ServerError, OSError) as error:
+        _fail(error)
+    _table(found)
+
+
+def doctor(
+    host: Host = "127.0.0.1",
+    http_port: HttpPort = 8000,
+    grpc_port: GrpcPort = 8001,
+    metrics_port: MetricsPort = 8002,
+    model_repository: ModelRepository = None,
+    instances: Instances = 0,
+    target: Target = "",
+    state: State = None,
+) -> None:
+    """Check what `serve` needs, and say what to do about what lacks. Ends with code 2 where something stops it."""
+    settings = _settings(
+        host=host,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        model_repository=model_repository,
+        instances=instances,
+        target=target,
+        state=state,
+    )
+    from newsdesk.server import preflight
+
+    checks = preflight.check(settings)
+    _show(checks)
+    if any(check.level == "problem" for check in checks):
+        raise typer.Exit(2)
+
+
+def _settings(**given: Any) -> "Settings":
+    from newsdesk.server.settings import Settings, SettingsError
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except SettingsError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+
+
+def _say(what: str) -> None:
+    print(f"newsdesk {time.strftime('%H:%M:%S')} {what}", flush=True)
+
+
+def _fail(error: Exception) -> None:
+    typer.echo(f"newsdesk: {error}", err=True)
+    raise typer.Exit(1) from error
+
+
+def _show(checks: "Iterable[Check]") -> None:
+    for check in checks:
+        print(f"{check.level:8} {check.name:13} {check.found}", flush=True)
+        if check.remedy:
+            print(f"{'':22} → {check.remedy}", flush=True)
+
+
+def _table(found: "Preparation") -> None:
+    print(f"{'target':26} {'articles/s':>10}  one process, one thread, {found.machine}")
+    for one in sorted(found.measured, key=lambda one: -one.articles_per_second):
+        speed = f"{one.articles_per_second:10.0f}" if one.articles_per_second else f"{'':10}"
+        note = f"refused: {one.refused}" if one.refused else "serves" if one.target == found.target else ""
+        print(f"{one.target:26} {speed}  {note}".rstrip())
+
+
+def _welcome(settings: "Settings", target: str, answer: "Answer", seconds: float) -> None:
+    from newsdesk.server.supervisor import ARTICLE
+    from newsdesk.server.workspace import MODEL
+
+    host, http, grpc = settings.local_host, settings.http_port, settings.grpc_port
+    url = "" if (host, grpc) == ("127.0.0.1", 8001) else f"NEWSDESK_URL=grpc://{host}:{grpc} "
+    print(
+        f"""
+newsdesk serves after {seconds:.1f} s: {target}, {settings.instance_count} processes, HTTP {settings.host}:{http}, \
+gRPC {settings.host}:{grpc}, metrics {settings.host}:{settings.metrics_port}
+Asked for "{ARTICLE}", it answered {answer.label} \
+({answer.probability:.1%}, by {answer.answered_by}, {answer.seconds * 1e3:.1f} ms)
+
+Try, from another terminal:
+
+  curl -s {host}:{http}/v2/models/{MODEL}/infer -d \
+'{{"inputs":[{{"name":"TEXT","shape":[1,1],"datatype":"BYTES","data":["{ARTICLE}"]}}]}}'
+
+  python - <<'EOF'
+  import numpy as np, tritonclient.grpc as triton
+  text = triton.InferInput("TEXT", [1, 1], "BYTES")
+  text.set_data_from_numpy(np.array([[b"{ARTICLE}"]], dtype=np.object_))
+  print(triton.InferenceServerClient("{host}:{grpc}").infer("{MODEL}", [text]).as_numpy("LABEL"))
+  EOF
+
+  {url}newsdesk classify "{ARTICLE}"
+
+Ctrl-C stops it.
+""",
+        flush=True,
+    )

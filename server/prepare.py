@@ -1,0 +1,214 @@
+"""Choose the compile target that serves: the fastest of those that answer alike on this very machine, measured once.
+
+Each target is measured in a process of its own, so that one that crashes, hangs or eats memory is only out of the race.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from newsdesk.server import processes, workspace
+from newsdesk.server.ensemble import engines, manifest
+from newsdesk.server.ensemble.errors import ServerError
+from newsdesk.server.ensemble.manifest import Manifest
+
+TEXTS = 64
+_MEAN_WORDS, _SPREAD, _WORDS = 36, 0.38, (14, 84)
+_BATCH = 16
+_WARM_UP_PASSES = 2
+_SECONDS = 2.0
+_TIMEOUT = 300
+_AGREEMENT = 0.8
+_PACKAGES = ("newsdesk", "numpy", "onnxruntime", "openvino", "tokenizers")
+_SENTENCES = (
+    "The central bank left interest rates unchanged and warned that inflation may stay high through the winter.",
+    "Shares of the airline fell nine percent after it cut its profit forecast for the quarter.",
+    "Crude oil prices climbed above a record as traders worried about supply from the gulf.",
+    "The striker scored twice in the final minutes to send the club into the semifinals of the cup.",
+    "The pitcher struck out eleven batters and the visitors won the series in seven games.",
+    "A teenager from a small town won the opening round of the tennis championship in straight sets.",
+    "Rebels and government troops exchanged fire near the border a day after the truce was signed.",
+    "The prime minister resigned on Tuesday, and parliament will vote on a successor next week.",
+    "At least twenty people were hurt when an earthquake shook the northern province before dawn.",
+    "Astronomers found a planet of ice and rock in orbit around a faint star nearby.",
+    "The company released a patch for a flaw in its browser that let attackers read passwords.",
+    "Engineers showed a chip that doubles the memory of a phone and uses half the power.",
+)
+
+
+class PreparationError(ServerError):
+    """No target of this model can serve on this machine."""
+
+
+class Measured(Struct, frozen=True):
+    """One target: articles per second of one process with one thread, or why it is out of the race."""
+
+    target: str
+    articles_per_second: float = 0.0
+    refused: str = ""
+
+
+class Preparation(Struct, frozen=True):
+    target: str
+    measured: list[Measured]
+    machine: str
+    packages: dict[str, str]
+    manifest_sha256: str
+
+
+def prepare(model: Path, state: Path, say: Callable[[str], None], again: bool = False) -> Preparation:
+    """Return the target to serve a model folder with, from the record in `state` or measured now and recorded there.
+
+    Raises ManifestError, RepositoryError, or PreparationError where no target is left.
+    """
+    folder = workspace.latest_version(model)
+    loaded = manifest.load(folder)
+    digest, machine, packages = manifest.digest(folder / manifest.FILE), processor(), _packages()
+    key = sha256(json.dumps([digest, machine, packages], sort_keys=True).encode()).hexdigest()[:16]
+    record = state / "prepared" / f"{key}.json"
+    if not again:
+        try:
+            return msgspec.json.decode(record.read_bytes(), type=Preparation)
+        except (OSError, msgspec.DecodeError):
+            pass
+    targets = available(loaded)
+    say(f"measuring {len(targets)} targets on this machine, a few seconds each; done once")
+    measured, probabilities = [], {}
+    for target in targets:
+        speed, answers, refused = _measure_apart(folder, target)
+        measured.append(Measured(target, speed, refused))
+        if answers is not None:
+            probabilities[target] = answers
+    measured = _judge(measured, probabilities)
+    passed = [one for one in measured if not one.refused]
+    if not passed:
+        reasons = "; ".join(f"{one.target}: {one.refused}" for one in measured)
+        raise PreparationError(
+            f"{folder}: none of its targets can serve here ({reasons or 'the model has no graph for any'}). "
+            "Rebuild it on such a machine (newsdesk build --recipe compact)."
+        )
+    best = max(passed, key=lambda one: one.articles_per_second)
+    found = Preparation(best.target, measured, machine, packages, digest)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    partial = record.with_suffix(f".{os.getpid()}.partial")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
+    partial.replace(record)
+    return found
+
+
+def available(loaded: Manifest) -> list[str]:
+    """Return the targets whose variant of the graph every member has."""
+    return [
+        target for target, variant in engines.TARGETS.items() if all(variant in one.graphs for one in loaded.members)
+    ]
+
+
+def processor() -> str:
+    """Return the processor's model and the features that decide which kernels run."""
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        info = ""
+    found = {key: value for key, value in re.findall(r"^([\w ]+?)\s*: (.*)$", info, re.MULTILINE)}
+    flags = set(found.get("flags", found.get("Features", "")).split())
+    kernels = sorted(flag for flag in flags if re.match(r"avx|amx|asimd|i8mm|bf16|sve", flag))
+    return f"{found.get('model name', platform.machine())} ({' '.join(kernels)})"
+
+
+def articles() -> list[str]:
+    """Return 64 texts of a news feed's lengths: mean about 48 tokens, lognormal, 20 to 110; always the same ones."""
+    random = np.random.default_rng(7)
+    mean = np.log(_MEAN_WORDS) - _SPREAD**2 / 2
+    lengths = np.clip(random.lognormal(mean, _SPREAD, TEXTS).round().astype(int), *_WORDS)
+    texts = []
+    for i, length in enumerate(lengths):
+        topic = i % 4 * 3
+        words = " ".join(_SENTENCES[topic + (i + j) % 3] for j in range(6)).split()
+        texts.append(" ".join(words[:length]))
+    return texts
+
+
+def measure(folder: Path, target: str) -> tuple[float, np.ndarray]:
+    """Return articles per second with one thread after warm-up, and the probabilities, FP32 [64, labels]."""
+    from newsdesk.server.ensemble.classifier import Classifier
+
+    classifier = Classifier(manifest.load(folder), folder, target, 1)
+    texts = articles()
+    batches = [texts[i : i + _BATCH] for i in range(0, len(texts), _BATCH)]
+    for _ in range(_WARM_UP_PASSES):
+        answers = np.concatenate([classifier.classify(batch).probabilities for batch in batches])
+    count, began = 0, time.perf_counter()
+    while (passed := time.perf_counter() - began) < _SECONDS:
+        batch = batches[count % len(batches)]
+        classifier.classify(batch)
+        count += 1
+    return count * _BATCH / passed, answers
+
+
+def _measure_apart(folder: Path, target: str) -> tuple[float, np.ndarray | None, str]:
+    """Measure in a process of its own. Returns the speed, the answers, and why it is refused, or ""."""
+    command = [sys.executable, "-m", __name__, str(folder), target]
+    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    try:
+        ran = subprocess.run(
+            command,
+            env={**os.environ, **single, "TOKENIZERS_PARALLELISM": "false"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            check=False,
+            preexec_fn=processes.die_with_parent(),
+        )
+    except subprocess.TimeoutExpired:
+        return 0.0, None, f"no result within {_TIMEOUT} s"
+    if ran.returncode != 0:
+        said = ran.stderr.strip().splitlines()
+        return 0.0, None, said[-1] if said else f"ended with code {ran.returncode}"
+    result = json.loads(ran.stdout.splitlines()[-1])
+    answers = np.array(result["probabilities"], np.float32)
+    return result["articles_per_second"], answers, "" if np.isfinite(answers).all() else "gives NaN or Inf"
+
+
+def _judge(measured: list[Measured], probabilities: dict[str, np.ndarray]) -> list[Measured]:
+    """Refuse the targets whose answers are not finite or that name other labels than the targets together do."""
+    finite = {one.target: probabilities[one.target] for one in measured if not one.refused}
+    if len(finite) < 2:
+        return measured
+    together = np.median(list(finite.values()), axis=0).argmax(-1)
+    judged = []
+    for one in measured:
+        agreement = (finite[one.target].argmax(-1) == together).mean() if one.target in finite else 1.0
+        refused = one.refused
+        if agreement < _AGREEMENT:
+            refused = f"names the label of the others for {agreement:.0%} of the texts, expected {_AGREEMENT:.0%}"
+        judged.append(Measured(one.target, one.articles_per_second, refused))
+    return judged
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+if __name__ == "__main__":
+    rate, given = measure(Path(sys.argv[1]), sys.argv[2])
+    print(json.dumps({"articles_per_second": rate, "probabilities": given.tolist()}))

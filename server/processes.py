@@ -1,0 +1,91 @@
+"""Processes as /proc shows them, told apart by pid and start time: a reused pid is never taken for the one before."""
+
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_PR_SET_PDEATHSIG = 1
+_GONE = frozenset("ZXx")
+_STOPPED = frozenset("Tt")
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    start: int
+    """Clock ticks since boot."""
+
+    @property
+    def state(self) -> str:
+        """The letter of /proc: R, S, D, T (stopped), Z (dead, not yet reaped); "X" where it is no more."""
+        try:
+            found, state, _, start = _stat(self.pid)
+        except OSError:
+            return "X"
+        return state if (found, start) == (self.pid, self.start) else "X"
+
+    @property
+    def alive(self) -> bool:
+        return self.state not in _GONE
+
+    @property
+    def working(self) -> bool:
+        """Alive and not stopped by a signal."""
+        return self.state not in _GONE | _STOPPED
+
+    def kill(self) -> None:
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+def myself() -> Process:
+    return find(os.getpid())
+
+
+def find(pid: int) -> Process:
+    """Raises OSError where there is no such process."""
+    return Process(pid, _stat(pid)[3])
+
+
+def children(parent: int, comm: str) -> set[Process]:
+    """Return the living children of a process whose name (the kernel's, 15 characters) is `comm`."""
+    found = set()
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                pid, state, above, start = _stat(int(entry.name))
+                if above == parent and state not in _GONE and (entry / "comm").read_text().strip() == comm[:15]:
+                    found.add(Process(pid, start))
+    return found
+
+
+def pid_namespace() -> int:
+    return (_PROC / "self/ns/pid").stat().st_ino
+
+
+def die_with_parent() -> Callable[[], None]:
+    """Return what a new child must call (Popen's preexec_fn) to be killed as soon as the thread that started it ends.
+
+    Start such a child from the main thread only: the kernel watches the thread, not the process.
+    """
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def apply() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # it ended before the call
+            os._exit(1)
+
+    return apply
+
+
+def _stat(pid: int) -> tuple[int, str, int, int]:
+    """Return pid, state, parent, start. The name in between may hold spaces and parentheses."""
+    head, _, tail = (_PROC / str(pid) / "stat").read_text().rpartition(")")
+    fields = tail.split()
+    return int(head.split(" ", 1)[0]), fields[0], int(fields[1]), int(fields[19])

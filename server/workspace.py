@@ -1,0 +1,176 @@
+"""A server's own directory: backends, caches and a rendered model repository, made anew for each start.
+
+Neither the given model repository nor site-packages is ever written to. The directory's name, which is also the prefix
+of the server's files in /dev/shm, says whose it is: what a killed server left is removed by the next start.
+"""
+
+import os
+import re
+import secrets
+import shutil
+from pathlib import Path
+
+from newsdesk.server import processes
+from newsdesk.server.ensemble.errors import ServerError
+
+MODEL = "ag_news"
+SHM = Path("/dev/shm")
+_GENERATION = "generation"
+# Process ids mean nothing in another container, which may share /dev/shm with this one.
+_NAME = re.compile(r"newsdesk-(?P<namespace>[0-9a-f]+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]{4}")
+
+
+class RepositoryError(ServerError):
+    """A model repository that cannot be served."""
+
+
+class Workspace:
+    def __init__(self, state: Path) -> None:
+        me = processes.myself()
+        self.name = f"newsdesk-{processes.pid_namespace():x}-{me.pid}-{me.start}-{secrets.token_hex(2)}"
+        self.shm_prefix = f"{self.name}-"
+        self.root = state / "run" / self.name
+        self.backends = self.root / "backends"
+        self.caches = self.root / "caches"
+        self.repository = self.root / "repository"
+        self._previous = self.root / "previous"
+        self._generation = 0
+
+    def lay_out(self, backend: Path, caches: Path, stub: Path) -> None:
+        """Make the directory: Triton's packaged files by link, the stub as a copy, because Triton may chmod it."""
+        python = self.backends / "python"
+        python.mkdir(parents=True)
+        self.repository.mkdir()
+        for file in backend.iterdir():
+            if file.is_file():
+                (python / file.name).symlink_to(file)
+        shutil.copy2(stub, python / "triton_python_backend_stub")
+        self.caches.symlink_to(caches)
+
+    def render(self, source: Path, parameters: dict[str, str], instances: int) -> None:
+        """Put a model folder's latest version into the repository, in one move, keeping the one before for `restore`.
+
+        Raises RepositoryError.
+        """
+        self._generation += 1
+        staging = self.root / "staging"
+        shutil.rmtree(staging, ignore_errors=True)
+        version = latest_version(source)
+        parameters = {**parameters, _GENERATION: str(self._generation)}
+        config = _configured(source / "config.pbtxt", parameters, instances)
+        _place(version, staging / version.name)
+        for file in source.iterdir():
+            if file.is_file() and file.name != "config.pbtxt":
+                _place(file, staging / file.name)
+        (staging / "config.pbtxt").write_text(config)
+        shutil.rmtree(self._previous, ignore_errors=True)
+        target = self.repository / MODEL
+        if target.exists():
+            target.rename(self._previous)
+        staging.rename(target)
+
+    def restore(self) -> None:
+        """Take the last rendering back, after Triton refused it."""
+        if self._previous.exists():
+            shutil.rmtree(self.repository / MODEL)
+            self._previous.rename(self.repository / MODEL)
+
+    def renew(self) -> None:
+        """Change a parameter that nothing reads, so that the next load starts fresh backend processes: Triton keeps
+        those of a model whose files and configuration are as they were, dead ones too.
+        """
+        self._generation += 1
+        path = self.repository / MODEL / "config.pbtxt"
+        config = _parse(path)
+        config.parameters[_GENERATION].string_value = str(self._generation)
+        partial = self.root / "config.partial"
+        partial.write_text(_written(config))
+        partial.replace(path)
+
+    def clear_shm(self) -> None:
+        """Remove what the server left in /dev/shm. The server must be dead."""
+        _remove_shm(self.name)
+
+    def remove(self) -> None:
+        """Remove the directory. The server must be dead."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def remove_dead(state: Path) -> list[str]:
+    """Remove what servers that were killed left behind: run directories and files in /dev/shm. Returns their names."""
+    dead = set()
+    folders = [folder for folder in (state / "run", SHM) if folder.is_dir()]
+    for entry in (entry for folder in folders for entry in folder.iterdir()):
+        found = _NAME.match(entry.name)
+        if found and int(found["namespace"], 16) == processes.pid_namespace():
+            owner = processes.Process(int(found["pid"]), int(found["start"]))
+            if not owner.alive:
+                dead.add(found[0])
+    for name in dead:
+        _remove_shm(name)
+        shutil.rmtree(state / "run" / name, ignore_errors=True)
+    return sorted(dead)
+
+
+def latest_version(model: Path) -> Path:
+    """Return a model's version folder with the highest number, the one that Triton serves. Raises RepositoryError."""
+    if not (model / "config.pbtxt").is_file():
+        raise RepositoryError(
+            f"{model}: no config.pbtxt, expected a model folder. Restore it (git checkout model_repository), rebuild "
+            "it (newsdesk build --recipe compact), or name another repository with --model-repository."
+        )
+    versions = [folder for folder in model.iterdir() if folder.is_dir() and folder.name.isdigit() and int(folder.name)]
+    if not versions:
+        raise RepositoryError(f"{model}: no version folder (1, 2, …). Rebuild it (newsdesk build --recipe compact).")
+    return max(versions, key=lambda folder: int(folder.name))
+
+
+def _remove_shm(name: str) -> None:
+    for file in SHM.glob(f"{name}-*"):
+        try:
+            file.unlink()
+        except OSError:  # another user's: not ours to remove
+            continue
+
+
+def _place(source: Path, target: Path) -> None:
+    """Hard-link a file or a folder's files, or copy where the file system refuses."""
+    if source.is_dir():
+        target.mkdir(parents=True)
+        for entry in source.iterdir():
+            if entry.name != "__pycache__":
+                _place(entry, target / entry.name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _configured(path: Path, parameters: dict[str, str], instances: int) -> str:
+    config = _parse(path)
+    if config.name not in ("", MODEL):
+        raise RepositoryError(f"{path}: the model's name is {config.name!r}, expected {MODEL!r}.")
+    for name, value in parameters.items():
+        config.parameters[name].string_value = value
+    del config.instance_group[:]
+    group = config.instance_group.add()
+    group.count, group.kind = instances, group.KIND_CPU
+    return _written(config)
+
+
+def _parse(path: Path):
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    try:
+        return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise RepositoryError(f"{path}: not a model configuration: {error}. Restore or rebuild it.") from error
+
+
+def _written(config) -> str:
+    from google.protobuf import text_format
+
+    return text_format.MessageToString(config)

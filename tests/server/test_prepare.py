@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from newsdesk.server import prepare as preparing
+from newsdesk.server.prepare import Measured, Preparation, PreparationError, articles, available, prepare
+from tests import tiny
+from tests.server.serving import CONFIG
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "models" / "ag_news"
+    tiny.write(folder / "1")
+    (folder / "config.pbtxt").write_text(CONFIG)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "_SECONDS", 0.05)
+
+
+def test_the_texts_are_as_long_as_news() -> None:
+    lengths = [len(text.split()) for text in articles()]
+    assert len(lengths) == preparing.TEXTS
+    assert 30 < np.mean(lengths) < 42
+    assert min(lengths) >= 14
+    assert max(lengths) <= 84
+    assert articles() == articles()
+
+
+def test_the_fastest_target_is_measured_once_and_recorded(model: Path, tmp_path: Path, monkeypatch) -> None:
+    speeds = {"openvino:int8": 900.0, "openvino:bf16": 400.0, "openvino:fp32": 300.0, "onnxruntime:int8": 950.0}
+    asked: list[str] = []
+
+    def measured(folder: Path, target: str) -> tuple[float, np.ndarray, str]:
+        asked.append(target)
+        return speeds.get(target, 100.0), np.eye(4, dtype=np.float32), ""
+
+    monkeypatch.setattr(preparing, "_measure_apart", measured)
+    found = prepare(model, tmp_path / "state", lambda _: None)
+    assert found.target == "onnxruntime:int8"
+    assert "onnxruntime:int8-dynamic" not in asked  # the model has no such graph
+    (record,) = (tmp_path / "state" / "prepared").iterdir()
+    assert msgspec.json.decode(record.read_bytes(), type=Preparation) == found
+    before = len(asked)
+    assert prepare(model, tmp_path / "state", lambda _: None) == found
+    assert len(asked) == before
+    prepare(model, tmp_path / "state", lambda _: None, again=True)
+    assert len(asked) == 2 * before
+    record.write_text("{")  # cut off
+    assert prepare(model, tmp_path / "state", lambda _: None).target == found.target
+
+
+def test_another_model_is_measured_anew(model: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(preparing, "_measure_apart", lambda *_: (1.0, np.eye(4, dtype=np.float32), ""))
+    prepare(model, tmp_path, lambda _: None)
+    tiny.write(model / "2", weight=5.0)
+    prepare(model, tmp_path, lambda _: None)
+    assert len(list((tmp_path / "prepared").iterdir())) == 2
+
+
+def test_a_target_is_measured_in_a_process_of_its_own(model: Path) -> None:
+    speed, answers, refused = preparing._measure_apart(model / "1", "onnxruntime:fp32")
+    assert refused == ""
+    assert speed > 0
+    assert answers is not None
+    assert answers.shape == (preparing.TEXTS, 4)
+    np.testing.assert_allclose(answers.sum(-1), 1, atol=1e-5)
+
+
+def test_one_that_gives_nan_or_cannot_run_is_out(tmp_path: Path) -> None:
+    tiny.write(tmp_path / "1", weight=float("nan"))
+    assert preparing._measure_apart(tmp_path / "1", "onnxruntime:fp32")[2] == "gives NaN or Inf"
+    assert "no int8-dynamic graph" in preparing._measure_apart(tmp_path / "1", "onnxruntime:int8-dynamic")[2]
+
+
+def test_one_that_disagrees_with_the_others_is_out() -> None:
+    right, wrong = np.tile(np.eye(4), (4, 1)), np.tile(np.eye(4)[::-1], (4, 1))
+    measured = [Measured(name, speed) for name, speed in (("a", 1.0), ("b", 2.0), ("c", 9.0))]
+    judged = preparing._judge(measured, {"a": right, "b": right, "c": wrong})
+    assert [one.refused for one in judged] == [
+        "",
+        "",
+        "names the label of the others for 0% of the texts, expected 80%",
+    ]
+
+
+def test_no_target_left_says_why(model: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(preparing, "_measure_apart", lambda *_: (0.0, None, "illegal instruction"))
+    with pytest.raises(PreparationError, match="openvino:int8: illegal instruction"):
+        prepare(model, tmp_path, lambda _: None)
+
+
+def test_every_target_of_the_model_is_available(model: Path) -> None:
+    loaded = tiny.write(model / "3")
+    assert set(available(loaded)) == {
+        "openvino:int8", "openvino:bf16", "openvino:fp32", "onnxruntime:int8", "onnxruntime:fp32",
+    }  # fmt: skip
