@@ -11,7 +11,7 @@ serve: $(VENV)/.serve
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p newsdesk.server -p newsdesk.clients -p newsdesk.build
+	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.bench

@@ -1,0 +1,133 @@
+"""The asyncio client."""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Self, overload
+
+from newsdesk.clients.chunk import Chunk, Item, Text, cut
+from newsdesk.clients.client import DEFAULT_URL, Settings, check_top_k, only
+from newsdesk.clients.deadline import Deadline, Retries
+from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused
+from newsdesk.clients.prediction import Prediction
+from newsdesk.clients.transports import AsyncTransport, Model, open_async_transport
+
+
+class AsyncClient:
+    """What `Client` does, for asyncio, with the same arguments and errors.
+
+        async with AsyncClient() as client:
+            (await client.classify("Wall St. bears claw back into the black")).label
+
+    One client may be used in several event loops, of several threads, at once or after another: each has connections
+    of its own. `close` closes those of the running loop.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout: float = 30.0,
+        retries: int = 5,
+        concurrency: int = 8,
+        model: str = "ag_news",
+    ) -> None:
+        self._settings = Settings.checked(url, model, timeout, retries, concurrency)
+        self._by_loop: dict[tuple[int, asyncio.AbstractEventLoop], AsyncTransport] = {}
+        self._model: Model | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the running loop's connections. The next call opens new ones."""
+        transport = self._by_loop.pop((os.getpid(), asyncio.get_running_loop()), None)
+        if transport is not None:
+            await transport.close()
+
+    @overload  # a str is an iterable of str too, so the order of the two matters
+    async def classify(  # type: ignore[overload-overlap]
+        self, text: Text, *, top_k: int | None = None, timeout: float | None = None
+    ) -> Prediction: ...
+    @overload
+    async def classify(
+        self, text: Iterable[Text], *, top_k: int | None = None, timeout: float | None = None
+    ) -> list[Item]: ...
+    async def classify(
+        self, text: Text | Iterable[Text], *, top_k: int | None = None, timeout: float | None = None
+    ) -> Prediction | list[Item]:
+        """As `Client.classify`."""
+        check_top_k(top_k)
+        deadline = self._settings.deadline(timeout)
+        if isinstance(text, str | bytes):
+            (chunk,) = cut([text], 1)
+            return only(await self._answer(chunk, top_k, lambda: deadline))
+        return [item async for item in self._in_order(text, top_k, lambda: deadline)]
+
+    def stream(
+        self, texts: Iterable[Text], *, top_k: int | None = None, timeout: float | None = None
+    ) -> AsyncIterator[Item]:
+        """As `Client.stream`."""
+        check_top_k(top_k)
+        return self._in_order(texts, top_k, lambda: self._settings.deadline(timeout))
+
+    async def labels(self, *, timeout: float | None = None) -> tuple[str, ...]:
+        """As `Client.labels`."""
+        return (await self._describe(self._settings.deadline(timeout))).labels
+
+    async def _in_order(
+        self, texts: Iterable[Text], top_k: int | None, deadline: Callable[[], Deadline]
+    ) -> AsyncIterator[Item]:
+        model = await self._describe(deadline())
+        flying: deque[asyncio.Task[list[Item]]] = deque()
+        try:
+            for chunk in cut(texts, model.max_batch):
+                if len(flying) >= self._settings.concurrency:
+                    for item in await flying.popleft():
+                        yield item
+                flying.append(asyncio.create_task(self._answer(chunk, top_k, deadline)))
+            while flying:
+                for item in await flying.popleft():
+                    yield item
+        finally:
+            for task in flying:
+                task.cancel()
+            await asyncio.gather(*flying, return_exceptions=True)
+
+    async def _answer(self, chunk: Chunk, top_k: int | None, deadline: Callable[[], Deadline]) -> list[Item]:
+        end = deadline()
+        retries = Retries(self._settings.retries, end)
+        while waiting := chunk.waiting:
+            model = await self._describe(end)
+            try:
+                chunk.accept(await self._here().infer(waiting, end.left()), model.labels, top_k)
+            except NewsdeskError as error:
+                if chunk.refuse(error):
+                    continue
+                if isinstance(error, BadResponse | RequestRefused):
+                    self._model = None  # another model may have taken its place
+                await asyncio.sleep(retries.pause(error))
+        return chunk.done()
+
+    async def _describe(self, deadline: Deadline) -> Model:
+        retries = Retries(self._settings.retries, deadline)
+        while (model := self._model) is None:
+            try:
+                model = self._model = await self._here().describe(deadline.left())
+            except NewsdeskError as error:
+                await asyncio.sleep(retries.pause(error))
+        return model
+
+    def _here(self) -> AsyncTransport:
+        loop = asyncio.get_running_loop()
+        transport = self._by_loop.get((os.getpid(), loop))
+        if transport is None:
+            for key in [key for key in list(self._by_loop) if key[1].is_closed()]:
+                if (left := self._by_loop.pop(key, None)) is not None:
+                    left.abandon()
+            transport = self._by_loop[os.getpid(), loop] = open_async_transport(self._settings.address)
+        return transport

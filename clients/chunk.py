@@ -1,0 +1,96 @@
+"""A chunk: the texts of one request, which of them are refused, and the answers to the others."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
+from newsdesk.clients.prediction import Prediction
+
+if TYPE_CHECKING:  # it brings numpy, which the command line's help does without
+    from newsdesk.clients.tensors import Answers
+
+Text = str | bytes
+Item = Prediction | TextRefused
+
+# Keeps a request far below what servers and proxies take, whatever the texts are.
+_MOST_BYTES = 8 * 1024 * 1024
+# `newsdesk refused 20 of 64 texts. text 3: empty, …; text 5: not UTF-8 (byte 12 is 0xff), send UTF-8; and 18 more`:
+# those not listed are when the rest is sent.
+_REFUSAL = re.compile(r"newsdesk refused \d+ of \d+ texts?\. (?P<listed>text \d+: .*?)(; and \d+ more)?\Z", re.DOTALL)
+_NEXT_REFUSAL = re.compile(r"; (?=text \d+: )")
+
+
+class Chunk:
+    """Consecutive texts, from position `first` of what was given."""
+
+    def __init__(self, first: int) -> None:
+        self.items: list[Item | None] = []
+        self._first = first
+        self._waiting: list[tuple[int, bytes]] = []
+
+    def add(self, text: Text) -> int:
+        """Take one more text and return its size in bytes. One that UTF-8 cannot carry is refused here."""
+        place = len(self.items)
+        try:
+            encoded = text.encode() if isinstance(text, str) else text
+        except UnicodeEncodeError as error:
+            reason = f"not UTF-8 (character {error.start} is the lone surrogate {text[error.start]!a}), send UTF-8"
+            self.items.append(TextRefused(self._first + place, reason))
+            return 0
+        self.items.append(None)
+        self._waiting.append((place, encoded))
+        return len(encoded)
+
+    @property
+    def waiting(self) -> list[bytes]:
+        """The texts to send: neither answered nor refused."""
+        return [text for _, text in self._waiting]
+
+    def accept(self, answers: "Answers", labels: tuple[str, ...], top_k: int | None) -> None:
+        """Put the answers to the waiting texts at their places. Raises BadResponse when they name other labels."""
+        for (place, _), label, row, answered_by in zip(
+            self._waiting, answers.labels, answers.probabilities, answers.answered_by, strict=True
+        ):
+            if label not in labels or len(row) != len(labels):
+                raise BadResponse(
+                    f"the answer is {label!r} of {len(row)} labels, expected one of {', '.join(labels)}: the server "
+                    "has changed its model. Call again, and the new labels are read."
+                )
+            ranked = sorted(zip(labels, row, strict=True), key=lambda pair: pair[1], reverse=True)
+            self.items[place] = Prediction(self._first + place, label, dict(ranked[:top_k]), answered_by)
+        self._waiting = []
+
+    def refuse(self, error: NewsdeskError) -> bool:
+        """Take the texts that the server's message refuses out of the waiting ones. False if it refuses none."""
+        match = _REFUSAL.search(str(error)) if isinstance(error, RequestRefused) else None
+        if match is None:
+            return False
+        reasons: dict[int, str] = {}
+        for refusal in _NEXT_REFUSAL.split(match["listed"]):
+            text, _, reason = refusal.partition(": ")
+            reasons[int(text.removeprefix("text "))] = reason
+        for index, (place, _) in enumerate(self._waiting):
+            if index in reasons:
+                self.items[place] = TextRefused(self._first + place, reasons[index])
+        before = len(self._waiting)
+        self._waiting = [pair for index, pair in enumerate(self._waiting) if index not in reasons]
+        return len(self._waiting) < before
+
+    def done(self) -> list[Item]:
+        """The items in order, once nothing waits."""
+        return [item for item in self.items if item is not None]
+
+
+def cut(texts: Iterable[Text], max_batch: int) -> Iterator[Chunk]:
+    """Cut texts into chunks of at most `max_batch` texts, lazily. Raises TypeError for what is not a text."""
+    chunk, size = Chunk(0), 0
+    for index, text in enumerate(texts):
+        if not isinstance(text, str | bytes):
+            raise TypeError(f"text {index} is of type {type(text).__name__}, expected str, or bytes in UTF-8")
+        if chunk.items and (len(chunk.items) == max_batch or size + len(text) > _MOST_BYTES):
+            yield chunk
+            chunk, size = Chunk(index), 0
+        size += chunk.add(text)
+    if chunk.items:
+        yield chunk

@@ -1,0 +1,188 @@
+"""The blocking client."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Self, overload
+
+from newsdesk.clients.chunk import Chunk, Item, Text, cut
+from newsdesk.clients.deadline import Deadline, Retries
+from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
+from newsdesk.clients.prediction import Prediction
+from newsdesk.clients.transports import Address, Model, Transport, open_transport, parse
+
+DEFAULT_URL = "grpc://127.0.0.1:8001"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a client is made with; `Client` says what each means."""
+
+    address: Address
+    timeout: float
+    retries: int
+    concurrency: int
+
+    @classmethod
+    def checked(cls, url: str, model: str, timeout: float, retries: int, concurrency: int) -> Self:
+        if timeout <= 0 or retries < 0 or concurrency < 1:
+            raise ValueError(
+                f"timeout={timeout}, retries={retries}, concurrency={concurrency}: "
+                "expected timeout > 0 seconds, retries ≥ 0 and concurrency ≥ 1"
+            )
+        return cls(parse(url, model), timeout, retries, concurrency)
+
+    def deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self.timeout if timeout is None else timeout, self.address.url)
+
+
+class Client:
+    """Classifies texts with a newsdesk server.
+
+        with Client() as client:
+            client.classify("Wall St. bears claw back into the black").label
+
+    url          grpc://host:port (Triton's gRPC) or http://host:port (its HTTP); tensors are binary over both
+    timeout      seconds that a call may take, retries included
+    retries      how often a request is repeated, after growing pauses, while the server is unavailable
+    concurrency  requests in flight at once when there are more texts than one request takes
+    model        name of the model at the server
+
+    One client may be used by any number of threads, and in processes forked from its own, which connect anew. (A
+    program that imports grpc before newsdesk and forks must set GRPC_ENABLE_FORK_SUPPORT=1 first.)
+    Raises ValueError for a URL of another kind. Calls raise NewsdeskError.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout: float = 30.0,
+        retries: int = 5,
+        concurrency: int = 8,
+        model: str = "ag_news",
+    ) -> None:
+        self._settings = Settings.checked(url, model, timeout, retries, concurrency)
+        # By process, because neither connections nor threads survive a fork; without a lock, because one held by
+        # another thread while the process forks would stay held in the child.
+        self._by_process: dict[int, tuple[Transport, ThreadPoolExecutor]] = {}
+        self._model: Model | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. The next call opens new ones."""
+        here = self._by_process.pop(os.getpid(), None)
+        if here is not None:
+            transport, executor = here
+            executor.shutdown(cancel_futures=True)
+            transport.close()
+
+    @overload  # a str is an iterable of str too, so the order of the two matters
+    def classify(  # type: ignore[overload-overlap]
+        self, text: Text, *, top_k: int | None = None, timeout: float | None = None
+    ) -> Prediction: ...
+    @overload
+    def classify(
+        self, text: Iterable[Text], *, top_k: int | None = None, timeout: float | None = None
+    ) -> list[Item]: ...
+    def classify(
+        self, text: Text | Iterable[Text], *, top_k: int | None = None, timeout: float | None = None
+    ) -> Prediction | list[Item]:
+        """Classify one text, or a list of any length in its order.
+
+        A text is str, or bytes in UTF-8: an article's title, a space, its description. `top_k` limits the
+        probabilities to the k highest; `timeout` replaces the client's for this call.
+        A text alone that the server refuses raises TextRefused; in a list, a TextRefused stands in its place.
+        """
+        check_top_k(top_k)
+        deadline = self._settings.deadline(timeout)
+        if isinstance(text, str | bytes):
+            (chunk,) = cut([text], 1)
+            return only(self._answer(chunk, top_k, lambda: deadline))
+        return list(self._in_order(text, top_k, lambda: deadline))
+
+    def stream(
+        self, texts: Iterable[Text], *, top_k: int | None = None, timeout: float | None = None
+    ) -> Iterator[Item]:
+        """Classify texts as they come, in their order and in constant memory. `timeout` is for each request."""
+        check_top_k(top_k)
+        return self._in_order(texts, top_k, lambda: self._settings.deadline(timeout))
+
+    def labels(self, *, timeout: float | None = None) -> tuple[str, ...]:
+        """Return the model's labels, in the model's order."""
+        return self._describe(self._settings.deadline(timeout)).labels
+
+    def _in_order(self, texts: Iterable[Text], top_k: int | None, deadline: Callable[[], Deadline]) -> Iterator[Item]:
+        """Answer chunk by chunk, `concurrency` at a time; a list that is one chunk without a thread of its own."""
+        chunks = cut(texts, self._describe(deadline()).max_batch)
+        start = list(islice(chunks, 2))
+        if len(start) == 1:
+            yield from self._answer(start[0], top_k, deadline)
+            return
+        _, executor = self._here()
+        flying: deque[Future[list[Item]]] = deque()
+        try:
+            for chunk in chain(start, chunks):
+                if len(flying) >= self._settings.concurrency:
+                    yield from flying.popleft().result()
+                flying.append(executor.submit(self._answer, chunk, top_k, deadline))
+            while flying:
+                yield from flying.popleft().result()
+        finally:
+            for future in flying:
+                future.cancel()
+
+    def _answer(self, chunk: Chunk, top_k: int | None, deadline: Callable[[], Deadline]) -> list[Item]:
+        end = deadline()
+        retries = Retries(self._settings.retries, end)
+        while waiting := chunk.waiting:
+            model = self._describe(end)
+            transport, _ = self._here()
+            try:
+                chunk.accept(transport.infer(waiting, end.left()), model.labels, top_k)
+            except NewsdeskError as error:
+                if chunk.refuse(error):
+                    continue
+                if isinstance(error, BadResponse | RequestRefused):
+                    self._model = None  # another model may have taken its place
+                time.sleep(retries.pause(error))
+        return chunk.done()
+
+    def _describe(self, deadline: Deadline) -> Model:
+        retries = Retries(self._settings.retries, deadline)
+        while (model := self._model) is None:
+            transport, _ = self._here()
+            try:
+                model = self._model = transport.describe(deadline.left())
+            except NewsdeskError as error:
+                time.sleep(retries.pause(error))
+        return model
+
+    def _here(self) -> tuple[Transport, ThreadPoolExecutor]:
+        process = os.getpid()
+        if process not in self._by_process:
+            executor = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="newsdesk-client")
+            self._by_process.setdefault(process, (open_transport(self._settings.address), executor))
+        return self._by_process[process]
+
+
+def check_top_k(top_k: int | None) -> None:
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k is {top_k}, expected at least 1, or None for all labels")
+
+
+def only(items: list[Item]) -> Prediction:
+    """Return the answer to a text that was given alone. Raises TextRefused when that is the answer."""
+    (item,) = items
+    if isinstance(item, TextRefused):
+        raise item
+    return item

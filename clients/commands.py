@@ -1,0 +1,82 @@
+"""Commands that other parts of newsdesk offer, imported when one of them is used and not before.
+
+They are named by entry points of the group "newsdesk.commands". The list in `newsdesk --help` reads the first line of
+a command's docstring from its source, because importing what it needs takes seconds, and may fail where that is not
+installed.
+"""
+
+import ast
+import functools
+import importlib.util
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+import typer.core
+
+GROUP = "newsdesk.commands"
+# Which extra of the package a command's module needs, by the start of the module's name.
+_EXTRAS = {"newsdesk.server": "serve", "newsdesk.build": "build"}
+
+
+class CommandGroup(typer.core.TyperGroup):
+    """The application's own commands and the offered ones."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return [*super().list_commands(ctx), *sorted(entry_points(group=GROUP).names)]
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        offered = entry_points(group=GROUP, name=cmd_name)
+        if super().get_command(ctx, cmd_name) or not offered:
+            return super().get_command(ctx, cmd_name)
+        (entry, *_) = offered
+        return typer.core.TyperCommand(cmd_name, help=summary(entry))
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        name, command, rest = super().resolve_command(ctx, args)
+        offered = entry_points(group=GROUP, name=name or "")
+        if super().get_command(ctx, name or "") is None and offered:
+            (entry, *_) = offered
+            command = load(entry)
+        return name, command, rest
+
+
+def load(entry: EntryPoint) -> Any:
+    """Import a command. Where something it needs is not installed, say what to install and exit with 2."""
+    single = typer.Typer(add_completion=False)
+    single.command(entry.name)(_advised(entry, _advised(entry, entry.load)()))
+    return typer.main.get_command(single)
+
+
+def summary(entry: EntryPoint) -> str:
+    """The first line of the command's docstring, without importing its module; "" where there is none."""
+    try:
+        spec = importlib.util.find_spec(entry.module)
+    except ModuleNotFoundError:
+        return ""
+    if spec is None or spec.loader is None or not hasattr(spec.loader, "get_source"):
+        return ""
+    for node in ast.parse(spec.loader.get_source(entry.module) or "").body:
+        if isinstance(node, ast.FunctionDef) and node.name == entry.attr:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+def _advised(entry: EntryPoint, function: Callable[..., Any]) -> Callable[..., Any]:
+    extra = next((extra for start, extra in _EXTRAS.items() if entry.module.startswith(start)), None)
+
+    @functools.wraps(function)
+    def advised(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except ModuleNotFoundError as error:
+            if extra is None or (error.name or "").startswith("newsdesk"):
+                raise
+            typer.echo(
+                f"`newsdesk {entry.name}` needs {error.name}, which is not installed: pip install 'newsdesk[{extra}]'",
+                err=True,
+            )
+            raise typer.Exit(2) from error
+
+    return advised

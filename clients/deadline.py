@@ -1,0 +1,55 @@
+"""Deadlines, and the retries that fit in them."""
+
+import random
+import time
+
+from newsdesk.clients.errors import DeadlineExceeded, NewsdeskError, ServerUnavailable, late
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 2.0
+
+
+class Deadline:
+    """The moment a call must have ended by."""
+
+    def __init__(self, seconds: float, url: str) -> None:
+        self._end = time.monotonic() + seconds
+        self._url = url
+
+    def left(self) -> float:
+        """Seconds left. Raises DeadlineExceeded when there are none."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise late(self._url)
+        return left
+
+
+class Retries:
+    """At most `most` repetitions of a request while the server is unavailable: classifying is idempotent."""
+
+    def __init__(self, most: int, deadline: Deadline) -> None:
+        self._left = most
+        self._deadline = deadline
+        self._pause = _FIRST_PAUSE
+        self._last: ServerUnavailable | None = None
+
+    def pause(self, error: NewsdeskError) -> float:
+        """Return the seconds to wait before the next try: exponential, with jitter.
+
+        Raises the error when a repetition cannot help, and when none is left or none fits before the deadline.
+        """
+        if isinstance(error, DeadlineExceeded) and self._last is not None:
+            raise self._last from error
+        if not isinstance(error, ServerUnavailable):
+            raise error
+        self._last = error
+        pause = self._pause * random.uniform(0.5, 1.0)
+        try:
+            enough = self._left > 0 and pause < self._deadline.left()
+        except DeadlineExceeded:
+            enough = False
+        if not enough:
+            raise error
+        self._left -= 1
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return pause

@@ -1,0 +1,84 @@
+"""What can go wrong with a call. A message says what was given, what was expected and what to do."""
+
+
+class NewsdeskError(Exception):
+    """Every error that a call to the service can end with."""
+
+
+class ServerUnavailable(NewsdeskError):
+    """Nothing answers at the address, or the server cannot answer now. Retried; raised when the retries are used up."""
+
+
+class DeadlineExceeded(NewsdeskError):
+    """No answer within the time the caller gave."""
+
+
+class RequestRefused(NewsdeskError):
+    """The server refuses the request itself: an unknown model, or inputs that are not the model's."""
+
+
+class ServerFailed(NewsdeskError):
+    """The server took the request and failed on it."""
+
+
+class BadResponse(NewsdeskError):
+    """An answer that does not keep the contract of the model."""
+
+
+class TextRefused(NewsdeskError):
+    """One text that is not classified: empty, not UTF-8, over the size limit.
+
+    Raised for a text given alone. In a list it stands at the place of the text, and the others are answered.
+    `index` is the position of the text in what was given, `reason` says what is wrong with it and what to do.
+    """
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(index, reason)
+        self.index = index
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"text {self.index} is refused: {self.reason}"
+
+
+# The one table from a protocol's status to an error: gRPC code, HTTP status, error. Anything else is ServerFailed.
+_STATUSES: tuple[tuple[str | None, int, type[NewsdeskError]], ...] = (
+    ("INVALID_ARGUMENT", 400, RequestRefused),
+    ("NOT_FOUND", 404, RequestRefused),
+    (None, 413, RequestRefused),
+    ("RESOURCE_EXHAUSTED", 429, ServerUnavailable),
+    ("INTERNAL", 500, ServerFailed),
+    ("UNIMPLEMENTED", 501, RequestRefused),
+    (None, 502, ServerUnavailable),
+    ("UNAVAILABLE", 503, ServerUnavailable),
+    ("DEADLINE_EXCEEDED", 504, DeadlineExceeded),
+)
+_BY_STATUS: dict[str | int | None, type[NewsdeskError]] = {
+    status: error for grpc, http, error in _STATUSES for status in (grpc, http)
+}
+
+
+def error_of(status: str | int, message: str, url: str) -> NewsdeskError:
+    """Return the error for a gRPC code name or an HTTP status, with the server's message and what to do."""
+    kind = _BY_STATUS.get(status, ServerFailed)
+    # A dead backend process is an internal error to Triton, though another instance can answer the same request.
+    if kind is ServerFailed and "Stub process" in message and "not healthy" in message:
+        kind = ServerUnavailable
+    if kind is ServerUnavailable:
+        return unavailable(url, message)
+    if kind is DeadlineExceeded:
+        return late(url)
+    if kind is RequestRefused:
+        return RequestRefused(f"{url} refuses the request ({status}): {message}")
+    return kind(f"{url} failed on the request ({status}): {message}. The server's log has more.")
+
+
+def unavailable(url: str, detail: object) -> ServerUnavailable:
+    return ServerUnavailable(
+        f"{url} does not answer: {str(detail).rstrip('.')}. "
+        "Is `newsdesk serve` running, and is this its address? NEWSDESK_URL or `url` names another."
+    )
+
+
+def late(url: str) -> DeadlineExceeded:
+    return DeadlineExceeded(f"{url} has not answered in the time given: allow more with `timeout`, or send less.")

@@ -1,0 +1,74 @@
+"""How the command line writes answers: one line for each text, in order, whatever became of it."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+
+from newsdesk.clients.chunk import Item, Text
+from newsdesk.clients.errors import TextRefused
+
+_PREVIEW = 80
+
+
+class Format(StrEnum):
+    """text: for reading. json: one object a line. csv: a column for each label."""
+
+    text = "text"
+    json = "json"
+    csv = "csv"
+
+
+def header(form: Format, labels: Sequence[str]) -> str:
+    """What comes before the first answer, with its line end."""
+    return _row(["index", "label", *labels, "answered_by", "error"]) if form is Format.csv else ""
+
+
+def line(form: Format, item: Item, text: Text, labels: Sequence[str]) -> str:
+    """The answer to one text, with its line end."""
+    if form is Format.json:
+        return _json_line(item)
+    if form is Format.csv:
+        return _csv_line(item, labels)
+    return _text_line(item, text, labels)
+
+
+def _text_line(item: Item, text: Text, labels: Sequence[str]) -> str:
+    width = max(map(len, labels))
+    if isinstance(item, TextRefused):
+        return f"{'refused':<{width}} {'':6}  {item.reason}\n"
+    ranked = ", ".join(f"{label:<{width}} {share:.4f}" for label, share in item.probabilities.items())
+    return f"{ranked}  {_preview(text)}\n"
+
+
+def _json_line(item: Item) -> str:
+    if isinstance(item, TextRefused):
+        return json.dumps({"index": item.index, "error": item.reason}) + "\n"
+    answer = {
+        "index": item.index,
+        "label": item.label,
+        "probabilities": item.probabilities,
+        "answered_by": item.answered_by,
+    }
+    return json.dumps(answer) + "\n"
+
+
+def _csv_line(item: Item, labels: Sequence[str]) -> str:
+    if isinstance(item, TextRefused):
+        return _row([item.index, "", *("" for _ in labels), "", item.reason])
+    shares = (item.probabilities.get(label, "") for label in labels)
+    return _row([item.index, item.label, *shares, item.answered_by, ""])
+
+
+def _row(cells: Sequence[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+def _preview(text: Text) -> str:
+    """The start of the text, with nothing in it that a terminal would obey."""
+    readable = text.decode(errors="replace") if isinstance(text, bytes) else text
+    start = "".join(letter if letter.isprintable() else " " for letter in readable[: _PREVIEW + 1])
+    return start if len(start) <= _PREVIEW else f"{start[: _PREVIEW - 1]}…"

@@ -1,0 +1,87 @@
+"""How a URL is spoken to. A scheme is added by a module with both transports and a line in each function below."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:  # it brings numpy, which the command line's help does without
+    from newsdesk.clients.tensors import Answers
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a client needs to know of the model: the labels in its order, and the most texts in one request."""
+
+    labels: tuple[str, ...]
+    max_batch: int
+
+
+class Transport(Protocol):
+    """One server, for any number of threads. Times out after `timeout` seconds; errors are NewsdeskError's."""
+
+    def describe(self, timeout: float) -> Model: ...
+    def infer(self, texts: Sequence[bytes], timeout: float) -> "Answers": ...
+    def close(self) -> None: ...
+
+
+class AsyncTransport(Protocol):
+    """One server, for one event loop. `abandon` closes what can be closed when that loop has ended."""
+
+    async def describe(self, timeout: float) -> Model: ...
+    async def infer(self, texts: Sequence[bytes], timeout: float) -> "Answers": ...
+    async def close(self) -> None: ...
+    def abandon(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL taken apart: `scheme`, `host:port`, and the path before the protocol's own."""
+
+    scheme: str
+    netloc: str
+    path: str
+    model: str
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.netloc}{self.path}"
+
+
+def parse(url: str, model: str) -> Address:
+    """Raises ValueError for anything but grpc://host[:port] and http://host[:port][/path]."""
+    ports = {"grpc": 8001, "http": 8000}
+    expected = f"url is {url!r}, expected grpc://host:port or http://host:port"
+    parts = urlsplit(url)
+    if parts.scheme not in ports or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(expected)
+    try:
+        netloc = parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{ports[parts.scheme]}"
+    except ValueError as error:
+        raise ValueError(f"{expected}: {error}") from None
+    path = parts.path.rstrip("/")
+    if path and parts.scheme == "grpc":
+        raise ValueError(f"{expected}: gRPC knows no path")
+    return Address(parts.scheme, netloc, path, model)
+
+
+# The modules are imported when they are needed: grpc and aiohttp take a while, and `newsdesk --help` needs neither.
+def open_transport(address: Address) -> Transport:
+    if address.scheme == "grpc":
+        from newsdesk.clients.triton_grpc import GrpcTransport
+
+        return GrpcTransport(address)
+    from newsdesk.clients.triton_http import HttpTransport
+
+    return HttpTransport(address)
+
+
+def open_async_transport(address: Address) -> AsyncTransport:
+    """To be called in the event loop that the transport is for."""
+    if address.scheme == "grpc":
+        from newsdesk.clients.triton_grpc import AsyncGrpcTransport
+
+        return AsyncGrpcTransport(address)
+    from newsdesk.clients.triton_http import AsyncHttpTransport
+
+    return AsyncHttpTransport(address)

@@ -1,0 +1,155 @@
+"""Triton's gRPC protocol, with raw (binary) tensors.
+
+The protocol's own messages are used, not tritonclient's InferenceServerClient: the same two messages serve the
+blocking and the asyncio transport, errors keep their status code, and no numpy object arrays are built.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+# Read by grpc when it is imported: without it a forked process cannot open a channel once its parent has used one.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from newsdesk.clients.errors import BadResponse, NewsdeskError, error_of
+from newsdesk.clients.tensors import (
+    ALL_CLASSES,
+    INPUT,
+    LABELLED_OUTPUT,
+    OUTPUTS,
+    PROBE_TEXT,
+    Answers,
+    Tensor,
+    pack_texts,
+    read_answers,
+    read_labels,
+)
+from newsdesk.clients.transports import Address, Model
+
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # Our retries decide when to try again: gRPC's own pause after a refused connection grows to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # One client's broken connection is not another's.
+    ("grpc.use_local_subchannel_pool", 1),
+    # gRPC would send even loopback addresses to the proxy that http_proxy names.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class GrpcTransport:
+    """Blocking. A gRPC channel is one HTTP/2 connection that any number of threads may use at once."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._channel = grpc.insecure_channel(address.netloc, options=_OPTIONS)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    def describe(self, timeout: float) -> Model:
+        try:
+            config = self._stub.ModelConfig(_config_request(self._address), timeout=timeout)
+            probe = self._stub.ModelInfer(_probe_request(self._address), timeout=timeout)
+        except grpc.RpcError as error:
+            raise _error(error, self._address) from error
+        return Model(read_labels(_outputs(probe)), max(config.config.max_batch_size, 1))
+
+    def infer(self, texts: Sequence[bytes], timeout: float) -> Answers:
+        try:
+            response = self._stub.ModelInfer(_infer_request(self._address, texts), timeout=timeout)
+        except grpc.RpcError as error:
+            raise _error(error, self._address) from error
+        return read_answers(_outputs(response), len(texts))
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class AsyncGrpcTransport:
+    """For the event loop that it is made in, over a blocking channel's futures.
+
+    Not grpc.aio: once a process has used that, gRPC hangs in every process forked from it.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._channel = grpc.insecure_channel(address.netloc, options=_OPTIONS)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    async def describe(self, timeout: float) -> Model:
+        try:
+            config = await _end(self._stub.ModelConfig.future(_config_request(self._address), timeout=timeout))
+            probe = await _end(self._stub.ModelInfer.future(_probe_request(self._address), timeout=timeout))
+        except grpc.RpcError as error:
+            raise _error(error, self._address) from error
+        return Model(read_labels(_outputs(probe)), max(config.config.max_batch_size, 1))
+
+    async def infer(self, texts: Sequence[bytes], timeout: float) -> Answers:
+        try:
+            response = await _end(self._stub.ModelInfer.future(_infer_request(self._address, texts), timeout=timeout))
+        except grpc.RpcError as error:
+            raise _error(error, self._address) from error
+        return read_answers(_outputs(response), len(texts))
+
+    async def close(self) -> None:
+        self._channel.close()
+
+    def abandon(self) -> None:
+        self._channel.close()
+
+
+async def _end(call: grpc.Future) -> Any:
+    """Wait for a call in the running loop, and cancel it when the waiting is cancelled."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def wake(_: grpc.Future) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended before the call it cancelled
+            loop.call_soon_threadsafe(ended.set)
+
+    call.add_done_callback(wake)
+    try:
+        await ended.wait()
+    except asyncio.CancelledError:
+        call.cancel()
+        raise
+    return call.result()
+
+
+def _config_request(address: Address) -> service_pb2.ModelConfigRequest:
+    return service_pb2.ModelConfigRequest(name=address.model)
+
+
+def _infer_request(address: Address, texts: Sequence[bytes]) -> service_pb2.ModelInferRequest:
+    request = service_pb2.ModelInferRequest(model_name=address.model, raw_input_contents=[pack_texts(texts)])
+    request.inputs.add(name=INPUT, datatype="BYTES", shape=[len(texts), 1])
+    for name in OUTPUTS:
+        request.outputs.add(name=name)
+    return request
+
+
+def _probe_request(address: Address) -> service_pb2.ModelInferRequest:
+    request = _infer_request(address, [PROBE_TEXT])
+    del request.outputs[:]
+    request.outputs.add(name=LABELLED_OUTPUT).parameters["classification"].int64_param = ALL_CLASSES
+    return request
+
+
+def _outputs(response: service_pb2.ModelInferResponse) -> dict[str, Tensor]:
+    if len(response.outputs) != len(response.raw_output_contents):
+        raise BadResponse("the answer holds tensors that are not binary: is the server a Triton?")
+    return {
+        output.name: Tensor(tuple(output.shape), data)
+        for output, data in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
+
+
+def _error(error: grpc.RpcError, address: Address) -> NewsdeskError:
+    return error_of(error.code().name, error.details() or "no details", address.url)

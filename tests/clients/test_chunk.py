@@ -1,0 +1,152 @@
+"""Chunks, refusals and tensors without a server."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from newsdesk.clients.chunk import Chunk, cut
+from newsdesk.clients.deadline import Deadline, Retries
+from newsdesk.clients.errors import (
+    BadResponse,
+    DeadlineExceeded,
+    RequestRefused,
+    ServerUnavailable,
+    TextRefused,
+)
+from newsdesk.clients.tensors import OUTPUTS, Tensor, pack_texts, read_answers, read_labels, unpack_texts
+
+
+@given(st.lists(st.text()))
+def test_texts_come_out_of_a_tensor_as_they_went_in(texts: list[str]) -> None:
+    encoded = [text.encode("utf-8", "ignore") for text in texts]
+    assert unpack_texts(pack_texts(encoded)) == [text.decode() for text in encoded]
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_do_more_than_raise_bad_response(data: bytes) -> None:
+    with contextlib.suppress(BadResponse):
+        unpack_texts(data)
+
+
+@given(st.lists(st.text(max_size=5), max_size=50), st.integers(1, 9))
+def test_cut_keeps_every_text_in_order(texts: list[str], most: int) -> None:
+    chunks = list(cut(texts, most))
+    assert all(1 <= len(chunk.items) <= most for chunk in chunks)
+    assert sum(len(chunk.items) for chunk in chunks) == len(texts)
+    sent = [text for chunk in chunks for text in chunk.waiting]
+    refused = [item for chunk in chunks for item in chunk.items if isinstance(item, TextRefused)]
+    assert len(sent) + len(refused) == len(texts)
+    assert all(texts[item.index].encode("utf-8", "replace") not in sent or item for item in refused)
+
+
+def test_cut_keeps_a_request_small() -> None:
+    assert [len(chunk.items) for chunk in cut(["x" * 3_000_000] * 5, 64)] == [2, 2, 1]
+    assert [len(chunk.items) for chunk in cut(["x" * 30_000_000] * 2, 64)] == [1, 1]
+
+
+def refused(message: str, count: int = 8) -> tuple[bool, dict[int, str], int]:
+    (chunk,) = cut([f"text {index}" for index in range(count)], count)
+    found = chunk.refuse(RequestRefused(f"grpc://host refuses the request (INVALID_ARGUMENT): {message}"))
+    reasons = {item.index: item.reason for item in chunk.items if isinstance(item, TextRefused)}
+    return found, reasons, len(chunk.waiting)
+
+
+def test_the_servers_refusal_is_understood() -> None:
+    message = (
+        "newsdesk refused 2 of 8 texts. text 3: empty, expected at least one visible character; "
+        "text 5: not UTF-8 (byte 12 is 0xff), send UTF-8; text 99: nonsense; and 20 more"
+    )
+    assert refused(message) == (
+        True,
+        {3: "empty, expected at least one visible character", 5: "not UTF-8 (byte 12 is 0xff), send UTF-8"},
+        6,
+    )
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["batch-size must be <= 64", "newsdesk refused 1 of 8 texts.", "newsdesk refused 1 of 8 texts. text 8: beyond", ""],
+)
+def test_other_refusals_are_left_alone(message: str) -> None:
+    assert refused(message) == (False, {}, 8)
+
+
+def test_refusals_keep_their_places_over_several_answers() -> None:
+    chunk = Chunk(100)
+    for text in ("a", "\ud800", "b", "c"):
+        chunk.add(text)
+    assert chunk.refuse(RequestRefused("newsdesk refused 1 of 3 texts. text 1: first; and more"))
+    assert chunk.refuse(RequestRefused("newsdesk refused 1 of 2 texts. text 1: second"))
+    assert chunk.waiting == [b"a"]
+    reasons = [(item.index, item.reason) for item in chunk.items if isinstance(item, TextRefused)]
+    assert [reasons[0][0], *reasons[1:]] == [101, (102, "first; and more"), (103, "second")]
+
+
+def outputs(count: int = 2, **changes: Tensor) -> dict[str, Tensor]:
+    texts = Tensor((count, 1), pack_texts([b"World"] * count))
+    rows = Tensor((count, 4), np.full((count, 4), 0.25, "<f4").tobytes())
+    return {"LABEL": texts, "PROBABILITIES": rows, "ANSWERED_BY": texts} | changes
+
+
+def test_answers_are_read() -> None:
+    answers = read_answers(outputs(), 2)
+    assert answers.labels == answers.answered_by == ["World", "World"]
+    assert answers.probabilities == [[0.25] * 4] * 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {name: tensor for name, tensor in outputs().items() if name != OUTPUTS[1]},
+        outputs(3),
+        outputs(LABEL=Tensor((2,), pack_texts([b"World"] * 2))),
+        outputs(LABEL=Tensor((2, 1), pack_texts([b"World"]))),
+        outputs(LABEL=Tensor((2, 1), b"\xff\xff\xff\xff")),
+        outputs(PROBABILITIES=Tensor((2, 4), b"")),
+        outputs(PROBABILITIES=Tensor((8,), bytes(32))),
+        outputs(PROBABILITIES=Tensor((2, 4), np.full((2, 4), np.nan, "<f4").tobytes())),
+        outputs(PROBABILITIES=Tensor((2, 4), np.full((2, 4), np.inf, "<f4").tobytes())),
+    ],
+)
+def test_answers_out_of_contract_are_bad_responses(wrong: dict[str, Tensor]) -> None:
+    with pytest.raises(BadResponse):
+        read_answers(wrong, 2)
+
+
+def test_labels_are_read_in_the_models_order() -> None:
+    def classes(*texts: bytes) -> dict[str, Tensor]:
+        return {"PROBABILITIES": Tensor((1, len(texts)), pack_texts(texts))}
+
+    assert read_labels(classes(b"0.9:1:Sci/Tech: all", b"0.1:0:World")) == ("World", "Sci/Tech: all")
+    for wrong in (classes(), classes(b"0.9:1", b"0.1:0"), {}):
+        with pytest.raises(BadResponse):
+            read_labels(wrong)
+
+
+def test_retries_grow_and_end() -> None:
+    retries = Retries(8, Deadline(100, "grpc://host"))
+    error = ServerUnavailable("gone")
+    pauses = [retries.pause(error) for _ in range(8)]
+    assert all(
+        0.5 * full <= pause <= full for pause, full in zip(pauses, [0.05 * 2**n for n in range(6)], strict=False)
+    )
+    assert max(pauses) <= 2.0
+    with pytest.raises(ServerUnavailable):
+        retries.pause(error)
+
+
+def test_retries_stay_within_the_deadline_and_tell_the_first_cause() -> None:
+    with pytest.raises(ServerUnavailable):
+        Retries(8, Deadline(0.01, "grpc://host")).pause(ServerUnavailable("gone"))
+    retries = Retries(8, Deadline(100, "grpc://host"))
+    retries.pause(ServerUnavailable("gone"))
+    with pytest.raises(ServerUnavailable, match="gone"):
+        retries.pause(DeadlineExceeded("late"))
+
+
+def test_a_deadline_that_has_passed_raises() -> None:
+    with pytest.raises(DeadlineExceeded):
+        Deadline(-1, "grpc://host").left()

@@ -1,0 +1,185 @@
+"""What callers see when the server is gone, slow, half dead or somebody else."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import psutil
+import pytest
+
+from newsdesk.clients import (
+    AsyncClient,
+    BadResponse,
+    Client,
+    DeadlineExceeded,
+    RequestRefused,
+    ServerFailed,
+    ServerUnavailable,
+)
+from newsdesk.clients.errors import error_of
+from newsdesk.clients.triton_http import HttpTransport
+from tests.clients.triton_process import Triton
+
+
+@pytest.fixture
+def nowhere() -> Iterator[int]:
+    """A loopback port that refuses connections: bound, so that nobody else takes it, but not listening."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_no_server_is_said_with_advice_and_before_the_deadline(scheme: str, nowhere: int) -> None:
+    url = f"{scheme}://127.0.0.1:{nowhere}"
+    advice = rf"^{url} does not answer: .*(refused|Connect call failed).* Is `newsdesk serve` running"
+    for retries in (0, 50):  # none, and more than fit
+        start = time.monotonic()
+        with Client(url, timeout=1, retries=retries) as client, pytest.raises(ServerUnavailable, match=advice):
+            client.classify("match")
+        assert time.monotonic() - start < 1.5
+
+    async def call() -> None:
+        async with AsyncClient(url, timeout=1, retries=50) as client:
+            await client.classify(["match"] * 200)
+
+    with pytest.raises(ServerUnavailable, match=advice):
+        asyncio.run(call())
+
+
+def test_a_slow_answer_exceeds_the_deadline(client: Client, url: str) -> None:
+    client.classify("match")
+    for texts in ("stand-in, be slow", ["stand-in, be slow"] * 200):
+        start = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match="has not answered in the time given: allow more with `timeout`"):
+            client.classify(texts, timeout=0.3)
+        assert time.monotonic() - start < 0.9
+
+    async def call() -> None:
+        async with AsyncClient(url) as aclient:
+            await aclient.classify("stand-in, be slow", timeout=0.3)
+
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(call())
+    assert client.classify("match").label == "Sports"
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_a_server_that_accepts_and_says_nothing(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        with (
+            Client(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}", timeout=0.5) as client,
+            pytest.raises((DeadlineExceeded, ServerUnavailable)),
+        ):
+            client.classify("match")
+        assert time.monotonic() - start < 1.5
+
+
+def test_failures_of_the_model_and_wrong_models(client: Client, url: str) -> None:
+    with pytest.raises(ServerFailed, match="the stand-in was told to fail"):
+        client.classify("stand-in, fail")
+    with (
+        Client(url, model="ag_newz") as wrong,
+        pytest.raises(RequestRefused, match="unknown model: 'ag_newz' is not found"),
+    ):
+        wrong.classify("match")
+    assert client.classify("match").label == "Sports"
+
+
+@pytest.mark.parametrize("status", [200, 404, 502])
+def test_a_server_that_is_no_triton(status: int) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"<html>hello</html>"
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    expected = {200: BadResponse, 404: RequestRefused, 502: ServerUnavailable}[status]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with Client(f"http://127.0.0.1:{server.server_port}", retries=1) as client, pytest.raises(expected):
+                client.classify("match")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_calls_outlast_a_late_start_a_dead_process_and_a_restart(own_triton: Triton) -> None:
+    ports = own_triton.ports
+    clients = [Client(url, timeout=60, retries=100) for url in (ports.grpc_url, ports.http_url)]
+    aclient = AsyncClient(ports.grpc_url, timeout=60, retries=100)
+
+    def all_answer() -> None:
+        for client in clients:
+            assert client.classify("match").label == "Sports"
+        assert asyncio.run(aclient.classify("match")).label == "Sports"
+
+    own_triton.start()
+    all_answer()
+    # Triton goes on handing requests to the dead one of the two processes and fails them with an internal error.
+    stubs = [one for one in psutil.Process(own_triton.pid).children() if "stub" in " ".join(one.cmdline())]
+    stubs[0].kill()
+    for _ in range(2):
+        all_answer()
+    own_triton.stop()
+    for client in clients:
+        with pytest.raises(ServerUnavailable):
+            client.classify("match", timeout=0.5)
+    own_triton.start()
+    all_answer()
+    for client in clients:
+        client.close()
+
+
+def test_a_changed_model_is_noticed_and_read_anew(client: Client, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    client.classify("match")
+    model = client._model
+    assert model is not None
+    client._model = type(model)(("Real", "Fake"), model.max_batch)
+    with pytest.raises(BadResponse, match="the server has changed its model"):
+        client.classify("match")
+    assert client.classify("match").label == "Sports"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kind"),
+    [
+        (("INVALID_ARGUMENT", 400), RequestRefused),
+        (("NOT_FOUND", 404), RequestRefused),
+        (("RESOURCE_EXHAUSTED", 429), ServerUnavailable),
+        (("INTERNAL", 500), ServerFailed),
+        (("UNAVAILABLE", 503), ServerUnavailable),
+        (("DEADLINE_EXCEEDED", 504), DeadlineExceeded),
+        (("DATA_LOSS", 418), ServerFailed),
+    ],
+)
+def test_the_table_of_statuses(statuses: tuple[str, int], kind: type[Exception]) -> None:
+    for status in statuses:
+        assert type(error_of(status, "why", "grpc://host:8001")) is kind
+
+
+@pytest.mark.parametrize("status", ["INTERNAL", 500])
+def test_a_dead_backend_process_counts_as_unavailable(status: str | int) -> None:
+    message = "Failed to process the request(s): Stub process 'ag_news_0_1' is not healthy."
+    assert type(error_of(status, message, "grpc://host:8001")) is ServerUnavailable
+
+
+def test_http_transport_keeps_to_its_connection(url: str, client: Client) -> None:
+    for _ in range(20):
+        client.classify("match")
+    transport, _ = client._here()
+    if isinstance(transport, HttpTransport):
+        assert transport._pool.num_connections == 1
