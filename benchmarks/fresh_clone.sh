@@ -22,7 +22,7 @@ until curl --silent --fail --output /dev/null localhost:18080/v2/models/ag_news/
 done
 echo "make serve: ready after $((SECONDS - start)) s, $(size "$PIP_CACHE_DIR") MB downloaded, $(size .venv) MB installed"
 curl --silent localhost:18080/v2/models/ag_news/infer --data \
-    '{"inputs":[{"name":"TEXT","shape":[1,1],"datatype":"BYTES","data":["Wall St. bears claw back into the black"]}]}'
+    '{"inputs":[{"name":"TEXT","shape":[1,1],"datatype":"BYTES","data":["Wall Street bears claw back into the black"]}]}'
 echo
 kill "$server"
 wait "$server" || true

@@ -21,6 +21,7 @@ class Server:
 
     http_port: int
     grpc_port: int
+    metrics_port: int
     start_seconds: float
     pid: int
 
@@ -33,9 +34,9 @@ class Server:
 def newsdesk(*flags: str) -> Iterator[Server]:
     """Serve the shipped model with `newsdesk serve`."""
     http, grpc, metrics = free_ports(3)
-    ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
+    ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics), "--no-gateway"]
     command = [str(Path(sys.executable).with_name("newsdesk")), "serve", *ports, *flags]
-    with _running(command, {}, http, "/v2/models/ag_news/ready", grpc) as server:
+    with _running(command, {}, http, "/v2/models/ag_news/ready", grpc, metrics) as server:
         yield server
 
 
@@ -52,7 +53,12 @@ def fastapi_pipeline(checkpoint: Path, workers: int, threads: int) -> Iterator[S
 
 @contextmanager
 def _running(
-    command: list[str], environment: dict[str, str], http_port: int, ready: str, grpc_port: int = 0
+    command: list[str],
+    environment: dict[str, str],
+    http_port: int,
+    ready: str,
+    grpc_port: int = 0,
+    metrics_port: int = 0,
 ) -> Iterator[Server]:
     start = time.monotonic()
     process = subprocess.Popen(
@@ -64,7 +70,7 @@ def _running(
                 process.kill()
                 raise RuntimeError(f"{' '.join(command)}: did not start\n{process.communicate()[1]}")
             time.sleep(0.05)
-        yield Server(http_port, grpc_port, time.monotonic() - start, process.pid)
+        yield Server(http_port, grpc_port, metrics_port, time.monotonic() - start, process.pid)
     finally:
         process.terminate()
         try:

@@ -19,7 +19,6 @@ from newsdesk.server.ensemble.classifier import Classifier, TextError, read
 
 SHOWN = 16
 """Refused texts of one request that its message names."""
-_WARM_UP = ["Markets rise.", "Champions win the final " * 6, "Scientists describe a new telescope in orbit " * 12]
 
 
 class TritonPythonModel:
@@ -42,7 +41,7 @@ class TritonPythonModel:
         }
         place = {"model": args["model_name"], "version": args["model_version"]}
         self._tokens = {kind: family.Metric(labels=place) for kind, family in self._families.items()}
-        self._classifier.classify(_WARM_UP)
+        self._classifier.warm_up()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         responses: list[Any] = [None] * len(requests)

@@ -12,6 +12,8 @@ from newsdesk.server.ensemble.text import clean
 from newsdesk.server.ensemble.tokens import Tokens
 
 MAX_TEXT_BYTES = 256 * 1024
+_WARM_LENGTHS = 12, 96
+"""Tokens of the shortest and the longest articles that kernels are compiled for beforehand."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Classifier:
         self._name, self._pad_id, self._most = member.name, member.pad_id, member.max_length
         self._tokens = Tokens(folder / member.tokenizer.path, member.max_length)
         self._engine = engines.load(target, folder / member.graphs[variant].path, threads)
+
+    def warm_up(self) -> None:
+        """Compile kernels for the lengths of most news, so that no request waits for them."""
+        for shape in batching.shapes(*(min(length, self._most) for length in _WARM_LENGTHS)):
+            self._engine(np.full(shape, self._pad_id, np.int64), np.ones(shape, np.int64))
 
     def classify(self, texts: list[str]) -> Answers:
         """Answer clean texts (see `read`), each as if it had come alone."""

@@ -65,7 +65,7 @@ def test_it_knows_the_news(grpc: tritonclient.grpc.InferenceServerClient) -> Non
 
 
 def test_every_client_gets_the_same_answer(server: Server, http: tritonclient.http.InferenceServerClient) -> None:
-    text = "Wall St. bears claw back into the black"
+    text = "Wall Street bears claw back into the black"
     over_http = http.infer("ag_news", [requests.tensor([text], tritonclient.http)])
     expected = over_http.as_numpy("PROBABILITIES").ravel()
     assert over_http.as_numpy("LABEL").ravel().tolist() == [b"Business"]
@@ -120,3 +120,12 @@ def test_a_batch_over_the_maximum_is_refused_with_both_numbers(
     most = grpc.get_model_config("ag_news").config.max_batch_size
     with pytest.raises(InferenceServerException, match=rf"{most + 1}.*{most}"):
         grpc.infer("ag_news", [requests.tensor(["text"] * (most + 1))])
+
+
+def test_the_perf_analyzer_input_is_answered(grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    """Field note 12: each entry of the file that the README hands to perf_analyzer names TEXT and is answered."""
+    entries = json.loads((default_repository().parent / "benchmarks" / "perf_analyzer.json").read_text())["data"]
+    assert len(entries) >= 32
+    for entry in entries:
+        (text,) = entry["TEXT"]
+        assert requests.labels(grpc, [text])[0] in LABELS

@@ -26,7 +26,7 @@ def test_answers_in_order_whatever_the_lengths(classifier: Classifier) -> None:
     answers = classifier.classify(texts)
     assert answers.probabilities.argmax(-1).tolist() == [i % 4 for i in range(40)]
     assert answers.answered_by == ["tiny"] * 40
-    assert answers.real_tokens <= answers.computed_tokens < answers.real_tokens + 4 * len(texts)
+    assert 0 < answers.real_tokens <= answers.computed_tokens
 
 
 def test_an_answer_in_company_equals_the_answer_alone(classifier: Classifier) -> None:
