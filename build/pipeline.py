@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import msgspec
 
+from newsdesk.build import repository
+from newsdesk.build.compile import stages
 from newsdesk.build.data import sources, splits, tables
-from newsdesk.build.data.cleaning import Labels, Row, clean_rows
-from newsdesk.build.errors import DataError
-from newsdesk.build.recipe import Member, Recipe, Source
+from newsdesk.build.data.cleaning import Labels, clean_rows
+from newsdesk.build.errors import DataError, RecipeError
+from newsdesk.build.recipe import Member, Recipe
 from newsdesk.build.stage import Artefact, Workshop
+from newsdesk.server.ensemble import engines
 
+STAGES = "read", "clean", "split", "train", "export", "quantise", "compile", "verify", "evaluate", "repository"
 LABELS = "labels.json"
 _DATA = ("newsdesk.build.data.sources", "newsdesk.build.data.cleaning", "newsdesk.server.ensemble.text")
 
@@ -56,9 +60,7 @@ def clean(shop: Workshop, recipe: Recipe, raw: Artefact) -> Artefact:
             tables.write(folder / "test.parquet", rows)
             held_out = [row.text for row in rows]
         marks = {row.number: row.cells == {"eligible": "True"} for row in train}
-        rows, reports["train"] = clean_rows(
-            train, known, eligible=lambda row: marks[row.number], held_out=held_out
-        )
+        rows, reports["train"] = clean_rows(train, known, eligible=lambda row: marks[row.number], held_out=held_out)
         tables.write(folder / "train.parquet", rows)
         for part, report in reports.items():
             shop.say("\n".join([f"{part}: {report.lines()[0]}", *report.lines()[1:]]))
@@ -95,15 +97,85 @@ def train(shop: Workshop, recipe: Recipe, member: Member, rows: Artefact) -> Art
         return trainer.train(member, labels(rows), *parts, recipe.seed, folder)
 
     base = Path(member.base)
-    files = tuple(str(base / name) for name in ("config.json", "model.safetensors", "tokenizer.json"))
+    files = [base / name for name in ("config.json", "model.safetensors", "tokenizer.json")]
     # Without `code`: hours of training are not thrown away for an edit of the trainer; the entry says what made it.
     return shop.run(
         "train",
         work,
         settings=[member, recipe.seed],
         inputs={"rows": rows},
-        files=files if base.is_dir() else (),
+        files=tuple(str(path) for path in files if path.is_file()),
         name=member.name,
+    )
+
+
+def build(
+    recipe: Recipe,
+    artefacts: Path,
+    output: Path,
+    *,
+    last: str = STAGES[-1],
+    command: str = "",
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Run the stages up to `last`, each only if its inputs changed, and return the figures of each.
+
+    `command` is recorded in the manifest as what repeats the build.
+    """
+    if last not in STAGES:
+        raise RecipeError(f"stage {last!r} is unknown; expected one of {', '.join(STAGES)}")
+    if len(recipe.members) != 1:
+        raise RecipeError(f"recipe {recipe.name} has {len(recipe.members)} members; this version serves one. Keep one.")
+    (member,) = recipe.members
+    shop = Workshop(artefacts, say)
+    made: dict[str, Artefact] = {}
+    job = stages.Job(shop, recipe, member, made)
+    steps: dict[str, Callable[[], Artefact]] = {
+        "read": lambda: read(shop, recipe),
+        "clean": lambda: clean(shop, recipe, made["read"]),
+        "split": lambda: split(shop, recipe, made["clean"]),
+        "train": lambda: train(shop, recipe, member, made["split"]),
+        "export": lambda: stages.export(job),
+        "quantise": lambda: stages.quantise(job),
+        "compile": lambda: stages.compile(job),
+        "verify": lambda: stages.verify(job),
+        "evaluate": lambda: stages.evaluate(job),
+    }
+    for stage, step in steps.items():
+        made[stage] = step()
+        if stage == last:
+            return {stage: artefact.figures for stage, artefact in made.items()}
+    written = write(job, output, command)
+    say(f"repository: {written}")
+    figures = {stage: artefact.figures for stage, artefact in made.items()}
+    return {**figures, "repository": {"path": str(written), "target": made["compile"].figures["target"]}}
+
+
+def write(job: stages.Job, output: Path, command: str) -> Path:
+    """Write the model repository from the stages' artefacts, and return the model's folder."""
+    made, settings = job.made, job.recipe.repository
+    compiled, variants = made["compile"], made["quantise"].figures["variants"]
+    wanted = [name for name in settings.variants if variants[name]["passed"]]
+    target = compiled.figures["target"]
+    graphs = job.graphs
+    fitted = repository.Fitted(
+        name=job.member.name,
+        tokenizer=made["export"] / "tokenizer.json",
+        graphs={name: graphs[name] for name in dict.fromkeys([*wanted, engines.TARGETS[target]])},
+        max_length=job.member.max_length,
+        pad_id=job.facts["pad_id"],
+    )
+    figures = {
+        "accuracy": made["evaluate"].figures["accuracy"],
+        "variants": variants,
+        "targets": compiled.figures["targets"],
+        "verified": made["verify"].figures["targets"],
+        "machine": compiled.entry["machine"],
+    }
+    opening = {"stage": "recipe", "command": command, "settings": msgspec.to_builtins(job.recipe)}
+    entries = [opening, *(artefact.entry for artefact in made.values())]
+    return repository.write(
+        output, settings, job.recipe.card, labels(made["split"]), [fitted], target, figures, entries
     )
 
 

@@ -1,1 +1,1 @@
-"""Export a member, fix its precision, compile it for a target, verify it against the original."""
+"""From a fitted member to what serves: export, precision, a target, and the check against the original."""

@@ -32,3 +32,9 @@ def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def agreement(a: np.ndarray, b: np.ndarray) -> float:
     """Return the share of rows on which two classifiers name the same class."""
     return float((a.argmax(-1) == b.argmax(-1)).mean())
+
+
+def summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return accuracy, log_loss and macro_f1."""
+    measures = accuracy, log_loss, macro_f1
+    return {measure.__name__: measure(probabilities, labels) for measure in measures}

@@ -1,0 +1,41 @@
+"""What differs between families of encoders when they are exported."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from newsdesk.build.errors import BuildError
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a family (its `model_type`) becomes ONNX, and why so."""
+
+    exporter: Literal["optimum", "torchscript"]
+    reason: str
+    positions_after_padding: bool = False
+    """Positions count from pad_token_id + 1: a table of 514 positions holds 512 tokens."""
+
+
+_COVERED = "optimum knows its inputs and patches what does not trace"
+FAMILIES = {
+    "albert": Family("optimum", _COVERED),
+    "bert": Family("optimum", _COVERED),
+    "deberta-v2": Family("optimum", _COVERED),
+    "distilbert": Family("optimum", _COVERED),
+    "electra": Family("optimum", _COVERED),
+    "mpnet": Family("optimum", _COVERED, positions_after_padding=True),
+    "roberta": Family("optimum", _COVERED, positions_after_padding=True),
+    "xlm-roberta": Family("optimum", _COVERED, positions_after_padding=True),
+    "xlnet": Family("torchscript", "optimum has no configuration for it, and the dynamo exporter fails on it"),
+}
+"""Families whose exporter was chosen on purpose and whose parity at shapes never traced is tested."""
+
+
+def family(model_type: str) -> Family:
+    """Return the family of a `model_type`. Raises BuildError for one that nobody has tried."""
+    if model_type not in FAMILIES:
+        raise BuildError(
+            f"model family {model_type!r} has no exporter chosen for it; expected one of {', '.join(FAMILIES)}. "
+            "Choose another base model, or add the family to build/compile/families.py with a parity test."
+        )
+    return FAMILIES[model_type]

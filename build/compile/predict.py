@@ -1,0 +1,51 @@
+"""Run an engine over rows the way the server does: by length, in small groups."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from newsdesk.build.data.cleaning import Row
+from newsdesk.build.evaluation.metrics import softmax
+from newsdesk.build.progress import track
+from newsdesk.server.ensemble import batching
+from newsdesk.server.ensemble.engines import Engine
+from newsdesk.server.ensemble.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows as token ids, with their labels, INT64 [rows]."""
+
+    ids: list[list[int]]
+    labels: np.ndarray
+    pad_id: int
+    max_length: int
+
+    @classmethod
+    def of(cls, rows: list[Row], tokenizer: Path, max_length: int, pad_id: int) -> "Examples":
+        ids = Tokens(tokenizer, max_length).encode([row.text for row in rows])
+        return cls(ids, np.array([row.label for row in rows], np.int64), pad_id, max_length)
+
+    def part(self, start: int, end: int) -> "Examples":
+        return replace(self, ids=self.ids[start:end], labels=self.labels[start:end])
+
+    def groups(self) -> list[list[int]]:
+        """Return the rows' indices as the server would group them."""
+        return batching.plan([len(i) for i in self.ids], self.max_length)
+
+    def padded(self, groups: list[list[int]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield each group's ids and mask, INT64 [group, length]."""
+        return batching.pad(self.ids, groups, self.pad_id, self.max_length)
+
+
+def probabilities(engine: Engine, examples: Examples, title: str, *, alone: bool = False) -> np.ndarray:
+    """Return FP64 [rows, labels], in groups or each row alone; NaN where the engine gives NaN or Inf."""
+    groups = [[i] for i in range(len(examples.ids))] if alone else examples.groups()
+    parts = [engine(*padded) for padded in track(examples.padded(groups), title, len(groups))]
+    logits = np.empty((len(examples.ids), parts[0].shape[-1]), np.float32)
+    for indices, part in zip(groups, parts, strict=True):
+        logits[indices] = part
+    with np.errstate(invalid="ignore"):
+        return softmax(logits)

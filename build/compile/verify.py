@@ -1,0 +1,103 @@
+"""Compare what was compiled with the original model, and fail the build where it does not answer alike."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsdesk.build.compile.predict import Examples, probabilities
+from newsdesk.build.errors import VerificationError
+from newsdesk.build.evaluation.metrics import agreement
+from newsdesk.build.recipe import Verify
+from newsdesk.server.ensemble import engines
+
+EXTREMES = {
+    "one token": "a",
+    "maximum length": "the markets fell again on tuesday " * 2000,
+    "one endless word": "a" * 5000,
+    "unknown tokens": "\U00013000 \U00013001 \U00013002 " * 20,
+    "emoji": "\U0001f600\U0001f680\U0001f1fa\U0001f1f3 \U0001f469\u200d\U0001f52c \U0001f44d\U0001f3fd",
+    "right-to-left": "\u0627\u0644\u0623\u062e\u0628\u0627\u0631 \u05d7\u05d3\u05e9\u05d5\u05ea",
+    "digits": "3.14159 2718281828 42% 1,000,000 -0 " * 10,
+    "punctuation": "!?.,;:()[]{}<>|/\\~^`'\"" * 10,
+    "combining marks": "e\u0301\u0323\u0308" * 50,
+}
+"""Texts that no article looks like."""
+
+
+def limits(target: str, tolerances: Verify) -> dict[str, float]:
+    """Return what a target of this precision must keep to, on real rows and on extremes.
+
+    `real` holds for the quantile `within` of the real rows' largest differences, `extreme` for every extreme.
+    """
+    precision = target.partition(":")[2]
+    if precision.startswith("int8"):
+        return {
+            "real": tolerances.int8_tolerance,
+            "within": 1 - tolerances.int8_outliers,
+            "extreme": tolerances.int8_extreme_tolerance,
+            "agreement": tolerances.int8_min_agreement,
+        }
+    tolerance = tolerances.float_tolerance if precision == "fp32" else tolerances.half_tolerance
+    return {"real": tolerance, "within": 1.0, "extreme": tolerance, "agreement": 0.0}
+
+
+def compare(target: str, found: np.ndarray, original: np.ndarray, real: int, tolerances: Verify) -> dict[str, Any]:
+    """Compare probabilities [rows, labels], the first `real` rows articles and then EXTREMES, with the original's.
+
+    Returns the figures. Raises VerificationError on NaN, Inf or a difference over the target's limits.
+    """
+    names = [*(f"row {i}" for i in range(real)), *EXTREMES]
+    if not np.isfinite(found).all():
+        first = int((~np.isfinite(found)).any(-1).argmax())
+        raise VerificationError(f"{target}: NaN or Inf for {names[first]}; expected what the original gives")
+    difference = np.abs(found - original).max(-1)
+    limit = limits(target, tolerances)
+    on_real, on_extremes = difference[:real], difference[real:]
+    agreed = agreement(found[:real], original[:real])
+    figures = {
+        "largest": float(on_real.max()),
+        "quantile": float(np.quantile(on_real, limit["within"])),
+        "mean": float(on_real.mean()),
+        "agreement": agreed,
+        "largest_extreme": float(on_extremes.max()),
+        "limits": limit,
+    }
+    advice = "Rebuild from the quantise stage, or keep another precision (repository.variants)."
+    if figures["quantile"] > limit["real"]:
+        raise VerificationError(
+            f"{target}: {limit['within']:.0%} of {real} rows should be within {limit['real']} of the original's "
+            f"probabilities, but are within {figures['quantile']:.4f} (worst: {names[int(on_real.argmax())]}). {advice}"
+        )
+    if agreed < limit["agreement"]:
+        raise VerificationError(
+            f"{target}: names the original's label on {agreed:.2%} of {real} rows, "
+            f"expected {limit['agreement']:.2%}. {advice}"
+        )
+    if figures["largest_extreme"] > limit["extreme"]:
+        raise VerificationError(
+            f"{target}: differs by {figures['largest_extreme']:.4f} on {names[real + int(on_extremes.argmax())]!r}, "
+            f"expected at most {limit['extreme']}. {advice}"
+        )
+    return figures
+
+
+def verify(
+    artefacts: dict[str, Path], examples: Examples, original: np.ndarray, tolerances: Verify
+) -> dict[str, dict[str, Any]]:
+    """Verify each target's graph on `examples` (real rows, then EXTREMES) against the original's probabilities.
+
+    Rows are run in groups and alone: `largest_in_company` says how much a row's neighbours changed its answer, which
+    must stay within the same limits.
+    """
+    real = len(examples.ids) - len(EXTREMES)
+    figures = {}
+    for target, graph in artefacts.items():
+        # fp16 is for GPUs; here ONNX Runtime, which takes any graph, stands in for them.
+        engine = engines.load(target if target in engines.TARGETS else "onnxruntime:fp32", graph)
+        together = probabilities(engine, examples, f"{target}, together")
+        alone = probabilities(engine, examples, f"{target}, alone", alone=True)
+        figures[target] = compare(target, alone, original, real, tolerances)
+        compare(target, together, original, real, tolerances)
+        figures[target]["largest_in_company"] = float(np.abs(together - alone).max())
+    return figures

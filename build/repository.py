@@ -1,0 +1,142 @@
+"""Write the Triton model repository: a model folder whose files are whole whenever somebody looks."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from newsdesk.build import card
+from newsdesk.build.errors import BuildError
+from newsdesk.build.recipe import Card, Repository
+from newsdesk.server.ensemble import manifest
+from newsdesk.server.ensemble.manifest import File, Manifest, Member
+
+VERSION = "1"
+LABELS = "labels.txt"
+CONFIG = "config.pbtxt"
+CARD = "MODEL_CARD.md"
+_BACKEND = "from newsdesk.server.ensemble.backend import TritonPythonModel  # noqa: F401\n"
+_CHANGES_ANSWERS = {"avx512_vnni", "avx_vnni", "amx_int8", "avx512_bf16", "amx_bf16"}
+"""Flags of an x86 processor that change how int8 or bf16 is summed up, as /proc/cpuinfo spells them."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A member as the stages left it."""
+
+    name: str
+    tokenizer: Path
+    graphs: dict[str, Path]
+    max_length: int
+    pad_id: int
+
+
+def write(
+    output: Path,
+    settings: Repository,
+    about: Card,
+    labels: list[str],
+    members: list[Fitted],
+    target: str,
+    figures: dict[str, Any],
+    stages: list[dict[str, Any]],
+) -> Path:
+    """Write `<output>/<model>/` and return it.
+
+    The version folder is made beside its place and renamed into it; every other file is written under another name and
+    renamed; config.pbtxt, which is what Triton looks for, comes last.
+    """
+    if bad := [label for label in labels if "\n" in label or "\r" in label]:
+        raise BuildError(f"label {bad[0]!r} holds a line break; {LABELS} has a label a line. Rename it in the data.")
+    model = output / settings.model
+    # Triton passes over version folders that are no number.
+    new, old, final = (model / f"{VERSION}{suffix}" for suffix in (".partial", ".old", ""))
+    for leftover in (new, old) if final.exists() else (new,):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir(parents=True)
+    (new / "model.py").write_text(_BACKEND)
+    described = Manifest(
+        schema=manifest.SCHEMA,
+        name=settings.model,
+        labels=labels,
+        members=[_place(member, new) for member in members],
+        target=target,
+        cpu_features=cpu_features(),
+        figures=figures,
+        stages=[portable(stage) for stage in stages],
+    )
+    manifest.save(described, new)
+    manifest.load(new)
+    if final.exists():
+        final.rename(old)
+    new.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+    _land(model / LABELS, "".join(f"{label}\n" for label in labels))
+    _land(model / CARD, card.render(described, about))
+    _land(model / CONFIG, render_config(settings, len(labels)))
+    return model
+
+
+def render_config(settings: Repository, label_count: int) -> str:
+    """Return config.pbtxt, loadable by any Triton as it is; `newsdesk serve` sets the instances per machine.
+
+    No queue delay: batches form while the instances are busy, and who comes alone is not kept waiting.
+    """
+    return f"""name: "{settings.model}"
+backend: "python"
+max_batch_size: {settings.max_batch_size}
+input [
+  {{ name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] }}
+]
+output [
+  {{ name: "LABEL" data_type: TYPE_STRING dims: [ 1 ] }},
+  {{ name: "PROBABILITIES" data_type: TYPE_FP32 dims: [ {label_count} ] label_filename: "{LABELS}" }},
+  {{ name: "ANSWERED_BY" data_type: TYPE_STRING dims: [ 1 ] }}
+]
+dynamic_batching {{
+  max_queue_delay_microseconds: 0
+  default_queue_policy {{ max_queue_size: {settings.max_queue_size} }}
+}}
+instance_group [ {{ kind: KIND_CPU count: 1 }} ]
+"""
+
+
+def cpu_features() -> list[str]:
+    """Return the flags of this processor that change int8 or bf16 answers, sorted."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    return sorted(_CHANGES_ANSWERS.intersection(flags))
+
+
+def portable(value: Any) -> Any:
+    """Return an entry with every absolute path in it, as a key or a value, cut down to its last part."""
+    if isinstance(value, dict):
+        return {portable(key): portable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
+
+
+def _place(member: Fitted, folder: Path) -> Member:
+    (folder / member.name).mkdir()
+    return Member(
+        name=member.name,
+        tokenizer=_copy(member.tokenizer, folder, member.name),
+        graphs={variant: _copy(path, folder, member.name) for variant, path in member.graphs.items()},
+        max_length=member.max_length,
+        pad_id=member.pad_id,
+    )
+
+
+def _copy(source: Path, folder: Path, member: str) -> File:
+    path = folder / member / source.name
+    shutil.copyfile(source, path)
+    return File(str(path.relative_to(folder)), manifest.digest(path))
+
+
+def _land(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

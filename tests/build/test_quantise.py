@@ -1,0 +1,250 @@
+"""Precisions and their gate (notes 74, 79 to 82, 86, 93, 96, 98)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from tests.build.encoders import FAMILIES, save
+from onnx import TensorProto, helper, numpy_helper
+
+from newsdesk.build.compile import export, precision, qdq, quantise, targets
+from newsdesk.build.compile.gate import Gate
+from newsdesk.build.compile.predict import probabilities
+from newsdesk.build.errors import BuildError, VerificationError
+from newsdesk.build.recipe import Compile, Quantise
+from newsdesk.server.ensemble import engines
+
+RUNS_ANY = quantise.RUNS_ANY
+
+
+def run(graph: Path, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return engines.load(RUNS_ANY, graph)(ids, mask)
+
+
+@pytest.fixture(scope="session")
+def calibration(exported, rows) -> list[list[int]]:
+    return exported().encode(rows).ids[:60]
+
+
+@pytest.fixture(scope="session")
+def int8(exported, calibration, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("int8") / "model.int8.onnx"
+    precision.to_int8(exported().graph, path, calibration, 0.5)
+    return path
+
+
+@pytest.fixture
+def bench(exported, gate, calibration, tmp_path) -> quantise.Workbench:
+    facts = json.loads((exported().folder / export.FACTS).read_text())
+    said: list[str] = []
+    return quantise.Workbench(exported().graph, facts, gate, calibration, Quantise(), tmp_path, said.append)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_gives_numbers_for_rows_of_padding(family, exported, batch, tmp_path: Path):
+    precision.to_half(exported(family).graph, tmp_path / "half.onnx")
+    found = run(tmp_path / "half.onnx", *batch)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    expected = run(exported(family).graph, *batch)
+    np.testing.assert_allclose(found[:3], expected[:3], atol=0.01)
+
+
+def test_half_stays_finite_on_long_rows(exported, tmp_path: Path):
+    precision.to_half(exported().graph, tmp_path / "half.onnx")
+    ids = np.full((2, 512), 9)
+    mask = np.ones_like(ids)
+    mask[1, 1:] = 0
+    assert np.isfinite(run(tmp_path / "half.onnx", ids, mask)).all()
+
+
+def test_int8_is_symmetric_signed_and_small(int8: Path, exported):
+    model = onnx.load(int8)
+    assert qdq.check_symmetric(model) > 40
+    kinds = {t.data_type for t in model.graph.initializer if np.prod(t.dims) >= 32 * 32 and t.dims[0] != 1}
+    assert kinds == {TensorProto.INT8}
+    assert int8.stat().st_size < 0.6 * exported().graph.stat().st_size
+
+
+@pytest.mark.parametrize("target", ["openvino:int8", "onnxruntime:int8"])
+def test_every_engine_reads_int8_and_comes_near(target: str, int8: Path, gate: Gate):
+    found = probabilities(engines.load(target, int8), gate.examples, target)
+    assert np.abs(found - gate.reference).max() < 0.02
+
+
+def test_int8_looks_embeddings_up_without_changing_a_bit(int8: Path, exported, batch, tmp_path: Path):
+    """NNCF's own form, DQ of the whole table and then the lookup, gives the same logits."""
+    model = onnx.load(int8)
+    nodes = []
+    lookups = {n.name: n for n in model.graph.node if n.op_type == "Gather" and n.input[0].endswith("/table")}
+    assert len(lookups) == 3
+    tables = {n.output[0]: n for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    for node in model.graph.node:
+        if node.op_type == "Mul" and node.name.endswith("/scaled"):
+            name = node.output[0]
+            scales = next(t for t in model.graph.initializer if t.name == f"{name}/scales")
+            flat = numpy_helper.to_array(scales).ravel()
+            model.graph.initializer.extend(
+                [numpy_helper.from_array(flat, f"{name}/flat"), numpy_helper.from_array(flat.astype(np.int8) * 0, f"{name}/0")]
+            )
+            table, lookup = tables[f"{name}/table"].input[0], lookups[node.name.removesuffix("/scaled")]
+            nodes += [
+                helper.make_node("DequantizeLinear", [table, f"{name}/flat", f"{name}/0"], [f"{name}/floats"], axis=0),
+                helper.make_node("Gather", [f"{name}/floats", lookup.input[1]], [name]),
+            ]
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    qdq.prune(model)
+    onnx.save(model, tmp_path / "plain.onnx")
+    assert np.array_equal(run(tmp_path / "plain.onnx", *batch), run(int8, *batch))
+
+
+def test_after_a_relu_int8_is_signed_all_the_same(calibration, batch, tmp_path: Path):
+    save(tmp_path / "checkpoint", hidden_act="relu")
+    export.export(tmp_path / "checkpoint", tmp_path, 64)
+    precision.to_int8(tmp_path / export.GRAPH, tmp_path / "int8.onnx", calibration, -1)
+    assert qdq.check_symmetric(onnx.load(tmp_path / "int8.onnx"))
+    assert np.isfinite(run(tmp_path / "int8.onnx", *batch)).all()
+
+
+@pytest.mark.parametrize("point", [np.array(3, np.int8), np.array(0, np.uint8)])
+def test_a_zero_point_that_tensorrt_refuses_fails(point: np.ndarray, int8: Path):
+    model = onnx.load(int8)
+    quantiser = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")
+    zero = next(tensor for tensor in model.graph.initializer if tensor.name == quantiser.input[2])
+    zero.CopyFrom(numpy_helper.from_array(point, zero.name))
+    with pytest.raises(VerificationError, match=rf"zero point \[{point}\] \({point.dtype}\); expected 0 \(int8\)"):
+        qdq.check_symmetric(model)
+
+
+def test_dynamic_quantisation_of_a_fused_graph(exported, batch, tmp_path: Path):
+    """Without DefaultTensorType it raises "Unable to find data type for weight_name" here."""
+    figures = precision.to_int8_dynamic(exported().graph, tmp_path / "dynamic.onnx", 4, 32)
+    assert figures["fused"]["SkipLayerNormalization"]
+    weights = [t for t in onnx.load(tmp_path / "dynamic.onnx").graph.initializer if t.name.endswith("_quantized")]
+    assert weights
+    assert all(weight.data_type == TensorProto.INT8 for weight in weights)  # QInt8, chosen on purpose
+    found, expected = run(tmp_path / "dynamic.onnx", *batch), run(exported().graph, *batch)
+    np.testing.assert_allclose(found[:3], expected[:3], atol=0.03)
+
+
+def test_every_variant_lands_with_its_figures(bench: quantise.Workbench):
+    figures = quantise.quantise(bench)
+    assert set(figures) == {"fp32", "fp16", "int8", "int8-dynamic"}
+    assert figures["fp32"] | {"mib": 0} == {
+        "accuracy": 1.0, "accuracy_loss": 0.0, "agreement": 1.0, "finite": True, "passed": True, "mib": 0,
+    }  # fmt: skip
+    assert figures["fp16"]["agreement"] > 0.95
+    for variant in figures:
+        assert (bench.folder / quantise.graph_name(variant)).stat().st_size / 2**20 == pytest.approx(
+            figures[variant]["mib"], abs=0.01
+        )
+
+
+def spoil(graph: Path) -> None:
+    """Turn the last layer's answers round."""
+    model = onnx.load(graph)
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "classifier.bias")
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32([9, -9, 0]), bias.name))
+    onnx.save(model, graph)
+
+
+def test_int8_made_worse_is_marked_and_a_better_precision_serves(bench, monkeypatch):
+    def worse(source, target, calibration, alpha):
+        made = to_int8(source, target, calibration, alpha)
+        spoil(target)
+        return made
+
+    to_int8 = precision.to_int8
+    monkeypatch.setattr(precision, "to_int8", worse)
+    figures = quantise.quantise(bench)
+    assert not figures["int8"]["passed"]
+    assert figures["int8"]["agreement"] < 0.9
+    assert [made["smooth_quant_alpha"] for made in figures["int8"]["tried"]][:2] == [0.95, 0.8]
+    assert figures["int8"]["tried"][-1]["float_products"]
+    assert any("int8 does not pass: accuracy loss" in line for line in bench.say.__self__)
+
+    graphs = {variant: bench.folder / quantise.graph_name(variant) for variant in figures}
+    measured = targets.measure(graphs, bench.gate, Compile(rows=24, rounds=1))
+    assert not measured["openvino:int8"]["passed"]
+    said: list[str] = []
+    chosen = targets.choose(measured, ["int8"], said.append)
+    assert engines.TARGETS[chosen] == "fp32"
+    assert said == ["none of the wanted variants (int8) passed; another precision serves"]
+
+
+def test_a_product_that_int8_spoils_is_found_and_left_in_float(bench, monkeypatch):
+    """The range of one product's activations is cut to a hundredth: only that one in float passes the gate."""
+    victim = "/bert/encoder/layer.1/output/dense/MatMul"
+
+    def saturated(source, target, calibration, alpha):
+        made = to_int8(source, target, calibration, -1)
+        model = onnx.load(target)
+        product = next(node for node in model.graph.node if node.name == victim)
+        scale = next(node for node in model.graph.node if node.output[0] == product.input[0]).input[1]
+        tensor = next(tensor for tensor in model.graph.initializer if tensor.name == scale)
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) / np.float32(100), scale))
+        onnx.save(model, target)
+        return made
+
+    to_int8 = precision.to_int8
+    monkeypatch.setattr(precision, "to_int8", saturated)
+    precision.to_int8(bench.source, bench.folder / "start.onnx", bench.calibration, -1)
+    ranking = quantise.sensitivity(bench.folder / "start.onnx", bench.gate, bench.folder)
+    assert ranking[0][0] == victim
+    relaxed = onnx.load(bench.folder / "start.onnx")
+    qdq.relax(relaxed, [victim])
+    assert victim not in qdq.products(relaxed)
+    assert len(qdq.products(relaxed)) == len(ranking) - 1
+    onnx.checker.check_model(relaxed)
+
+
+def test_a_graph_that_a_quantiser_does_not_know_is_marked(bench, monkeypatch):
+    def lost(*_):
+        raise AttributeError("'NoneType' object has no attribute 'shape'\nand more")
+
+    monkeypatch.setattr(precision, "to_int8", lost)
+    figures = quantise.quantise(bench)
+    assert figures["int8"] == {"passed": False, "error": "AttributeError: 'NoneType' object has no attribute 'shape'"}
+    assert not (bench.folder / "model.int8.onnx").exists()
+    assert figures["fp16"]["passed"]
+
+
+def test_variants_finished_before_an_interruption_are_not_made_again(bench, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(precision, "to_int8", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            quantise.quantise(bench)
+    monkeypatch.setattr(precision, "to_half", stopped)
+    assert quantise.quantise(bench)["fp16"]["passed"]
+
+
+def test_nothing_that_passes_is_an_error():
+    with pytest.raises(BuildError, match="no target passed"):
+        targets.choose({"openvino:int8": {"variant": "int8", "passed": False}}, [], print)
+
+
+def test_a_target_whose_answers_depend_on_their_neighbours_may_not_serve(bench, exported):
+    quantised = bench.folder / "model.int8-dynamic.onnx"
+    precision.to_int8_dynamic(exported().graph, quantised, 4, 32)
+    lax = Gate(bench.gate.examples, bench.gate.reference, 1.0, 0.0)
+    found = targets.measure({"int8-dynamic": quantised, "fp32": exported().graph}, lax, Compile(rows=32, rounds=1))
+    assert found["onnxruntime:int8-dynamic"]["company_difference"] > 0
+    strict = Compile(rows=32, rounds=1, max_company_difference=0)
+    found = targets.measure({"int8-dynamic": quantised}, lax, strict)
+    assert not found["onnxruntime:int8-dynamic"]["passed"]
+
+
+def test_a_target_that_cannot_be_loaded_is_out_of_the_race(exported, gate, tmp_path: Path):
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    found = targets.measure({"int8": tmp_path / "broken.onnx", "fp32": exported().graph}, gate, Compile(rows=8, rounds=1))
+    assert found["openvino:int8"]["error"]
+    assert not found["onnxruntime:int8"]["passed"]
+    assert targets.choose(found, [], print).endswith((":fp32", ":bf16"))
