@@ -3,7 +3,7 @@
 from newsdesk.clients import Client
 
 with Client("grpc://127.0.0.1:8001") as client:
-    prediction = client.classify("Wall St. bears claw back into the black")
+    prediction = client.classify("Wall Street bears claw back into the black")
     print(prediction.label, prediction.probabilities)
 """
 

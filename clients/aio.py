@@ -18,7 +18,7 @@ class AsyncClient:
     """What `Client` does, for asyncio, with the same arguments and errors.
 
         async with AsyncClient() as client:
-            (await client.classify("Wall St. bears claw back into the black")).label
+            (await client.classify("Wall Street bears claw back into the black")).label
 
     One client may be used in several event loops, of several threads, at once or after another: each has connections
     of its own. `close` closes those of the running loop.

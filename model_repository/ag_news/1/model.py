@@ -1,0 +1,1 @@
+from newsdesk.server.ensemble.backend import TritonPythonModel  # noqa: F401
