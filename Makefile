@@ -19,9 +19,13 @@ test: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.first_table
 
+EXTRAS_serve := serve,gateway
+EXTRAS_test := test
+EXTRAS_bench := bench
+
 # What is installed is remembered per extra; a change of pyproject.toml installs again.
 $(VENV)/.serve $(VENV)/.test $(VENV)/.bench: $(VENV)/.%: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --editable '.[$*]'
+	$(BIN)/pip install --quiet --editable '.[$(EXTRAS_$*)]'
 	@touch $@
 
 $(BIN)/python:

@@ -19,14 +19,14 @@ weigh() {
 
 "$python" --version
 start=$SECONDS
-NEWSDESK_HTTP_PORT=18080 NEWSDESK_GRPC_PORT=18081 NEWSDESK_METRICS_PORT=18082 make serve &
+NEWSDESK_HTTP_PORT=18080 NEWSDESK_GRPC_PORT=18081 NEWSDESK_METRICS_PORT=18082 NEWSDESK_GATEWAY_PORT=18083 make serve &
 server=$!
 until curl --silent --fail --output /dev/null localhost:18080/v2/models/ag_news/ready; do
     kill -0 "$server" # ends the script, with make's own message above, when serving did not start
     sleep 0.2
 done
 seconds=$((SECONDS - start))
-echo "make serve: ready after $seconds s, $(weigh serve) MB downloaded, $(size .venv) MB installed"
+echo "make serve: ready after $seconds s, $(weigh serve,gateway) MB downloaded, $(size .venv) MB installed"
 curl --silent localhost:18080/v2/models/ag_news/infer --data \
     '{"inputs":[{"name":"TEXT","shape":[1,1],"datatype":"BYTES","data":["Wall Street bears claw back into the black"]}]}'
 echo

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from newsdesk.server.gateway import options
+
 if TYPE_CHECKING:
     from newsdesk.server.preflight import Check
     from newsdesk.server.prepare import Preparation
@@ -53,6 +55,24 @@ def serve(
     target: Target = "",
     state: State = None,
     log_level: LogLevel = "info",
+    gateway: options.Gateway = True,
+    gateway_host: options.GatewayHost = "",
+    gateway_port: options.GatewayPort = 8080,
+    auth: options.Auth = False,
+    insecure: options.Insecure = False,
+    keys: options.Keys = None,
+    jwt_secret_file: options.JwtSecretFile = None,
+    jwks: options.Jwks = "",
+    jwt_issuer: options.JwtIssuer = "",
+    jwt_audience: options.JwtAudience = "",
+    rate_limit: options.RateLimit = "",
+    rate_storage: options.RateStorage = "",
+    cors_origin: options.CorsOrigin = [],  # noqa: B006
+    max_body_mib: options.MaxBodyMib = 32,
+    max_file_mib: options.MaxFileMib = 2048,
+    max_texts: options.MaxTexts = 1024,
+    max_queue: options.MaxQueue = 4096,
+    request_timeout: options.RequestTimeout = 30.0,
 ) -> None:
     """Serve the model on NVIDIA Triton until Ctrl-C, and keep it answering. SIGUSR1 loads the model repository anew."""
     began = time.monotonic()
@@ -67,13 +87,36 @@ def serve(
         state=state,
         log_level=log_level,
     )
+    if gateway:
+        settings = _with_gateway(
+            settings,
+            host=gateway_host,
+            port=gateway_port,
+            auth=auth,
+            insecure=insecure,
+            keys=keys,
+            jwt_secret_file=jwt_secret_file,
+            jwks=jwks,
+            jwt_issuer=jwt_issuer,
+            jwt_audience=jwt_audience,
+            rate_limit=rate_limit,
+            rate_storage=rate_storage,
+            cors_origin=tuple(cors_origin),
+            max_body_mib=max_body_mib,
+            max_file_mib=max_file_mib,
+            max_texts=max_texts,
+            max_queue=max_queue,
+            request_timeout=request_timeout,
+        )
     from newsdesk.server import preflight
     from newsdesk.server.ensemble.errors import ServerError
+    from newsdesk.server.gateway import process
     from newsdesk.server.prepare import prepare as choose
     from newsdesk.server.supervisor import Supervisor
     from newsdesk.server.workspace import MODEL
 
     checks = preflight.check(settings)
+    checks += process.check(settings)
     _show(check for check in checks if check.level != "ok")
     if any(check.level == "problem" for check in checks):
         raise typer.Exit(2)
@@ -110,6 +153,12 @@ def doctor(
     instances: Instances = 0,
     target: Target = "",
     state: State = None,
+    gateway: options.Gateway = True,
+    gateway_host: options.GatewayHost = "",
+    gateway_port: options.GatewayPort = 8080,
+    auth: options.Auth = False,
+    insecure: options.Insecure = False,
+    keys: options.Keys = None,
 ) -> None:
     """Check what `serve` needs, and say what to do about what lacks. Ends with code 2 where something stops it."""
     settings = _settings(
@@ -122,9 +171,14 @@ def doctor(
         target=target,
         state=state,
     )
+    if gateway:
+        settings = _with_gateway(
+            settings, host=gateway_host, port=gateway_port, auth=auth, insecure=insecure, keys=keys
+        )
     from newsdesk.server import preflight
+    from newsdesk.server.gateway import process
 
-    checks = preflight.check(settings)
+    checks = preflight.check(settings) + process.check(settings)
     _show(checks)
     if any(check.level == "problem" for check in checks):
         raise typer.Exit(2)
@@ -136,6 +190,17 @@ def _settings(**given: Any) -> "Settings":
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except SettingsError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+
+
+def _with_gateway(settings: "Settings", **given: Any) -> "Settings":
+    from newsdesk.server.ensemble.errors import ServerError
+    from newsdesk.server.settings import with_gateway
+
+    try:
+        return with_gateway(settings, **given)
+    except ServerError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
 
@@ -170,16 +235,17 @@ def _welcome(settings: "Settings", target: str, answer: "Answer", seconds: float
 
     host, http, grpc = settings.local_host, settings.http_port, settings.grpc_port
     url = "" if (host, grpc) == ("127.0.0.1", 8001) else f"NEWSDESK_URL=grpc://{host}:{grpc} "
+    front = f", gateway {settings.gateway.host}:{settings.gateway.port}" if settings.gateway else ""
     print(
         f"""
 newsdesk serves after {seconds:.1f} s: {target}, {settings.instance_count} processes, HTTP {settings.host}:{http}, \
-gRPC {settings.host}:{grpc}, metrics {settings.host}:{settings.metrics_port}
+gRPC {settings.host}:{grpc}, metrics {settings.host}:{settings.metrics_port}{front}
 Asked for "{ARTICLE}", it answered {answer.label} \
 ({answer.probability:.1%}, by {answer.answered_by}, {answer.seconds * 1e3:.1f} ms)
 
 Try, from another terminal:
 
-  curl -s {host}:{http}/v2/models/{MODEL}/infer -d \
+{_rest(settings)}  curl -s {host}:{http}/v2/models/{MODEL}/infer -d \
 '{{"inputs":[{{"name":"TEXT","shape":[1,1],"datatype":"BYTES","data":["{ARTICLE}"]}}]}}'
 
   python - <<'EOF'
@@ -195,3 +261,15 @@ Ctrl-C stops it.
 """,
         flush=True,
     )
+
+
+def _rest(settings: "Settings") -> str:
+    from newsdesk.server.supervisor import ARTICLE
+
+    if settings.gateway is None:
+        return ""
+    who = "-H 'X-API-Key: nd_…' " if settings.gateway.asks else ""
+    url = settings.gateway.local_url.removeprefix("http://")
+    return f"""  curl -s {url}/v1/classify {who}-H 'Content-Type: application/json' -d '{{"text":"{ARTICLE}"}}'
+
+"""

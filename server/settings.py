@@ -6,11 +6,13 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from newsdesk.server.ensemble.engines import TARGETS
 from newsdesk.server.ensemble.errors import ServerError
+from newsdesk.server.gateway.settings import GatewaySettings
 
 LOG_LEVELS = ("error", "warning", "info", "verbose")
 # Triton starts its stubs through a shell command line that quotes nothing.
@@ -59,6 +61,8 @@ class Settings:
     state: Path = field(default_factory=default_state)
     log_level: str = "info"
     """Triton's own: error, warning, info or verbose."""
+    gateway: GatewaySettings | None = None
+    """The REST gateway beside Triton; None = without."""
 
     def __post_init__(self) -> None:
         ports = {"http_port": self.http_port, "grpc_port": self.grpc_port, "metrics_port": self.metrics_port}
@@ -87,6 +91,13 @@ class Settings:
     @property
     def instance_count(self) -> int:
         return self.instances or granted_cores()
+
+
+def with_gateway(settings: Settings, *, host: str = "", keys: Path | None = None, **given: Any) -> Settings:
+    """Return settings with a gateway, by default on Triton's host and with its keys in the state folder."""
+    address = _address(host, "gateway_host") if host else settings.host
+    keys = (keys or settings.state / "keys.json").expanduser().absolute()
+    return replace(settings, gateway=GatewaySettings(host=address, keys=keys, **given))
 
 
 def granted_cores(root: Path = Path("/")) -> int:
@@ -133,7 +144,7 @@ def _quota_v1(group: Path) -> float:
     return quota / period
 
 
-def _address(host: str) -> str:
+def _address(host: str, name: str = "host") -> str:
     try:
         return str(ipaddress.IPv4Address(host))
     except ValueError:
@@ -141,7 +152,7 @@ def _address(host: str) -> str:
     try:
         return str(socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError) as error:
-        raise _refused("host", host, "an IPv4 address of this machine, or a name that has one") from error
+        raise _refused(name, host, "an IPv4 address of this machine, or a name that has one") from error
 
 
 def _refused(name: str, given: object, expected: str) -> SettingsError:

@@ -1,5 +1,6 @@
 """Start tritonserver, prove it with a real request, and keep it answering: what dies is healed, and said so."""
 
+import secrets
 import signal
 import time
 from collections import deque
@@ -7,12 +8,14 @@ from collections.abc import Callable
 
 from newsdesk.server import workspace
 from newsdesk.server.ensemble.errors import ServerError
+from newsdesk.server.gateway.process import Gateway
+from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.processes import Process
 from newsdesk.server.settings import Settings
 from newsdesk.server.triton import Answer, Refusal, Triton, TritonError, find_installation
 from newsdesk.server.workspace import MODEL, Workspace
 
-ARTICLE = "Wall St. bears claw back into the black"
+ARTICLE = "Wall Street bears claw back into the black"
 THREADS = "1"
 _TICK_SECONDS = 0.2
 _PROBE_SECONDS = 1.0
@@ -34,7 +37,9 @@ class Supervisor:
         self._parameters = {"target": target, "threads": THREADS}
         self._workspace = Workspace(settings.state)
         self.log = settings.state / "log" / f"tritonserver-{settings.http_port}.log"
-        self._triton = Triton(settings, self._workspace, self.log)
+        self._token = secrets.token_hex(16)
+        self._triton = Triton(settings, self._workspace, self.log, self._token)
+        self._gateway = self._beside() if settings.gateway else None
         self._stubs: set[Process] = set()
         self._retired: dict[Process, float] = {}
         self._stop_signals = 0
@@ -58,9 +63,14 @@ class Supervisor:
             self._render()
             answer = self._start()
             if answer:
+                self._open()
+            if answer and not self._stopping:
                 ready(answer)
                 self._watch()
         finally:
+            if self._gateway:  # its requests need the server behind it to the end
+                self._gateway.ask_to_stop()
+                self._gateway.wait()
             self._triton.ask_to_stop()
             self._triton.wait()
             self._workspace.clear_shm()
@@ -74,13 +84,37 @@ class Supervisor:
 
     def _on_stop(self, *_: object) -> None:
         self._stop_signals += 1
-        if self._stop_signals == 1:
-            self._triton.ask_to_stop()
-        else:
+        if self._stop_signals > 1:
             self._triton.kill()
+            if self._gateway:
+                self._gateway.kill()
+        elif self._gateway and self._gateway.running:
+            self._gateway.ask_to_stop()
+        else:
+            self._triton.ask_to_stop()
 
     def _on_reload(self, *_: object) -> None:
         self._reload_wanted = True
+
+    def _beside(self) -> Gateway:
+        settings = self._settings
+        assert settings.gateway is not None
+        launch = Launch(
+            settings=settings.gateway,
+            grpc_url=f"grpc://{settings.local_host}:{settings.grpc_port}",
+            http_url=f"http://{settings.local_host}:{settings.http_port}",
+            repository=self._workspace.repository,
+            audit_log=settings.state / "log" / "audit.jsonl",
+            token=self._token,
+        )
+        return Gateway(launch, settings.state / "log" / f"gateway-{settings.gateway.port}.log")
+
+    def _open(self) -> None:
+        """Start the gateway and wait until it listens. Raises GatewayError."""
+        if self._gateway:
+            self._gateway.start()
+            while not self._stopping and not self._gateway.live():
+                time.sleep(_TICK_SECONDS)
 
     def _render(self) -> None:
         source = self._settings.model_repository / MODEL
@@ -88,7 +122,7 @@ class Supervisor:
 
     def _start(self) -> Answer | None:
         """Start tritonserver and return its first real answer, or None when told to stop meanwhile."""
-        self._triton = Triton(self._settings, self._workspace, self.log)
+        self._triton = Triton(self._settings, self._workspace, self.log, self._token)
         self._triton.start()
         deadline = time.monotonic() + _LOAD_SECONDS
         problem, refused = "no answer yet", 0
@@ -134,6 +168,8 @@ class Supervisor:
             elif time.monotonic() >= next_probe:
                 self._probe()
                 next_probe = time.monotonic() + _PROBE_SECONDS
+            if self._gateway and (happened := self._gateway.watch()):
+                self._say(happened)
             self._end_retired()
             self._triton.trim_log()
 

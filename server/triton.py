@@ -10,7 +10,6 @@ import importlib.util
 import json
 import os
 import re
-import secrets
 import signal
 import subprocess
 import sys
@@ -132,9 +131,9 @@ def environment(installation: Installation) -> dict[str, str]:
 class Triton:
     """One run of tritonserver with its model; after its end, make another."""
 
-    def __init__(self, settings: Settings, workspace: Workspace, log: Path) -> None:
-        self._settings, self._workspace, self.log = settings, workspace, log
-        self._token = secrets.token_hex(16)
+    def __init__(self, settings: Settings, workspace: Workspace, log: Path, token: str) -> None:
+        """`token` opens its management endpoints."""
+        self._settings, self._workspace, self.log, self._token = settings, workspace, log, token
         self._process: subprocess.Popen | None = None
         self._seen: set[Process] = set()
         self._stop_logged_from: int | None = None

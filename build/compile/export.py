@@ -36,7 +36,7 @@ def export(checkpoint: Path, folder: Path, max_length: int) -> dict[str, Any]:
     The graph takes input_ids, attention_mask and, where the family has them, token_type_ids, INT64 [batch, length],
     and gives logits, FP32 [batch, labels]. Raises VerificationError where it differs from the model.
     """
-    # Eager: the fused attention is traced into 12 more products and 6 more transposes, and OpenVINO is 7 to 15 % slower.
+    # Eager: fused attention is traced into 12 more products and 6 more transposes, and OpenVINO is 7 to 15 % slower.
     model = AutoModelForSequenceClassification.from_pretrained(
         checkpoint, dtype=torch.float32, attn_implementation="eager"
     ).eval()

@@ -61,8 +61,11 @@ def to_int8_dynamic(source: Path, target: Path, heads: int, hidden_size: int) ->
     """Write ONNX Runtime's own int8 form: fused, weights int8 by channel, activations quantised as they come."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.transformers import optimizer
+    from onnxruntime.transformers.fusion_options import FusionOptions
 
-    fused = optimizer.optimize_model(str(source), "bert", heads, hidden_size, opt_level=0)
+    options = FusionOptions("bert")
+    options.enable_embed_layer_norm = False  # quantised, it takes the normalisation's own weights to unsigned int8
+    fused = optimizer.optimize_model(str(source), "bert", heads, hidden_size, optimization_options=options, opt_level=0)
     scratch = target.parent / "scratch"
     scratch.mkdir(exist_ok=True)
     fused.save_model_to_file(str(scratch / "fused.onnx"))
@@ -70,8 +73,8 @@ def to_int8_dynamic(source: Path, target: Path, heads: int, hidden_size: int) ->
         scratch / "fused.onnx",
         target,
         per_channel=True,
-        # Signed: with unsigned weights the products of a processor without VNNI do not saturate, but those with it are
-        # slower, and the server looks at the processor.
+        # Signed weights: the products of a processor without VNNI may saturate, but with unsigned ones those that have
+        # it are slower, and the server looks at the processor. (A table of embeddings becomes unsigned all the same.)
         weight_type=QuantType.QInt8,
         # Shape inference does not know the fused operators, and without a type for their outputs it raises.
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},

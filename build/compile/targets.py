@@ -14,7 +14,6 @@ from newsdesk.build.progress import track
 from newsdesk.build.recipe import Compile
 from newsdesk.server.ensemble import engines
 from newsdesk.server.ensemble.engines import Engine
-from newsdesk.server.ensemble.errors import EngineError
 
 Figures = dict[str, Any]
 
@@ -33,7 +32,7 @@ def measure(graphs: dict[str, Path], gate: Gate, settings: Compile) -> dict[str,
             continue
         try:
             engine = loaded[target] = engines.load(target, graphs[variant])
-        except (EngineError, RuntimeError) as error:  # the engines' own errors are RuntimeErrors
+        except Exception as error:  # each engine raises its own kinds; another target may still serve
             figures[target] = {"variant": variant, "passed": False, "error": str(error).strip().splitlines()[0]}
             continue
         found = figures[target] = {"variant": variant, **gate.measure(engine, target)}

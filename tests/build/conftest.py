@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.build.encoders import VOCABULARY, WORDS, save, sentence
 
 from newsdesk.build.compile import export
 from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.predict import Examples, probabilities
 from newsdesk.build.data.cleaning import Row
 from newsdesk.server.ensemble import engines
+from tests.build.encoders import VOCABULARY, WORDS, save, sentence
 
 
 @dataclass(frozen=True)

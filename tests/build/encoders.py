@@ -1,4 +1,4 @@
-"""Tiny random encoders with tokenizers of our own words: `from_pretrained` folders made in milliseconds, no download."""
+"""Tiny random encoders with a tokenizer of our own words, as `from_pretrained` folders: no download."""
 
 from pathlib import Path
 
@@ -54,10 +54,7 @@ def save(folder: Path, family: str = "bert", labels: int = 3, seed: int = 0, **c
         family, **{"vocab_size": len(VOCABULARY), **common, **own, "num_labels": labels, "pad_token_id": 0, **changes}
     )
     model = AutoModelForSequenceClassification.from_config(config)
-    with torch.no_grad():  # random weights of the usual size answer 1/labels to everything
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(4)
+    _strengthen(model)
     model.save_pretrained(folder)
     _tokenizer().save_pretrained(folder)
     return folder
@@ -66,9 +63,19 @@ def save(folder: Path, family: str = "bert", labels: int = 3, seed: int = 0, **c
 def save_base(folder: Path, seed: int = 0) -> Path:
     """Write an encoder without a head, as a training starts from."""
     torch.manual_seed(seed)
-    AutoModel.from_config(AutoConfig.for_model("bert", **_COMMON)).save_pretrained(folder)
+    model = AutoModel.from_config(AutoConfig.for_model("bert", **_COMMON, hidden_dropout_prob=0.0))
+    _strengthen(model)
+    model.save_pretrained(folder)
     _tokenizer().save_pretrained(folder)
     return folder
+
+
+def _strengthen(model: torch.nn.Module) -> None:
+    """Random weights of the usual size answer alike to everything in so small a model, and hardly learn."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(4)
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.build.encoders import FAMILIES, VOCABULARY, save
 from onnx import numpy_helper
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -16,6 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from newsdesk.build.compile import export, families
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.server.ensemble import engines
+from tests.build.encoders import FAMILIES, VOCABULARY, save
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -45,12 +45,18 @@ def test_padding_on_the_right_changes_nothing_against_pytorch_unpadded(family, e
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("target", ["openvino:fp32", "onnxruntime:fp32"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_engine_reads_every_family(family, target, exported, batch):
+def test_openvino_reads_every_family_but_deberta(family, exported, batch):
+    """It refuses DeBERTa's If over a dynamic rank when it compiles; the choice of a target leaves it out then."""
     ids, mask = (part[:3] for part in batch)
     expected = engines.load("onnxruntime:fp32", exported(family).graph)(ids, mask)
-    np.testing.assert_allclose(engines.load(target, exported(family).graph)(ids, mask), expected, atol=1e-4)
+    if family == "deberta-v2":
+        with pytest.raises(RuntimeError, match="If operation with dynamic rank"):
+            engines.load("openvino:fp32", exported(family).graph)
+    else:
+        np.testing.assert_allclose(
+            engines.load("openvino:fp32", exported(family).graph)(ids, mask), expected, atol=1e-4
+        )
 
 
 def test_tokenizer_is_saved_without_truncation_and_padding_and_says_the_same(exported):
@@ -65,7 +71,9 @@ def test_tokenizer_is_saved_without_truncation_and_padding_and_says_the_same(exp
 
 def test_ids_beyond_the_embeddings_are_refused(tmp_path: Path):
     save(tmp_path / "checkpoint", vocab_size=len(VOCABULARY) - 1)
-    with pytest.raises(VerificationError, match=rf"ids up to {len(VOCABULARY) - 1}.*embeddings for {len(VOCABULARY) - 1}"):
+    with pytest.raises(
+        VerificationError, match=rf"ids up to {len(VOCABULARY) - 1}.*embeddings for {len(VOCABULARY) - 1}"
+    ):
         export.export(tmp_path / "checkpoint", tmp_path, 64)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tests.build.encoders import FAMILIES, save
 from onnx import TensorProto, helper, numpy_helper
 
 from newsdesk.build.compile import export, precision, qdq, quantise, targets
@@ -15,6 +14,7 @@ from newsdesk.build.compile.predict import probabilities
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.build.recipe import Compile, Quantise
 from newsdesk.server.ensemble import engines
+from tests.build.encoders import FAMILIES, save
 
 RUNS_ANY = quantise.RUNS_ANY
 
@@ -65,7 +65,7 @@ def test_int8_is_symmetric_signed_and_small(int8: Path, exported):
     assert qdq.check_symmetric(model) > 40
     kinds = {t.data_type for t in model.graph.initializer if np.prod(t.dims) >= 32 * 32 and t.dims[0] != 1}
     assert kinds == {TensorProto.INT8}
-    assert int8.stat().st_size < 0.6 * exported().graph.stat().st_size
+    assert int8.stat().st_size < 0.65 * exported().graph.stat().st_size
 
 
 @pytest.mark.parametrize("target", ["openvino:int8", "onnxruntime:int8"])
@@ -86,9 +86,9 @@ def test_int8_looks_embeddings_up_without_changing_a_bit(int8: Path, exported, b
             name = node.output[0]
             scales = next(t for t in model.graph.initializer if t.name == f"{name}/scales")
             flat = numpy_helper.to_array(scales).ravel()
-            model.graph.initializer.extend(
-                [numpy_helper.from_array(flat, f"{name}/flat"), numpy_helper.from_array(flat.astype(np.int8) * 0, f"{name}/0")]
-            )
+            zeros = np.zeros(flat.shape, np.int8)
+            model.graph.initializer.append(numpy_helper.from_array(flat, f"{name}/flat"))
+            model.graph.initializer.append(numpy_helper.from_array(zeros, f"{name}/0"))
             table, lookup = tables[f"{name}/table"].input[0], lookups[node.name.removesuffix("/scaled")]
             nodes += [
                 helper.make_node("DequantizeLinear", [table, f"{name}/flat", f"{name}/0"], [f"{name}/floats"], axis=0),
@@ -125,8 +125,9 @@ def test_dynamic_quantisation_of_a_fused_graph(exported, batch, tmp_path: Path):
     """Without DefaultTensorType it raises "Unable to find data type for weight_name" here."""
     figures = precision.to_int8_dynamic(exported().graph, tmp_path / "dynamic.onnx", 4, 32)
     assert figures["fused"]["SkipLayerNormalization"]
-    weights = [t for t in onnx.load(tmp_path / "dynamic.onnx").graph.initializer if t.name.endswith("_quantized")]
-    assert weights
+    tensors = onnx.load(tmp_path / "dynamic.onnx").graph.initializer
+    weights = [t for t in tensors if t.name.endswith("_quantized") and "embeddings" not in t.name]
+    assert len(weights) == 10
     assert all(weight.data_type == TensorProto.INT8 for weight in weights)  # QInt8, chosen on purpose
     found, expected = run(tmp_path / "dynamic.onnx", *batch), run(exported().graph, *batch)
     np.testing.assert_allclose(found[:3], expected[:3], atol=0.03)
@@ -244,7 +245,9 @@ def test_a_target_whose_answers_depend_on_their_neighbours_may_not_serve(bench, 
 
 def test_a_target_that_cannot_be_loaded_is_out_of_the_race(exported, gate, tmp_path: Path):
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
-    found = targets.measure({"int8": tmp_path / "broken.onnx", "fp32": exported().graph}, gate, Compile(rows=8, rounds=1))
+    found = targets.measure(
+        {"int8": tmp_path / "broken.onnx", "fp32": exported().graph}, gate, Compile(rows=8, rounds=1)
+    )
     assert found["openvino:int8"]["error"]
     assert not found["onnxruntime:int8"]["passed"]
     assert targets.choose(found, [], print).endswith((":fp32", ":bf16"))

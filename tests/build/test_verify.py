@@ -68,7 +68,7 @@ def moved(rows: slice | int, by: float) -> np.ndarray:
 
 def test_int8_may_swing_on_a_few_rows_but_not_on_many():
     assert compare("openvino:int8", moved(slice(0, 2), 0.3), ORIGINAL, 100, Verify())["largest"] == pytest.approx(0.3)
-    with pytest.raises(VerificationError, match="98% of 100 rows should be within 0.1"):
+    with pytest.raises(VerificationError, match=r"98% of 100 rows should be within 0\.1"):
         compare("openvino:int8", moved(slice(0, 5), 0.3), ORIGINAL, 100, Verify())
 
 

@@ -31,6 +31,7 @@ output { name: "PROBABILITIES" data_type: TYPE_FP32 dims: 4 label_filename: "lab
 output { name: "ANSWERED_BY" data_type: TYPE_STRING dims: 1 }
 dynamic_batching { }
 """
+OPTIONS = ("--target", "openvino:int8", "--instances", "2", "--no-gateway")
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 MODEL = """
 import json, os, sys
@@ -110,7 +111,7 @@ class Server:
 
     repository: Path
     state: Path
-    options: list[str] = field(default_factory=lambda: ["--target", "openvino:int8", "--instances", "2"])
+    options: list[str] = field(default_factory=lambda: list(OPTIONS))
     ports: list[int] = field(default_factory=free_ports)
 
     def start(self) -> "Server":

@@ -157,6 +157,26 @@ def test_a_reload_loses_no_request_and_a_bad_version_changes_nothing(launch: Lau
     assert load.outcomes["ok"] > 100
 
 
+def test_many_reloads_leave_it_as_large_as_before(launch: Launch, tmp_path: Path) -> None:
+    """C 39: tritonserver's own memory, after each generation of backend processes is gone."""
+    server = launch(write_repository(tmp_path / "models"))
+    server.until(READY)
+    triton = server.tritonserver().pid
+
+    def reload(count: int) -> int:
+        server.process.send_signal(signal.SIGUSR1)
+        server.until(" loaded\n", count=count)
+        lines = Path(f"/proc/{triton}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+    sizes = [reload(count) for count in range(1, 13)]
+    assert sizes[-1] - sizes[5] < 3000, f"kB after each reload: {sizes}"
+    deadline = time.monotonic() + 30  # Triton ends the processes before one after another, a second each
+    while len(server.shm()) > 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert len(server.shm()) == len(server.stubs()) == 2
+
+
 class Scripted:
     """A Triton that answers probes as told."""
 

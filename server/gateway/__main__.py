@@ -1,0 +1,51 @@
+"""The gateway's process. The supervisor starts it, and hands it its Launch as JSON on standard input."""
+
+import sys
+
+import uvicorn
+
+from newsdesk.server.ensemble.errors import ServerError
+from newsdesk.server.gateway import application, logs
+from newsdesk.server.gateway.settings import Launch
+
+DRAIN_SECONDS = 8
+_MESSAGE_BYTES = 2**20
+
+
+def main() -> None:
+    launch = Launch.decode(sys.stdin.buffer.read())
+    logs.configure()
+    server: uvicorn.Server
+
+    def stopping() -> bool:
+        return server.should_exit
+
+    settings = launch.settings
+    config = uvicorn.Config(
+        application.create(launch, stopping),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # news texts are short: it would cost more than it saves
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # a caller's address is the one that connects, not one that it names
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    if not server.started:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ServerError as error:
+        sys.exit(f"newsdesk: {error}")

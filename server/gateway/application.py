@@ -1,0 +1,141 @@
+"""The application: what lives as long as the gateway, and the routes over it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from newsdesk.clients import NewsdeskError
+from newsdesk.server.ensemble.errors import ServerError
+from newsdesk.server.gateway.auth import Gate
+from newsdesk.server.gateway.logs import AuditLog
+from newsdesk.server.gateway.observed import Observed
+from newsdesk.server.gateway.plane import Plane
+from newsdesk.server.gateway.problems import Problem, Unavailable, on_newsdesk_error, on_problem, respond
+from newsdesk.server.gateway.rates import Rates
+from newsdesk.server.gateway.routes import about, classify, files, graphql, health, live, management, oip, stream
+from newsdesk.server.gateway.routes.bodies import invalid
+from newsdesk.server.gateway.schemas import ClassifyRequest, ProblemDetails
+from newsdesk.server.gateway.settings import Launch
+from newsdesk.server.gateway.telemetry import Telemetry
+from newsdesk.server.gateway.tokens import Tokens
+from newsdesk.server.gateway.triton import Triton, open_session
+
+_ROUTERS = (
+    classify.router,
+    files.router,
+    stream.router,
+    live.router,
+    graphql.router,
+    about.router,
+    health.router,
+    oip.health,
+    oip.router,
+    management.models,
+    management.keys,
+)
+_PREFLIGHT_SECONDS = 600
+
+
+def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
+    """Return the ASGI application. `stopping` says whether streams without an end of their own must end.
+
+    Raises GatewaySettingsError.
+    """
+    telemetry, rates = Telemetry(), Rates(launch.settings)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        async with open_session() as session:
+            state = app.state
+            state.settings, state.repository, state.stopping = launch.settings, launch.repository, stopping
+            state.telemetry, state.audit = telemetry, AuditLog(launch.audit_log)
+            state.plane = Plane(launch, telemetry)
+            state.triton = Triton(launch, session)
+            state.gate = Gate(launch.settings, Tokens(launch.settings, session), rates)
+            probing = asyncio.create_task(state.plane.probe())
+            try:
+                yield
+            finally:
+                probing.cancel()
+                await state.plane.close()
+
+    app = FastAPI(
+        title="newsdesk",
+        version=version("newsdesk"),
+        summary="What a news article is about.",
+        lifespan=life,
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+    )
+    for router in _ROUTERS:
+        app.include_router(router)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    if launch.settings.cors_origin:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=launch.settings.cors_origin,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+            max_age=_PREFLIGHT_SECONDS,
+        )
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    return Observed(app, launch.settings, telemetry)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, with the bodies that FastAPI does not read itself, and the ways to authenticate."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        components = document.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
+        for model in ClassifyRequest, ProblemDetails:
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs", {}))
+            schemas[model.__name__] = schema
+        components["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a JWT."},
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+        document["security"] = [{"bearer": []}, {"key": []}, {}]
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return await on_problem(request, invalid(error.errors()))
+
+
+async def _on_server_error(request: Request, error: Exception) -> Response:
+    request.state.cause = str(error)
+    return await on_problem(request, Unavailable("The gateway cannot answer this now. Its log says why."))
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    return respond(Problem("The gateway failed on the request. Its log says why."), request.state.request_id)
+
+
+_HANDLERS: dict[Any, Any] = {
+    HTTPException: on_problem,
+    NewsdeskError: on_newsdesk_error,
+    RequestValidationError: _on_invalid,
+    ServerError: _on_server_error,
+    ClientDisconnect: _on_disconnect,
+    Exception: _on_bug,
+}

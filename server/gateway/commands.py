@@ -1,0 +1,69 @@
+"""`newsdesk keys`: the gateway's API keys."""
+
+import json
+import time
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class Action(StrEnum):
+    create = "create"
+    list = "list"
+    revoke = "revoke"
+
+
+class RoleName(StrEnum):
+    reader = "reader"
+    operator = "operator"
+    admin = "admin"
+
+
+def keys(
+    action: Annotated[Action, typer.Argument(help="create NAME, list, or revoke ID.")],
+    which: Annotated[str, typer.Argument(metavar="[NAME|ID]", help="Whose the new key is, or the key's id.")] = "",
+    role: Annotated[RoleName, typer.Option(help="reader classifies, operator loads models too.")] = RoleName.reader,
+    days: Annotated[float | None, typer.Option(help="Days until it expires.", show_default="never")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--keys", envvar="NEWSDESK_KEYS", help="File of the keys.", show_default="<state>/keys.json"),
+    ] = None,
+    state: Annotated[Path | None, typer.Option(envvar="NEWSDESK_STATE", show_default="~/.local/state/newsdesk")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Create, list and revoke the API keys of the gateway. A key is shown once; only its hash is kept."""
+    from newsdesk.server.gateway.keys import KeyFile, KeysError, Role
+    from newsdesk.server.settings import default_state
+
+    store = KeyFile(file or (state or default_state()) / "keys.json")
+    try:
+        if (action is Action.list) == bool(which):
+            raise KeysError("expected `create NAME`, `list` or `revoke ID`")
+        if action is Action.create:
+            key, text = store.create(which, Role[role], days)
+            typer.echo(json.dumps({"key": text, **_shown(key)}) if as_json else text)
+            if not as_json:
+                typer.echo(f"{key.role} {key.name!r}, id {key.id}. This key is not shown again.", err=True)
+        elif action is Action.revoke:
+            key = store.revoke(which)
+            typer.echo(json.dumps(_shown(key)) if as_json else f"{key.id} {key.name!r} is revoked")
+        else:
+            for key in store.keys().values():
+                typer.echo(json.dumps(_shown(key)) if as_json else _line(key))
+    except (KeysError, OSError) as error:
+        typer.echo(f"newsdesk: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def _shown(key: Any) -> dict[str, Any]:
+    entry = asdict(key)
+    del entry["sha256"]
+    return {**entry, "state": key.state(time.time())}
+
+
+def _line(key: Any) -> str:
+    until = time.strftime("until %Y-%m-%d %H:%M", time.localtime(key.expires)) if key.expires else "for good"
+    return f"{key.id}  {key.role:8}  {key.state(time.time()):7}  {until:22}  {key.name}"

@@ -1,0 +1,63 @@
+"""Structured logs, a JSON object a line; and the audit log of who managed what. Texts are in neither."""
+
+import logging
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+access = logging.getLogger("newsdesk.gateway")
+
+
+class JsonLines(logging.Formatter):
+    """The record's `fields`, as `log` gives them, beside time, level and what happened."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": _now(record.created),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(entry).decode()
+
+
+def configure() -> None:
+    """Write every library's log as JSON to standard output; the supervisor keeps it in a file."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in "newsdesk", "uvicorn.error":
+        logging.getLogger(name).setLevel(logging.INFO)
+    logging.raiseExceptions = False
+
+
+def log(event: str, level: int = logging.INFO, exc_info: BaseException | None = None, **fields: Any) -> None:
+    access.log(level, event, extra={"fields": fields}, exc_info=exc_info)
+
+
+class AuditLog:
+    """Appended to, never cut, readable for the owner alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(self, **entry: Any) -> None:
+        line = msgspec.json.encode({"time": _now(time.time()), **entry}) + b"\n"
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(file, line)
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def _now(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,121 @@
+"""The layer around the application: request ids, security headers, size and time limits of bodies, logs, metrics."""
+
+import asyncio
+import logging
+import random
+import re
+import time
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from newsdesk.server.gateway.logs import log
+from newsdesk.server.gateway.problems import Slow, TooLarge
+from newsdesk.server.gateway.settings import GatewaySettings
+from newsdesk.server.gateway.telemetry import Telemetry
+
+FILE_ROUTE = "/v1/classify/file"
+_TIMED = frozenset({"/v1/classify", "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"})
+_QUIET = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics"})
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
+_MIB = 2**20
+_GONE = 499
+# What is left of the body is not read: the connection cannot go on.
+_CLOSE = {"Connection": "close"}
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Observed:
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, telemetry: Telemetry) -> None:
+        self._app, self._settings, self._telemetry = app, settings, telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
+        state = scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                headers["X-Request-ID"] = request_id
+            elif message["type"] == "websocket.accept":
+                status = 101
+            await send(message)
+
+        error: BaseException | None = None
+        try:
+            await self._app(scope, self._limited(scope, receive), sending)
+        except asyncio.CancelledError as cancelled:
+            error, status = cancelled, status or _GONE
+            raise
+        except Exception as failure:  # the application has answered it; its reason is for the log
+            error = failure
+            if not status and scope["type"] == "http":
+                raise
+        finally:
+            self._finish(scope, state, status or _GONE, time.perf_counter() - began, error)
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        """Return `receive` that raises TooLarge and Slow."""
+        if scope["type"] != "http":
+            return receive
+        settings = self._settings
+        mib = settings.max_file_mib if scope["path"] == FILE_ROUTE else settings.max_body_mib
+        announced = Headers(scope=scope).get("content-length", "0")
+        too_large = TooLarge(f"The body is larger than {mib} MiB, the most that is taken here.", _CLOSE)
+        size, whole = 0, False
+
+        async def receiving() -> Message:
+            nonlocal size, whole
+            if whole:
+                return await receive()
+            if announced.isdigit() and int(announced) > mib * _MIB:
+                raise too_large
+            try:
+                async with asyncio.timeout(settings.request_timeout):
+                    message = await receive()
+            except TimeoutError:
+                raise Slow(f"Nothing more of the body came for {settings.request_timeout:g} s.", _CLOSE) from None
+            if message["type"] == "http.request":
+                size += len(message.get("body", b""))
+                whole = not message.get("more_body", False)
+                if size > mib * _MIB:
+                    raise too_large
+            return message
+
+        return receiving
+
+    def _finish(
+        self, scope: Scope, state: dict[str, Any], status: int, seconds: float, error: BaseException | None
+    ) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        self._telemetry.request(route, status, seconds, timed=route in _TIMED and status == 200)
+        if route in _QUIET and status < 500:
+            return
+        fields: dict[str, Any] = {
+            "request_id": state["request_id"],
+            "method": scope.get("method", "WEBSOCKET"),
+            "route": route,
+            "status": status,
+            "ms": round(seconds * 1e3, 2),
+            **{name: state[name] for name in ("caller", "texts", "refused", "cause") if name in state},
+        }
+        failed = isinstance(error, Exception)
+        log("request", logging.ERROR if failed else logging.INFO, error if failed else None, **fields)

@@ -1,0 +1,147 @@
+"""The one data plane under every protocol of the gateway: texts to answers, over the SDK, within one queue's limit."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+from newsdesk.clients import AsyncClient, BadResponse, NewsdeskError, Prediction, TextRefused
+from newsdesk.server.gateway.problems import TooMany
+from newsdesk.server.gateway.settings import Launch
+from newsdesk.server.gateway.telemetry import Telemetry
+from newsdesk.server.workspace import MODEL
+
+Text = str | bytes
+Item = Prediction | TextRefused
+
+PROBE = "Wall Street bears claw back into the black"
+_PROBE_SECONDS = 1.0
+_PROBE_TIMEOUT = 5.0
+_RECENT_SECONDS = 5.0
+# The supervisor heals in seconds: within a request's time limit, keep trying.
+_RETRIES = 60
+STREAM_TEXTS = 64
+"""Texts of one request to the model, of a stream of them."""
+_STREAM_REQUESTS = 4
+
+
+class Plane:
+    """For one event loop. Calls raise NewsdeskError, and TooMany where the queue is full."""
+
+    def __init__(self, launch: Launch, telemetry: Telemetry) -> None:
+        self.timeout = launch.settings.request_timeout
+        self._most, self._taken = launch.settings.max_queue, 0
+        self._room = asyncio.Condition()
+        self._client = AsyncClient(launch.grpc_url, timeout=self.timeout, retries=_RETRIES, model=MODEL)
+        self._prober = AsyncClient(launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=MODEL)
+        self._telemetry = telemetry
+        self._answered = float("-inf")
+
+    async def close(self) -> None:
+        await self._client.close()
+        await self._prober.close()
+
+    async def labels(self) -> tuple[str, ...]:
+        return await self._client.labels()
+
+    async def classify(self, texts: Sequence[Text], top_k: int | None) -> list[Item]:
+        """Answer texts in their order; a text that is refused has a TextRefused in its place."""
+        async with self.room(len(texts)):
+            return await self._answer(texts, top_k)
+
+    async def one(self, text: Text, top_k: int | None) -> Item:
+        """Answer one text, waiting for room in the queue."""
+        (item,) = await self._answer_later([text], top_k, 0)
+        return item
+
+    async def stream(self, batches: AsyncIterator[list[Text]], top_k: int | None) -> AsyncGenerator[list[Item]]:
+        """Answer batches in their order, a few at a time; a further one is taken only when the first is answered.
+
+        It waits for room in the queue. The items' indices count through all batches.
+        """
+        flying: deque[asyncio.Task[list[Item]]] = deque()
+        first = 0
+        try:
+            async for batch in batches:
+                flying.append(asyncio.create_task(self._answer_later(batch, top_k, first)))
+                first += len(batch)
+                if len(flying) >= _STREAM_REQUESTS:
+                    yield await flying.popleft()
+            while flying:
+                yield await flying.popleft()
+        finally:
+            for task in flying:
+                task.cancel()
+            await asyncio.gather(*flying, return_exceptions=True)
+
+    async def _answer_later(self, texts: list[Text], top_k: int | None, first: int) -> list[Item]:
+        async with self.room(len(texts), wait=True):
+            return [_moved(item, first) for item in await self._answer(texts, top_k)]
+
+    async def _answer(self, texts: Sequence[Text], top_k: int | None) -> list[Item]:
+        try:
+            items = await self._client.classify(texts, top_k=top_k)
+        except BadResponse:  # a reload has brought other labels, which the client reads when it is asked again
+            items = await self._client.classify(texts, top_k=top_k)
+        refused = sum(isinstance(item, TextRefused) for item in items)
+        self._telemetry.texts(len(items) - refused, refused)
+        if refused < len(items):
+            self.answered()
+        return items
+
+    @asynccontextmanager
+    async def room(self, count: int, wait: bool = False) -> AsyncIterator[None]:
+        """Take room in the queue for texts, waiting for it or raising TooMany. A lone request of any size fits."""
+        async with self._room:
+            if wait:
+                await self._room.wait_for(lambda: self._fits(count))
+            elif not self._fits(count):
+                raise TooMany(f"{self._taken} texts are on their way to the model, at most {self._most} may be.")
+            self._taken += count
+        self._telemetry.queued.set(self._taken)
+        try:
+            yield
+        finally:
+            self._taken -= count
+            self._telemetry.queued.set(self._taken)
+            async with self._room:
+                self._room.notify_all()
+
+    def _fits(self, count: int) -> bool:
+        return self._taken == 0 or self._taken + count <= self._most
+
+    @property
+    def queued(self) -> int:
+        """Texts on their way to the model."""
+        return self._taken
+
+    def answered(self) -> None:
+        """Note that the model has just answered a real request."""
+        self._answered = time.monotonic()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the model last answered a real request."""
+        return time.monotonic() - self._answered
+
+    @property
+    def ready(self) -> bool:
+        return self.age < _RECENT_SECONDS
+
+    async def probe(self) -> None:
+        """Ask the model for ever, where nobody else does."""
+        while True:
+            if self.age > _PROBE_SECONDS:
+                with suppress(NewsdeskError):
+                    await self._prober.classify(PROBE)
+                    self.answered()
+            self._telemetry.ready.set(self.ready)
+            await asyncio.sleep(_PROBE_SECONDS)
+
+
+def _moved(item: Item, by: int) -> Item:
+    if isinstance(item, TextRefused):
+        return TextRefused(item.index + by, item.reason)
+    return replace(item, index=item.index + by)

@@ -1,0 +1,155 @@
+"""The one table from an error to a status, and RFC 9457 problem details, the only form in which errors leave."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.websockets import WebSocket
+
+from newsdesk.clients import (
+    BadResponse,
+    DeadlineExceeded,
+    NewsdeskError,
+    RequestRefused,
+    ServerFailed,
+    ServerUnavailable,
+)
+
+MEDIA_TYPE = "application/problem+json"
+_COME_BACK = "1"
+_QUEUE_FULL = "maximum queue size"
+
+
+class Problem(HTTPException):
+    """An error with its status; the kinds are below. `detail` says what was given, what was expected, what to do."""
+
+    status = 500
+    kind = "internal-error"
+
+    def __init__(self, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> None:
+        super().__init__(self.status, detail, dict(headers or {}))
+        self.more = more
+
+
+class Malformed(Problem):
+    """A body that is not what its content type says."""
+
+    status, kind = 400, "malformed"
+
+
+class Unauthenticated(Problem):
+    """No key or token, or one that is not (or no longer) valid."""
+
+    status, kind = 401, "unauthenticated"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, {"WWW-Authenticate": 'Bearer realm="newsdesk"'})
+
+
+class Forbidden(Problem):
+    status, kind = 403, "forbidden"
+
+
+class NotFound(Problem):
+    status, kind = 404, "not-found"
+
+
+class Slow(Problem):
+    """A body that did not arrive in time."""
+
+    status, kind = 408, "slow-request"
+
+
+class TooLarge(Problem):
+    status, kind = 413, "too-large"
+
+
+class Unsupported(Problem):
+    status, kind = 415, "unsupported-media-type"
+
+
+class Invalid(Problem):
+    """A well-formed body that does not hold what is expected."""
+
+    status, kind = 422, "invalid"
+
+
+class TooMany(Problem):
+    """More requests than the caller may send, or more texts than the queue takes."""
+
+    status, kind = 429, "too-many-requests"
+
+    def __init__(self, detail: str, seconds: int = 1) -> None:
+        super().__init__(detail, {"Retry-After": str(max(seconds, 1))})
+
+
+class Unavailable(Problem):
+    status, kind = 503, "unavailable"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, {"Retry-After": _COME_BACK})
+
+
+class Late(Problem):
+    status, kind = 504, "deadline-exceeded"
+
+
+class Failed(Problem):
+    """The model took the request and failed on it."""
+
+    status, kind = 500, "model-failed"
+
+
+_TABLE: tuple[tuple[type[NewsdeskError], type[Problem], str], ...] = (
+    (DeadlineExceeded, Late, "The model has not answered in the time that a request may take: send less at once."),
+    (ServerUnavailable, Unavailable, "The model does not answer now: it is being started or healed. Send it again."),
+    (RequestRefused, Unavailable, "The model is not loaded, or another one is. Send it again in a moment."),
+    (BadResponse, Failed, "The model's answer is not of its contract. The server's log has more."),
+    (ServerFailed, Failed, "The model failed on the request. The server's log has more."),
+)
+
+
+def problem_of(error: NewsdeskError) -> Problem:
+    """Return what a caller is told of an error of the SDK; its own words, with addresses, are for the log."""
+    if _QUEUE_FULL in str(error).lower():
+        return TooMany("The model's queue is full: send it again in a moment.")
+    kind, detail = next((kind, detail) for given, kind, detail in _TABLE if isinstance(error, given))
+    return kind(detail)
+
+
+def describe(problem: HTTPException, request_id: str) -> dict[str, Any]:
+    """Return the members of the problem details document, and `error`, where clients of the OIP look for the reason."""
+    kind = problem.kind if isinstance(problem, Problem) else f"http-{problem.status_code}"
+    return {
+        "type": f"urn:newsdesk:problem:{kind}",
+        "title": HTTPStatus(problem.status_code).phrase,
+        "status": problem.status_code,
+        "detail": problem.detail,
+        "request_id": request_id,
+        "error": problem.detail,
+        **(problem.more if isinstance(problem, Problem) else {}),
+    }
+
+
+def respond(problem: HTTPException, request_id: str) -> Response:
+    body = msgspec.json.encode(describe(problem, request_id))
+    return Response(body, problem.status_code, problem.headers, MEDIA_TYPE)
+
+
+async def on_problem(connection: HTTPConnection, error: Exception) -> Response:
+    """Answer an HTTPException: a Problem, or the router's own 404 and 405."""
+    assert isinstance(error, HTTPException)
+    response = respond(error, connection.state.request_id)
+    if isinstance(connection, WebSocket):  # whose answer nobody else sends
+        await connection.send_denial_response(response)
+    return response
+
+
+async def on_newsdesk_error(connection: HTTPConnection, error: Exception) -> Response:
+    assert isinstance(error, NewsdeskError)
+    connection.state.cause = f"{type(error).__name__}: {error}"
+    return await on_problem(connection, problem_of(error))

@@ -1,0 +1,211 @@
+"""The gateway as a process beside Triton: started, watched, restarted, drained. Nothing here needs its packages."""
+
+import contextlib
+import http.client
+import importlib.util
+import ipaddress
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from newsdesk.server import processes
+from newsdesk.server.ensemble.errors import ServerError
+from newsdesk.server.gateway.keys import KeyFile
+from newsdesk.server.gateway.settings import GatewaySettings, Launch
+from newsdesk.server.preflight import Check
+from newsdesk.server.settings import Settings
+
+PACKAGES = (
+    "fastapi",
+    "httptools",
+    "jwt",
+    "limits",
+    "multipart",
+    "prometheus_client",
+    "strawberry",
+    "uvicorn",
+    "uvloop",
+    "websockets",
+)
+_START_SECONDS = 60.0
+_DRAIN_SECONDS = 10.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
+_STEADY_SECONDS = 60.0
+_LOG_BYTES = 64 * 2**20
+_NO_GATEWAY = "Or serve without it: --no-gateway."
+
+
+class GatewayError(ServerError):
+    """A gateway that does not start."""
+
+
+class Gateway:
+    """One gateway process at a time. Use it from the main thread: the process dies when that thread does."""
+
+    def __init__(self, launch: Launch, log: Path) -> None:
+        self._launch, self.log = launch, log
+        self._process: subprocess.Popen | None = None
+        self._pause, self._began, self._next, self._log_from = _FIRST_PAUSE, 0.0, 0.0, 0
+
+    def start(self) -> None:
+        """Start it. Returns before it listens."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._log_from = log.tell()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "newsdesk.server.gateway"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches newsdesk alone, which passes it on
+                preexec_fn=processes.die_with_parent(),
+            )
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:
+            pipe.write(self._launch.encode())
+        self._began = time.monotonic()
+
+    @property
+    def url(self) -> str:
+        return self._launch.settings.local_url
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll() if self._process else None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def live(self) -> bool:
+        """Whether it listens. Raises GatewayError where it has ended, or takes too long."""
+        if not self.running:
+            raise GatewayError(f"the gateway ended with code {self.exit_code}: {self._reason()}\nIts log: {self.log}")
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=1)
+        try:
+            connection.request("GET", "/health/live")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            if time.monotonic() > self._began + _START_SECONDS:
+                raise GatewayError(
+                    f"the gateway does not listen after {_START_SECONDS:.0f} s. Its log: {self.log}"
+                ) from None
+            return False
+        finally:
+            connection.close()
+
+    def watch(self) -> str:
+        """Start it again where it died, after a pause that grows. Returns what happened, or ""."""
+        with contextlib.suppress(OSError):
+            if self.log.stat().st_size > _LOG_BYTES:
+                os.truncate(self.log, 0)
+        if self.running:
+            return ""
+        now = time.monotonic()
+        if not self._next:
+            if now > self._began + _STEADY_SECONDS:
+                self._pause = _FIRST_PAUSE
+            self._next, self._pause = now + self._pause, min(2 * self._pause, _LONGEST_PAUSE)
+            return f"the gateway died (code {self.exit_code}); restarting it"
+        if now >= self._next:
+            self._next = 0.0
+            self.start()
+        return ""
+
+    def ask_to_stop(self) -> None:
+        """Pass SIGTERM on: it takes no new connection, finishes the requests it has, and ends."""
+        if self._process is not None and self.running:
+            self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        if self._process is not None and self.running:
+            self._process.kill()
+
+    def wait(self) -> None:
+        """Wait for its end, bounded."""
+        if self._process is None:
+            return
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        while self.running:
+            if time.monotonic() > deadline:
+                self.kill()
+            time.sleep(0.02)
+
+    def _reason(self) -> str:
+        """Return the last that it said: a plain line, or the error among its JSON ones."""
+        with contextlib.suppress(OSError, ValueError, KeyError), self.log.open("rb") as log:
+            log.seek(self._log_from)
+            said = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+            errors = [line for line in said if not line.startswith("{") or '"level":"error"' in line]
+            if last := (errors or said)[-1:]:
+                return str(json.loads(last[0])["event"]) if last[0].startswith("{") else last[0]
+        return "it wrote nothing to its log"
+
+
+def check(settings: Settings) -> list[Check]:
+    """Return what must hold before the gateway starts, each with what to do about it; nothing without a gateway."""
+    if settings.gateway is None:
+        return []
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        found = f"the gateway needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
+        return [Check("gateway", "problem", found, f"pip install 'newsdesk[gateway]'. {_NO_GATEWAY}")]
+    triton = settings.http_port, settings.grpc_port, settings.metrics_port
+    return [_port(settings.gateway, triton), _access(settings.gateway), *_beside(settings)]
+
+
+def _port(settings: GatewaySettings, triton_ports: tuple[int, ...]) -> Check:
+    if settings.port in triton_ports:
+        return Check(
+            "gateway", "problem", f"port {settings.port} is one of Triton's, too", "Choose another: --gateway-port."
+        )
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+            probe.listen(1)
+        except OSError as error:
+            found = f"port {settings.port} on {settings.host}: {error.strerror or error}"
+            remedy = f"Stop what listens there (ss -ltnp 'sport = :{settings.port}' shows it), or --gateway-port."
+            return Check("gateway", "problem", found, f"{remedy} {_NO_GATEWAY}")
+    return Check("gateway", "ok", f"port {settings.port} on {settings.host} is free")
+
+
+def _beside(settings: Settings) -> list[Check]:
+    """Warn of a front door that is locked beside an open wall."""
+    if settings.gateway is None or not settings.gateway.asks or ipaddress.ip_address(settings.host).is_loopback:
+        return []
+    found = f"the gateway asks for keys or tokens, but Triton's own ports on {settings.host} ask nobody"
+    return [Check("access", "warning", found, "Leave --host on loopback, and give the gateway --gateway-host.")]
+
+
+def _access(settings: GatewaySettings) -> Check:
+    try:
+        secret, keys = settings.secret(), KeyFile(settings.keys).keys()
+    except ServerError as error:
+        return Check("access", "problem", str(error))
+    valid = sum(key.state(time.time()) == "valid" for key in keys.values())
+    ways = (
+        [f"{valid} keys"] * bool(valid) + ["HS256 tokens"] * bool(secret) + ["public-key tokens"] * bool(settings.jwks)
+    )
+    if settings.asks and not ways:
+        where = "" if ipaddress.ip_address(settings.host).is_loopback else f", and {settings.host} is not loopback"
+        remedy = (
+            "Make a key (newsdesk keys create NAME), or give --jwt-secret-file or --jwks. To let everybody classify, "
+            f"--insecure. {_NO_GATEWAY}"
+        )
+        return Check("access", "problem", f"the gateway asks for keys or tokens, but knows none{where}", remedy)
+    if settings.asks:
+        return Check("access", "ok", f"asked for: {', '.join(ways)}")
+    if not ipaddress.ip_address(settings.host).is_loopback:
+        return Check(
+            "access", "warning", f"everybody who reaches {settings.host}:{settings.port} may classify (--insecure)"
+        )
+    return Check("access", "ok", "open, to this machine alone")

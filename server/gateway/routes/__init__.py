@@ -1,0 +1,1 @@
+"""The routes, a file for each protocol, thin over the data plane."""

@@ -1,0 +1,51 @@
+"""Reading a JSON body into its model, with the problem that names what is wrong with it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from newsdesk.server.gateway.problems import Invalid, Malformed, Unsupported
+
+Model = TypeVar("Model", bound=BaseModel)
+_SHOWN = 20
+
+
+def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
+    """Return the dependency that reads the body as JSON of a model. Raises Unsupported, Malformed and Invalid."""
+
+    async def read(request: Request) -> Model:
+        given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if given != "application/json":
+            raise Unsupported(
+                f"The body is of type {given or 'unknown'!r:.80}, expected Content-Type: application/json."
+            )
+        return parse(model, await request.body())
+
+    return read
+
+
+def parse(model: type[Model], raw: bytes | str) -> Model:
+    """Raises Malformed for what is not JSON, and Invalid for what is not of the model."""
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        # Neither here nor in the log does an error repeat the text.
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        if found[0]["type"] == "json_invalid":
+            raise Malformed(f"The body is not JSON in UTF-8: {found[0]['msg']}.") from None
+        raise invalid(found) from None
+
+
+def invalid(found: Sequence[Any]) -> Invalid:
+    """Return the problem of what pydantic, or FastAPI with it, found wrong."""
+    errors = [{"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in found[:_SHOWN]]
+    first = errors[0]
+    return Invalid(f"{first['where'] or 'The body'}: {first['what']}.", errors=errors)
+
+
+def described(model: type[BaseModel]) -> dict[str, Any]:
+    """Return `openapi_extra` for a route whose body `json_body` reads."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

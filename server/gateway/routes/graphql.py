@@ -1,0 +1,99 @@
+"""GraphQL over the same data plane, for those who want to say which fields they need."""
+
+from typing import Any
+
+import strawberry
+from graphql import GraphQLError
+from starlette.requests import Request
+from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter
+from strawberry.fastapi import GraphQLRouter
+from strawberry.scalars import JSON
+
+from newsdesk.clients import NewsdeskError, TextRefused
+from newsdesk.server.gateway.auth import only
+from newsdesk.server.gateway.keys import Role
+from newsdesk.server.gateway.plane import Item, Plane
+from newsdesk.server.gateway.problems import Invalid, Problem, TooLarge, problem_of
+from newsdesk.server.gateway.routes import about
+
+_MOST_TOKENS, _MOST_ALIASES = 10_000, 4
+
+
+@strawberry.type
+class Score:
+    label: str
+    probability: float
+
+
+@strawberry.type(description="Either a label with probabilities, or an error.")
+class Answer:
+    index: int
+    label: str | None = None
+    probabilities: list[Score] = strawberry.field(default_factory=list)
+    answered_by: str | None = None
+    error: str | None = None
+
+
+@strawberry.type
+class Query:
+    @strawberry.field(description="What the texts are about, in their order.")
+    async def classify(self, info: strawberry.Info, texts: list[str], top_k: int | None = None) -> list[Answer]:
+        request: Request = info.context["request"]
+        most, plane = request.app.state.settings.max_texts, request.app.state.plane
+        assert isinstance(plane, Plane)
+        if top_k is not None and top_k < 1:
+            raise _error(Invalid(f"topK is {top_k}, expected at least 1."))
+        if len(texts) > most:
+            raise _error(TooLarge(f"{len(texts)} texts are given, expected at most {most}."))
+        try:
+            return [_answer(item) for item in await plane.classify(texts, top_k)]
+        except (NewsdeskError, Problem) as error:
+            raise _error(error) from error
+
+    @strawberry.field(description="The model's labels.")
+    async def labels(self, info: strawberry.Info) -> list[str]:
+        try:
+            return list(await info.context["request"].app.state.plane.labels())
+        except NewsdeskError as error:
+            raise _error(error) from error
+
+    @strawberry.field(description="The models that serve, as /v1/models says it.")
+    async def models(self, info: strawberry.Info) -> list[JSON]:
+        try:
+            return [JSON(await about.describe(info.context["request"].app.state))]
+        except NewsdeskError as error:
+            raise _error(error) from error
+
+
+class Schema(strawberry.Schema):
+    def process_errors(self, errors: list[GraphQLError], execution_context: Any = None) -> None:
+        """Log nothing: what strawberry would log repeats the query, and with it the texts."""
+
+
+def _answer(item: Item) -> Answer:
+    if isinstance(item, TextRefused):
+        return Answer(index=item.index, error=item.reason)
+    scores = [Score(label=label, probability=share) for label, share in item.probabilities.items()]
+    return Answer(index=item.index, label=item.label, probabilities=scores, answered_by=item.answered_by)
+
+
+def _error(error: NewsdeskError | Problem) -> GraphQLError:
+    problem = problem_of(error) if isinstance(error, NewsdeskError) else error
+    return GraphQLError(problem.detail, extensions={"type": problem.kind, "status": problem.status_code})
+
+
+router = GraphQLRouter(
+    Schema(
+        Query,
+        extensions=[
+            lambda: MaxTokensLimiter(_MOST_TOKENS),
+            lambda: MaxAliasesLimiter(_MOST_ALIASES),
+        ],
+    ),
+    path="/graphql",
+    graphql_ide=None,  # it loads scripts from elsewhere
+    allow_queries_via_get=False,  # addresses end up in logs
+    subscription_protocols=(),
+    dependencies=only(Role.reader),
+    tags=["graphql"],
+)

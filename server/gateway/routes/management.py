@@ -1,0 +1,87 @@
+"""Managing, in the audit log whatever comes of it: models for operators, keys for administrators."""
+
+import time
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from newsdesk.server.gateway.auth import Caller, Gate, only, requires
+from newsdesk.server.gateway.keys import KeysError, Role
+from newsdesk.server.gateway.problems import Forbidden, Malformed, NotFound
+from newsdesk.server.gateway.routes.oip import answer, path_of
+from newsdesk.server.gateway.schemas import documented
+from newsdesk.server.gateway.triton import Triton
+
+models = APIRouter(prefix="/v2/repository", tags=["management"], dependencies=only(Role.operator))
+keys = APIRouter(prefix="/v1/keys", tags=["management"], dependencies=only(Role.admin))
+_PROBLEMS = documented(400, 401, 403, 404, 429, 503, 504)
+_JSON = {"Content-Type": "application/json"}
+
+
+@models.post("/index", responses=_PROBLEMS)
+async def index(request: Request) -> Response:
+    """The models of the repository, and which of them are loaded."""
+    triton: Triton = request.app.state.triton
+    return answer(await triton.send("POST", path_of(request), _JSON, b"{}", managing=True))
+
+
+@models.post("/models/{model}/load", responses=_PROBLEMS)
+@models.post("/models/{model}/unload", responses=_PROBLEMS)
+async def manage(request: Request, model: str, caller: Annotated[Caller, Depends(requires(Role.operator))]) -> Response:
+    """Load or unload a model. Of parameters, only `unload_dependents` is taken: files and configurations are code."""
+    entry = {"action": request.url.path.rsplit("/", 1)[-1], "model": model}
+    try:
+        body = msgspec.json.encode({"parameters": _parameters(await request.body())})
+        triton: Triton = request.app.state.triton
+        reply = await triton.send("POST", path_of(request), _JSON, body, managing=True)
+    except Exception as error:
+        _audit(request, caller, **entry, outcome=str(error))
+        raise
+    _audit(request, caller, **entry, outcome="done" if reply.status == 200 else reply.error())
+    return answer(reply)
+
+
+@keys.get("", responses=_PROBLEMS)
+async def list_keys(request: Request) -> dict[str, list[dict[str, Any]]]:
+    """The API keys, without what they are compared with."""
+    gate: Gate = request.app.state.gate
+    return {"keys": [_shown(key) for key in gate.keys.keys().values()]}
+
+
+@keys.delete("/{id}", responses=_PROBLEMS)
+async def revoke(request: Request, id: str, caller: Annotated[Caller, Depends(requires(Role.admin))]) -> dict[str, Any]:
+    """Revoke an API key, from the next request on."""
+    gate: Gate = request.app.state.gate
+    try:
+        revoked = await run_in_threadpool(gate.keys.revoke, id)
+    except KeysError as error:
+        _audit(request, caller, action="revoke", key=id[:80], outcome=str(error))
+        raise NotFound(f"There is no key {id!r:.80}.") from error
+    _audit(request, caller, action="revoke", key=id, outcome="done")
+    return _shown(revoked)
+
+
+def _parameters(raw: bytes) -> dict[str, bool]:
+    try:
+        given = msgspec.json.decode(raw or b"{}", type=dict[str, Any]).get("parameters") or {}
+    except msgspec.DecodeError as error:
+        raise Malformed(f"The body is not a JSON object: {error}.") from None
+    if not isinstance(given, dict) or not given.keys() <= {"unload_dependents"}:
+        raise Forbidden("Only the parameter unload_dependents is taken: what a model is, the repository alone says.")
+    return {name: bool(value) for name, value in given.items()}
+
+
+def _audit(request: Request, caller: Caller, **entry: Any) -> None:
+    state = request.app.state
+    state.audit.write(request_id=request.state.request_id, caller=caller.id, role=caller.role.name, **entry)
+
+
+def _shown(key: Any) -> dict[str, Any]:
+    entry = asdict(key)
+    del entry["sha256"]
+    return {**entry, "state": key.state(time.time())}

@@ -1,0 +1,132 @@
+"""The Open Inference Protocol, passed through to Triton byte for byte, for readers.
+
+Shared memory, tracing and logging are not passed on: over a network they serve nobody but who means harm.
+"""
+
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import quote
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from newsdesk.server.gateway.auth import only
+from newsdesk.server.gateway.keys import Role
+from newsdesk.server.gateway.plane import Plane
+from newsdesk.server.gateway.problems import Malformed, NotFound, TooLarge, TooMany, Unavailable, Unsupported
+from newsdesk.server.gateway.schemas import documented
+from newsdesk.server.gateway.triton import Reply, Triton
+from newsdesk.server.workspace import MODEL
+
+health = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
+router = APIRouter(prefix="/v2", tags=["open inference protocol"], dependencies=only(Role.reader))
+_PASSED_ON = ("content-type", "accept-encoding", "inference-header-content-length", "traceparent")
+_PASSED_BACK = ("content-type", "content-encoding", "inference-header-content-length")
+_MIB = 2**20
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_QUEUE_FULL = "maximum queue size"
+_PROBLEMS = documented(401, 403, 404, 429, 503, 504)
+# Triton takes the blame, with a 500, for bodies that are not of the protocol.
+_WRONG_BODY = re.compile(r"(failed|Unable) to parse ")
+_NAME = re.compile(r"[\w.-]+")
+
+
+@health.get("/live")
+async def live() -> Response:
+    """The gateway's process answers."""
+    return Response()
+
+
+@health.get("/ready", responses=documented(503))
+async def ready(request: Request) -> Response:
+    """The model has answered a real request within the last seconds."""
+    _check_ready(request)
+    return Response()
+
+
+@router.get("/models/{model}/ready", responses=_PROBLEMS)
+@router.get("/models/{model}/versions/{version}/ready", responses=_PROBLEMS)
+async def model_ready(request: Request, model: str, version: str = "") -> Response:
+    """Triton's word, and for the served model a real answer within the last seconds."""
+    if model == MODEL:
+        _check_ready(request)
+    return await _pass(request)
+
+
+@router.get("", responses=_PROBLEMS)
+@router.get("/models/{model}", responses=_PROBLEMS)
+@router.get("/models/{model}/config", responses=_PROBLEMS)
+@router.get("/models/{model}/stats", responses=_PROBLEMS)
+@router.get("/models/{model}/versions/{version}", responses=_PROBLEMS)
+@router.get("/models/{model}/versions/{version}/config", responses=_PROBLEMS)
+@router.get("/models/{model}/versions/{version}/stats", responses=_PROBLEMS)
+async def about(request: Request) -> Response:
+    """Metadata, configuration and statistics, as Triton gives them."""
+    return await _pass(request)
+
+
+@router.post("/models/{model}/infer", responses=_PROBLEMS | documented(400, 408, 413))
+@router.post("/models/{model}/versions/{version}/infer", responses=_PROBLEMS | documented(400, 408, 413))
+async def infer(request: Request) -> Response:
+    """Inference, with JSON or binary tensors."""
+    plane: Plane = request.app.state.plane
+    async with plane.room(1):
+        return await _pass(request, await _body(request))
+
+
+async def _body(request: Request) -> bytes:
+    """Return the body unpacked, so that a small one cannot become a huge one behind the limits."""
+    body, packed = await request.body(), request.headers.get("content-encoding", "identity").lower()
+    if packed == "identity":
+        return body
+    if packed not in ("gzip", "deflate"):
+        raise Unsupported(f"Content-Encoding is {packed!r:.40}, expected gzip or deflate.")
+    mib = request.app.state.settings.max_body_mib
+    try:
+        unpacked = await run_in_threadpool(zlib.decompressobj(_GZIP_OR_ZLIB).decompress, body, mib * _MIB + 1)
+    except zlib.error as error:
+        raise Malformed(f"The body is not {packed}: {error}.") from None
+    if len(unpacked) > mib * _MIB:
+        raise TooLarge(f"The body unpacks to more than {mib} MiB, the most that is taken here.")
+    return unpacked
+
+
+async def _pass(request: Request, body: bytes = b"") -> Response:
+    triton: Triton = request.app.state.triton
+    reply = await triton.send(request.method, path_of(request), headers_of(request), body)
+    if reply.status >= 500 and _QUEUE_FULL in reply.error().lower():
+        raise TooMany("The model's queue is full: send it again in a moment.")
+    status = 400 if reply.status >= 500 and _WRONG_BODY.match(reply.error()) else reply.status
+    return answer(replace(reply, status=status))
+
+
+def path_of(request: Request) -> str:
+    """Return the path to ask Triton for, of the names in the route. Raises NotFound for what no model is called."""
+    names = {name: str(value) for name, value in request.path_params.items()}
+    for name, value in names.items():
+        if not _NAME.fullmatch(value) or not value.strip("."):
+            raise NotFound(f"There is no {name} {value!r:.80}.")
+    path: str = request.scope["route"].path
+    return path.format(**{name: quote(value, safe="") for name, value in names.items()})
+
+
+def headers_of(request: Request) -> dict[str, str]:
+    return {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+
+
+def answer(reply: Reply) -> Response:
+    """Return Triton's own answer, errors of its protocol's form among it."""
+    return Response(reply.body, reply.status, _kept(reply.headers))
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: headers[name] for name in _PASSED_BACK if name in headers}
+
+
+def _check_ready(request: Request) -> None:
+    if not request.app.state.plane.ready:
+        raise Unavailable("The model has not answered a real request lately: it is being started or healed.")

@@ -1,0 +1,105 @@
+"""What the REST protocol takes and gives, as OpenAPI describes it."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictStr, Tag
+
+from newsdesk.clients import Prediction, TextRefused
+from newsdesk.server.gateway.plane import Item
+
+
+class Article(BaseModel):
+    """Read as one text: the title, a space, the description."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: StrictStr
+    description: StrictStr = ""
+
+    def joined(self) -> str:
+        return f"{self.title} {self.description}"
+
+
+def _kind(given: Any) -> str | None:
+    """Choose by type, so that an error is about what was given, and not about everything that it could have been."""
+    kinds: tuple[tuple[str, Any], ...] = (("text", str), ("article", (dict, Article)), ("list", list))
+    return next((kind for kind, types in kinds if isinstance(given, types)), None)
+
+
+def _chosen(expected: str) -> Discriminator:
+    return Discriminator(_kind, custom_error_type="text", custom_error_message=f"expected {expected}")
+
+
+Given = Annotated[
+    Annotated[StrictStr, Tag("text")] | Annotated[Article, Tag("article")],
+    _chosen("a text, or an object of title and description"),
+]
+GivenOrList = Annotated[
+    Annotated[StrictStr, Tag("text")] | Annotated[Article, Tag("article")] | Annotated[list[Given], Tag("list")],
+    _chosen("a text, an object of title and description, or a list of those"),
+]
+
+
+class ClassifyRequest(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"text": "Wall Street bears claw back into the black", "top_k": 2}]},
+    )
+
+    text: Annotated[GivenOrList, Field(description="One article, or a list of them.")]
+    top_k: Annotated[
+        int | None, Field(ge=1, le=1000, strict=True, description="Labels of each answer; all without.")
+    ] = None
+
+    def texts(self) -> list[str]:
+        given = self.text if isinstance(self.text, list) else [self.text]
+        return [one if isinstance(one, str) else one.joined() for one in given]
+
+
+class Answer(BaseModel):
+    index: Annotated[int, Field(description="Position of the text in the request, from 0.")]
+    label: str
+    probabilities: Annotated[dict[str, float], Field(description="Most probable first; all labels, or the top_k.")]
+    answered_by: Annotated[str, Field(description="The member, or combination of members, that answered.")]
+
+
+class Refusal(BaseModel):
+    index: int
+    error: Annotated[str, Field(description="What is wrong with this text, and what to do. The others are answered.")]
+
+
+class ClassifyResponse(BaseModel):
+    items: Annotated[list[Answer | Refusal], Field(description="One for each text, in the request's order.")]
+
+
+class Labels(BaseModel):
+    labels: Annotated[list[str], Field(description="In the order of the model's PROBABILITIES.")]
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+
+
+def shown(item: Item) -> dict[str, Any]:
+    """Return an item as an Answer or a Refusal."""
+    if isinstance(item, TextRefused):
+        return {"index": item.index, "error": item.reason}
+    assert isinstance(item, Prediction)
+    return {
+        "index": item.index,
+        "label": item.label,
+        "probabilities": item.probabilities,
+        "answered_by": item.answered_by,
+    }
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's description of the problems that a route may answer with."""
+    media = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    return {status: {"description": "Problem details", "content": media} for status in statuses}

@@ -1,0 +1,140 @@
+"""The gateway's configuration. `newsdesk serve` fills it from flags, NEWSDESK_… variables, then these defaults.
+
+Nothing here needs the gateway's packages: the supervisor reads it, too.
+"""
+
+import ipaddress
+import json
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from newsdesk.server.ensemble.errors import ServerError
+
+_RATE = re.compile(r"\d+\s*/\s*\d*\s*(second|minute|hour|day)s?")
+_REDIS = ("redis://", "rediss://", "unix://")
+_SECRET_BYTES = 32
+
+
+class GatewaySettingsError(ServerError):
+    """A setting of the gateway with a value that cannot be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewaySettings:
+    """Raises GatewaySettingsError, naming the flag and the variable, for a value that cannot be used."""
+
+    host: str = "127.0.0.1"
+    """IPv4 address that the gateway listens on."""
+    port: int = 8080
+    auth: bool = False
+    """Ask everybody for a key or token. Always so beyond loopback, unless `insecure`."""
+    insecure: bool = False
+    """Let everybody classify without a key or token, on any address."""
+    keys: Path
+    """File of the API keys' hashes; `newsdesk keys` writes it."""
+    jwt_secret_file: Path | None = None
+    """File with the secret of HS256 tokens, at least 32 bytes; white space around it is not part of it."""
+    jwks: str = ""
+    """https URL, or file, of the public keys of RS, PS, ES and EdDSA tokens."""
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    """What tokens must say in iss and aud; empty = no matter what."""
+    rate_limit: str = ""
+    """Requests of one key, token or, without those, address: "600/minute"; empty = no limit."""
+    rate_storage: str = ""
+    """redis:// URL that several gateways count in together; empty = this one's memory."""
+    cors_origin: tuple[str, ...] = ()
+    """Web origins whose pages may call: "https://desk.example"."""
+    max_body_mib: int = 32
+    """Largest body of a request, MiB."""
+    max_file_mib: int = 2048
+    """Largest file to classify, MiB; it is kept on disk meanwhile."""
+    max_texts: int = 1024
+    """Most texts of one request. A file may hold any number."""
+    max_queue: int = 4096
+    """Most texts on their way to the model at once; further requests are told to come later."""
+    request_timeout: float = 30.0
+    """Seconds that a request may take."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.port <= 65535:
+            raise _refused("port", self.port, "a port between 1 and 65535")
+        for name in "max_body_mib", "max_file_mib", "max_texts", "max_queue", "request_timeout":
+            if getattr(self, name) <= 0:
+                raise _refused(name, getattr(self, name), "more than 0")
+        if self.rate_limit and not _RATE.fullmatch(self.rate_limit):
+            raise _refused("rate_limit", self.rate_limit, 'requests over time, as "600/minute"')
+        if self.rate_storage and not self.rate_storage.startswith(_REDIS):
+            raise _refused("rate_storage", self.rate_storage, "redis://host:port/number, or nothing for memory")
+        if self.jwks and "://" not in self.jwks and not Path(self.jwks).is_file():
+            raise _refused("jwks", self.jwks, "an https URL, or a file")
+        if self.jwks.startswith("http://") and not re.match(r"http://(127\.0\.0\.1|localhost)[:/]", self.jwks):
+            raise _refused("jwks", self.jwks, "https, or a file: keys that come over http can be another's")
+        for origin in self.cors_origin:
+            if not re.fullmatch(r"https?://[^/*\s]+", origin):
+                raise _refused("cors_origin", origin, "an origin, as https://desk.example")
+
+    @property
+    def asks(self) -> bool:
+        """Whether callers without a key or token are turned away."""
+        return not self.insecure and (self.auth or not ipaddress.ip_address(self.host).is_loopback)
+
+    @property
+    def local_url(self) -> str:
+        """The address under which this machine reaches its own gateway."""
+        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}"
+
+    def secret(self) -> bytes:
+        """Return the HS256 secret, empty where there is none. Raises GatewaySettingsError where it is too short."""
+        if self.jwt_secret_file is None:
+            return b""
+        try:
+            secret = self.jwt_secret_file.read_bytes().strip()
+        except OSError as error:
+            raise _refused("jwt_secret_file", self.jwt_secret_file, f"a file to read ({error.strerror})") from error
+        if len(secret) < _SECRET_BYTES:
+            given = f"{self.jwt_secret_file} ({len(secret)} bytes)"
+            raise _refused("jwt_secret_file", given, f"at least {_SECRET_BYTES} random bytes (openssl rand -hex 32)")
+        return secret
+
+    def encoded(self) -> dict[str, Any]:
+        """Return what `decoded` takes, of JSON's types."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in named.items()}
+
+    @classmethod
+    def decoded(cls, given: dict[str, Any]) -> Self:
+        paths = {name: Path(given[name]) for name in ("keys", "jwt_secret_file") if given[name] is not None}
+        return cls(**{**given, **paths, "cors_origin": tuple(given["cors_origin"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What a gateway process is started with: its settings, and where the server behind it is."""
+
+    settings: GatewaySettings
+    grpc_url: str
+    http_url: str
+    repository: Path
+    """The model repository as it is served."""
+    audit_log: Path
+    token: str
+    """Opens Triton's restricted endpoints. It travels by a pipe: a command line is for everybody to read."""
+
+    def encode(self) -> bytes:
+        given = {field.name: str(getattr(self, field.name)) for field in fields(self)}
+        return json.dumps({**given, "settings": self.settings.encoded()}).encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Self:
+        given = json.loads(raw)
+        paths = {name: Path(given[name]) for name in ("repository", "audit_log")}
+        return cls(**{**given, **paths, "settings": GatewaySettings.decoded(given["settings"])})
+
+
+def _refused(name: str, given: object, expected: str) -> GatewaySettingsError:
+    name = f"gateway_{name}" if name in ("host", "port") else name
+    flag = "--" + name.replace("_", "-")
+    return GatewaySettingsError(f"{flag} (NEWSDESK_{name.upper()}) is {str(given)!r}; expected {expected}.")

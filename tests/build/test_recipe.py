@@ -1,0 +1,70 @@
+"""The recipe: read, changed by dotted keys, refused with the place of what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from newsdesk.build import recipe
+from newsdesk.build.errors import RecipeError
+
+
+def test_the_shipped_recipe():
+    compact = recipe.load("compact")
+    assert compact.labels == ["World", "Sports", "Business", "Sci/Tech"]
+    assert compact.data.train.hub == "fancyzhx/ag_news"
+    assert compact.quantise.max_accuracy_loss == 0.001
+    assert compact.quantise.min_agreement == 0.995
+    assert compact.repository.variants == ["int8"]
+    assert "non-commercial" in compact.card.terms
+
+
+def test_changes_reach_tables_lists_and_new_places():
+    changed = recipe.load(
+        "compact",
+        {
+            "members.0.train.epochs": 1,
+            "members.0.base": "elsewhere",
+            "data.train": {"file": "rows.csv"},
+            "data.test": None,
+            "verify.rows": 7,
+        },
+    )
+    assert changed.members[0].train.epochs == 1
+    assert changed.members[0].train.learning_rate == 8e-5
+    assert changed.data.train.file == "rows.csv"
+    assert changed.data.test is None
+    assert changed.verify.rows == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"members.0.train.epochs": -1}, r"recipe compact.toml: Expected `float` > 0.0.*members\[0\].train.epochs"),
+        ({"members.0.trian.epochs": 1}, r"unknown field `trian`"),
+        ({"members.5.base": "x"}, "nothing stands at 'members.5.base'"),
+        ({"members.first.base": "x"}, "nothing stands at 'members.first.base'"),
+        ({"name.first": "x"}, "nothing stands at 'name.first'"),
+        ({"members": []}, "length >= 1"),
+        ({"data.train": {"file": "rows.csv", "hub": "someone/rows"}}, "either `hub` or `file`"),
+        ({"repository.variants": ["int4"]}, "int4"),
+        ({"quantise.smooth_quant_alphas": []}, "length >= 1"),
+        ({"repository.model": "../elsewhere"}, "regex"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(changes: dict, message: str):
+    with pytest.raises(RecipeError, match=message):
+        recipe.load("compact", changes)
+
+
+def test_an_unknown_recipe_names_those_there_are():
+    with pytest.raises(RecipeError, match=r"no recipe 'compct'.*one of: .*compact"):
+        recipe.load("compct")
+
+
+def test_a_recipe_by_path_and_one_that_is_no_toml(tmp_path: Path):
+    own = tmp_path / "own.toml"
+    own.write_text('name = "own"\ndata.train.file = "rows.csv"\nmembers = [{ name = "a", base = "b" }]\n')
+    assert recipe.load(str(own)).members[0].name == "a"
+    own.write_text("name = ")
+    with pytest.raises(RecipeError, match=r"own\.toml: Invalid value"):
+        recipe.load(str(own))

@@ -1,0 +1,57 @@
+"""One served stand-in with a gateway that asks for keys, and one more gateway before it that is open."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from newsdesk.server.gateway.keys import Role
+from tests.server.gateway import gateways
+from tests.server.serving import Server, free_ports, write_repository
+
+STAND_IN = Path(__file__).parents[2] / "clients" / "standin_model.py"
+
+
+@dataclass
+class Served:
+    """A `newsdesk serve` with its gateway, which asks for keys, and a key of each role."""
+
+    server: Server
+    url: str
+    keys: dict[str, str]
+
+    def client(self, role: str) -> httpx.Client:
+        return gateways.client(self.url, self.keys[role])
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    state = tmp_path_factory.mktemp("gateway") / "state"
+    state.mkdir()
+    (state / "secret").write_text(gateways.SECRET)
+    keys = {role.name: gateways.key(state, role) for role in Role}
+    port = str(free_ports()[0])
+    options = ["--target", "openvino:int8", "--instances", "2", "--gateway-port", port, "--auth"]
+    options += ["--jwt-secret-file", str(state / "secret"), "--max-texts", "300"]
+    repository = write_repository(tmp_path_factory.mktemp("models"), STAND_IN.read_text())
+    server = Server(repository, state, options=options).start()
+    try:
+        server.until("Ctrl-C stops it")
+        yield Served(server, f"http://127.0.0.1:{port}", keys)
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def reader(served: Served) -> Iterator[httpx.Client]:
+    with served.client("reader") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def open_gateway(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Without authentication, limited to 1 MiB a body."""
+    with gateways.gateway(tmp_path_factory.mktemp("open"), served.server.ports, max_body_mib=1) as client:
+        yield client

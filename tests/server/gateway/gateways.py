@@ -1,0 +1,73 @@
+"""Gateways for the tests, as `newsdesk serve` starts them, and their callers."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+
+from newsdesk.server.gateway.keys import KeyFile, Role
+from newsdesk.server.gateway.process import Gateway
+from newsdesk.server.gateway.settings import GatewaySettings, Launch
+from tests.server.serving import free_ports
+
+SECRET = "a secret of the tests, long enough for HS256"
+JSON = {"Content-Type": "application/json"}
+
+
+def until_listening(gateway: Gateway) -> None:
+    while not gateway.live():
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def gateway(folder: Path, ports: list[int], **settings: Any) -> Iterator[httpx.Client]:
+    """Start a gateway of its own settings before a Triton at `ports`, and yield a client of it."""
+    given = {"keys": folder / "keys.json", "port": free_ports()[0]} | settings
+    launch = Launch(
+        settings=GatewaySettings(**given),
+        grpc_url=f"grpc://127.0.0.1:{ports[1]}",
+        http_url=f"http://127.0.0.1:{ports[0]}",
+        repository=folder,
+        audit_log=folder / "audit.jsonl",
+        token="unknown",
+    )
+    process = Gateway(launch, folder / "gateway.log")
+    process.start()
+    try:
+        until_listening(process)
+        with client(launch.settings.local_url) as caller:
+            yield caller
+    finally:
+        process.ask_to_stop()
+        process.wait()
+
+
+def client(url: str, key: str = "", **headers: str) -> httpx.Client:
+    given = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.Client(base_url=url, headers=given | headers, timeout=60, trust_env=False)
+
+
+def key(folder: Path, role: Role, days: float | None = None) -> str:
+    return KeyFile(folder / "keys.json").create(f"{role.name} of the tests", role, days)[1]
+
+
+def token(secret: Any = SECRET, algorithm: str = "HS256", headers: Any = None, **claims: Any) -> str:
+    said = {"sub": "somebody", "exp": time.time() + 600} | claims
+    return jwt.encode({k: v for k, v in said.items() if v is not None}, secret, algorithm, headers)
+
+
+def newsdesk_keys(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `newsdesk keys`."""
+    code = "from newsdesk.server.gateway.commands import keys; import typer; typer.run(keys)"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+def logged(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,134 @@
+import json
+import socket
+import threading
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.server.gateway import gateways
+from tests.server.gateway.conftest import Served
+from tests.server.serving import LABELS
+
+
+def test_labels_and_models(reader: httpx.Client) -> None:
+    assert reader.get("/v1/labels").json() == {"labels": LABELS}
+    (model,) = reader.get("/v1/models").json()["models"]
+    assert (model["name"], model["versions"], model["target"]) == ("ag_news", ["1"], "openvino:int8")
+    assert model["members"] == [{"name": "stand-in", "graphs": ["int8"], "max_length": 128}]
+    assert model["labels"] == LABELS
+    assert model["figures"] == {}
+
+
+def test_health_and_metrics(reader: httpx.Client, open_gateway: httpx.Client) -> None:
+    """C 33: ready means a real answer, lately."""
+    assert httpx.get(reader.base_url.join("/health/live")).json() == {"live": True}
+    ready = httpx.get(reader.base_url.join("/health/ready")).json()
+    assert ready["ready"]
+    assert ready["last_answer_seconds"] < 5
+    open_gateway.post("/v1/classify", json={"text": ["shares", ""]})
+    exposed = open_gateway.get("/metrics").text
+    assert 'newsdesk_gateway_requests_total{route="/v1/classify",status="200"}' in exposed
+    assert 'newsdesk_gateway_texts_total{outcome="refused"}' in exposed
+    assert "newsdesk_gateway_ready 1.0" in exposed
+    assert "newsdesk_gateway_queued_texts 0.0" in exposed
+
+
+def test_security_headers_and_request_ids(open_gateway: httpx.Client) -> None:
+    for path in "/health/live", "/v1/labels", "/nothing", "/openapi.json":
+        headers = open_gateway.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "server" not in headers
+        assert "access-control-allow-origin" not in headers
+        assert len(headers["x-request-id"]) == 16
+    assert open_gateway.get("/health/live", headers={"X-Request-ID": "mine-7"}).headers["x-request-id"] == "mine-7"
+    assert open_gateway.get("/health/live", headers={"X-Request-ID": "a b\t{"}).headers["x-request-id"] != "a b\t{"
+
+
+def test_the_log_is_json_with_request_ids_and_no_texts(served: Served) -> None:
+    with served.client("reader") as client:
+        for text in "Zanzibar shares", {"title": ["Zanzibar"]}:
+            client.post("/v1/classify", json={"text": text}, headers={"X-Request-ID": "known"})
+        client.get("/v1/nothing?text=Zanzibar")
+    (log,) = (served.server.state / "log").glob("gateway-*.log")
+    entries = [entry for entry in gateways.logged(log) if entry.get("request_id") == "known"]
+    assert [(one["route"], one["status"]) for one in entries] == [("/v1/classify", 200), ("/v1/classify", 422)]
+    assert entries[0]["caller"].startswith("key:")
+    assert entries[0]["texts"] == 1
+    assert entries[0]["ms"] > 0
+    assert "Zanzibar" not in log.read_text()
+    assert not any(key in log.read_text() for key in served.keys.values())
+
+
+def test_cors_is_for_those_listed(served: Served, tmp_path: Path) -> None:
+    origin = "https://desk.example"
+    with gateways.gateway(tmp_path, served.server.ports, cors_origin=(origin,)) as client:
+        listed = client.get("/v1/labels", headers={"Origin": origin})
+        other = client.get("/v1/labels", headers={"Origin": "https://evil.example"})
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        preflight = client.options("/v1/classify", headers=asked | {"Access-Control-Request-Headers": "x-api-key"})
+    assert listed.headers["access-control-allow-origin"] == origin
+    assert "access-control-allow-origin" not in other.headers
+    assert preflight.status_code == 200
+
+
+def test_the_document_describes_bodies_and_problems(open_gateway: httpx.Client) -> None:
+    document = open_gateway.get("/openapi.json").json()
+    references = {part.split('"')[0] for part in json.dumps(document).split('"#/components/schemas/')[1:]}
+    assert references <= set(document["components"]["schemas"])
+    operation = document["paths"]["/v1/classify"]["post"]
+    assert operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/ClassifyRequest")
+    assert {"200", "400", "401", "413", "415", "422", "429", "503", "504"} <= set(operation["responses"])
+
+
+def test_without_a_model_it_is_live_but_not_ready(tmp_path: Path) -> None:
+    """Nothing listens behind it: a deadline, and problems instead of stack traces."""
+    with gateways.gateway(tmp_path, [1, 1, 1], request_timeout=1.0) as client:
+        assert client.get("/health/live").status_code == 200
+        assert client.get("/health/ready").status_code == 503
+        began = time.monotonic()
+        for answer in client.post("/v1/classify", json={"text": "a"}), client.get("/v1/models"):
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "1"
+            assert answer.json()["type"] == "urn:newsdesk:problem:unavailable"
+        assert time.monotonic() - began < 4
+
+
+def test_a_slow_model_meets_the_time_limit_and_a_full_queue_is_429(served: Served, tmp_path: Path) -> None:
+    """B 20, 21, 22."""
+    with gateways.gateway(tmp_path, served.server.ports, request_timeout=0.5, max_queue=10) as client:
+        late = client.post("/v1/classify", json={"text": "stand-in, be slow"})
+        assert (late.status_code, late.json()["type"]) == (504, "urn:newsdesk:problem:deadline-exceeded")
+        full = _while_busy(client, ["shares"] * 10)
+        assert full.status_code == 429
+        assert full.headers["retry-after"] == "1"
+        time.sleep(0.6)
+        assert client.post("/v1/classify", json={"text": ["shares"] * 20}).status_code == 200
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(served: Served, tmp_path: Path) -> None:
+    with gateways.gateway(tmp_path, served.server.ports, request_timeout=0.5) as client:
+        port = client.base_url.port
+        assert port is not None
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as slow:
+            head = (
+                "POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n"
+            )
+            slow.sendall(head.encode() + b'{"text"')
+            answer = b""
+            while received := slow.recv(4096):
+                answer += received
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"urn:newsdesk:problem:slow-request" in answer
+
+
+def _while_busy(client: httpx.Client, texts: list[str]) -> httpx.Response:
+    slow = threading.Thread(target=client.post, args=("/v1/classify",), kwargs={"json": {"text": "stand-in, be slow"}})
+    slow.start()
+    time.sleep(0.2)
+    try:
+        return client.post("/v1/classify", json={"text": texts})
+    finally:
+        slow.join()

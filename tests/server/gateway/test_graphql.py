@@ -1,0 +1,84 @@
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
+
+from tests.server.gateway.conftest import Served
+from tests.server.serving import LABELS
+
+CLASSIFY = """
+query ($texts: [String!]!, $topK: Int) {
+  classify(texts: $texts, topK: $topK) { index label probabilities { label probability } answeredBy error }
+}
+"""
+
+
+def ask(client: httpx.Client, query: str, **variables: Any) -> dict[str, Any]:
+    answer = client.post("/graphql", json={"query": query, "variables": variables})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_the_same_answers_as_by_rest(reader: httpx.Client) -> None:
+    texts = ["shares 5000", "", "match 7"]
+    by_rest = reader.post("/v1/classify", json={"text": texts, "top_k": 2}).json()["items"]
+    found = ask(reader, CLASSIFY, texts=texts, topK=2)["data"]["classify"]
+    assert [one["label"] for one in found] == ["Business", None, "Sports"]
+    for one, other in zip(found, by_rest, strict=True):
+        scores = {score["label"]: score["probability"] for score in one["probabilities"]}
+        assert (one["index"], one["error"]) == (other["index"], other.get("error"))
+        assert (scores, one["answeredBy"]) == (other.get("probabilities", {}), other.get("answered_by"))
+
+
+def test_labels_and_models(reader: httpx.Client) -> None:
+    found = ask(reader, "{ labels models }")["data"]
+    assert found["labels"] == LABELS
+    assert found["models"] == reader.get("/v1/models").json()["models"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "kind"),
+    [
+        ({"texts": ["stand-in, fail"]}, "model-failed"),
+        ({"texts": ["a"], "topK": 0}, "invalid"),
+        ({"texts": ["a"] * 301}, "too-large"),
+    ],
+)
+def test_errors_carry_their_kind(reader: httpx.Client, variables: dict[str, Any], kind: str) -> None:
+    (error,) = ask(reader, CLASSIFY, **variables)["errors"]
+    assert error["extensions"]["type"] == kind
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{",
+        "{ nothing }",
+        "{ " + " ".join(f'a{i}: classify(texts: ["a"]) {{ label }}' for i in range(20)) + " }",
+        "{ labels " + "__typename " * 11_000 + "}",
+    ],
+)
+def test_queries_that_are_wrong_or_too_much(reader: httpx.Client, query: str) -> None:
+    assert ask(reader, query)["errors"]
+
+
+def test_there_is_no_other_way_in(served: Served) -> None:
+    async def run() -> None:
+        address = served.url.replace("http://", "ws://") + "/graphql"
+        async with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")], proxy=None):
+            pass
+
+    with pytest.raises(InvalidStatus):
+        asyncio.run(run())
+
+
+def test_access_and_log(served: Served, reader: httpx.Client) -> None:
+    assert httpx.post(f"{served.url}/graphql", json={"query": "{ labels }"}).status_code == 401
+    assert reader.get("/graphql", params={"query": "{ labels }"}).status_code in (400, 404, 405)
+    ask(reader, '{ classify(texts: ["Timbuktu", 5, "stand-in, fail"]) { nothing } }')
+    (log,) = (served.server.state / "log").glob("gateway-*.log")
+    assert "Timbuktu" not in log.read_text()

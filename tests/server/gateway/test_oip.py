@@ -1,0 +1,168 @@
+"""Triton's own clients against the gateway, and what operators may do through it."""
+
+import gzip
+import json
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
+
+from tests.server.gateway import gateways
+from tests.server.gateway.conftest import Served
+from tests.server.serving import LABELS
+from tests.service.requests import oip, tensor
+
+INFER = "/v2/models/ag_news/infer"
+SHARES = oip(["shares 5000"])
+
+
+def outputs(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.text
+    return {one["name"]: one["data"] for one in answer.json()["outputs"]}
+
+
+def test_tritonclient(served: Served) -> None:
+    """Binary tensors both ways, compressed and not."""
+    headers = MappingProxyType({"Authorization": f"Bearer {served.keys['reader']}"})
+    with triton.InferenceServerClient(served.url.removeprefix("http://")) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("ag_news", headers=headers)
+        assert client.get_server_metadata(headers=headers)["name"] == "triton"
+        assert client.get_model_metadata("ag_news", headers=headers)["versions"] == ["1"]
+        assert client.get_model_config("ag_news", headers=headers)["max_batch_size"] == 64
+        assert client.get_inference_statistics("ag_news", headers=headers)["model_stats"]
+        for algorithm in None, "gzip", "deflate":
+            answer = client.infer(
+                "ag_news",
+                [tensor(["shares 5000", "match 1"], triton)],
+                headers=dict(headers),  # it writes to them
+                request_compression_algorithm=algorithm,
+                response_compression_algorithm=algorithm,
+            )
+            assert answer.as_numpy("LABEL").ravel().tolist() == [b"Business", b"Sports"]
+            assert answer.as_numpy("PROBABILITIES").shape == (2, 4)
+            assert answer.as_numpy("PROBABILITIES").dtype == np.float32
+        with pytest.raises(InferenceServerException, match="text 1: empty"):
+            client.infer("ag_news", [tensor(["shares", ""], triton)], headers=dict(headers))
+        with pytest.raises(InferenceServerException, match="A key or token is needed"):
+            client.infer("ag_news", [tensor(["shares"], triton)])
+        with pytest.raises(InferenceServerException, match="needs the role operator"):
+            client.unload_model("ag_news", headers=headers)
+        with pytest.raises(InferenceServerException, match="Not Found"):
+            client.get_system_shared_memory_status(headers=headers)
+
+
+def test_the_same_answers_as_by_rest(reader: httpx.Client) -> None:
+    passed = outputs(reader.post(INFER, content=SHARES))
+    (item,) = reader.post("/v1/classify", json={"text": "shares 5000"}).json()["items"]
+    assert passed["LABEL"] == [item["label"]]
+    assert dict(zip(LABELS, passed["PROBABILITIES"], strict=True)) == pytest.approx(item["probabilities"], abs=1e-6)
+
+
+def test_many_on_one_connection(reader: httpx.Client) -> None:
+    for i in range(50):
+        assert outputs(reader.post(INFER, content=oip([f"shares {i}"])))["LABEL"] == ["Business"]
+
+
+@pytest.mark.parametrize("length", ["-1", "0", "99999999", "abc", "1" * 40, "10"])
+def test_a_wrong_json_length_breaks_nothing(reader: httpx.Client, length: str) -> None:
+    """A 8."""
+    answer = reader.post(INFER, content=SHARES, headers={"Inference-Header-Content-Length": length})
+    assert answer.status_code < 500
+    assert outputs(reader.post(INFER, content=SHARES))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        oip(["a"], [-1, 1]),
+        oip([None]),
+        oip(["a"], datatype=3),
+        oip(["a"])[:-2],
+        b"null",
+        b"[1]",
+        b'{"inputs": 5}',
+        oip(["a", "b"], [1]),
+        oip(["a"], [1]),
+        oip([5]),
+        b"\xff" * 100,
+    ],
+)
+def test_wrong_bodies_are_refused(reader: httpx.Client, body: bytes) -> None:
+    """A 1, 6, 7."""
+    answer = reader.post(INFER, content=body)
+    assert answer.status_code == 400
+    assert "error" in answer.json()
+    assert outputs(reader.post(INFER, content=SHARES))
+
+
+def test_packed_bodies_meet_the_limits_unpacked(open_gateway: httpx.Client) -> None:
+    bomb = gzip.compress(oip(["x" * 2**21]))
+    for body, packing, status in (
+        (bomb, "gzip", 413),
+        (SHARES, "gzip", 400),
+        (SHARES, "br", 415),
+        (SHARES, "identity", 200),
+    ):
+        answer = open_gateway.post(INFER, content=body, headers={"Content-Encoding": packing})
+        assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v2/models/..%2f..%2fv2%2frepository/config", "/v2/models/a%20b", "/v2/models/../repository/index/config",
+     "/v2/systemsharedmemory/status", "/v2/logging", "/v2/trace/setting", "/v2/models/%2e%2e/config"],
+)  # fmt: skip
+def test_nothing_else_is_passed_on(served: Served, path: str) -> None:
+    with served.client("admin") as client:
+        assert client.get(path).status_code == 404
+        assert client.post(path).status_code in (404, 405)
+
+
+def test_operators_manage_and_it_is_written_down(served: Served) -> None:
+    audit = served.server.state / "log" / "audit.jsonl"
+    load = "/v2/repository/models/ag_news/load"
+    with served.client("operator") as client:
+        (model,) = client.post("/v2/repository/index").json()
+        assert (model["name"], model["state"]) == ("ag_news", "READY")
+        loaded = client.post(load, headers={"X-Request-ID": "loading"})
+        assert loaded.status_code == 200, loaded.text
+        for smuggled in {"config": "{}"}, {"file:1/model.py": "aW1wb3J0IG9z"}, [1]:
+            body = json.dumps({"parameters": smuggled})
+            assert client.post(load, content=body, headers={"X-Request-ID": "smuggling"}).status_code == 403
+        assert client.post(load, content=b"[").status_code == 400
+    entries = gateways.logged(audit)
+    (done,) = [entry for entry in entries if entry["request_id"] == "loading"]
+    assert (done["action"], done["model"], done["role"], done["outcome"]) == ("load", "ag_news", "operator", "done")
+    assert done["caller"] == f"key:{served.keys['operator'].split('_')[1]}"
+    assert sum(entry["request_id"] == "smuggling" for entry in entries) == 3
+    assert audit.stat().st_mode & 0o077 == 0
+
+
+def test_the_token_is_on_no_command_line(served: Served) -> None:
+    """Triton's own has it, readable on this machine; the gateway's has nothing."""
+    (line,) = [
+        raw
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if b"newsdesk.server.gateway" in (raw := read(path)) and parent(path) == served.server.process.pid
+    ]
+    assert line.split(b"\0")[1:] == [b"-m", b"newsdesk.server.gateway", b""]
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def parent(path: Path) -> int:
+    return int(path.with_name("stat").read_text().rpartition(")")[2].split()[1])

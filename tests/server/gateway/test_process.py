@@ -1,0 +1,166 @@
+"""The gateway's process beside Triton's: kept alive, drained, never left behind; and healing as it sees it."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from newsdesk.server import processes
+from newsdesk.server.gateway.process import Gateway, GatewayError
+from newsdesk.server.gateway.settings import GatewaySettings, Launch
+from tests.server.gateway import gateways
+from tests.server.gateway.conftest import STAND_IN
+from tests.server.serving import Server, free_ports, gone, write_repository
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[tuple[Server, str]]:
+    """A server of the test's own with an open gateway, and the gateway's URL."""
+    (port, *_) = free_ports()
+    options = ["--target", "openvino:int8", "--instances", "2", "--gateway-port", str(port)]
+    server = Server(write_repository(tmp_path / "models", STAND_IN.read_text()), tmp_path / "state", options=options)
+    server.start()
+    try:
+        server.until("Ctrl-C stops it")
+        yield server, f"http://127.0.0.1:{port}"
+    finally:
+        server.stop()
+
+
+def gateway_of(server: Server) -> processes.Process:
+    task = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+    (pid,) = [pid for pid in task.split() if b"newsdesk.server.gateway" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return processes.find(int(pid))
+
+
+def ask(url: str, text: str = "shares") -> httpx.Response:
+    return httpx.post(f"{url}/v1/classify", json={"text": text}, timeout=60)
+
+
+class Load:
+    """Four callers that ask without a pause, by two protocols, and what came of it."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._over = url, threading.Event()
+        self.outcomes: Counter[str] = Counter()
+        self._threads = [threading.Thread(target=self._ask, args=(i % 2 == 0,)) for i in range(4)]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, rest: bool) -> None:
+        given = {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["shares"]}]}
+        path, body = ("/v1/classify", {"text": "shares"}) if rest else ("/v2/models/ag_news/infer", given)
+        with gateways.client(self._url) as client:
+            while not self._over.is_set():
+                try:
+                    answer = client.post(path, json=body)
+                    self.outcomes["ok" if answer.status_code == 200 else answer.text[:200]] += 1
+                except httpx.HTTPError as error:
+                    self.outcomes[repr(error)] += 1
+                time.sleep(0.005)
+
+
+def test_healings_are_invisible_at_the_gateway(alone: tuple[Server, str]) -> None:
+    """I 95: a backend process dies, then all of tritonserver; no request fails. And a dead gateway comes back."""
+    server, url = alone
+    with Load(url) as load:
+        time.sleep(0.3)
+        server.stubs()[0].kill()
+        server.until("healed")
+        time.sleep(0.5)
+        server.tritonserver().kill()
+        server.until("restarted in")
+        time.sleep(0.5)
+    assert set(load.outcomes) == {"ok"}
+    assert load.outcomes["ok"] > 100
+    first = gateway_of(server)
+    first.kill()
+    server.until("the gateway died (code -9); restarting it")
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            assert ask(url).status_code == 200
+            break
+        except httpx.TransportError:
+            time.sleep(0.05)
+    assert gateway_of(server) != first
+
+
+def test_a_stop_answers_what_is_under_way_and_leaves_nothing(alone: tuple[Server, str]) -> None:
+    server, url = alone
+    family = [*server.family(), gateway_of(server)]
+    answers: list[httpx.Response] = []
+    watching = threading.Thread(target=lambda: httpx.get(f"{url}/v1/metrics/live", timeout=30))
+    asking = threading.Thread(target=lambda: answers.append(ask(url, "stand-in, be slow")))
+    watching.start()
+    asking.start()
+    time.sleep(0.4)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.wait(20) == 0
+    asking.join()
+    watching.join()
+    assert [answer.status_code for answer in answers] == [200]
+    assert gone(family, 0)
+    assert server.shm() == []
+
+
+def test_no_gateway_survives_its_launcher(alone: tuple[Server, str]) -> None:
+    server, _ = alone
+    family = [*server.family(), gateway_of(server)]
+    server.process.kill()
+    server.wait()
+    assert gone(family, 5)
+
+
+def test_serve_refuses_to_stand_open_beyond_loopback(tmp_path: Path) -> None:
+    ports = free_ports()
+    options = ["--target", "openvino:int8", "--gateway-host", "0.0.0.0", "--gateway-port", str(free_ports()[0])]
+    server = Server(write_repository(tmp_path / "models"), tmp_path / "state", options=options, ports=ports).start()
+    assert server.wait() == 2
+    assert "the gateway asks for keys or tokens, but knows none, and 0.0.0.0 is not loopback" in server.text()
+    assert "newsdesk keys create" in server.text()
+    assert "--insecure" in server.text()
+
+
+def launch(folder: Path, port: int, **settings: object) -> Launch:
+    given = {"keys": folder / "keys.json", "port": port} | settings
+    return Launch(
+        settings=GatewaySettings(**given),  # type: ignore[arg-type]
+        grpc_url="grpc://127.0.0.1:1",
+        http_url="http://127.0.0.1:1",
+        repository=folder,
+        audit_log=folder / "audit.jsonl",
+        token="secret of the supervisor",
+    )
+
+
+def test_a_gateway_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        gateway = Gateway(launch(tmp_path, taken.getsockname()[1]), tmp_path / "gateway.log")
+        gateway.start()
+        with pytest.raises(GatewayError, match=r"ended with code 3: .*address already in use"):
+            gateways.until_listening(gateway)
+        assert gateway.watch().startswith("the gateway died (code 3)")
+        assert gateway.watch() == ""
+        gateway.wait()
+
+
+def test_a_launch_survives_its_pipe(tmp_path: Path) -> None:
+    given = launch(tmp_path, 8080, jwt_secret_file=tmp_path / "secret", cors_origin=("https://a.example",))
+    assert Launch.decode(given.encode()) == given
+    assert os.fspath(tmp_path) in given.encode().decode()

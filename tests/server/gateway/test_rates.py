@@ -1,0 +1,84 @@
+"""Rate limits, exact under concurrency: in memory, and by two gateways in a real Redis."""
+
+import asyncio
+import contextlib
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from newsdesk.server.gateway.keys import Role
+from tests.server.gateway import gateways
+from tests.server.gateway.conftest import Served
+from tests.server.serving import free_ports
+
+LIMIT, ASKED = 25, 60
+
+
+async def ask(urls: Sequence[str], keys: Sequence[str]) -> list[tuple[str, int, dict[str, str]]]:
+    """Ask ASKED times with each key, all at once; return key, status and headers."""
+    async with aiohttp.ClientSession() as session:
+
+        async def one(url: str, key: str) -> tuple[str, int, dict[str, str]]:
+            async with session.get(f"{url}/v1/labels", headers={"X-API-Key": key}) as answer:
+                return key, answer.status, dict(answer.headers)
+
+        return await asyncio.gather(*(one(urls[i % len(urls)], key) for i in range(ASKED) for key in keys))
+
+
+def check(urls: Sequence[str], keys: Sequence[str]) -> None:
+    answers = asyncio.run(ask(urls, keys))
+    expected = {(key, status): n for key in keys for status, n in ((200, LIMIT), (429, ASKED - LIMIT))}
+    assert Counter((key, status) for key, status, _ in answers) == expected
+    wait = next(headers["Retry-After"] for _, status, headers in answers if status == 429)
+    assert 30 <= int(wait) <= 60
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> list[str]:
+    return [gateways.key(tmp_path, Role.reader) for _ in range(2)]
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[str]:
+    pytest.importorskip("redis")
+    server, (port, *_) = shutil.which("redis-server"), free_ports()
+    if server is None:
+        pytest.skip("no redis-server on this machine")
+    command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    time.sleep(0.5)
+    yield f"redis://127.0.0.1:{port}/0"
+    process.terminate()
+    process.wait()
+
+
+def limited(served: Served, folder: Path, **settings: Any) -> contextlib.AbstractContextManager[Any]:
+    return gateways.gateway(folder, served.server.ports, auth=True, rate_limit=f"{LIMIT}/minute", **settings)
+
+
+def test_in_memory(served: Served, tmp_path: Path, keys: list[str]) -> None:
+    with limited(served, tmp_path) as client:
+        check([str(client.base_url).rstrip("/")], keys)
+        assert client.get("/health/ready").status_code == 200
+        problem = client.get("/v1/labels", headers={"X-API-Key": keys[0]}).json()
+    assert problem["type"] == "urn:newsdesk:problem:too-many-requests"
+
+
+def test_by_two_gateways_in_redis(served: Served, tmp_path: Path, keys: list[str], redis: str) -> None:
+    with limited(served, tmp_path, rate_storage=redis) as one, limited(served, tmp_path, rate_storage=redis) as other:
+        check([str(client.base_url).rstrip("/") for client in (one, other)], keys)
+
+
+def test_a_storage_that_is_away_is_said_so(served: Served, tmp_path: Path, keys: list[str]) -> None:
+    pytest.importorskip("redis")
+    with limited(served, tmp_path, rate_storage="redis://127.0.0.1:1") as client:
+        answer = client.get("/v1/labels", headers={"X-API-Key": keys[0]})
+    assert answer.status_code == 503
+    assert "storage does not answer" in answer.json()["detail"]

@@ -1,0 +1,93 @@
+import importlib.util
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from newsdesk.server.gateway import process
+from newsdesk.server.gateway.keys import Role
+from newsdesk.server.gateway.settings import GatewaySettings, GatewaySettingsError
+from newsdesk.server.preflight import Check
+from newsdesk.server.settings import Settings, SettingsError, with_gateway
+from tests.server.gateway import gateways
+from tests.server.serving import free_ports
+
+
+def settings(folder: Path, **given: Any) -> Settings:
+    return with_gateway(Settings(model_repository=folder, state=folder), **{"port": free_ports()[0]} | given)
+
+
+def found(folder: Path, **given: Any) -> dict[str, Check]:
+    return {one.name: one for one in process.check(settings(folder, **given))}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"port": 0}, "--gateway-port (NEWSDESK_GATEWAY_PORT) is '0'"),
+        ({"max_texts": 0}, "--max-texts (NEWSDESK_MAX_TEXTS) is '0'; expected more than 0"),
+        ({"request_timeout": -1.0}, "--request-timeout"),
+        ({"rate_limit": "many"}, "--rate-limit (NEWSDESK_RATE_LIMIT) is 'many'; expected requests over time"),
+        ({"rate_storage": "mysql://x"}, "--rate-storage"),
+        ({"jwks": "http://id.example/keys"}, "--jwks"),
+        ({"jwks": "/nowhere/keys.json"}, "--jwks"),
+        ({"cors_origin": ("*",)}, "--cors-origin"),
+        ({"cors_origin": ("https://a.example/",)}, "--cors-origin"),
+    ],
+)
+def test_values_that_cannot_be_used(tmp_path: Path, given: dict[str, Any], says: str) -> None:
+    with pytest.raises(GatewaySettingsError) as refused:
+        GatewaySettings(keys=tmp_path / "keys.json", **given)
+    assert says in str(refused.value)
+
+
+def test_the_host_is_that_of_triton_and_may_be_another(tmp_path: Path) -> None:
+    assert settings(tmp_path).gateway.host == "127.0.0.1"  # type: ignore[union-attr]
+    assert settings(tmp_path, host="0.0.0.0").gateway.local_url.startswith("http://127.0.0.1:")  # type: ignore[union-attr]
+    with pytest.raises(SettingsError, match="--gateway-host"):
+        settings(tmp_path, host="no such host")
+
+
+def test_who_is_asked_and_when_it_does_not_start(tmp_path: Path) -> None:
+    assert found(tmp_path)["access"].level == "ok"
+    assert found(tmp_path, auth=True)["access"].level == "problem"
+    assert found(tmp_path, host="0.0.0.0")["access"].level == "problem"
+    assert found(tmp_path, host="0.0.0.0", insecure=True)["access"].level == "warning"
+    gateways.key(tmp_path, Role.reader, days=1e-9)
+    assert found(tmp_path, host="0.0.0.0")["access"].level == "problem"  # an expired one opens nothing
+    gateways.key(tmp_path, Role.reader)
+    assert "1 keys" in found(tmp_path, host="0.0.0.0")["access"].found
+    (tmp_path / "secret").write_text("short")
+    short = found(tmp_path, auth=True, jwt_secret_file=tmp_path / "secret")["access"]
+    assert (short.level, "at least 32 random bytes" in short.found) == ("problem", True)
+    (tmp_path / "secret").write_text("x" * 32)
+    assert "HS256" in found(tmp_path, auth=True, jwt_secret_file=tmp_path / "secret")["access"].found
+    (tmp_path / "keys.json").write_text("[]")
+    assert found(tmp_path)["access"].level == "problem"
+
+
+def test_triton_open_beside_a_locked_gateway_is_a_warning(tmp_path: Path) -> None:
+    gateways.key(tmp_path, Role.reader)
+    there = Settings(model_repository=tmp_path, state=tmp_path, host="0.0.0.0")
+    last = process.check(with_gateway(there, port=free_ports()[0]))[-1]
+    assert (last.level, "ask nobody" in last.found) == ("warning", True)
+    assert "--gateway-host" in last.remedy
+
+
+def test_ports(tmp_path: Path) -> None:
+    assert "one of Triton's" in found(tmp_path, port=8001)["gateway"].found
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        check = found(tmp_path, port=taken.getsockname()[1])["gateway"]
+    assert check.level == "problem"
+    assert "--gateway-port" in check.remedy
+    assert "--no-gateway" in check.remedy
+
+
+def test_a_missing_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("fastapi", "jwt") else find(name))
+    (check,) = process.check(settings(tmp_path))
+    assert check.found == "the gateway needs fastapi, jwt, which are not installed"
+    assert check.remedy == "pip install 'newsdesk[gateway]'. Or serve without it: --no-gateway."
+    assert process.check(Settings(model_repository=tmp_path, state=tmp_path)) == []
