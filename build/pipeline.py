@@ -93,8 +93,8 @@ def train(shop: Workshop, recipe: Recipe, member: Member, rows: Artefact) -> Art
     def work(folder: Path) -> dict[str, Any]:
         from newsdesk.build.training import trainer
 
-        parts = [tables.read(rows / f"{part}.parquet") for part in ("train", "validation")]
-        return trainer.train(member, labels(rows), *parts, recipe.seed, folder)
+        fitted, validation = (tables.read(rows / f"{part}.parquet") for part in ("train", "validation"))
+        return trainer.train(member, labels(rows), fitted, validation, recipe.seed, folder)
 
     base = Path(member.base)
     files = [base / name for name in ("config.json", "model.safetensors", "tokenizer.json")]

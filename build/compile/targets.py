@@ -1,7 +1,7 @@
 """Compile a member for every target that this machine runs, and choose by measurement."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def speeds(loaded: dict[str, Engine], examples: Examples, settings: Compile) -> 
     return {target: len(examples.ids) / seconds for target, seconds in best.items()}
 
 
-def choose(figures: dict[str, Figures], wanted: list[str], say: Callable[[str], None]) -> str:
+def choose(figures: dict[str, Figures], wanted: Sequence[str], say: Callable[[str], None]) -> str:
     """Return the fastest target that passed the gate and reads one of the `wanted` variants (empty: any).
 
     Where no wanted variant passed, the fastest of the others is taken, and said so.

@@ -55,7 +55,7 @@ def compare(target: str, found: np.ndarray, original: np.ndarray, real: int, tol
     limit = limits(target, tolerances)
     on_real, on_extremes = difference[:real], difference[real:]
     agreed = agreement(found[:real], original[:real])
-    figures = {
+    figures: dict[str, Any] = {
         "largest": float(on_real.max()),
         "quantile": float(np.quantile(on_real, limit["within"])),
         "mean": float(on_real.mean()),
