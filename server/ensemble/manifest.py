@@ -3,27 +3,19 @@
 The server trusts nothing that the manifest does not say, and refuses what does not match it.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
+from newsdesk.server.ensemble.calibrate import Calibrator, Uncalibrated
 from newsdesk.server.ensemble.errors import ManifestError
+from newsdesk.server.ensemble.files import File, digest
 
 SCHEMA = 1
 FILE = "manifest.json"
 REPAIR = "Restore it (git checkout model_repository) or rebuild it (newsdesk build --recipe compact)."
-
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-
-
-class File(Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of the model folder, by its path below it."""
-
-    path: Annotated[str, Meta(pattern=r"^(?!/)(?!.*\.\.).+$")]
-    sha256: Sha256
 
 
 class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,6 +31,8 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_length: Annotated[int, Meta(ge=8)]
     """Tokens, special ones included. A longer article is cut at the end."""
     pad_id: int
+    calibrator: Calibrator = Uncalibrated()
+    """What this member's probabilities go through before they are shown or combined."""
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -89,11 +83,6 @@ def save(manifest: Manifest, folder: Path) -> None:
     temporary = folder / f"{FILE}.partial"
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
     temporary.replace(folder / FILE)
-
-
-def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Schema(Struct):
