@@ -12,7 +12,7 @@ import platform
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from benchmarks import load, servers, texts
+from benchmarks import load, machine, servers, texts
 from newsdesk.server.settings import granted_cores
 
 CLIENTS = (1, 8, 32, 128)
@@ -69,7 +69,7 @@ def _measure(
 
 
 def _print(readings: dict[str, dict], articles: int, cores: int) -> None:
-    print(f"{articles} articles, {cores} cores, {_processor()}, Python {platform.python_version()}\n")
+    print(f"{articles} articles, {cores} cores, {machine.describe()}, Python {platform.python_version()}\n")
     print("| server | clients | articles/s | p50 ms | p99 ms | failures | resident MB | start s |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for name, of_side in readings.items():
@@ -81,13 +81,6 @@ def _print(readings: dict[str, dict], articles: int, cores: int) -> None:
     best = {name: max(run["per_second"] for run in of_side["runs"]) for name, of_side in readings.items()}
     ours = best.pop("newsdesk")
     print(f"\nAt saturation newsdesk answers {ours / max(best.values()):.1f} × the articles of the better pipeline.")
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "processor unknown"
-    )
 
 
 if __name__ == "__main__":

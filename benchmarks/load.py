@@ -12,6 +12,8 @@ from itertools import cycle
 
 import numpy as np
 
+_FULL_SECONDS = 15
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -32,7 +34,11 @@ def encode(host: str, port: int, path: str, bodies: Sequence[bytes]) -> list[byt
 
 
 def run(host: str, port: int, requests: Sequence[bytes], clients: int, seconds: float, warm_up: float = 2) -> Reading:
-    """Send `requests` round and round from `clients` connections for `seconds`, after `warm_up` seconds uncounted."""
+    """Send `requests` round and round from `clients` connections for `seconds`.
+
+    Before that, uncounted: `warm_up` seconds, and on until each client was answered once (at most _FULL_SECONDS), or
+    a slow server's queue would not yet be as long as it will be.
+    """
     return asyncio.run(_run(host, port, requests, clients, seconds, warm_up))
 
 
@@ -46,6 +52,7 @@ async def _run(
     for client in connections:
         client.send()
     await asyncio.sleep(warm_up)
+    await asyncio.wait([client.answered for client in connections], timeout=_FULL_SECONDS)
     for client in connections:
         client.reset()
     start = time.perf_counter()
@@ -70,7 +77,7 @@ class _Client(asyncio.Protocol):
 
     def __init__(self, source: Iterator[bytes]) -> None:
         self.source, self.buffer, self.stopped, self.sent = source, b"", False, 0.0
-        self.done = asyncio.get_running_loop().create_future()
+        self.done, self.answered = (asyncio.get_running_loop().create_future() for _ in range(2))
         self.reset()
 
     def reset(self) -> None:
@@ -90,6 +97,8 @@ class _Client(asyncio.Protocol):
         if not parted or len(body) < _content_length(head):
             return
         self.buffer = b""
+        if not self.answered.done():
+            self.answered.set_result(None)
         self.latencies.append(time.perf_counter() - self.sent)
         self.failures += not head.startswith(b"HTTP/1.1 200")
         if not self.stopped:

@@ -1,16 +1,20 @@
 """Start the servers to be measured, on free loopback ports, and end them."""
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from newsdesk.server import processes
 
 START_SECONDS = 180
 
@@ -36,53 +40,67 @@ def newsdesk(*flags: str) -> Iterator[Server]:
     http, grpc, metrics = free_ports(3)
     ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics), "--no-gateway"]
     command = [str(Path(sys.executable).with_name("newsdesk")), "serve", *ports, *flags]
-    with _running(command, {}, http, "/v2/models/ag_news/ready", grpc, metrics) as server:
+    with running(command, http, "/v2/models/ag_news/ready", grpc_port=grpc, metrics_port=metrics) as server:
         yield server
 
 
 @contextmanager
-def fastapi_pipeline(checkpoint: Path, workers: int, threads: int) -> Iterator[Server]:
+def fastapi_pipeline(checkpoint: Path, workers: int, threads: int, python: str = sys.executable) -> Iterator[Server]:
     """Serve a `from_pretrained` folder by FastAPI and a transformers pipeline under uvicorn."""
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "uvicorn", "benchmarks.peers.fastapi_pipeline:app", "--port", str(port)]
+    command = [python, "-m", "uvicorn", "benchmarks.peers.fastapi_pipeline:app", "--port", str(port)]
     command += ["--workers", str(workers), "--log-level", "warning", "--no-access-log"]
     environment = {"CHECKPOINT": str(checkpoint), "THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
-    with _running(command, environment, port, "/docs") as server:
+    with running(command, port, "/docs", environment=environment) as server:
         yield server
 
 
 @contextmanager
-def _running(
-    command: list[str],
-    environment: dict[str, str],
+def running(
+    command: Sequence[str],
     http_port: int,
-    ready: str,
+    path: str,
+    body: bytes | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
     grpc_port: int = 0,
     metrics_port: int = 0,
+    within: float = START_SECONDS,
 ) -> Iterator[Server]:
+    """Run a server from when `path` answers (a GET, or a POST of a JSON body) until it and all below it are ended.
+
+    Raises RuntimeError with what it said where it does not start.
+    """
     start = time.monotonic()
-    process = subprocess.Popen(
-        command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        while not _answers(f"http://127.0.0.1:{http_port}{ready}"):
-            if process.poll() is not None or time.monotonic() - start > START_SECONDS:
-                process.kill()
-                raise RuntimeError(f"{' '.join(command)}: did not start\n{process.communicate()[1]}")
-            time.sleep(0.05)
-        yield Server(http_port, grpc_port, metrics_port, time.monotonic() - start, process.pid)
-    finally:
-        process.terminate()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+        )
+        below: list[processes.Process] = []
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            while not _answers(f"http://127.0.0.1:{http_port}{path}", body):
+                if process.poll() is not None or time.monotonic() - start > within:
+                    said.seek(0)
+                    raise RuntimeError(f"{' '.join(command)}: did not start\n{said.read()[-4000:]}")
+                time.sleep(0.05)
+            yield Server(http_port, grpc_port, metrics_port, time.monotonic() - start, process.pid)
+        finally:
+            if process.poll() is None:
+                below = [processes.find(pid) for pid in family(process.pid)[1:]]
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for one in below:  # what a server leaves running would take its share of the next one's cores
+                one.kill()
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, body: bytes | None) -> bool:
+    asked = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(url, timeout=1) as response:
+        with urllib.request.urlopen(asked, timeout=20 if body else 1) as response:
             return response.status == 200
     except (urllib.error.URLError, OSError):
         return False
@@ -97,11 +115,17 @@ def free_ports(count: int) -> list[int]:
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and all below it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(descendant for child in children for descendant in family(int(child)))]
+    """Return a process and all below it, whichever of its threads started them."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [below for child in task.read_text().split() for below in family(int(child))]
+    return found
 
 
 def _pss_kb(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))

@@ -42,6 +42,10 @@ State = Annotated[
         show_default="~/.local/state/newsdesk",
     ),
 ]
+Cache = Annotated[
+    str,
+    typer.Option(envvar="NEWSDESK_CACHE", help='Keep answers for texts that come again: "256MB".', show_default="none"),
+]
 LogLevel = Annotated[str, typer.Option(envvar="NEWSDESK_LOG_LEVEL", help="Triton's: error, warning, info or verbose.")]
 
 
@@ -54,6 +58,7 @@ def serve(
     instances: Instances = 0,
     target: Target = "",
     state: State = None,
+    cache: Cache = "",
     log_level: LogLevel = "info",
     gateway: options.Gateway = True,
     gateway_host: options.GatewayHost = "",
@@ -76,7 +81,7 @@ def serve(
 ) -> None:
     """Serve the model on NVIDIA Triton until Ctrl-C, and keep it answering. SIGUSR1 loads the model repository anew."""
     began = time.monotonic()
-    settings = _settings(
+    settings = settings_of(
         host=host,
         http_port=http_port,
         grpc_port=grpc_port,
@@ -85,6 +90,7 @@ def serve(
         instances=instances,
         target=target,
         state=state,
+        cache=cache,
         log_level=log_level,
     )
     if gateway:
@@ -126,13 +132,13 @@ def serve(
         supervisor = Supervisor(settings, chosen, _say)
         supervisor.run(lambda answer: _welcome(settings, chosen, answer, time.monotonic() - began))
     except ServerError as error:
-        _fail(error)
+        fail(error)
     _say("stopped")
 
 
 def prepare(model_repository: ModelRepository = None, state: State = None) -> None:
     """Measure which compile target is the fastest on this machine, record it for `serve`, and print all of them."""
-    settings = _settings(model_repository=model_repository, state=state)
+    settings = settings_of(model_repository=model_repository, state=state)
     from newsdesk.server.ensemble.errors import ServerError
     from newsdesk.server.prepare import prepare as choose
     from newsdesk.server.workspace import MODEL
@@ -140,7 +146,7 @@ def prepare(model_repository: ModelRepository = None, state: State = None) -> No
     try:
         found = choose(settings.model_repository / MODEL, settings.state, _say, again=True)
     except (ServerError, OSError) as error:
-        _fail(error)
+        fail(error)
     _table(found)
 
 
@@ -161,7 +167,7 @@ def doctor(
     keys: options.Keys = None,
 ) -> None:
     """Check what `serve` needs, and say what to do about what lacks. Ends with code 2 where something stops it."""
-    settings = _settings(
+    settings = settings_of(
         host=host,
         http_port=http_port,
         grpc_port=grpc_port,
@@ -184,7 +190,7 @@ def doctor(
         raise typer.Exit(2)
 
 
-def _settings(**given: Any) -> "Settings":
+def settings_of(**given: Any) -> "Settings":
     from newsdesk.server.settings import Settings, SettingsError
 
     try:
@@ -209,7 +215,7 @@ def _say(what: str) -> None:
     print(f"newsdesk {time.strftime('%H:%M:%S')} {what}", flush=True)
 
 
-def _fail(error: Exception) -> None:
+def fail(error: Exception) -> None:
     typer.echo(f"newsdesk: {error}", err=True)
     raise typer.Exit(1) from error
 

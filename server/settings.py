@@ -16,6 +16,7 @@ from newsdesk.server.gateway.settings import GatewaySettings
 
 LOG_LEVELS = ("error", "warning", "info", "verbose")
 # Triton starts its stubs through a shell command line that quotes nothing.
+_CACHE_LEAST = 10**6
 _PLAIN_PATH = re.compile(r"[\w./@%+=:,-]+")
 
 
@@ -59,6 +60,8 @@ class Settings:
     target: str = ""
     """Compile target, "openvino:int8"; empty = the fastest measured on this machine."""
     state: Path = field(default_factory=default_state)
+    cache: str = ""
+    """Size of Triton's response cache, "256MB"; empty = none."""
     log_level: str = "info"
     """Triton's own: error, warning, info or verbose."""
     gateway: GatewaySettings | None = None
@@ -75,6 +78,8 @@ class Settings:
             raise _refused("instances", self.instances, "0 (one per core granted) or more")
         if self.target and self.target not in TARGETS:
             raise _refused("target", self.target, f"one of {', '.join(TARGETS)}, or nothing for the fastest measured")
+        if self.cache and self.cache_bytes < _CACHE_LEAST:
+            raise _refused("cache", self.cache, 'a size of at least 1MB, as "256MB" or "2GB", or nothing for no cache')
         if self.log_level not in LOG_LEVELS:
             raise _refused("log_level", self.log_level, f"one of {', '.join(LOG_LEVELS)}")
         for name in "model_repository", "state":
@@ -87,6 +92,12 @@ class Settings:
     def local_host(self) -> str:
         """The address under which this machine reaches its own server."""
         return "127.0.0.1" if self.host == "0.0.0.0" else self.host
+
+    @property
+    def cache_bytes(self) -> int:
+        """0 where there is no cache, or no size in what was given."""
+        found = re.fullmatch(r"(\d+) ?([KMG]?)B?", self.cache.strip().upper())
+        return int(found[1]) * 1000 ** " KMG".index(found[2] or " ") if found else 0
 
     @property
     def instance_count(self) -> int:

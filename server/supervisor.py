@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Callable
 
 from newsdesk.server import workspace
+from newsdesk.server.ensemble import manifest
 from newsdesk.server.ensemble.errors import ServerError
 from newsdesk.server.gateway.process import Gateway
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.processes import Process
 from newsdesk.server.settings import Settings
 from newsdesk.server.triton import Answer, Refusal, Triton, TritonError, find_installation
-from newsdesk.server.workspace import MODEL, Workspace
+from newsdesk.server.workspace import MODEL, RepositoryError, Served, Workspace
 
 ARTICLE = "Wall Street bears claw back into the black"
 THREADS = "1"
@@ -44,7 +45,9 @@ class Supervisor:
         self._retired: dict[Process, float] = {}
         self._stop_signals = 0
         self._reload_wanted = False
-        self._probes_failed = 0
+        self._content = self._rendered = "", ""
+        self._loads = 0
+        self._probes = self._probes_failed = 0
         self._answered = -1
         self._restarts: deque[float] = deque(maxlen=_RESTARTS)
 
@@ -118,7 +121,17 @@ class Supervisor:
 
     def _render(self) -> None:
         source = self._settings.model_repository / MODEL
-        self._workspace.render(source, self._parameters, self._settings.instance_count)
+        cached = bool(self._settings.cache_bytes)
+        version = workspace.latest_version(source)
+        digest = manifest.digest(version / manifest.FILE)
+        served, before = self._content
+        if cached and version.name == served and digest != before:
+            raise RepositoryError(
+                f"version {served} was changed in place, and the response cache would go on giving its old answers. "
+                "Put the new one into a folder of the next number, or start anew."
+            )
+        self._rendered = version.name, digest
+        self._workspace.render(source, self._parameters, self._settings.instance_count, cached)
 
     def _start(self) -> Answer | None:
         """Start tritonserver and return its first real answer, or None when told to stop meanwhile."""
@@ -145,6 +158,7 @@ class Supervisor:
             else:
                 self._stubs, self._retired = self._triton.stubs(), {}
                 self._probes_failed, self._answered = 0, -1
+                self._record()
                 return answer
             if time.monotonic() > deadline:
                 raise TritonError(f"no answer within {_LOAD_SECONDS:.0f} s: {problem}\nTriton's log: {self.log}")
@@ -174,8 +188,9 @@ class Supervisor:
             self._triton.trim_log()
 
     def _probe(self) -> None:
+        self._probes += 1
         try:
-            self._triton.infer(ARTICLE, _PROBE_TIMEOUT)
+            self._triton.infer(ARTICLE + _mark(self._probes), _PROBE_TIMEOUT)
             self._probes_failed = 0
             return
         except Refusal as error:
@@ -219,23 +234,34 @@ class Supervisor:
     def _reload(self) -> None:
         """Load the model repository anew, under load; where the new version fails, the old one goes on."""
         self._reload_wanted = False
+        self._loads += 1
         self._say(f"loading {self._settings.model_repository / MODEL} anew")
         try:
             self._render()
         except (ServerError, OSError) as error:
-            self._say(f"not loaded, the version before goes on: {error}")
+            self._refuse(error)
             return
         try:
             self._load()
         except Refusal as error:
             self._workspace.restore()
-            self._say(f"not loaded, the version before goes on: {error}")
+            self._refuse(error)
         except TritonError as error:
             self._workspace.restore()
             if not self._stopping:
                 self._restart(f"the load was cut off: {error}")
         else:
+            self._record()
             self._say("loaded")
+
+    def _record(self, refused: str = "") -> None:
+        if not refused:
+            self._content = self._rendered
+        self._workspace.record(Served(self._content[0], self._loads, refused))
+
+    def _refuse(self, error: Exception) -> None:
+        self._record(str(error))
+        self._say(f"not loaded, the version before goes on: {error}")
 
     def _load(self) -> None:
         before = self._triton.stubs() | self._stubs
@@ -267,6 +293,11 @@ class Supervisor:
         self._triton.wait()
         if not self._stopping and self._start():
             self._say(f"restarted in {time.monotonic() - now:.1f} s")
+
+
+def _mark(number: int) -> str:
+    """Return white space, which no member reads, different for each number: no cache may answer for a backend."""
+    return f"{number:b}".replace("0", " ").replace("1", "\t")
 
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

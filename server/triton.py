@@ -180,6 +180,8 @@ class Triton:
             "log-info": str(level in ("info", "verbose")).lower(),
             "log-warning": str(level != "error").lower(),
         }
+        if settings.cache_bytes:
+            options["cache-config"] = f"local,size={settings.cache_bytes}"
         if not Path("/dev/nvidiactl").exists():
             options["allow-gpu-metrics"] = "false"
         return [
@@ -223,9 +225,9 @@ class Triton:
             raise TritonError(f"the model's answer is not of the contract: {json.dumps(answer)[:300]}") from error
 
     def answered(self, timeout: float) -> int:
-        """Return how many requests the model has answered since it was loaded."""
-        stats = self._ask(f"/v2/models/{MODEL}/stats", None, timeout)["model_stats"]
-        return sum(one["inference_stats"]["success"]["count"] for one in stats)
+        """Return how many requests the model has computed since it was loaded."""
+        stats = [one["inference_stats"] for one in self._ask(f"/v2/models/{MODEL}/stats", None, timeout)["model_stats"]]
+        return sum(one["success"]["count"] - one["cache_hit"]["count"] for one in stats)
 
     def load(self, timeout: float) -> None:
         """Load what the repository holds; the generation before answers until the fresh one can. Raises Refusal."""

@@ -4,11 +4,15 @@ Neither the given model repository nor site-packages is ever written to. The dir
 of the server's files in /dev/shm, says whose it is: what a killed server left is removed by the next start.
 """
 
+import contextlib
 import os
 import re
 import secrets
 import shutil
 from pathlib import Path
+
+import msgspec
+from msgspec import Struct
 
 from newsdesk.server import processes
 from newsdesk.server.ensemble.errors import ServerError
@@ -16,12 +20,21 @@ from newsdesk.server.ensemble.errors import ServerError
 MODEL = "ag_news"
 SHM = Path("/dev/shm")
 _GENERATION = "generation"
+_SERVED = "served.json"
 # Process ids mean nothing in another container, which may share /dev/shm with this one.
 _NAME = re.compile(r"newsdesk-(?P<namespace>[0-9a-f]+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]{4}")
 
 
 class RepositoryError(ServerError):
     """A model repository that cannot be served."""
+
+
+class Served(Struct, frozen=True):
+    """What a running server serves: the version's number, how often it loaded anew, why the last load was refused."""
+
+    version: str
+    loads: int = 0
+    refused: str = ""
 
 
 class Workspace:
@@ -47,7 +60,7 @@ class Workspace:
         shutil.copy2(stub, python / "triton_python_backend_stub")
         self.caches.symlink_to(caches)
 
-    def render(self, source: Path, parameters: dict[str, str], instances: int) -> None:
+    def render(self, source: Path, parameters: dict[str, str], instances: int, cached: bool = False) -> None:
         """Put a model folder's latest version into the repository, in one move, keeping the one before for `restore`.
 
         Raises RepositoryError.
@@ -57,7 +70,7 @@ class Workspace:
         shutil.rmtree(staging, ignore_errors=True)
         version = latest_version(source)
         parameters = {**parameters, _GENERATION: str(self._generation)}
-        config = _configured(source / "config.pbtxt", parameters, instances)
+        config = _configured(source / "config.pbtxt", parameters, instances, cached)
         _place(version, staging / version.name)
         for file in source.iterdir():
             if file.is_file() and file.name != "config.pbtxt":
@@ -87,6 +100,12 @@ class Workspace:
         partial.write_text(_written(config))
         partial.replace(path)
 
+    def record(self, served: Served) -> None:
+        """Leave for other processes what this server serves."""
+        partial = self.root / f"{_SERVED}.partial"
+        partial.write_bytes(msgspec.json.encode(served))
+        partial.replace(self.root / _SERVED)
+
     def clear_shm(self) -> None:
         """Remove what the server left in /dev/shm. The server must be dead."""
         _remove_shm(self.name)
@@ -96,16 +115,30 @@ class Workspace:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
+def running(state: Path) -> list[tuple[processes.Process, Served]]:
+    """Return the living servers with this state folder, and what each last said that it serves."""
+    found = []
+    for owner, name in _owners(state / "run"):
+        if owner.alive:
+            with contextlib.suppress(OSError, msgspec.DecodeError):  # it has only begun to start
+                served = msgspec.json.decode((state / "run" / name / _SERVED).read_bytes(), type=Served)
+                found.append((owner, served))
+    return found
+
+
+def _owners(folder: Path) -> list[tuple[processes.Process, str]]:
+    """Return this namespace's processes that own a newsdesk entry in a folder, and the entries' common names."""
+    found = [_NAME.match(entry.name) for entry in folder.iterdir()] if folder.is_dir() else []
+    return [
+        (processes.Process(int(one["pid"]), int(one["start"])), one[0])
+        for one in found
+        if one and int(one["namespace"], 16) == processes.pid_namespace()
+    ]
+
+
 def remove_dead(state: Path) -> list[str]:
     """Remove what servers that were killed left behind: run directories and files in /dev/shm. Returns their names."""
-    dead = set()
-    folders = [folder for folder in (state / "run", SHM) if folder.is_dir()]
-    for entry in (entry for folder in folders for entry in folder.iterdir()):
-        found = _NAME.match(entry.name)
-        if found and int(found["namespace"], 16) == processes.pid_namespace():
-            owner = processes.Process(int(found["pid"]), int(found["start"]))
-            if not owner.alive:
-                dead.add(found[0])
+    dead = {name for owner, name in [*_owners(state / "run"), *_owners(SHM)] if not owner.alive}
     for name in dead:
         _remove_shm(name)
         shutil.rmtree(state / "run" / name, ignore_errors=True)
@@ -148,7 +181,7 @@ def _place(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _configured(path: Path, parameters: dict[str, str], instances: int) -> str:
+def _configured(path: Path, parameters: dict[str, str], instances: int, cached: bool) -> str:
     config = _parse(path)
     if config.name not in ("", MODEL):
         raise RepositoryError(f"{path}: the model's name is {config.name!r}, expected {MODEL!r}.")
@@ -157,6 +190,7 @@ def _configured(path: Path, parameters: dict[str, str], instances: int) -> str:
     del config.instance_group[:]
     group = config.instance_group.add()
     group.count, group.kind = instances, group.KIND_CPU
+    config.response_cache.enable = cached
     return _written(config)
 
 

@@ -25,6 +25,8 @@ def test_defaults_listen_on_the_loopback(tmp_path: Path) -> None:
         ({"target": "tensorrt"}, "expected one of openvino:int8"),
         ({"host": "no such host"}, "--host (NEWSDESK_HOST) is 'no such host'; expected an IPv4 address"),
         ({"host": "::1"}, "expected an IPv4 address"),
+        ({"cache": "much"}, "--cache (NEWSDESK_CACHE) is 'much'; expected a size of at least 1MB"),
+        ({"cache": "999KB"}, "at least 1MB"),
         ({"log_level": "loud"}, "error, warning, info, verbose"),
         ({"state": "/tmp/with space"}, "--state (NEWSDESK_STATE) is '/tmp/with space'"),
     ],
@@ -33,6 +35,17 @@ def test_a_bad_value_is_refused_by_flag_and_variable(tmp_path: Path, given: dict
     with pytest.raises(SettingsError) as refused:
         Settings(model_repository=tmp_path, **given)
     assert said in str(refused.value)
+
+
+def test_the_cache_has_a_size(tmp_path: Path) -> None:
+    for given, size in {
+        "": 0,
+        "256MB": 256_000_000,
+        "2G": 2 * 10**9,
+        "1500 kb": 1_500_000,
+        "4000000": 4_000_000,
+    }.items():
+        assert Settings(cache=given, model_repository=tmp_path).cache_bytes == size
 
 
 def test_a_name_becomes_its_address(tmp_path: Path) -> None:
@@ -62,7 +75,7 @@ def test_a_flag_beats_the_environment_beats_the_default(monkeypatch: pytest.Monk
         given.update(options)
         raise typer.Exit
 
-    monkeypatch.setattr(commands, "_settings", keep)
+    monkeypatch.setattr(commands, "settings_of", keep)
     application = typer.Typer()
     application.command()(commands.serve)
     variables = {"NEWSDESK_HTTP_PORT": "9000", "NEWSDESK_GRPC_PORT": "9001", "NEWSDESK_STATE": "/tmp/state"}

@@ -1,0 +1,20 @@
+"""rollback, for the `newsdesk` command line."""
+
+from newsdesk.server.commands import ModelRepository, State, fail, settings_of
+
+
+def rollback(model_repository: ModelRepository = None, state: State = None) -> None:
+    """Go back to the version before: take the model's latest out of service, and have the running server load it."""
+    settings = settings_of(model_repository=model_repository, state=state)
+    from newsdesk.server import versions
+    from newsdesk.server.ensemble.errors import ServerError
+    from newsdesk.server.workspace import MODEL
+
+    model = settings.model_repository / MODEL
+    try:
+        withdrawn, serves = versions.withdraw(model)
+        print(f"version {withdrawn} is now {model / (withdrawn + versions.WITHDRAWN)}", flush=True)
+        running = versions.reload(settings.state)
+    except ServerError as error:
+        fail(error)
+    print("\n".join(f"the running server serves version {one}" for one in running) or f"version {serves} is the latest")
