@@ -53,27 +53,54 @@ class Split(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which training rows may become validation rows; empty means all."""
 
 
-class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+# Defaults are left out of what is recorded, so that a new field does not make an old training a new one.
+class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """How an encoder is fitted; `newsdesk.build.training.fitting` says where each method comes from."""
+
     epochs: Annotated[float, Meta(gt=0)] = 3
     batch_size: Positive = 32
     learning_rate: Annotated[float, Meta(gt=0)] = 5e-5
     schedule: str = "linear"
+    """linear, cosine, polynomial, constant, … (transformers' SchedulerType)."""
+    layer_decay: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """Share of the learning rate that each layer has of the one above it."""
     warmup_ratio: Fraction = 0.06
     weight_decay: Annotated[float, Meta(ge=0)] = 0.01
     label_smoothing: Fraction = 0.0
+    r_drop: Annotated[float, Meta(ge=0)] = 0.0
+    """Weight of R-Drop's term; 0 turns it off, and saves its second pass."""
+    fgm: Annotated[float, Meta(ge=0)] = 0.0
+    """Norm of the adversarial step on the word embeddings; 0 turns it off, and saves its second pass."""
+    snapshots: Annotated[int, Meta(ge=0, le=20)] = 0
+    """Cycles of the learning rate, each of which leaves a member of its own; 0 is an ordinary run."""
     freeze_word_embeddings: bool = False
     bf16: bool = True
     max_rows: Annotated[int, Meta(ge=0)] = 0
     """0 means all."""
 
 
-class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Distil(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Learn from other members' probabilities, beside the labels (Hinton, Vinyals, Dean 2015)."""
+
+    teachers: Annotated[list[Name], Meta(min_length=1)]
+    """Members whose mean probability teaches."""
+    weight: Fraction = 0.7
+    """Share of the loss; the labels have the rest."""
+    temperature: Annotated[float, Meta(gt=0)] = 2.0
+
+
+class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One classifier: a pretrained encoder (a hub name or a local directory) and how it is fitted."""
 
     name: Name
     base: str
     max_length: Annotated[int, Meta(ge=8, le=8192)] = 128
+    pooling: Literal["own", "mean", "first"] = "own"
+    """What stands between the encoder and the linear layer: the family's own head, or a pooling of the tokens."""
+    seed: int | None = None
+    """Of its training; the recipe's without."""
     train: Train = Train()
+    distil: Distil | None = None
 
 
 class Quantise(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

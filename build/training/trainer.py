@@ -8,15 +8,21 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer
+from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from newsdesk.build.data.cleaning import Row
-from newsdesk.build.errors import BuildError
 from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
+from newsdesk.build.members import encoders
 from newsdesk.build.recipe import Member
+from newsdesk.build.training.fitting import Fitting
 
 CHECKPOINT = "checkpoint"
-"""The fitted model, as a `from_pretrained` folder below the stage's."""
+"""The fitted model, as a `from_pretrained` folder below the stage's; of a run with snapshots the last cycle's."""
+
+
+def checkpoint(snapshot: int) -> str:
+    """Return the folder below the stage's of a run's snapshot, 1, 2, …, or of the only model (0)."""
+    return f"snapshot-{snapshot}" if snapshot else CHECKPOINT
 
 
 @dataclass
@@ -25,38 +31,38 @@ class _Encoded(torch.utils.data.Dataset):
 
     ids: list[list[int]]
     labels: list[int]
+    soft: np.ndarray | None = None
+    """A teacher's probabilities, FP32 [rows, labels]."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        return {"input_ids": self.ids[i], "labels": self.labels[i]}
+        row = {"input_ids": self.ids[i], "labels": self.labels[i]}
+        return row if self.soft is None else {**row, "soft": self.soft[i]}
 
 
 def train(
-    member: Member, labels: list[str], rows: list[Row], validation: list[Row], seed: int, folder: Path
+    member: Member,
+    labels: list[str],
+    rows: list[Row],
+    validation: list[Row],
+    seed: int,
+    folder: Path,
+    soft: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Fit `member` on `rows`, keep the epoch with the best accuracy on `validation`, write it to `folder`/checkpoint.
 
+    `soft`: a teacher's probabilities, FP32 [rows, labels], for a member that is distilled. With snapshots the learning
+    rate falls to nothing that many times, and the model is kept each time: `folder`/snapshot-1, … (Huang et al. 2017).
     Resumes from the newest checkpoint in `folder`/scratch. Returns the figures: accuracy and log-loss per epoch.
     """
     recipe = member.train
     if recipe.max_rows:
-        rows = rows[: recipe.max_rows]
+        rows, soft = rows[: recipe.max_rows], None if soft is None else soft[: recipe.max_rows]
     transformers.set_seed(seed)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(member.base, model_max_length=member.max_length)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            member.base,
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels)),
-            label2id={name: i for i, name in enumerate(labels)},
-        )
-    except OSError as error:
-        raise BuildError(
-            f"member {member.name}: {member.base!r} is neither a folder here nor a model that the hub gave ({error}). "
-            "Name a local folder: --set members.0.base=PATH"
-        ) from error
+    model = encoders.create(member.base, member.pooling, labels, member.name)
+    tokenizer = AutoTokenizer.from_pretrained(member.base, model_max_length=member.max_length)
     if recipe.freeze_word_embeddings:
         model.get_input_embeddings().requires_grad_(False)
     scratch = folder / "scratch"
@@ -66,13 +72,15 @@ def train(
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=64,
         learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
+        lr_scheduler_type="cosine_with_restarts" if recipe.snapshots else recipe.schedule,
+        lr_scheduler_kwargs={"num_cycles": recipe.snapshots} if recipe.snapshots else {},
         warmup_ratio=recipe.warmup_ratio,
         weight_decay=recipe.weight_decay,
-        label_smoothing_factor=recipe.label_smoothing,
         bf16=recipe.bf16,
         use_cpu=not torch.cuda.is_available(),
         group_by_length=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
         eval_strategy="epoch",
         save_strategy="steps",
         save_steps=500,
@@ -83,23 +91,28 @@ def train(
         report_to=[],
         dataloader_num_workers=0,
     )
-    best = _KeepBest(scratch / "best", tokenizer)
-    trainer = Trainer(
+    if recipe.snapshots:
+        keep: transformers.TrainerCallback = _KeepSnapshots(folder, recipe.snapshots, tokenizer)
+    else:
+        keep = _KeepBest(scratch / "best", tokenizer)
+    trainer = Fitting(
+        recipe=recipe,
+        distil=member.distil,
         model=model,
         args=arguments,
-        train_dataset=_encode(tokenizer, rows, member.max_length),
+        train_dataset=_encode(tokenizer, rows, member.max_length, soft),
         eval_dataset=_encode(tokenizer, validation, member.max_length),
-        data_collator=DataCollatorWithPadding(
-            tokenizer, pad_to_multiple_of=8
-        ),  # few shapes: kernels are cached per shape
+        # Few shapes: kernels are cached per shape.
+        data_collator=_Collator(DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8)),
         processing_class=tokenizer,
         compute_metrics=_measure,
-        callbacks=[best],
+        callbacks=[keep],
     )
     trainer.train(
         resume_from_checkpoint=transformers.trainer_utils.get_last_checkpoint(scratch) if scratch.exists() else None
     )
-    (scratch / "best").rename(folder / CHECKPOINT)
+    if not recipe.snapshots:
+        (scratch / "best").rename(folder / CHECKPOINT)
     history = [
         {"epoch": line["epoch"], "accuracy": line["eval_accuracy"], "log_loss": line["eval_log_loss"]}
         for line in trainer.state.log_history
@@ -108,9 +121,23 @@ def train(
     return {"rows": len(rows), "validation": max(history, key=lambda line: line["accuracy"]), "epochs": history}
 
 
-def _encode(tokenizer: Any, rows: list[Row], max_length: int) -> _Encoded:
+def _encode(tokenizer: Any, rows: list[Row], max_length: int, soft: np.ndarray | None = None) -> _Encoded:
     ids = tokenizer([row.text for row in rows], truncation=True, max_length=max_length)["input_ids"]
-    return _Encoded(ids, [row.label for row in rows])
+    return _Encoded(ids, [row.label for row in rows], soft)
+
+
+@dataclass
+class _Collator:
+    """Pads a batch, and passes the teacher's probabilities on."""
+
+    pad: DataCollatorWithPadding
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        soft = [row["soft"] for row in rows if "soft" in row]
+        batch = dict(self.pad([{name: row[name] for name in ("input_ids", "labels")} for row in rows]))
+        if soft:
+            batch["soft"] = torch.from_numpy(np.stack(soft))
+        return batch
 
 
 def _measure(outputs: Any) -> dict[str, float]:
@@ -133,16 +160,33 @@ class _KeepBest(transformers.TrainerCallback):
         mark.write_text(json.dumps(metrics["eval_accuracy"]))
 
 
-def logits(checkpoint: Path, texts: list[str], max_length: int, batch_size: int = 64) -> np.ndarray:
-    """Return the fp32 logits, FP32 [len(texts), classes], of a `from_pretrained` folder: every artefact's reference."""
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
+class _KeepSnapshots(transformers.TrainerCallback):
+    """Saves the model at the end of every cycle of the learning rate."""
+
+    def __init__(self, folder: Path, count: int, tokenizer: Any) -> None:
+        self.folder, self.count, self.tokenizer = folder, count, tokenizer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any, **kwargs: Any) -> None:
+        start = args.get_warmup_steps(state.max_steps)
+        cycle = (state.max_steps - start) / self.count
+        for i in range(1, self.count + 1):
+            if state.global_step == round(start + i * cycle):
+                model.save_pretrained(self.folder / checkpoint(i))
+                self.tokenizer.save_pretrained(self.folder / checkpoint(i))
+
+
+def logits(folder: Path, texts: list[str], max_length: int, batch_size: int = 64) -> np.ndarray:
+    """Return the fp32 logits, FP32 [len(texts), classes], of a fitted member's folder: every artefact's reference."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = encoders.load(folder)
     ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     result = np.empty((len(texts), model.config.num_labels), np.float32)
     with torch.inference_mode():
         for at in range(0, len(order), batch_size):
             part = order[at : at + batch_size]
-            batch = tokenizer.pad({"input_ids": [ids[i] for i in part]}, return_tensors="pt")
-            result[part] = model(**batch).logits.numpy()
+            batch = tokenizer.pad(
+                {"input_ids": [ids[i] for i in part]}, return_tensors="pt", return_attention_mask=True
+            )
+            result[part] = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.numpy()
     return result

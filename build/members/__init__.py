@@ -1,0 +1,1 @@
+"""newsdesk.build.members: classifier families, what differs between them and nothing else."""

@@ -1,0 +1,101 @@
+"""How a step of training goes: the loss, its regularisers, and the learning rate of each layer."""
+
+import re
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import Trainer
+
+from newsdesk.build.recipe import Distil, Train
+
+
+class Fitting(Trainer):
+    """transformers' Trainer with what the recipe adds to it; rows may carry `soft`, a teacher's probabilities.
+
+    r_drop       R-Drop (Liang et al. 2021): two passes under different dropout, and a symmetric KL between them
+    fgm          adversarial step (Miyato et al. 2017): another pass, the word embeddings moved up the gradient
+    layer_decay  each layer learns at that share of the rate of the one above it (Howard and Ruder 2018)
+    distil       the teacher's share of the loss, and the temperature of both (Hinton et al. 2015)
+    """
+
+    def __init__(self, *arguments: Any, recipe: Train, distil: Distil | None, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._recipe, self._distil = recipe, distil
+        self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+        labels, soft = inputs["labels"], inputs.get("soft")
+        given = {name: value for name, value in inputs.items() if name not in ("labels", "soft")}
+        outputs = model(**given)
+        loss = self._one(outputs.logits, labels, soft)
+        if self._recipe.r_drop and model.training:
+            again = model(**given).logits
+            loss = (loss + self._one(again, labels, soft)) / 2 + self._recipe.r_drop * _distance(outputs.logits, again)
+        return (loss, {"logits": outputs.logits}) if return_outputs else loss
+
+    def _one(self, logits: torch.Tensor, labels: torch.Tensor, soft: torch.Tensor | None) -> torch.Tensor:
+        logits = logits.float()
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self._recipe.label_smoothing)
+        if soft is None or self._distil is None:
+            return loss
+        warm = self._distil.temperature
+        target = functional.softmax(soft.clamp(min=1e-7).log() / warm, -1)
+        taught = functional.kl_div(functional.log_softmax(logits / warm, -1), target, reduction="batchmean") * warm**2
+        return (1 - self._distil.weight) * loss + self._distil.weight * taught
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self._recipe.fgm:
+            words = model.get_input_embeddings().weight
+            if words.grad is not None and (norm := words.grad.norm()) > 0:
+                step = self._recipe.fgm * words.grad / norm
+                words.data.add_(step)
+                super().training_step(model, inputs, num_items_in_batch)
+                words.data.sub_(step)
+        return loss
+
+    def create_optimizer(self) -> torch.optim.Optimizer:
+        if self.optimizer is None and self._recipe.layer_decay < 1:
+            groups = layer_groups(
+                self.model, self.args.learning_rate, self._recipe.layer_decay, self._recipe.weight_decay
+            )
+            self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate)
+        return super().create_optimizer()
+
+
+def layer_groups(model: Any, rate: float, decay: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's parameter groups: the head at `rate`, the layer below at `rate`·`decay`, the embeddings last.
+
+    Biases and normalisation weights aren't decayed.
+    """
+    depths = {name: _depth(name) for name, one in model.named_parameters() if one.requires_grad}
+    numbers = [depth for depth in depths.values() if depth is not None and depth >= 0]
+    top = max(numbers, default=-1) + 1  # layers
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, one in model.named_parameters():
+        if not one.requires_grad:
+            continue
+        depth = depths[name]
+        below = 0 if depth is None else top - depth  # embeddings (-1) stand below every layer
+        plain = one.ndim < 2
+        group = groups.setdefault(
+            (below, plain),
+            {"params": [], "lr": rate * decay**below, "weight_decay": 0.0 if plain else weight_decay},
+        )
+        group["params"].append(one)
+    return list(groups.values())
+
+
+def _depth(name: str) -> int | None:
+    """Return the layer's number, -1 for embeddings, None for the head."""
+    if found := re.search(r"\.layers?\.(\d+)\.", name):
+        return int(found[1])
+    return -1 if "embedding" in name else None
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return the symmetric KL divergence of two batches of logits."""
+    a, b = functional.log_softmax(a.float(), -1), functional.log_softmax(b.float(), -1)
+    forth = functional.kl_div(a, b, log_target=True, reduction="batchmean")
+    return (forth + functional.kl_div(b, a, log_target=True, reduction="batchmean")) / 2
