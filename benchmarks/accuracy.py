@@ -21,7 +21,8 @@ from newsdesk.build.evaluation.metrics import accuracy, agreement, macro_f1
 from newsdesk.build.recipe import Source
 from newsdesk.clients import Client
 from newsdesk.server.ensemble import manifest
-from newsdesk.server.ensemble.classifier import Classifier, read
+from newsdesk.server.ensemble.classifier import Classifier
+from newsdesk.server.ensemble.request import read
 from newsdesk.server.settings import Settings
 
 

@@ -32,7 +32,7 @@ def _data(manifest: Manifest, about: Card) -> str:
 
 
 def _training(manifest: Manifest) -> str:
-    recipe, fitted, member = manifest.stages[0], _entry(manifest, "train"), manifest.members[0]
+    recipe, fitted, member = manifest.built[0], _entry(manifest, "train"), manifest.members[0]
     packages = ", ".join(f"{name} {version}" for name, version in fitted["packages"].items())
     return (
         f"## Training\n\n    {recipe['command']}\n\nMember `{member.name}`: base "
@@ -99,7 +99,7 @@ def _limits(manifest: Manifest) -> str:
 
 
 def _entry(manifest: Manifest, stage: str) -> dict[str, Any]:
-    return next(entry for entry in manifest.stages if entry["stage"] == stage)
+    return next(entry for entry in manifest.built if entry["stage"] == stage)
 
 
 def _passed(found: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from newsdesk.build.data.cleaning import Labels, clean_rows
 from newsdesk.build.errors import DataError, RecipeError
 from newsdesk.build.recipe import Member, Recipe
 from newsdesk.build.stage import Artefact, Workshop
-from newsdesk.server.ensemble import engines
+from newsdesk.server.ensemble import cascade, engines
 
 STAGES = "read", "clean", "split", "train", "export", "quantise", "compile", "verify", "evaluate", "repository"
 LABELS = "labels.json"
@@ -160,7 +160,8 @@ def write(job: stages.Job, output: Path, command: str) -> Path:
     graphs = job.graphs
     fitted = repository.Fitted(
         name=job.member.name,
-        tokenizer=made["export"] / "tokenizer.json",
+        kind="encoder",
+        reader=made["export"] / "tokenizer.json",
         graphs={name: graphs[name] for name in dict.fromkeys([*wanted, engines.TARGETS[target]])},
         max_length=job.member.max_length,
         pad_id=job.facts["pad_id"],
@@ -174,8 +175,17 @@ def write(job: stages.Job, output: Path, command: str) -> Path:
     }
     opening = {"stage": "recipe", "command": command, "settings": msgspec.to_builtins(job.recipe)}
     entries = [opening, *(artefact.entry for artefact in made.values())]
+    names = labels(made["split"])
     return repository.write(
-        output, settings, job.recipe.card, labels(made["split"]), [fitted], target, figures, entries
+        output,
+        settings,
+        job.recipe.card,
+        labels=names,
+        members=[fitted],
+        cascade=[cascade.alone(fitted.name, len(names))],
+        target=target,
+        figures=figures,
+        built=entries,
     )
 
 

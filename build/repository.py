@@ -4,13 +4,15 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from newsdesk.build import card
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
 from newsdesk.server.ensemble import manifest
-from newsdesk.server.ensemble.manifest import File, Manifest, Member
+from newsdesk.server.ensemble.cascade import Stage
+from newsdesk.server.ensemble.files import File
+from newsdesk.server.ensemble.manifest import Manifest, Member
 
 VERSION = "1"
 LABELS = "labels.txt"
@@ -26,7 +28,9 @@ class Fitted:
     """A member as the stages left it."""
 
     name: str
-    tokenizer: Path
+    kind: Literal["encoder", "ngrams"]
+    reader: Path
+    """Its tokenizer.json, or the features of n-grams."""
     graphs: dict[str, Path]
     max_length: int
     pad_id: int
@@ -36,13 +40,15 @@ def write(
     output: Path,
     settings: Repository,
     about: Card,
+    *,
     labels: list[str],
     members: list[Fitted],
+    cascade: list[Stage],
     target: str,
     figures: dict[str, Any],
-    stages: list[dict[str, Any]],
+    built: list[dict[str, Any]],
 ) -> Path:
-    """Write `<output>/<model>/` and return it.
+    """Write `<output>/<model>/` and return it. `target` is one for all members, or each one's (see `targets`).
 
     The version folder is made beside its place and renamed into it; every other file is written under another name and
     renamed; config.pbtxt, which is what Triton looks for, comes last.
@@ -61,10 +67,11 @@ def write(
         name=settings.model,
         labels=labels,
         members=[_place(member, new) for member in members],
+        cascade=cascade,
         target=target,
         cpu_features=cpu_features(),
         figures=figures,
-        stages=[portable(stage) for stage in stages],
+        built=[portable(entry) for entry in built],
     )
     manifest.save(described, new)
     manifest.load(new)
@@ -74,11 +81,11 @@ def write(
     shutil.rmtree(old, ignore_errors=True)
     _land(model / LABELS, "".join(f"{label}\n" for label in labels))
     _land(model / CARD, card.render(described, about))
-    _land(model / CONFIG, render_config(settings, len(labels)))
+    _land(model / CONFIG, render_config(settings, len(labels), [member.name for member in members]))
     return model
 
 
-def render_config(settings: Repository, label_count: int) -> str:
+def render_config(settings: Repository, label_count: int, members: list[str]) -> str:
     """Return config.pbtxt, loadable by any Triton as it is; `newsdesk serve` sets the instances per machine.
 
     No queue delay: batches form while the instances are busy, and who comes alone is not kept waiting.
@@ -87,13 +94,17 @@ def render_config(settings: Repository, label_count: int) -> str:
 backend: "python"
 max_batch_size: {settings.max_batch_size}
 input [
-  {{ name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] }}
+  {{ name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] }},
+  {{ name: "QUALITY" data_type: TYPE_STRING dims: [ 1 ] optional: true }}
 ]
 output [
   {{ name: "LABEL" data_type: TYPE_STRING dims: [ 1 ] }},
   {{ name: "PROBABILITIES" data_type: TYPE_FP32 dims: [ {label_count} ] label_filename: "{LABELS}" }},
-  {{ name: "ANSWERED_BY" data_type: TYPE_STRING dims: [ 1 ] }}
+  {{ name: "ANSWERED_BY" data_type: TYPE_STRING dims: [ 1 ] }},
+  {{ name: "WINDOWS" data_type: TYPE_INT32 dims: [ 1 ] }},
+  {{ name: "MEMBER_PROBABILITIES" data_type: TYPE_FP32 dims: [ {len(members)}, {label_count} ] }}
 ]
+parameters {{ key: "members" value: {{ string_value: "{",".join(members)}" }} }}
 dynamic_batching {{
   max_queue_delay_microseconds: 0
   default_queue_policy {{ max_queue_size: {settings.max_queue_size} }}
@@ -123,7 +134,8 @@ def _place(member: Fitted, folder: Path) -> Member:
     (folder / member.name).mkdir()
     return Member(
         name=member.name,
-        tokenizer=_copy(member.tokenizer, folder, member.name),
+        kind=member.kind,
+        reader=_copy(member.reader, folder, member.name),
         graphs={variant: _copy(path, folder, member.name) for variant, path in member.graphs.items()},
         max_length=member.max_length,
         pad_id=member.pad_id,

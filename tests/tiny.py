@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from newsdesk.server.ensemble import manifest
+from newsdesk.server.ensemble import cascade, manifest
 
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 WORDS = {"minister": 0, "treaty": 0, "match": 1, "goal": 1, "market": 2, "shares": 2, "robot": 3, "software": 3}
@@ -34,12 +34,14 @@ def write(folder: Path, *, weight: float = 4.0, name: str = "tiny") -> manifest.
         members=[
             manifest.Member(
                 name=name,
-                tokenizer=entry("tokenizer.json"),
+                kind="encoder",
+                reader=entry("tokenizer.json"),
                 graphs={variant: entry(f"model.{variant}.onnx") for variant in ("fp32", "int8")},
                 max_length=MAX_LENGTH,
                 pad_id=0,
             )
         ],
+        cascade=[cascade.alone(name, len(LABELS))],
         target="onnxruntime:fp32",
     )
     manifest.save(made, folder)

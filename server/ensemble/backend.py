@@ -1,7 +1,7 @@
 """Triton's Python backend: requests in, answers back to their own requests.
 
-A request is the unit of failure: one with a bad text fails with a message that names the text, and the other requests
-of its batch are answered.
+A request is the unit of failure: one with a bad text or quality fails with a message that names it, and the other
+requests of its batch are answered.
 """
 
 import json
@@ -15,10 +15,11 @@ import triton_python_backend_utils as pb_utils
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # before the tokenizer's import: one thread a process
 
 from newsdesk.server.ensemble import manifest
-from newsdesk.server.ensemble.classifier import Classifier, TextError, read
+from newsdesk.server.ensemble.classifier import Classifier
+from newsdesk.server.ensemble.errors import QualityError, TextError
+from newsdesk.server.ensemble.request import read_qualities, read_texts
 
-SHOWN = 16
-"""Refused texts of one request that its message names."""
+EXPLAINED = "MEMBER_PROBABILITIES"
 
 
 class TritonPythonModel:
@@ -30,6 +31,7 @@ class TritonPythonModel:
             manifest.load(folder), folder, parameters.get("target", ""), int(parameters.get("threads", 1))
         )
         self._labels = np.array([label.encode() for label in self._classifier.labels], np.object_)
+        self._stages = np.array([stage.encode() for stage in self._classifier.stages], np.object_)
         self._families = {  # kept: a metric whose family is collected raises
             kind: pb_utils.MetricFamily(
                 name=f"newsdesk_{kind}_tokens_total", description=about, kind=pb_utils.MetricFamily.COUNTER
@@ -46,57 +48,59 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         responses: list[Any] = [None] * len(requests)
         texts: list[str] = []
+        qualities: list[np.ndarray] = []
         shares: list[tuple[int, slice]] = []
         for i, request in enumerate(requests):
             raw = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().ravel()
+            quality = pb_utils.get_input_tensor_by_name(request, "QUALITY")
             try:
-                own = _read_all(raw)
-            except TextError as error:
+                asked = read_qualities(None if quality is None else quality.as_numpy().ravel(), len(raw))
+                own = read_texts(raw)
+            except (TextError, QualityError) as error:
                 responses[i] = _failed(str(error), pb_utils.TritonError.INVALID_ARG)
                 continue
             shares.append((i, slice(len(texts), len(texts) + len(own))))
             texts += own
+            qualities.append(asked)
         if texts:
-            self._answer(texts, shares, responses)
+            explained = {i for i, _ in shares if EXPLAINED in requests[i].requested_output_names()}
+            self._answer(texts, np.concatenate(qualities), shares, explained, responses)
         return responses
 
-    def _answer(self, texts: list[str], shares: list[tuple[int, slice]], responses: list[Any]) -> None:
+    def _answer(
+        self,
+        texts: list[str],
+        qualities: np.ndarray,
+        shares: list[tuple[int, slice]],
+        explained: set[int],
+        responses: list[Any],
+    ) -> None:
         try:
-            answers = self._classifier.classify(texts)
+            answers = self._classifier.classify(texts, qualities)
         except Exception as error:  # the process must outlive whatever an engine raises
             for i, _ in shares:
                 responses[i] = _failed(f"newsdesk could not compute: {error}", pb_utils.TritonError.INTERNAL)
             return
         labels = self._labels[answers.probabilities.argmax(-1)]
-        answered_by = np.array([name.encode() for name in answers.answered_by], np.object_)
-        finite = np.isfinite(answers.probabilities).all(-1)
+        answered_by = self._stages[answers.stages]
+        members = np.ascontiguousarray(answers.members) if explained else None
+        # A member's NaN too: what combines may have an answer for it.
+        finite = np.isfinite(answers.probabilities).all(-1) & np.isfinite(answers.members).all((1, 2))
         for i, own in shares:
             if not finite[own].all():
                 responses[i] = _failed("newsdesk computed no finite answer", pb_utils.TritonError.INTERNAL)
                 continue
-            responses[i] = pb_utils.InferenceResponse(
-                [
-                    pb_utils.Tensor("LABEL", labels[own, None]),
-                    pb_utils.Tensor("PROBABILITIES", answers.probabilities[own]),
-                    pb_utils.Tensor("ANSWERED_BY", answered_by[own, None]),
-                ]
-            )
-        self._tokens["real"].increment(answers.real_tokens)
-        self._tokens["computed"].increment(answers.computed_tokens)
-
-
-def _read_all(raw: np.ndarray) -> list[str]:
-    """Return a request's clean texts. Raises TextError with every bad one's index and reason."""
-    texts, refused = [], []
-    for index, one in enumerate(raw):
-        try:
-            texts.append(read(one))
-        except TextError as error:
-            refused.append(f"text {index}: {error}")
-    if refused:
-        more = f"; and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
-        raise TextError(f"newsdesk refused {len(refused)} of {len(raw)} texts. {'; '.join(refused[:SHOWN])}{more}")
-    return texts
+            outputs = [
+                pb_utils.Tensor("LABEL", labels[own, None]),
+                pb_utils.Tensor("PROBABILITIES", answers.probabilities[own]),
+                pb_utils.Tensor("ANSWERED_BY", answered_by[own, None]),
+                pb_utils.Tensor("WINDOWS", answers.windows[own, None]),
+            ]
+            if members is not None and i in explained:
+                outputs.append(pb_utils.Tensor(EXPLAINED, members[own]))
+            responses[i] = pb_utils.InferenceResponse(outputs)
+        self._tokens["real"].increment(answers.work.real_tokens)
+        self._tokens["computed"].increment(answers.work.computed_tokens)
 
 
 def _failed(message: str, code: int) -> Any:

@@ -1,10 +1,13 @@
-"""Plan batches by length: padding is the largest waste, and every new shape costs a compilation.
+"""Plan batches by length, each kind of member by its own cost.
 
-On a CPU a batch of 8 is nearly as good as any. Engines compile kernels per shape, so groups have few sizes and lengths
-are rounded up: about a hundred shapes cover the news, and are compiled once.
+An encoder's time is in its tokens: padding is the largest waste, and every new shape costs a compilation. On a CPU a
+batch of 8 is nearly as good as any. Engines compile kernels per shape, so groups have few sizes and lengths are rounded
+up: about a hundred shapes cover the news, and are compiled once (`plan`).
+
+A bag of n-grams looks rows up and adds them: its time is in what a call costs, so groups are large (`bags`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -18,6 +21,10 @@ LANES = 16
 longer than over 48 (OpenVINO's softmax has a slow tail; 8 texts: 14.2 against 13.2 ms)."""
 OVERHEAD = 20
 """What a group costs beside its tokens, in tokens: a new shape's own time (0.6 ms, OpenVINO, MiniLM-L6)."""
+BAG_OVERHEAD = 2000
+"""What a call of a bag costs beside its ids, in ids."""
+BAG_MOST = 1 << 18
+"""Ids of one call of a bag, padding included, where it holds more than one text: bounds its memory."""
 
 
 def plan(lengths: list[int], most: int) -> list[list[int]]:
@@ -41,12 +48,40 @@ def plan(lengths: list[int], most: int) -> list[list[int]]:
     return groups
 
 
+def bags(lengths: Sequence[int]) -> list[list[int]]:
+    """Part the texts of a bag: a group is cut in two, where that saves most, as long as it saves BAG_OVERHEAD.
+
+    Returns indices into `lengths`; every one stands in exactly one group.
+    """
+    order = np.argsort(np.negative(lengths), kind="stable")
+    widths = np.asarray(lengths)[order]
+    groups, parts = [], [(0, len(order))]
+    while parts:
+        start, end = parts.pop()
+        count = end - start
+        if count > 1:
+            # Cut before the k-th: the texts behind it are padded to its length, not to the longest's.
+            saved = (widths[start] - widths[start + 1 : end]) * np.arange(count - 1, 0, -1)
+            best = int(saved.argmax())
+            if saved[best] > BAG_OVERHEAD or count * widths[start] > BAG_MOST:
+                at = start + 1 + best if saved[best] else start + count // 2
+                parts += [(start, at), (at, end)]
+                continue
+        if count:
+            groups.append(order[start:end].tolist())
+    return groups
+
+
 def pad(
-    ids: list[list[int]], groups: list[list[int]], pad_id: int, most: int
+    ids: Sequence[Sequence[int] | np.ndarray], groups: list[list[int]], pad_id: int, most: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield each group's ids and mask, INT64 [group, length of the longest, rounded up]."""
+    """Yield each group's ids and mask, INT64 [group, length of the longest].
+
+    With `most`, a member's maximum length, the length is rounded up, at most to it.
+    """
     for group in groups:
-        shape = len(group), _round(max(len(ids[i]) for i in group), most)
+        longest = max(len(ids[i]) for i in group)
+        shape = len(group), _round(longest, most) if most else longest
         padded, mask = np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64)
         for row, i in enumerate(group):
             padded[row, : len(ids[i])] = ids[i]

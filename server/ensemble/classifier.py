@@ -1,81 +1,78 @@
-"""The ensemble in one process: check, clean, tokenise, plan, run, combine."""
+"""The ensemble in one process: the members, the cascade that asks them, and what it took."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from newsdesk.server.ensemble import batching, engines
-from newsdesk.server.ensemble.errors import EngineError, TextError
+from newsdesk.server.ensemble import stacker, targets
+from newsdesk.server.ensemble.cascade import DEFAULT, Cascade
 from newsdesk.server.ensemble.manifest import Manifest
-from newsdesk.server.ensemble.text import clean
-from newsdesk.server.ensemble.tokens import Tokens
+from newsdesk.server.ensemble.member import Member
 
-MAX_TEXT_BYTES = 256 * 1024
-_WARM_LENGTHS = 12, 96
-"""Tokens of the shortest and the longest articles that kernels are compiled for beforehand."""
+
+@dataclass
+class Work:
+    """What a batch took: tokens, padding included or not, seconds of each stage by its new members, sizes of runs."""
+
+    real_tokens: int = 0
+    computed_tokens: int = 0
+    seconds: dict[int, float] = field(default_factory=dict)
+    runs: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """For n texts: probabilities, FP32 [n, labels], and which member answered each."""
+    """For n texts: probabilities, FP32 [n, labels], the stage that answered each, INT64 [n], and in how many windows
+    the longest-reading member read it, INT32 [n]; what each member said alone, FP32 [n, members, labels], ABSENT where
+    it was not asked.
+    """
 
     probabilities: np.ndarray
-    answered_by: list[str]
-    real_tokens: int
-    computed_tokens: int
+    stages: np.ndarray
+    windows: np.ndarray
+    members: np.ndarray
+    work: Work
 
 
 class Classifier:
-    """The members of a version folder, ready to answer."""
+    """The members of a version folder, ready to answer. Raises EngineError where one cannot run here."""
 
     def __init__(self, manifest: Manifest, folder: Path, target: str = "", threads: int = 1) -> None:
         self.labels = manifest.labels
-        target = target or manifest.target
-        variant = engines.TARGETS.get(target)
-        member = manifest.members[0]
-        if variant not in member.graphs:
-            raise EngineError(
-                f"target {target!r}: member {member.name} has no {variant or 'such'} graph, only "
-                f"{', '.join(member.graphs)}. "
-                "Choose another target, or build this one (newsdesk build)."
-            )
-        self._name, self._pad_id, self._most = member.name, member.pad_id, member.max_length
-        self._tokens = Tokens(folder / member.tokenizer.path, member.max_length)
-        self._engine = engines.load(target, folder / member.graphs[variant].path, threads)
+        self.stages = [stage.name for stage in manifest.cascade]
+        chosen = targets.choose(target, manifest)
+        self.members = [
+            Member(about, manifest.windows, folder, chosen[about.name], threads) for about in manifest.members
+        ]
+        order = [about.name for about in manifest.members]
+        self._cascade = Cascade(manifest.cascade, order, lambda graph: stacker.load(folder / graph.path))
+        steps = [step.members for step in self._cascade.steps]
+        self._first = [next(i for i, step in enumerate(steps) if place in step) for place in range(len(order))]
 
     def warm_up(self) -> None:
-        """Compile kernels for the lengths of most news, so that no request waits for them."""
-        for shape in batching.shapes(*(min(length, self._most) for length in _WARM_LENGTHS)):
-            self._engine(np.full(shape, self._pad_id, np.int64), np.ones(shape, np.int64))
+        """Compile kernels beforehand, so that no request waits for them."""
+        for member in self.members:
+            member.warm_up()
 
-    def classify(self, texts: list[str]) -> Answers:
-        """Answer clean texts (see `read`), each as if it had come alone."""
-        ids = self._tokens.encode(texts)
-        groups = batching.plan([len(i) for i in ids], self._most)
-        logits = np.empty((len(texts), len(self.labels)), np.float32)
-        computed = 0
-        batches = batching.pad(ids, groups, self._pad_id, self._most)
-        for group, (padded, mask) in zip(groups, batches, strict=True):
-            logits[group] = self._engine(padded, mask)
-            computed += padded.size
-        return Answers(softmax(logits), [self._name] * len(texts), sum(map(len, ids)), computed)
+    def classify(self, texts: list[str], quality: np.ndarray | None = None) -> Answers:
+        """Answer clean texts (see `read`), each as if it had come alone; qualities INT [n] into QUALITIES, None means
+        balanced for all.
+        """
+        work, windows = Work(), np.ones(len(texts), np.int32)
 
+        def ask(place: int, rows: np.ndarray) -> np.ndarray:
+            began = time.perf_counter()
+            reading = self.members[place]([texts[row] for row in rows] if len(rows) < len(texts) else texts)
+            windows[rows] = np.maximum(windows[rows], reading.windows)
+            stage = self._first[place]
+            work.real_tokens += reading.real_tokens
+            work.computed_tokens += reading.computed_tokens
+            work.runs += reading.runs
+            work.seconds[stage] = work.seconds.get(stage, 0) + time.perf_counter() - began
+            return reading.probabilities
 
-def read(raw: bytes) -> str:
-    """Return the clean text of one article as it came over the wire. Raises TextError with the reason."""
-    if len(raw) > MAX_TEXT_BYTES:
-        raise TextError(f"{len(raw)} bytes, expected at most {MAX_TEXT_BYTES}, send a shorter text")
-    try:
-        text = clean(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise TextError(f"not UTF-8 (byte {error.start} is 0x{raw[error.start]:02x}), send UTF-8") from error
-    if not text:
-        raise TextError("empty, expected at least one visible character")
-    return text
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities, FP32 [n, labels]."""
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    return shifted / shifted.sum(-1, keepdims=True)
+        quality = np.full(len(texts), DEFAULT) if quality is None else quality
+        answered = self._cascade.answer(quality, ask)
+        return Answers(answered.probabilities, answered.stages, windows, answered.members.transpose(1, 0, 2), work)

@@ -15,3 +15,7 @@ class EngineError(ServerError):
 
 class TextError(ValueError):
     """A text that is refused: not UTF-8, empty, or over the size limit."""
+
+
+class QualityError(ValueError):
+    """A quality that is none of those there are."""

@@ -85,8 +85,8 @@ def test_the_manifest_says_what_made_it_without_this_machines_folders(built: Res
     path = built.folder / "models" / "ag_news" / "1" / manifest.FILE
     assert str(built.folder) not in path.read_text()
     loaded = manifest.load(path.parent)
-    assert [stage["stage"] for stage in loaded.stages] == ["recipe", *pipeline.STAGES[:-1]]
-    assert "--set members.0.base=base" in loaded.stages[0]["command"]
+    assert [stage["stage"] for stage in loaded.built] == ["recipe", *pipeline.STAGES[:-1]]
+    assert "--set members.0.base=base" in loaded.built[0]["command"]
     assert loaded.figures["accuracy"]["validation"]["rows"] == 60
     assert set(loaded.figures["variants"]) == {"fp32", "fp16", "int8", "int8-dynamic"}
     card = (path.parent.parent / "MODEL_CARD.md").read_text()

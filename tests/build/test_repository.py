@@ -13,6 +13,7 @@ from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
 from newsdesk.build.repository import Fitted
 from newsdesk.server.ensemble import manifest
+from newsdesk.server.ensemble.cascade import alone
 
 LABELS = ["harbour", "kitchen", "garden"]
 MEASURED = {"accuracy": 0.9, "agreement": 0.99, "passed": True}
@@ -32,7 +33,7 @@ FIGURES = {
     },
     "machine": "a processor, 2 cores",
 }
-STAGES = [
+BUILT = [
     {"stage": "recipe", "command": "newsdesk build --recipe own", "settings": {"members": [{"base": "/home/me/tiny"}]}},
     {"stage": "read", "read": {"/home/me/rows.csv": "ab" * 32}},
     {"stage": "split", "figures": {"train": 240, "validation": 60}},
@@ -44,11 +45,18 @@ def write(output: Path, source: Path, weights: str = "weights", **changes) -> Pa
     source.mkdir(exist_ok=True)
     (source / "model.int8.onnx").write_text(weights)
     (source / "tokenizer.json").write_text("{}")
-    member = Fitted("tiny", source / "tokenizer.json", {"int8": source / "model.int8.onnx"}, max_length=64, pad_id=0)
-    given = {"labels": LABELS, "settings": Repository(), "about": Card(terms="Ask first."), **changes}
-    return repository.write(
-        output, given["settings"], given["about"], given["labels"], [member], "openvino:int8", FIGURES, STAGES
-    )
+    graphs = {"int8": source / "model.int8.onnx"}
+    member = Fitted("tiny", "encoder", source / "tokenizer.json", graphs, max_length=64, pad_id=0)
+    given = {
+        "labels": LABELS,
+        "members": [member],
+        "cascade": [alone("tiny", 3)],
+        "target": "openvino:int8",
+        "figures": FIGURES,
+        "built": BUILT,
+        **changes,
+    }
+    return repository.write(output, Repository(), Card(terms="Ask first."), **given)
 
 
 def test_what_is_written(tmp_path: Path):
@@ -86,15 +94,23 @@ def test_portable_keeps_what_is_no_path():
 
 
 def test_the_configuration_is_what_triton_reads():
-    config = text_format.Parse(repository.render_config(Repository(max_queue_size=77), 3), ModelConfig())
+    config = text_format.Parse(
+        repository.render_config(Repository(max_queue_size=77), 3, ["one", "two"]), ModelConfig()
+    )
     assert config.backend == "python"
     assert config.max_batch_size == 64
-    assert [(tensor.name, [*tensor.dims]) for tensor in config.input] == [("TEXT", [1])]
+    assert [(tensor.name, [*tensor.dims], tensor.optional) for tensor in config.input] == [
+        ("TEXT", [1], False),
+        ("QUALITY", [1], True),
+    ]
     assert [(tensor.name, [*tensor.dims], tensor.label_filename) for tensor in config.output] == [
         ("LABEL", [1], ""),
         ("PROBABILITIES", [3], "labels.txt"),
         ("ANSWERED_BY", [1], ""),
+        ("WINDOWS", [1], ""),
+        ("MEMBER_PROBABILITIES", [2, 3], ""),
     ]
+    assert config.parameters["members"].string_value == "one,two"
     assert config.HasField("dynamic_batching")
     assert config.dynamic_batching.max_queue_delay_microseconds == 0
     assert config.dynamic_batching.default_queue_policy.max_queue_size == 77

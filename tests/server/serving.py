@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from newsdesk.server import processes
-from newsdesk.server.ensemble import manifest
+from newsdesk.server.ensemble import cascade, manifest
 from newsdesk.server.triton import STUB
 
 SHM = Path("/dev/shm")
@@ -26,9 +26,13 @@ name: "ag_news"
 backend: "python"
 max_batch_size: 64
 input { name: "TEXT" data_type: TYPE_STRING dims: 1 }
+input { name: "QUALITY" data_type: TYPE_STRING dims: 1 optional: true }
 output { name: "LABEL" data_type: TYPE_STRING dims: 1 }
 output { name: "PROBABILITIES" data_type: TYPE_FP32 dims: 4 label_filename: "labels.txt" }
 output { name: "ANSWERED_BY" data_type: TYPE_STRING dims: 1 }
+output { name: "WINDOWS" data_type: TYPE_INT32 dims: 1 }
+output { name: "MEMBER_PROBABILITIES" data_type: TYPE_FP32 dims: [ 1, 4 ] }
+parameters { key: "members" value: { string_value: "stand-in" } }
 dynamic_batching { }
 """
 OPTIONS = ("--target", "openvino:int8", "--instances", "2", "--no-gateway")
@@ -56,11 +60,14 @@ class TritonPythonModel:
         for request in requests:
             texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
             n = len(texts)
+            rows = np.tile(np.float32([0.1, 0.1, 0.7, 0.1]), (n, 1))
             about = [self.about if text == b"about" else ANSWERED_BY for text in texts.ravel()]
             responses.append(pb_utils.InferenceResponse([
                 pb_utils.Tensor("LABEL", np.full((n, 1), b"Business", np.object_)),
-                pb_utils.Tensor("PROBABILITIES", np.tile(np.float32([0.1, 0.1, 0.7, 0.1]), (n, 1))),
+                pb_utils.Tensor("PROBABILITIES", rows),
                 pb_utils.Tensor("ANSWERED_BY", np.array(about, np.object_).reshape(n, 1)),
+                pb_utils.Tensor("WINDOWS", np.ones((n, 1), np.int32)),
+                pb_utils.Tensor("MEMBER_PROBABILITIES", rows[:, None]),
             ]))
         return responses
 """
@@ -79,13 +86,19 @@ def write_repository(root: Path, model: str = MODEL) -> Path:
         files[name] = manifest.File(path=name, sha256=manifest.digest(version / name))
     member = manifest.Member(
         name="stand-in",
-        tokenizer=files["tokenizer.json"],
+        kind="encoder",
+        reader=files["tokenizer.json"],
         graphs={"int8": files["model.int8.onnx"]},
         max_length=128,
         pad_id=0,
     )
     written = manifest.Manifest(
-        schema=manifest.SCHEMA, name="ag_news", labels=LABELS, members=[member], target="openvino:int8"
+        schema=manifest.SCHEMA,
+        name="ag_news",
+        labels=LABELS,
+        members=[member],
+        cascade=[cascade.alone("stand-in", len(LABELS))],
+        target="openvino:int8",
     )
     manifest.save(written, version)
     return root

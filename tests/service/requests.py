@@ -19,6 +19,14 @@ def tensor(texts: Sequence[Text], module: Any = grpc) -> Any:
     return given
 
 
+def quality(qualities: Sequence[Text], module: Any = grpc) -> Any:
+    """Return QUALITY [N,1] for tritonclient's grpc or http module."""
+    encoded = [one.encode() if isinstance(one, str) else one for one in qualities]
+    given = module.InferInput("QUALITY", [len(encoded), 1], "BYTES")
+    given.set_data_from_numpy(np.array(encoded, np.object_).reshape(-1, 1))
+    return given
+
+
 def labels(client: Any, texts: Sequence[Text]) -> list[str]:
     """Classify over gRPC; return the labels."""
     return [label.decode() for label in client.infer("ag_news", [tensor(texts)]).as_numpy("LABEL").ravel()]

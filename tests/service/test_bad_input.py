@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.servers import Server
-from newsdesk.server.ensemble.classifier import MAX_TEXT_BYTES
+from newsdesk.server.ensemble.request import MAX_TEXT_BYTES
 from tests.headlines import TEXTS
 from tests.service import requests
 
@@ -71,6 +71,42 @@ def test_bad_requests_fail_alone_under_load(server: Server, grpc: tritonclient.g
     with ThreadPoolExecutor(32) as threads:
         for i, answer in enumerate(threads.map(ask, range(400))):
             assert ("not UTF-8" in answer) if i % 4 == 3 else (answer == expected[i % len(TEXTS)])
+
+
+@pytest.mark.parametrize("bad", ["worst", "", "Best", b"\xff"])
+def test_a_bad_quality_is_refused_with_what_was_expected(
+    grpc: tritonclient.grpc.InferenceServerClient, bad: str | bytes
+) -> None:
+    with pytest.raises(InferenceServerException) as refused:
+        grpc.infer("ag_news", [requests.tensor([GOOD, GOOD]), requests.quality(["fast", bad])])
+    assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
+    assert "newsdesk refused 1 of 2 qualities. quality 1: " in refused.value.message()
+    assert "expected one of fast, balanced, best" in refused.value.message()
+    assert requests.labels(grpc, [GOOD]) == ["Business"]
+
+
+def test_fewer_qualities_than_texts_are_refused(grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    with pytest.raises(InferenceServerException, match="batch size does not match other inputs"):
+        grpc.infer("ag_news", [requests.tensor([GOOD, GOOD]), requests.quality(["fast"])])
+
+
+def test_bad_qualities_fail_alone_under_load(grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    """400 requests at once of every quality, of none and of a bad one: batches mix them, each gets its own answer."""
+    asked = "fast", "balanced", "best", None, "worst"
+
+    def infer(i: int) -> str:
+        inputs = [requests.tensor([TEXTS[i % len(TEXTS)]])]
+        if quality := asked[i % 5]:
+            inputs.append(requests.quality([quality]))
+        try:
+            return grpc.infer("ag_news", inputs).as_numpy("LABEL")[0, 0].decode()
+        except InferenceServerException as error:
+            return error.message()
+
+    alone = [infer(i) for i in range(120)]  # every text with every quality
+    with ThreadPoolExecutor(32) as threads:
+        for i, answer in enumerate(threads.map(infer, range(400))):
+            assert ("'worst'; expected" in answer) if i % 5 == 4 else (answer == alone[i % 120])
 
 
 MALFORMED = {

@@ -12,23 +12,32 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.servers import Server
+from newsdesk.server.ensemble import manifest
 from newsdesk.server.settings import default_repository
 from tests.headlines import HEADLINES, TEXTS
 from tests.service import requests
 
+MEMBERS = [member.name for member in manifest.load(default_repository() / "ag_news" / "1").members]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 
 
 def test_metadata_and_configuration(grpc: tritonclient.grpc.InferenceServerClient) -> None:
     metadata = grpc.get_model_metadata("ag_news", as_json=True)
-    assert [(t["name"], t["datatype"], t["shape"]) for t in metadata["inputs"]] == [("TEXT", "BYTES", ["-1", "1"])]
+    assert [(t["name"], t["datatype"], t["shape"]) for t in metadata["inputs"]] == [
+        ("TEXT", "BYTES", ["-1", "1"]),
+        ("QUALITY", "BYTES", ["-1", "1"]),
+    ]
     assert [(t["name"], t["datatype"], t["shape"]) for t in metadata["outputs"]] == [
         ("LABEL", "BYTES", ["-1", "1"]),
         ("PROBABILITIES", "FP32", ["-1", "4"]),
         ("ANSWERED_BY", "BYTES", ["-1", "1"]),
+        ("WINDOWS", "INT32", ["-1", "1"]),
+        ("MEMBER_PROBABILITIES", "FP32", ["-1", str(len(MEMBERS)), "4"]),
     ]
     config = grpc.get_model_config("ag_news").config
     assert config.backend == "python"
+    assert [given.optional for given in config.input] == [False, True]
+    assert config.parameters["members"].string_value.split(",") == MEMBERS
     assert config.max_batch_size >= 64
     assert config.HasField("dynamic_batching")
     assert config.dynamic_batching.max_queue_delay_microseconds == 0
@@ -48,6 +57,8 @@ def test_shapes_and_order(grpc: tritonclient.grpc.InferenceServerClient, n: int)
     result = grpc.infer("ag_news", [requests.tensor(texts)])
     assert result.as_numpy("LABEL").shape == (n, 1)
     assert result.as_numpy("ANSWERED_BY").shape == (n, 1)
+    assert result.as_numpy("WINDOWS").tolist() == [[1]] * n
+    assert result.as_numpy("MEMBER_PROBABILITIES").shape == (n, len(MEMBERS), 4)
     probabilities = result.as_numpy("PROBABILITIES")
     assert probabilities.shape == (n, 4)
     assert probabilities.dtype == np.float32
@@ -86,6 +97,41 @@ def test_every_client_gets_the_same_answer(server: Server, http: tritonclient.ht
     assert by_name["LABEL"] == ["Business"]
     for probabilities in over_grpc, asyncio.run(infer()), by_name["PROBABILITIES"]:
         np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+
+
+def test_only_what_is_asked_for_comes_back(grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    wanted = [tritonclient.grpc.InferRequestedOutput(name) for name in ("WINDOWS", "LABEL")]
+    result = grpc.infer("ag_news", [requests.tensor(TEXTS[:3])], outputs=wanted)
+    assert sorted(output.name for output in result.get_response().outputs) == ["LABEL", "WINDOWS"]
+
+
+def test_the_end_of_a_long_article_is_read(grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    """Nothing is cut: three quarters of sport behind a quarter of business, far beyond any member's maximum length."""
+    business, sports = (
+        " ".join(text for text, label in HEADLINES if label == wanted) for wanted in ("Business", "Sports")
+    )
+    long = " ".join([business] * 5 + [sports] * 15)
+    result = grpc.infer("ag_news", [requests.tensor([long, TEXTS[0]])])
+    assert result.as_numpy("LABEL").ravel().tolist() == [b"Sports", b"World"]
+    windows = result.as_numpy("WINDOWS").ravel()
+    assert windows[0] >= 5
+    assert windows[1] == 1
+
+
+@pytest.mark.parametrize("quality", ["fast", "balanced", "best"])
+def test_every_quality_is_answered(grpc: tritonclient.grpc.InferenceServerClient, quality: str) -> None:
+    result = grpc.infer("ag_news", [requests.tensor(TEXTS), requests.quality([quality] * len(TEXTS))])
+    named = result.as_numpy("LABEL").ravel().tolist()
+    right = sum(answer.decode() == label for answer, (_, label) in zip(named, HEADLINES, strict=True))
+    assert right >= 20
+
+
+def test_no_quality_means_balanced(grpc: tritonclient.grpc.InferenceServerClient) -> None:
+    given = requests.tensor(TEXTS)
+    without = grpc.infer("ag_news", [given])
+    balanced = grpc.infer("ag_news", [given, requests.quality(["balanced"] * len(TEXTS))])
+    for name in "PROBABILITIES", "ANSWERED_BY", "MEMBER_PROBABILITIES":
+        assert without.as_numpy(name).tolist() == balanced.as_numpy(name).tolist()
 
 
 def test_classification_extension_names_the_classes(grpc: tritonclient.grpc.InferenceServerClient) -> None:

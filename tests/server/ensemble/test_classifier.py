@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from newsdesk.server.ensemble.classifier import MAX_TEXT_BYTES, Classifier, read, softmax
-from newsdesk.server.ensemble.errors import EngineError, TextError
+from newsdesk.server.ensemble.classifier import Classifier
+from newsdesk.server.ensemble.errors import EngineError
 from tests import tiny
 
 TEXTS = [
@@ -25,8 +25,10 @@ def test_answers_in_order_whatever_the_lengths(classifier: Classifier) -> None:
     texts = [TEXTS[i % 4] + " said" * (i % 7) for i in range(40)]
     answers = classifier.classify(texts)
     assert answers.probabilities.argmax(-1).tolist() == [i % 4 for i in range(40)]
-    assert answers.answered_by == ["tiny"] * 40
-    assert 0 < answers.real_tokens <= answers.computed_tokens
+    assert classifier.stages == ["tiny"]
+    assert answers.stages.tolist() == [0] * 40
+    assert answers.windows.tolist() == [1] * 40
+    assert 0 < answers.work.real_tokens <= answers.work.computed_tokens
 
 
 def test_an_answer_in_company_equals_the_answer_alone(classifier: Classifier) -> None:
@@ -36,9 +38,24 @@ def test_an_answer_in_company_equals_the_answer_alone(classifier: Classifier) ->
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
-def test_a_long_text_is_read_up_to_the_maximum_length(classifier: Classifier) -> None:
-    answers = classifier.classify(["goal " * 10_000])
-    assert answers.real_tokens == tiny.MAX_LENGTH
+def test_the_end_of_a_long_text_is_read(classifier: Classifier) -> None:
+    """What decides stands behind ten times the maximum length; the windows are averaged."""
+    short = classifier.classify([TEXTS[1]])
+    long = classifier.classify(["said " * 10 * tiny.MAX_LENGTH + TEXTS[1], TEXTS[1]])
+    assert long.probabilities.argmax(-1).tolist() == [1, 1]
+    assert long.windows.dtype == np.int32
+    assert long.windows[0] >= 10
+    assert long.windows[1] == 1
+    np.testing.assert_allclose(long.probabilities[1], short.probabilities[0], atol=1e-6)
+
+
+def test_long_and_short_texts_answer_together_as_alone(classifier: Classifier) -> None:
+    words = list(tiny.WORDS)
+    texts = [" ".join(words[(i + j) % 8] for j in range(1 + i * 23 % 200)) for i in range(40)]
+    together, alone = classifier.classify(texts), [classifier.classify([text]) for text in texts]
+    np.testing.assert_allclose(together.probabilities, [one.probabilities[0] for one in alone], atol=1e-6)
+    assert together.windows.tolist() == [int(one.windows[0]) for one in alone]
+    assert together.work.real_tokens == sum(one.work.real_tokens for one in alone)
 
 
 def test_a_target_without_its_graph_is_refused_with_what_there_is(tmp_path: Path) -> None:
@@ -47,29 +64,3 @@ def test_a_target_without_its_graph_is_refused_with_what_there_is(tmp_path: Path
         Classifier(made, tmp_path, "onnxruntime:int8-dynamic")
     with pytest.raises(EngineError, match="tensorflow"):
         Classifier(made, tmp_path, "tensorflow:fp32")
-
-
-@pytest.mark.parametrize(
-    ("raw", "reason"),
-    [
-        (b"", "empty, expected at least one visible character"),
-        (b" \n\t ", "empty"),
-        ("\u200b\u2003".encode(), "empty"),
-        (b"<b></b>", "empty"),
-        (b"caf\xe9", r"not UTF-8 \(byte 3 is 0xe9\), send UTF-8"),
-        (b"\xed\xa0\x80", r"not UTF-8 \(byte 0 is 0xed\)"),
-        (b"x" * (MAX_TEXT_BYTES + 1), "262145 bytes, expected at most 262144, send a shorter text"),
-    ],
-)
-def test_read_refuses_with_the_reason(raw: bytes, reason: str) -> None:
-    with pytest.raises(TextError, match=reason):
-        read(raw)
-
-
-def test_read_cleans() -> None:
-    assert read(b"Caf\xc3\xa9 #39;s\\menu\x00") == "Café 's menu"
-
-
-def test_softmax_of_extremes_is_finite() -> None:
-    probabilities = softmax(np.array([[1e4, -1e4, 0, 0], [0, 0, 0, 0]], np.float32))
-    np.testing.assert_allclose(probabilities, [[1, 0, 0, 0], [0.25] * 4])

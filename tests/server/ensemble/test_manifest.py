@@ -1,9 +1,12 @@
 import json
+import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from newsdesk.server.ensemble import manifest
+from newsdesk.server.ensemble import cascade, manifest
 from newsdesk.server.ensemble.errors import ManifestError
 from tests import tiny
 
@@ -18,20 +21,28 @@ def _edit(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def _alone(member: str, labels: int) -> Any:
+    return msgspec.to_builtins(cascade.alone(member, labels))
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schema": 99}, "schema 99, but this newsdesk reads schema 1"),
+        ({"schema": 99}, "schema 99, but this newsdesk reads schema 2"),
         ({"labels": ["one"]}, "$.labels"),
         ({"members": []}, "$.members"),
         ({"colour": "red"}, "colour"),
         ({"target": 3}, "$.target"),
+        ({"cascade": []}, "no stage"),
+        ({"cascade": [_alone("other", 4)]}, "no member 'other'"),
+        ({"cascade": [_alone("tiny", 3)]}, "thresholds for 3 labels, expected 4"),
+        ({"windows": {"rule": "first"}}, "first"),
     ],
 )
 def test_a_manifest_that_does_not_hold_is_refused_with_the_place(tmp_path: Path, changes: dict, said: str) -> None:
     tiny.write(tmp_path)
     _edit(tmp_path, **changes)
-    with pytest.raises(ManifestError, match=said.replace("$", r"\$")):
+    with pytest.raises(ManifestError, match=re.escape(said)):
         manifest.load(tmp_path)
 
 
@@ -39,7 +50,7 @@ def test_a_path_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     tiny.write(tmp_path)
     path = tmp_path / manifest.FILE
     path.write_text(path.read_text().replace("tiny/tokenizer.json", "../tokenizer.json"))
-    with pytest.raises(ManifestError, match="tokenizer"):
+    with pytest.raises(ManifestError, match=r"members\[0\]\.reader\.path"):
         manifest.load(tmp_path)
 
 
@@ -55,7 +66,7 @@ def test_a_missing_file_and_a_missing_or_broken_manifest_are_refused(tmp_path: P
     with pytest.raises(ManifestError, match="No such file"):
         manifest.load(tmp_path)
     made = tiny.write(tmp_path)
-    (tmp_path / made.members[0].tokenizer.path).unlink()
+    (tmp_path / made.members[0].reader.path).unlink()
     with pytest.raises(ManifestError, match=r"tokenizer\.json: cannot be read"):
         manifest.load(tmp_path)
     (tmp_path / manifest.FILE).write_text("{")

@@ -1,0 +1,109 @@
+"""A member: texts in, its own probabilities out."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from newsdesk.server.ensemble import batching, calibrate, engines, manifest
+from newsdesk.server.ensemble.engines import Engine
+from newsdesk.server.ensemble.ngrams import Ngrams
+from newsdesk.server.ensemble.tokens import Tokens
+
+CHUNK = 1 << 19
+"""Characters read together, if texts are no longer: what is made of them stays some hundred MB at most."""
+_WARM_LENGTHS = 12, 96
+"""Tokens of the shortest and the longest articles that kernels are compiled for beforehand."""
+_WARM_BAG = 64, 256
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a member makes of n texts: calibrated probabilities, FP64 [n, labels], windows each, INT64 [n], and the ids
+    that it took, padding apart."""
+
+    probabilities: np.ndarray
+    windows: np.ndarray
+    real_tokens: int
+    computed_tokens: int
+    runs: list[int]
+    """How many windows each run of the engine held."""
+
+
+class Member:
+    """One member, ready: its reader, its batches, its engine."""
+
+    def __init__(
+        self, about: manifest.Member, windows: manifest.Windows, folder: Path, target: str, threads: int
+    ) -> None:
+        self.name = about.name
+        self._about, self._overlap = about, windows.overlap
+        self._calibrate = calibrate.ready(about.calibrator)
+        self._engine: Engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path, threads)
+        reader = folder / about.reader.path
+        self._read: Callable[[list[str]], tuple[list, np.ndarray]]
+        if about.kind == "ngrams":
+            ngrams = Ngrams.load(reader)
+            self._read = lambda texts: (ngrams.encode(texts), np.ones(len(texts), np.int64))
+        else:
+            tokens = Tokens(reader, about.max_length)
+            self._read = lambda texts: tokens.windows(texts, self._overlap)
+
+    def warm_up(self) -> None:
+        """Compile kernels for the lengths of most news, so that no request waits for them."""
+        shapes = [_WARM_BAG]
+        if self._about.kind == "encoder":
+            shapes = batching.shapes(*(min(length, self._about.max_length) for length in _WARM_LENGTHS))
+        for shape in shapes:
+            self._engine(np.full(shape, self._about.pad_id, np.int64), np.ones(shape, np.int64))
+
+    def __call__(self, texts: list[str]) -> Reading:
+        """Read clean texts, each as if it had come alone; the probabilities of several windows by their mean."""
+        parts = [self._answer(chunk) for chunk in _chunks(texts)]
+        if len(parts) == 1:
+            return parts[0]
+        return Reading(
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate([part.windows for part in parts]),
+            sum(part.real_tokens for part in parts),
+            sum(part.computed_tokens for part in parts),
+            [size for part in parts for size in part.runs],
+        )
+
+    def _answer(self, texts: list[str]) -> Reading:
+        ids, counts = self._read(texts)
+        lengths = [len(one) for one in ids]
+        if self._about.kind == "encoder":
+            groups = batching.plan(lengths, self._about.max_length)
+            batches = batching.pad(ids, groups, self._about.pad_id, self._about.max_length)
+        else:
+            groups = batching.bags(lengths)
+            batches = batching.pad(ids, groups, self._about.pad_id)
+        logits: np.ndarray | None = None
+        computed = 0
+        for group, (padded, mask) in zip(groups, batches, strict=True):
+            part = self._engine(padded, mask)
+            if logits is None:
+                logits = np.empty((len(ids), part.shape[-1]), np.float32)
+            logits[group] = part
+            computed += padded.size
+        assert logits is not None, "asked of no text"
+        probabilities = calibrate.softmax(logits)
+        if len(ids) > len(texts):
+            starts = np.cumsum(counts) - counts
+            probabilities = np.add.reduceat(probabilities, starts) / counts[:, None]
+        return Reading(self._calibrate(probabilities), counts, sum(lengths), computed, [len(group) for group in groups])
+
+
+def _chunks(texts: list[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        if chunk and size + len(text) > CHUNK:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(text)
+        size += len(text)
+    if chunk:
+        yield chunk
