@@ -6,6 +6,7 @@ bytes, modulo 2^64 (Rabin and Karp's), an n-gram of words the polynomial over th
 time linear in their bytes, the same on every machine: no seed but the constants here.
 """
 
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -20,14 +21,14 @@ from newsdesk.server.ensemble.errors import ManifestError
 
 CHUNK = 1 << 14
 """Bytes hashed together, if texts are no longer: what is made of them stays in the processor's cache."""
-_NOTHING = 1
-"""The one id of a text without a word."""
+NOTHING = 1
+"""The one id of a text without an n-gram that is known."""
 
 
 class Features(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which n-grams are read, and into how many buckets they are hashed: the member's features file."""
 
-    buckets: Annotated[int, Meta(ge=2, le=1 << 30)] = 1 << 18
+    buckets: Annotated[int, Meta(ge=2, le=1 << 26)] = 1 << 22
     words: tuple[Annotated[int, Meta(ge=1, le=4)], ...] = (1, 2)
     """Lengths of the n-grams of words."""
     parts: tuple[Annotated[int, Meta(ge=3, le=8)], ...] = ()
@@ -40,25 +41,46 @@ class Features(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise ValueError("features without n-grams: give `words` (lengths in words) or `parts` (in bytes)")
 
 
-class Ngrams:
-    """Reads texts by a member's features. Without state: may be shared between threads."""
+class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    features: Features
+    known: bytes = b""
+    """A bit for each bucket (zlib), of the buckets that the member has a row for; empty: of all."""
 
-    def __init__(self, features: Features) -> None:
-        self.features = features
+
+class Ngrams:
+    """Reads texts by a member's features. Never changed: may be shared between threads."""
+
+    def __init__(self, features: Features, known: np.ndarray | None = None) -> None:
+        """`known`: bool [buckets], the buckets that become ids; an n-gram of another one is passed over.
+
+        Most n-grams of any corpus stand in it once, and teach nothing: a table needs no rows for them.
+        """
+        self.features, self.known = features, known
+        places = np.arange(features.buckets) if known is None else np.where(known, np.cumsum(known) - 1, -NOTHING - 1)
+        self._ids = (places + NOTHING + 1).astype(np.int32)
+        self.rows = NOTHING + 1 + (features.buckets if known is None else int(known.sum()))
+        """Rows of a table for the ids: padding, NOTHING, and what is known."""
 
     @classmethod
     def load(cls, path: Path) -> "Ngrams":
         """Read a features file. Raises ManifestError with what is wrong in it."""
         try:
-            return cls(msgspec.json.decode(path.read_bytes(), type=Features))
-        except msgspec.DecodeError as error:
+            file = msgspec.json.decode(path.read_bytes(), type=_File)
+            known = np.unpackbits(np.frombuffer(zlib.decompress(file.known), np.uint8)) if file.known else None
+        except (msgspec.DecodeError, zlib.error) as error:
             raise ManifestError(f"{path}: not a features file: {error}. Rebuild the model (newsdesk build).") from error
+        if known is not None and len(known) != -(-file.features.buckets // 8) * 8:
+            raise ManifestError(
+                f"{path}: {len(known)} bits for {file.features.buckets} buckets. Rebuild the model (newsdesk build)."
+            )
+        return cls(file.features, None if known is None else known[: file.features.buckets].astype(bool))
 
     def save(self, path: Path) -> None:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self.features), indent=1))
+        known = b"" if self.known is None else zlib.compress(np.packbits(self.known).tobytes(), 9)
+        path.write_bytes(msgspec.json.encode(_File(features=self.features, known=known)))
 
     def encode(self, texts: list[str]) -> list[np.ndarray]:
-        """Return each text's ids, INT64 [n], n ≥ 1, in 1..buckets: a kind of n-gram after the other, in reading order.
+        """Return each text's ids, INT64 [n], n ≥ 1, in 1..rows - 1: one kind after another, in reading order.
 
         Nothing is cut: a text is read whole, however long. The ids are views of few arrays, for reading only.
         """
@@ -83,24 +105,30 @@ class Ngrams:
             mark = alone | ~inside
             sums = np.concatenate([[np.uint64(0)], np.cumsum(np.where(mark, powers[: len(raw)], terms))])
             kinds += [_of_parts(sums, inverses, np.cumsum(mark), ends, length) for length in self.features.parts]
-        return self._lay_out(kinds, len(texts))
+        return _lay_out([self._look_up(*kind) for kind in kinds])
 
-    def _lay_out(self, kinds: list[tuple[np.ndarray, np.ndarray]], count: int) -> list[np.ndarray]:
-        """Part the ids by text; `kinds` are pairs of hashes, in the order of texts, and their number in each text."""
-        totals = np.sum([counts for _, counts in kinds], axis=0)
-        empty = totals == 0
-        bounds = np.concatenate([[0], np.cumsum(totals + empty)])
-        ids = np.full(bounds[-1], _NOTHING, np.int64)
-        place = bounds[:-1].copy()
-        for hashes, counts in kinds:
-            before = np.cumsum(counts) - counts
-            ids[np.arange(len(hashes)) + np.repeat(place - before, counts)] = self._bucket(hashes)
-            place += counts
-        return [ids[start:end] for start, end in pairwise(bounds.tolist())]
-
-    def _bucket(self, hashes: np.ndarray) -> np.ndarray:
+    def _look_up(self, hashes: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of the known hashes, and their number in each text."""
         mixed = (hashes ^ (hashes >> np.uint64(32))) * _MIX
-        return ((mixed >> np.uint64(32)) * np.uint64(self.features.buckets) >> np.uint64(32)).astype(np.int64) + 1
+        ids = self._ids[(mixed >> np.uint64(32)) * np.uint64(self.features.buckets) >> np.uint64(32)]
+        if self.known is None:
+            return ids, counts
+        known = ids > 0
+        before = np.concatenate([[0], np.cumsum(known)])
+        return ids[known], np.diff(before[np.concatenate([[0], np.cumsum(counts)])])
+
+
+def _lay_out(kinds: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+    """Part ids by text; `kinds` are pairs of ids, in the order of texts, and their number in each text."""
+    totals = np.sum([counts for _, counts in kinds], axis=0)
+    bounds = np.concatenate([[0], np.cumsum(np.maximum(totals, 1))])
+    laid = np.full(bounds[-1], NOTHING, np.int64)
+    place = bounds[:-1].copy()
+    for ids, counts in kinds:
+        before = np.cumsum(counts) - counts
+        laid[np.arange(len(ids)) + np.repeat(place - before, counts)] = ids
+        place += counts
+    return [laid[start:end] for start, end in pairwise(bounds.tolist())]
 
 
 def _chunks(texts: list[str]) -> Iterator[list[bytes]]:
@@ -155,10 +183,10 @@ def _blank_punctuation(raw: np.ndarray, values: np.ndarray) -> None:
 @cache
 def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the first `count` powers of the base and of its inverse, modulo 2^64."""
-    return tuple(
-        np.concatenate([[np.uint64(1)], np.cumprod(np.full(count - 1, base, np.uint64))])
-        for base in (_BASE, pow(_BASE, -1, 1 << 64))
-    )
+    factors = np.full((2, count), [[_BASE], [pow(_BASE, -1, 1 << 64)]], np.uint64)
+    factors[:, 0] = 1
+    powers, inverses = np.cumprod(factors, axis=1)
+    return powers, inverses
 
 
 def _numbers(count: int) -> np.ndarray:

@@ -16,10 +16,15 @@ from tests.headlines import TEXTS
 
 WRAP = 1 << 64
 EVERYTHING = Features(buckets=50_000, words=(1, 2, 3), parts=(3, 5), opening=4)
-FEATURES = Features(), Features(words=(2,), buckets=7), Features(words=(), parts=(4,)), EVERYTHING
+FEATURES = (
+    Features(buckets=1 << 18),
+    Features(words=(2,), buckets=7),
+    Features(buckets=999, words=(), parts=(4,)),
+    EVERYTHING,
+)
 GOLDEN = [
-    13525, 151220, 32533, 25335, 178059, 222603, 38871, 174306, 43706, 20973, 145006, 244374, 217382, 225194,
-    255104, 167725, 139499, 228126, 257586, 160104, 114497, 79561, 64482, 191811, 144751,
+    13526, 151221, 32534, 25336, 178060, 222604, 38872, 174307, 43707, 20974, 145007, 244375, 217383, 225195,
+    255105, 167726, 139500, 228127, 257587, 160105, 114498, 79562, 64483, 191812, 144752,
 ]  # fmt: skip
 TEXT = st.text(st.sampled_from("abAZ019 $'-.é Ж’—\u2028中😀\x00\x7f\n\ud800"), max_size=40) | st.text(max_size=30)
 
@@ -70,7 +75,7 @@ def plain(features: Features, text: str) -> list[int]:
     for one in found:
         one %= WRAP
         mixed = (one ^ (one >> 32)) * int(ngrams._MIX) % WRAP
-        ids.append(((mixed >> 32) * features.buckets >> 32) + 1)
+        ids.append(((mixed >> 32) * features.buckets >> 32) + 2)
     return ids or [1]
 
 
@@ -91,7 +96,9 @@ def test_a_text_reads_in_company_as_it_reads_alone(size: int) -> None:
 
 def test_ids_that_no_machine_and_no_version_may_change() -> None:
     """Weights are fitted to these numbers: if they change, every fitted student is worthless."""
-    (ids,) = Ngrams(Features(words=(1, 2), parts=(5,), opening=1)).encode(["Shares of Café Noir fell 3%"])
+    (ids,) = Ngrams(Features(buckets=1 << 18, words=(1, 2), parts=(5,), opening=1)).encode(
+        ["Shares of Café Noir fell 3%"]
+    )
     assert ids.tolist() == GOLDEN
 
 
@@ -111,8 +118,8 @@ def test_n_grams_spread_evenly_over_the_buckets() -> None:
     words = [f"{stem}{i}" for i in range(10_000) for stem in ("a", "market", "ab", "b", "Z", "0")]
     for features in (Features(words=(1,), buckets=1 << 16), Features(words=(2,), buckets=1 << 16)):
         ids = np.concatenate(Ngrams(features).encode([" ".join(words)]))
-        assert ids.min() >= 1
-        assert ids.max() <= 1 << 16
+        assert ids.min() >= 2
+        assert ids.max() < Ngrams(features).rows == (1 << 16) + 2
         assert len(np.unique(ids)) / 65_536 == pytest.approx(1 - np.exp(-60_000 / 65_536), abs=0.01)
 
 
@@ -140,13 +147,41 @@ def test_many_threads_get_their_own_ids() -> None:
     assert found == expected * 10
 
 
+def test_only_what_is_known_has_ids_and_they_have_no_gaps(tmp_path: Path) -> None:
+    every = Ngrams(EVERYTHING)
+    known = np.zeros(EVERYTHING.buckets, bool)
+    known[np.concatenate(every.encode(TEXTS[::2])) - 2] = True
+    some = Ngrams(EVERYTHING, known)
+    assert some.rows == known.sum() + 2
+    places = np.flatnonzero(known)
+    for full, ids in zip(every.encode(TEXTS), some.encode(TEXTS), strict=True):
+        kept = full[known[full - 2]]
+        assert ids.tolist() == (np.searchsorted(places, kept - 2) + 2).tolist() or (
+            ids.tolist() == [1] and not len(kept)
+        )
+    nothing = Ngrams(EVERYTHING, np.zeros(EVERYTHING.buckets, bool))
+    assert nothing.rows == 2
+    assert [ids.tolist() for ids in nothing.encode(TEXTS)] == [[1]] * len(TEXTS)
+    some.save(tmp_path / "features.json")
+    loaded = Ngrams.load(tmp_path / "features.json")
+    assert loaded.rows == some.rows
+    assert [ids.tolist() for ids in loaded.encode(TEXTS)] == [ids.tolist() for ids in some.encode(TEXTS)]
+
+
 def test_the_features_file_comes_back_and_a_wrong_one_says_why(tmp_path: Path) -> None:
     path = tmp_path / "features.json"
     Ngrams(EVERYTHING).save(path)
     assert Ngrams.load(path).features == EVERYTHING
-    path.write_text('{"words": [], "parts": []}')
+    assert Ngrams.load(path).rows == EVERYTHING.buckets + 2
+    path.write_text('{"features": {"words": [], "parts": []}}')
     with pytest.raises(ManifestError, match="without n-grams: give `words`"):
         Ngrams.load(path)
-    path.write_text('{"bukets": 3}')
+    Ngrams(Features(buckets=80), np.ones(88, bool)).save(path)
+    with pytest.raises(ManifestError, match="88 bits for 80 buckets"):
+        Ngrams.load(path)
+    path.write_text('{"features": {}, "known": "AAAA"}')
+    with pytest.raises(ManifestError, match=r"not a features file.*decompressing"):
+        Ngrams.load(path)
+    path.write_text('{"features": {"bukets": 3}}')
     with pytest.raises(ManifestError, match=r"features.json: not a features file.*`bukets`.*newsdesk build"):
         Ngrams.load(path)
