@@ -12,6 +12,7 @@ import onnx
 import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
+from newsdesk.build.compile import rewrite
 from newsdesk.build.compile.families import FAMILIES, family
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.build.members import encoders
@@ -57,6 +58,7 @@ def export(checkpoint: Path, folder: Path, max_length: int) -> dict[str, Any]:
             _export_with_optimum(model, folder / GRAPH)
         else:
             _export_with_torchscript(model, LastRealPosition(model), pad_id, folder / GRAPH)
+    rewritten = _rewrite(folder / GRAPH)
     _check_contract(folder / GRAPH)
     figures = parity(model, folder / GRAPH, pad_id, limit)
     facts = {
@@ -72,7 +74,7 @@ def export(checkpoint: Path, folder: Path, max_length: int) -> dict[str, Any]:
         if isinstance(model, Pooled)
         else {"exporter": of_family.exporter, "reason": of_family.reason}
     )
-    return {**chosen, "opset": OPSET, **figures}
+    return {**chosen, "opset": OPSET, "rewritten": rewritten, **figures}
 
 
 def parity(model: Encoder, graph: Path, pad_id: int, limit: int) -> dict[str, Any]:
@@ -166,6 +168,15 @@ def _export_with_torchscript(model: Encoder, traced: torch.nn.Module, pad_id: in
         opset_version=OPSET,
         dynamo=False,
     )
+
+
+def _rewrite(graph: Path) -> list[str]:
+    model = onnx.load(graph)
+    done = rewrite.rewrite(model)
+    if done:
+        onnx.checker.check_model(model)
+        onnx.save(model, graph)
+    return done
 
 
 def _save_tokenizer(tokenizer: Any, path: Path, vocab_size: int) -> int:

@@ -87,7 +87,7 @@ def look_up_in_int8(model: ModelProto) -> int:
             helper.make_node("Gather", [f"{name}/scales", rows], [f"{name}/scale"], f"{node.name}/scales"),
             helper.make_node("Mul", [f"{name}/row", f"{name}/scale"], [name], f"{node.name}/scaled"),
         ]
-    _replace_nodes(model, nodes)
+    replace_nodes(model, nodes)
     prune(model)
     return count
 
@@ -121,7 +121,7 @@ def prune(model: ModelProto) -> None:
             kept.append(node)
             needed.update(node.input)
             needed.update(name for nested in _nested(node) for name in nested)
-    _replace_nodes(model, kept[::-1])
+    replace_nodes(model, kept[::-1])
     constants = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.initializer[:]
     graph.initializer.extend(constants)
@@ -148,6 +148,7 @@ def _nested(node: NodeProto) -> list[list[str]]:
     )
 
 
-def _replace_nodes(model: ModelProto, nodes: list[NodeProto]) -> None:
+def replace_nodes(model: ModelProto, nodes: list[NodeProto]) -> None:
+    """Give the graph these nodes, in this order."""
     del model.graph.node[:]
     model.graph.node.extend(nodes)

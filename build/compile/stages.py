@@ -84,7 +84,7 @@ def export(job: Job) -> Artefact:
 
         return exporting.export(job.made["train"] / "checkpoint", folder, job.member.max_length)
 
-    code = "newsdesk.build.compile.export", "newsdesk.build.compile.families"
+    code = tuple(f"newsdesk.build.compile.{name}" for name in ("export", "families", "rewrite"))
     return job.run("export", work, [job.member.max_length], ("train",), code)
 
 
