@@ -97,6 +97,8 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
     max_length: Annotated[int, Meta(ge=8, le=8192)] = 128
     pooling: Literal["own", "mean", "first"] = "own"
     """What stands between the encoder and the linear layer: the family's own head, or a pooling of the tokens."""
+    min_piece_count: Annotated[int, Meta(ge=0)] = 0
+    """Pieces of the vocabulary that the training rows hold fewer times are dropped before it is fitted; 0 keeps all."""
     seed: int | None = None
     """Of its training; the recipe's without."""
     train: Train = Train()

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from newsdesk.build.data.cleaning import Row
 from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
-from newsdesk.build.members import encoders
+from newsdesk.build.members import encoders, vocabulary
 from newsdesk.build.recipe import Member
 from newsdesk.build.training.fitting import Fitting
 
@@ -61,11 +61,14 @@ def train(
     if recipe.max_rows:
         rows, soft = rows[: recipe.max_rows], None if soft is None else soft[: recipe.max_rows]
     transformers.set_seed(seed)
-    model = encoders.create(member.base, member.pooling, labels, member.name)
-    tokenizer = AutoTokenizer.from_pretrained(member.base, model_max_length=member.max_length)
+    scratch, base, pruned = folder / "scratch", member.base, {}
+    if member.min_piece_count:
+        base = str(scratch / "base")
+        pruned = vocabulary.prune(member.base, [row.text for row in rows], member.min_piece_count, Path(base))
+    model = encoders.create(base, member.pooling, labels, member.name)
+    tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=member.max_length)
     if recipe.freeze_word_embeddings:
         model.get_input_embeddings().requires_grad_(False)
-    scratch = folder / "scratch"
     arguments = transformers.TrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=recipe.epochs,
@@ -118,7 +121,12 @@ def train(
         for line in trainer.state.log_history
         if "eval_accuracy" in line
     ]
-    return {"rows": len(rows), "validation": max(history, key=lambda line: line["accuracy"]), "epochs": history}
+    return {
+        "rows": len(rows),
+        **pruned,
+        "validation": max(history, key=lambda line: line["accuracy"]),
+        "epochs": history,
+    }
 
 
 def _encode(tokenizer: Any, rows: list[Row], max_length: int, soft: np.ndarray | None = None) -> _Encoded:
