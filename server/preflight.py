@@ -127,14 +127,14 @@ def _binaries(installation: Installation) -> list[Check]:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            found.append(Check(name, "problem", f"{command[0]} does not start: {error}", _REINSTALL))
+            found.append(Check(name, "problem", f"{command[0]} does not start: {error}", installation.repair))
             continue
         said = [line for line in ran.stderr.splitlines() if _LOADER_SAYS.search(line)]
         if not said and ran.returncode in (0, 1):
             found.append(Check(name, "ok", f"{command[0]} starts"))
             continue
         reason = said[0] if said else f"exit code {ran.returncode}"
-        remedy = _REINSTALL
+        remedy = installation.repair
         if "GLIBCXX" in reason or "CXXABI" in reason:
             remedy = (
                 f"The libstdc++ found first lacks {_GLIBCXX}: apt install libstdc++6 (of GCC 12 or newer), or start "
@@ -196,6 +196,9 @@ def _state(state: Path) -> Check:
         probe.unlink()
     except OSError as error:
         return Check("state", "problem", f"{state}: {error.strerror}", "Name a folder that can be written to: --state.")
+    if os.statvfs(state).f_flag & os.ST_NOEXEC:  # a container's tmpfs, unless it says exec
+        remedy = "Triton's backend processes start from there: name a folder of a file system without noexec, --state."
+        return Check("state", "problem", f"{state}: its file system is mounted noexec", remedy)
     return Check("state", "ok", str(state))
 
 
@@ -232,4 +235,3 @@ _ASK_VERSION = (
     "import ctypes, sys; ask = ctypes.CDLL(sys.argv[1]).Py_GetVersion; "
     "ask.restype = ctypes.c_char_p; print(ask().decode())"
 )
-_REINSTALL = "pip install --force-reinstall --no-deps nvidia-pytriton==0.7.0"

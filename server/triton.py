@@ -1,4 +1,4 @@
-"""The real tritonserver, as nvidia-pytriton brings it: find it, start it, ask it, stop it.
+"""The real tritonserver, of nvidia-pytriton or of NVIDIA's container: find it, start it, ask it, stop it.
 
 PyTriton's own wrapper is not used: it keeps every line of the log in memory. The log goes to a file.
 """
@@ -26,11 +26,14 @@ from newsdesk.server.settings import Settings
 from newsdesk.server.workspace import MODEL, Workspace
 
 STUB = "triton_python_backend_stub"
+CONTAINER = Path("/opt/tritonserver")
+"""Where NVIDIA's container has its tritonserver, with one stub, for the Python of the container."""
 SHM_BYTES = 4 * 2**20
 """What each backend process takes of /dev/shm at its start. It grows by what the largest batch needs, and stays so."""
 TOKEN_HEADER = "newsdesk-token"
 # Loading models, shared memory, logging to a file: each is a way to run code or read memory as the server's user.
 _MANAGEMENT = "model-repository,shared-memory,trace,logging"
+_REINSTALL = "pip install --force-reinstall --no-deps nvidia-pytriton==0.7.0"
 _EXIT_SECONDS = 8
 _UNFINISHED_SECONDS = 2
 _FLUSH_SECONDS = 0.3
@@ -51,13 +54,14 @@ class Refusal(TritonError):
 
 @dataclass(frozen=True)
 class Installation:
-    """Where nvidia-pytriton put its parts."""
+    """Where a tritonserver's parts are, and how to get them again."""
 
     binary: Path
     backend: Path
     caches: Path
     stub: Path
     libraries: Path
+    repair: str
 
 
 @dataclass(frozen=True)
@@ -69,30 +73,45 @@ class Answer:
 
 
 def find_installation() -> Installation:
-    """Raises TritonError with what is missing and what to install."""
-    found = importlib.util.find_spec("pytriton")
-    if found is None or not found.submodule_search_locations:
+    """Return nvidia-pytriton's where it is installed, else the container's.
+
+    Raises TritonError with what is missing and what to install.
+    """
+    python, package = f"{sys.version_info.major}.{sys.version_info.minor}", _pytriton()
+    if package is None and not CONTAINER.is_dir():
         raise TritonError("nvidia-pytriton, which brings tritonserver, is not installed: pip install 'newsdesk[serve]'")
-    package = Path(found.submodule_search_locations[0])
-    root, python = package / "tritonserver", f"{sys.version_info.major}.{sys.version_info.minor}"
-    stubs = root / "python_backend_stubs"
+    root = package / "tritonserver" if package else CONTAINER
+    backend, stubs = root / "backends" / "python", root / "python_backend_stubs"
     here = Installation(
         binary=root / "bin" / "tritonserver",
-        backend=root / "backends" / "python",
+        backend=backend,
         caches=root / "caches",
-        stub=stubs / python / STUB,
-        libraries=package.parent / "nvidia_pytriton.libs",
+        stub=stubs / python / STUB if package else backend / STUB,
+        libraries=package.parent / "nvidia_pytriton.libs" if package else root / "lib",
+        repair=_REINSTALL if package else "Start from NVIDIA's own image (docker/Dockerfile names one that fits).",
     )
-    if not here.stub.is_file():
-        known = sorted((folder.name for folder in stubs.glob("3.*")), key=lambda name: int(name[2:]))
+    known = [folder.name for folder in stubs.glob("3.*")] if package else _python_of(here.stub)
+    if not here.stub.is_file() or python not in known:
+        named = ", ".join(sorted(known, key=lambda name: int(name[2:]))) or "none"
         raise TritonError(
-            f"Triton's Python backend has no stub for Python {python}, only for {', '.join(known) or 'none'}. "
+            f"Triton's Python backend has no stub for Python {python}, only for {named}. "
             "Make the environment with one of those (newsdesk supports 3.11 and 3.12)."
         )
     for part in here.binary, here.backend, here.caches, here.libraries:
         if not part.exists():
-            raise TritonError(f"{part} is missing: pip install --force-reinstall --no-deps nvidia-pytriton==0.7.0")
+            raise TritonError(f"{part} is missing: {here.repair}")
     return here
+
+
+def _pytriton() -> Path | None:
+    found = importlib.util.find_spec("pytriton")
+    return Path(found.submodule_search_locations[0]) if found and found.submodule_search_locations else None
+
+
+def _python_of(stub: Path) -> list[str]:
+    """Return the Python that a stub embeds, as the name of the library that it wants says."""
+    found = re.search(rb"libpython(3\.\d+)\.so", stub.read_bytes()) if stub.is_file() else None
+    return [found[1].decode()] if found else []
 
 
 def find_libpython() -> Path | None:

@@ -55,9 +55,9 @@ class Workspace:
         python.mkdir(parents=True)
         self.repository.mkdir()
         for file in backend.iterdir():
-            if file.is_file():
+            if file.is_file() and file.name != stub.name:
                 (python / file.name).symlink_to(file)
-        shutil.copy2(stub, python / "triton_python_backend_stub")
+        shutil.copy2(stub, python / stub.name)
         self.caches.symlink_to(caches)
 
     def render(self, source: Path, parameters: dict[str, str], instances: int, cached: bool = False) -> None:

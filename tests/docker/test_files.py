@@ -1,0 +1,111 @@
+"""The container files, checked by the tools made for each: no container engine is needed."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.docker.files import DOCKER, DOCKERFILES, ROOT, context, instructions
+
+PROMETHEUS = DOCKER / "prometheus"
+SECRET = "/run/secrets/prometheus"
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="apt-get install prometheus")
+
+
+def ran(*command: str | Path, cwd: Path = ROOT) -> str:
+    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_hadolint_finds_nothing(dockerfile: Path) -> None:
+    assert ran(Path(sys.executable).with_name("hadolint"), dockerfile) == ""
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_is_pinned_runs_as_nobody_and_says_when_it_is_well(dockerfile: Path) -> None:
+    said = instructions(dockerfile)
+    bases = [rest for word, rest in said if word == "FROM"]
+    assert all("${DIGEST}" in base for base in bases)
+    versions = dict(rest.split("=", 1) for word, rest in said if word == "ARG" and "=" in rest)
+    assert all("latest" not in version for version in versions.values())
+    of_the_last_stage = said[max(i for i, (word, _) in enumerate(said) if word == "FROM") :]
+    last = dict(of_the_last_stage)
+    assert last["USER"] == "10001"
+    assert "/health/ready" in last["HEALTHCHECK"]
+    assert last["VOLUME"] == "/var/lib/newsdesk"
+    assert json.loads(last["ENTRYPOINT"]) == ["newsdesk"]
+
+
+def test_a_context_is_small_and_holds_what_is_copied() -> None:
+    files = context()
+    size = sum((ROOT / file).stat().st_size for file in files)
+    model = sum(file.stat().st_size for file in (ROOT / "model_repository").rglob("*") if file.is_file())
+    assert size < model + 2**20
+    assert not any({"__pycache__", ".venv", ".git", "tests", "benchmarks"} & set(file.parts) for file in files)
+    for dockerfile in DOCKERFILES:
+        for word, rest in instructions(dockerfile):
+            if word == "COPY" and not rest.startswith("--from"):
+                for source in rest.split()[:-1]:
+                    assert any(Path(source) in (file, *file.parents) for file in files), f"{dockerfile}: {source}"
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
+def test_a_compose_file_is_of_the_specification(name: str) -> None:
+    ran(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", DOCKER / name)
+
+
+def test_every_service_is_locked_up_and_checked() -> None:
+    compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+    assert set(compose["services"]) == {"newsdesk", "redis", "prometheus", "grafana"}
+    for name, service in compose["services"].items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["healthcheck"] if name != "newsdesk" else True, name
+        assert re.search(r"[:-](v?\d|cpu)", service["image"]), f"{name}: {service['image']} names no version"
+        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", ())), name
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert (DOCKER / source).exists() if source.startswith(".") else source in compose["volumes"], volume
+        for secret in service.get("secrets", ()):
+            assert secret in compose["secrets"]
+    newsdesk = compose["services"]["newsdesk"]
+    assert (DOCKER / newsdesk["build"]["context"] / "docker/Dockerfile.cpu").is_file()
+    assert "state:/var/lib/newsdesk" in newsdesk["volumes"]
+
+
+@needs_promtool
+def test_the_alerts_fire_when_they_should_and_not_otherwise() -> None:
+    ran("promtool", "test", "rules", "alerts.test.yml", cwd=PROMETHEUS)
+    alerts = re.findall(r"alert: (\w+)", (PROMETHEUS / "alerts.yml").read_text())
+    tested = (PROMETHEUS / "alerts.test.yml").read_text()
+    assert all(f"alertname: {alert}\n        exp_alerts:" in tested for alert in alerts)
+
+
+@needs_promtool
+def test_prometheus_reads_its_configuration(tmp_path: Path) -> None:
+    shutil.copytree(PROMETHEUS, tmp_path, dirs_exist_ok=True)
+    config = tmp_path / "prometheus.yml"
+    assert SECRET in config.read_text()
+    (tmp_path / "secret").write_text("nd_key")
+    config.write_text(config.read_text().replace(SECRET, str(tmp_path / "secret")))
+    assert "7 rules found" in ran("promtool", "check", "config", config)
+
+
+def test_grafana_finds_its_dashboard_and_its_source() -> None:
+    grafana = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["grafana"]
+    mounts = {target: DOCKER / source for source, target, *_ in (one.split(":") for one in grafana["volumes"])}
+    (provider,) = yaml.safe_load((DOCKER / "grafana/provisioning/dashboards/newsdesk.yaml").read_text())["providers"]
+    (source,) = yaml.safe_load((DOCKER / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"]
+    assert mounts["/etc/grafana/provisioning"].is_dir()
+    dashboard = json.loads((mounts[provider["options"]["path"]] / "newsdesk.json").read_text())
+    assert {one["datasource"]["uid"] for one in dashboard["panels"]} == {source["uid"]}
+    places = [(one["gridPos"]["x"], one["gridPos"]["y"]) for one in dashboard["panels"]]
+    assert len(set(places)) == len(places) == len({one["id"] for one in dashboard["panels"]})
+
