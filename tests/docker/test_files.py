@@ -108,4 +108,3 @@ def test_grafana_finds_its_dashboard_and_its_source() -> None:
     assert {one["datasource"]["uid"] for one in dashboard["panels"]} == {source["uid"]}
     places = [(one["gridPos"]["x"], one["gridPos"]["y"]) for one in dashboard["panels"]]
     assert len(set(places)) == len(places) == len({one["id"] for one in dashboard["panels"]})
-

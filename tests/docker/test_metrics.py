@@ -1,4 +1,4 @@
-"""A real Prometheus, with the shipped configuration, watches a real `newsdesk serve`: every expression finds its data."""
+"""A real Prometheus with the shipped configuration watches a real `newsdesk serve`: every expression finds data."""
 
 import json
 import re

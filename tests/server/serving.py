@@ -36,6 +36,7 @@ parameters { key: "members" value: { string_value: "stand-in" } }
 dynamic_batching { }
 """
 OPTIONS = ("--target", "openvino:int8", "--instances", "2", "--no-gateway")
+SERVE = "from newsdesk.server.commands import serve; import typer; typer.run(serve)"
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 MODEL = """
 import json, os, sys
@@ -126,12 +127,12 @@ class Server:
     state: Path
     options: list[str] = field(default_factory=lambda: list(OPTIONS))
     ports: list[int] = field(default_factory=free_ports)
+    program: list[str] = field(default_factory=lambda: [sys.executable, "-c", SERVE])
 
     def start(self) -> "Server":
         self.output = self.state.parent / f"{self.state.name}.txt"
-        command = [sys.executable, "-c", "from newsdesk.server.commands import serve; import typer; typer.run(serve)"]
         flags = zip(("--http-port", "--grpc-port", "--metrics-port"), map(str, self.ports), strict=True)
-        command += [part for pair in flags for part in pair]
+        command = self.program + [part for pair in flags for part in pair]
         command += ["--model-repository", str(self.repository), "--state", str(self.state), *self.options]
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(command, stdout=file, stderr=file)

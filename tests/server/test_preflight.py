@@ -64,7 +64,7 @@ def test_shared_memory_must_hold_two_generations(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, free: int, instances: int, level: str
 ) -> None:
     """C 30."""
-    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=free * 256, f_frsize=4096))
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=free * 256, f_frsize=4096, f_flag=0))
     one = found(replace(settings, instances=instances), "shm")
     assert one.level == level
     assert f"{free} MiB free in /dev/shm" in one.found
