@@ -18,6 +18,7 @@ from newsdesk.clients.errors import (
     ServerUnavailable,
     TextRefused,
 )
+from newsdesk.clients.options import Quality
 from newsdesk.clients.prediction import Prediction
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "DeadlineExceeded",
     "NewsdeskError",
     "Prediction",
+    "Quality",
     "RequestRefused",
     "ServerFailed",
     "ServerUnavailable",

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Self, overload
 
 from newsdesk.clients.chunk import Chunk, Item, Text, cut
-from newsdesk.clients.client import DEFAULT_URL, Settings, check_top_k, only
+from newsdesk.clients.client import DEFAULT_URL, Settings, only
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused
+from newsdesk.clients.options import Options, Quality
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.transports import AsyncTransport, Model, open_async_transport
 
@@ -51,36 +52,60 @@ class AsyncClient:
 
     @overload  # a str is an iterable of str too, so the order of the two matters
     async def classify(  # type: ignore[overload-overlap]
-        self, text: Text, *, top_k: int | None = None, timeout: float | None = None
+        self,
+        text: Text,
+        *,
+        top_k: int | None = None,
+        quality: Quality | None = None,
+        members: bool = False,
+        timeout: float | None = None,
     ) -> Prediction: ...
     @overload
     async def classify(
-        self, text: Iterable[Text], *, top_k: int | None = None, timeout: float | None = None
+        self,
+        text: Iterable[Text],
+        *,
+        top_k: int | None = None,
+        quality: Quality | None = None,
+        members: bool = False,
+        timeout: float | None = None,
     ) -> list[Item]: ...
     async def classify(
-        self, text: Text | Iterable[Text], *, top_k: int | None = None, timeout: float | None = None
+        self,
+        text: Text | Iterable[Text],
+        *,
+        top_k: int | None = None,
+        quality: Quality | None = None,
+        members: bool = False,
+        timeout: float | None = None,
     ) -> Prediction | list[Item]:
         """As `Client.classify`."""
-        check_top_k(top_k)
+        options = Options(top_k, quality, members)
         deadline = self._settings.deadline(timeout)
         if isinstance(text, str | bytes):
             (chunk,) = cut([text], 1)
-            return only(await self._answer(chunk, top_k, lambda: deadline))
-        return [item async for item in self._in_order(text, top_k, lambda: deadline)]
+            return only(await self._answer(chunk, options, lambda: deadline))
+        return [item async for item in self._in_order(text, options, lambda: deadline)]
 
     def stream(
-        self, texts: Iterable[Text], *, top_k: int | None = None, timeout: float | None = None
+        self,
+        texts: Iterable[Text],
+        *,
+        top_k: int | None = None,
+        quality: Quality | None = None,
+        members: bool = False,
+        timeout: float | None = None,
     ) -> AsyncIterator[Item]:
         """As `Client.stream`."""
-        check_top_k(top_k)
-        return self._in_order(texts, top_k, lambda: self._settings.deadline(timeout))
+        options = Options(top_k, quality, members)
+        return self._in_order(texts, options, lambda: self._settings.deadline(timeout))
 
     async def labels(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """As `Client.labels`."""
         return (await self._describe(self._settings.deadline(timeout))).labels
 
     async def _in_order(
-        self, texts: Iterable[Text], top_k: int | None, deadline: Callable[[], Deadline]
+        self, texts: Iterable[Text], options: Options, deadline: Callable[[], Deadline]
     ) -> AsyncIterator[Item]:
         model = await self._describe(deadline())
         flying: deque[asyncio.Task[list[Item]]] = deque()
@@ -89,7 +114,7 @@ class AsyncClient:
                 if len(flying) >= self._settings.concurrency:
                     for item in await flying.popleft():
                         yield item
-                flying.append(asyncio.create_task(self._answer(chunk, top_k, deadline)))
+                flying.append(asyncio.create_task(self._answer(chunk, options, deadline)))
             while flying:
                 for item in await flying.popleft():
                     yield item
@@ -98,13 +123,14 @@ class AsyncClient:
                 task.cancel()
             await asyncio.gather(*flying, return_exceptions=True)
 
-    async def _answer(self, chunk: Chunk, top_k: int | None, deadline: Callable[[], Deadline]) -> list[Item]:
+    async def _answer(self, chunk: Chunk, options: Options, deadline: Callable[[], Deadline]) -> list[Item]:
         end = deadline()
         retries = Retries(self._settings.retries, end)
         while waiting := chunk.waiting:
             model = await self._describe(end)
             try:
-                chunk.accept(await self._here().infer(waiting, end.left()), model.labels, top_k)
+                answers = await self._here().infer(waiting, model, options, end.left())
+                chunk.accept(answers, model, options)
             except NewsdeskError as error:
                 if chunk.refuse(error):
                     continue

@@ -1,14 +1,12 @@
 """A chunk: the texts of one request, which of them are refused, and the answers to the others."""
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
 
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
+from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
-
-if TYPE_CHECKING:  # it brings numpy, which the command line's help does without
-    from newsdesk.clients.tensors import Answers
+from newsdesk.clients.transports import Answer, Model
 
 Text = str | bytes
 Item = Prediction | TextRefused
@@ -47,18 +45,30 @@ class Chunk:
         """The texts to send: neither answered nor refused."""
         return [text for _, text in self._waiting]
 
-    def accept(self, answers: "Answers", labels: tuple[str, ...], top_k: int | None) -> None:
-        """Put the answers to the waiting texts at their places. Raises BadResponse when they name other labels."""
-        for (place, _), label, row, answered_by in zip(
-            self._waiting, answers.labels, answers.probabilities, answers.answered_by, strict=True
-        ):
-            if label not in labels or len(row) != len(labels):
+    def accept(self, answers: Sequence[Answer | str], model: Model, options: Options) -> None:
+        """Put the answers to the waiting texts, or why they are refused, at their places.
+
+        Raises BadResponse when they name other labels.
+        """
+        for (place, _), answer in zip(self._waiting, answers, strict=True):
+            index = self._first + place
+            if isinstance(answer, str):
+                self.items[place] = TextRefused(index, answer)
+                continue
+            label, row = answer.label, answer.probabilities
+            if label not in model.labels or len(row) != len(model.labels):
                 raise BadResponse(
-                    f"the answer is {label!r} of {len(row)} labels, expected one of {', '.join(labels)}: the server "
-                    "has changed its model. Call again, and the new labels are read."
+                    f"the answer is {label!r} of {len(row)} labels, expected one of {', '.join(model.labels)}: the "
+                    "server has changed its model. Call again, and the new labels are read."
                 )
-            ranked = sorted(zip(labels, row, strict=True), key=lambda pair: pair[1], reverse=True)
-            self.items[place] = Prediction(self._first + place, label, dict(ranked[:top_k]), answered_by)
+            self.items[place] = Prediction(
+                index,
+                label,
+                _ranked(model, row, options.top_k),
+                answer.answered_by,
+                answer.windows,
+                _by_name(model, answer.members),
+            )
         self._waiting = []
 
     def refuse(self, error: NewsdeskError) -> bool:
@@ -80,6 +90,19 @@ class Chunk:
     def done(self) -> list[Item]:
         """The items in order, once nothing waits."""
         return [item for item in self.items if item is not None]
+
+
+def _ranked(model: Model, row: Sequence[float], top_k: int | None) -> dict[str, float]:
+    ranked = sorted(zip(model.labels, row, strict=True), key=lambda pair: pair[1], reverse=True)
+    return dict(ranked[:top_k])
+
+
+def _by_name(model: Model, rows: Sequence[Sequence[float]] | None) -> dict[str, dict[str, float]] | None:
+    """Name the members that were asked: the rows of the others hold -1."""
+    if rows is None:
+        return None
+    named = zip(model.members, rows, strict=True)
+    return {name: _ranked(model, row, None) for name, row in named if min(row) >= 0}
 
 
 def cut(texts: Iterable[Text], max_batch: int) -> Iterator[Chunk]:

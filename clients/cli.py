@@ -5,9 +5,10 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +18,13 @@ from newsdesk.clients.commands import CommandGroup
 from newsdesk.clients.errors import NewsdeskError, TextRefused
 from newsdesk.clients.formats import Format, header, line
 from newsdesk.clients.sources import Source, SourceError, as_sent
+
+
+class QualityName(StrEnum):
+    fast = "fast"
+    balanced = "balanced"
+    best = "best"
+
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -64,6 +72,12 @@ def classify(
     top_k: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Labels of each answer (default: all; 1 as text).")
     ] = None,
+    quality: Annotated[
+        QualityName | None, typer.Option(help="How sure a cheap member must be to answer alone (default: balanced).")
+    ] = None,
+    members: Annotated[
+        bool, typer.Option("--members", help="What each member said by itself, too; with --format json.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.001, metavar="SECONDS", help="Longest wait for a request.")] = 30.0,
 ) -> None:
     """Classify articles: arguments, lines of standard input, or a file.
@@ -71,6 +85,9 @@ def classify(
     Exit code: 0 all answered, 1 some texts refused, 2 wrong usage or no server.
     """
     try:
+        if members and form is not Format.json:
+            raise SourceError("--members needs --format json")
+        options = {"top_k": top_k or (1 if form is Format.text else None), "quality": quality, "members": members}
         with ExitStack() as stack:
             if texts and texts != ["-"]:
                 if file or text_column:
@@ -80,7 +97,7 @@ def classify(
                 source = stack.enter_context(_opened(file or Path("-"), text_column or []))
                 given = stack.enter_context(_shown(source))
             client = stack.enter_context(Client(url, timeout=timeout))
-            count, refused = _answer(client, given, form, top_k or (1 if form is Format.text else None))
+            count, refused = _answer(client, given, form, options)
     except BrokenPipeError:
         raise
     except (NewsdeskError, SourceError, OSError, ValueError) as error:
@@ -91,7 +108,7 @@ def classify(
         raise typer.Exit(1)
 
 
-def _answer(client: Client, texts: Iterable[Text], form: Format, top_k: int | None) -> tuple[int, int]:
+def _answer(client: Client, texts: Iterable[Text], form: Format, options: dict[str, Any]) -> tuple[int, int]:
     """Write the answers as they come. Returns how many, and how many of them are refusals."""
     sent: deque[Text] = deque()
 
@@ -103,7 +120,7 @@ def _answer(client: Client, texts: Iterable[Text], form: Format, top_k: int | No
     labels = client.labels()
     count = refused = 0
     sys.stdout.write(header(form, labels))
-    for item in client.stream(sending(), top_k=top_k):
+    for item in client.stream(sending(), **options):
         sys.stdout.write(_printable(line(form, item, sent.popleft(), labels)))
         count += 1
         refused += isinstance(item, TextRefused)

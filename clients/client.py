@@ -12,6 +12,7 @@ from typing import Self, overload
 from newsdesk.clients.chunk import Chunk, Item, Text, cut
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
+from newsdesk.clients.options import Options, Quality
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.transports import Address, Model, Transport, open_transport, parse
 
@@ -88,45 +89,73 @@ class Client:
 
     @overload  # a str is an iterable of str too, so the order of the two matters
     def classify(  # type: ignore[overload-overlap]
-        self, text: Text, *, top_k: int | None = None, timeout: float | None = None
+        self,
+        text: Text,
+        *,
+        top_k: int | None = None,
+        quality: Quality | None = None,
+        members: bool = False,
+        timeout: float | None = None,
     ) -> Prediction: ...
     @overload
     def classify(
-        self, text: Iterable[Text], *, top_k: int | None = None, timeout: float | None = None
+        self,
+        text: Iterable[Text],
+        *,
+        top_k: int | None = None,
+        quality: Quality | None = None,
+        members: bool = False,
+        timeout: float | None = None,
     ) -> list[Item]: ...
     def classify(
-        self, text: Text | Iterable[Text], *, top_k: int | None = None, timeout: float | None = None
+        self,
+        text: Text | Iterable[Text],
+        *,
+        top_k: int | None = None,
+        quality: Quality | None = None,
+        members: bool = False,
+        timeout: float | None = None,
     ) -> Prediction | list[Item]:
         """Classify one text, or a list of any length in its order.
 
-        A text is str, or bytes in UTF-8: an article's title, a space, its description. `top_k` limits the
-        probabilities to the k highest; `timeout` replaces the client's for this call.
+        text     str, or bytes in UTF-8: an article's title, a space, its description
+        top_k    the k highest probabilities only
+        quality  "fast", "balanced" (what None means) or "best": how sure a cheap member must be to answer alone
+        members  whether predictions hold what each member that was asked said by itself
+        timeout  seconds, instead of the client's
+
         A text alone that the server refuses raises TextRefused; in a list, a TextRefused stands in its place.
         """
-        check_top_k(top_k)
+        options = Options(top_k, quality, members)
         deadline = self._settings.deadline(timeout)
         if isinstance(text, str | bytes):
             (chunk,) = cut([text], 1)
-            return only(self._answer(chunk, top_k, lambda: deadline))
-        return list(self._in_order(text, top_k, lambda: deadline))
+            return only(self._answer(chunk, options, lambda: deadline))
+        return list(self._in_order(text, options, lambda: deadline))
 
     def stream(
-        self, texts: Iterable[Text], *, top_k: int | None = None, timeout: float | None = None
+        self,
+        texts: Iterable[Text],
+        *,
+        top_k: int | None = None,
+        quality: Quality | None = None,
+        members: bool = False,
+        timeout: float | None = None,
     ) -> Iterator[Item]:
         """Classify texts as they come, in their order and in constant memory. `timeout` is for each request."""
-        check_top_k(top_k)
-        return self._in_order(texts, top_k, lambda: self._settings.deadline(timeout))
+        options = Options(top_k, quality, members)
+        return self._in_order(texts, options, lambda: self._settings.deadline(timeout))
 
     def labels(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Return the model's labels, in the model's order."""
         return self._describe(self._settings.deadline(timeout)).labels
 
-    def _in_order(self, texts: Iterable[Text], top_k: int | None, deadline: Callable[[], Deadline]) -> Iterator[Item]:
+    def _in_order(self, texts: Iterable[Text], options: Options, deadline: Callable[[], Deadline]) -> Iterator[Item]:
         """Answer chunk by chunk, `concurrency` at a time; a list that is one chunk without a thread of its own."""
         chunks = cut(texts, self._describe(deadline()).max_batch)
         start = list(islice(chunks, 2))
         if len(start) == 1:
-            yield from self._answer(start[0], top_k, deadline)
+            yield from self._answer(start[0], options, deadline)
             return
         _, executor = self._here()
         flying: deque[Future[list[Item]]] = deque()
@@ -134,21 +163,21 @@ class Client:
             for chunk in chain(start, chunks):
                 if len(flying) >= self._settings.concurrency:
                     yield from flying.popleft().result()
-                flying.append(executor.submit(self._answer, chunk, top_k, deadline))
+                flying.append(executor.submit(self._answer, chunk, options, deadline))
             while flying:
                 yield from flying.popleft().result()
         finally:
             for future in flying:
                 future.cancel()
 
-    def _answer(self, chunk: Chunk, top_k: int | None, deadline: Callable[[], Deadline]) -> list[Item]:
+    def _answer(self, chunk: Chunk, options: Options, deadline: Callable[[], Deadline]) -> list[Item]:
         end = deadline()
         retries = Retries(self._settings.retries, end)
         while waiting := chunk.waiting:
             model = self._describe(end)
             transport, _ = self._here()
             try:
-                chunk.accept(transport.infer(waiting, end.left()), model.labels, top_k)
+                chunk.accept(transport.infer(waiting, model, options, end.left()), model, options)
             except NewsdeskError as error:
                 if chunk.refuse(error):
                     continue
@@ -173,11 +202,6 @@ class Client:
             executor = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="newsdesk-client")
             self._by_process.setdefault(process, (open_transport(self._settings.address), executor))
         return self._by_process[process]
-
-
-def check_top_k(top_k: int | None) -> None:
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k is {top_k}, expected at least 1, or None for all labels")
 
 
 def only(items: list[Item]) -> Prediction:

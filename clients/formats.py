@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import StrEnum
 
 from newsdesk.clients.chunk import Item, Text
@@ -22,7 +23,7 @@ class Format(StrEnum):
 
 def header(form: Format, labels: Sequence[str]) -> str:
     """What comes before the first answer, with its line end."""
-    return _row(["index", "label", *labels, "answered_by", "error"]) if form is Format.csv else ""
+    return _row(["index", "label", *labels, "answered_by", "windows", "error"]) if form is Format.csv else ""
 
 
 def line(form: Format, item: Item, text: Text, labels: Sequence[str]) -> str:
@@ -45,20 +46,17 @@ def _text_line(item: Item, text: Text, labels: Sequence[str]) -> str:
 def _json_line(item: Item) -> str:
     if isinstance(item, TextRefused):
         return json.dumps({"index": item.index, "error": item.reason}) + "\n"
-    answer = {
-        "index": item.index,
-        "label": item.label,
-        "probabilities": item.probabilities,
-        "answered_by": item.answered_by,
-    }
+    answer = asdict(item)
+    if item.members is None:
+        del answer["members"]
     return json.dumps(answer) + "\n"
 
 
 def _csv_line(item: Item, labels: Sequence[str]) -> str:
     if isinstance(item, TextRefused):
-        return _row([item.index, "", *("" for _ in labels), "", item.reason])
+        return _row([item.index, "", *("" for _ in labels), "", "", item.reason])
     shares = (item.probabilities.get(label, "") for label in labels)
-    return _row([item.index, item.label, *shares, item.answered_by, ""])
+    return _row([item.index, item.label, *shares, item.answered_by, item.windows, ""])
 
 
 def _row(cells: Sequence[object]) -> str:

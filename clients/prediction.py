@@ -10,13 +10,17 @@ class Prediction:
     index          position of the text in what was given to `classify` or `stream`
     label          the most probable label
     probabilities  label → probability in [0, 1], most probable first; all labels, or the first `top_k`
-    answered_by    the member, or the combination of members, that answered
+    answered_by    the stage that answered: its members' names, joined by "+"
+    windows        how many overlapping windows of the text were read; 1 unless it is long
+    members        member → label → probability, of the members that were asked; None unless wanted
     """
 
     index: int
     label: str
     probabilities: dict[str, float]
     answered_by: str
+    windows: int = 1
+    members: dict[str, dict[str, float]] | None = None
 
     @property
     def probability(self) -> float:

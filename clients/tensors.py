@@ -1,16 +1,22 @@
 """The model's contract as tensors, in the binary layout that Triton's gRPC and HTTP protocols share."""
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from newsdesk.clients.errors import BadResponse
+from newsdesk.clients.options import Options
+from newsdesk.clients.transports import Answer, Model
 
 INPUT = "TEXT"
-OUTPUTS = ("LABEL", "PROBABILITIES", "ANSWERED_BY")
-LABELLED_OUTPUT = "PROBABILITIES"
+QUALITY = "QUALITY"
+PROBABILITIES = "PROBABILITIES"
+OUTPUTS = ("LABEL", PROBABILITIES, "ANSWERED_BY", "WINDOWS")
+MEMBERS = "MEMBER_PROBABILITIES"
 # The classification extension returns at most as many classes as there are.
 ALL_CLASSES = 1_000_000
 # Only the label names are wanted from it.
@@ -23,15 +29,6 @@ class Tensor:
 
     shape: tuple[int, ...]
     data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """The three outputs for N texts: N labels, N rows of probabilities in the model's label order, N members."""
-
-    labels: list[str]
-    probabilities: list[list[float]]
-    answered_by: list[str]
 
 
 def pack_texts(texts: Sequence[bytes]) -> bytes:
@@ -55,32 +52,69 @@ def unpack_texts(data: bytes) -> list[str]:
     return texts
 
 
-def read_answers(outputs: Mapping[str, Tensor], count: int) -> Answers:
+def inputs(texts: Sequence[bytes], options: Options) -> dict[str, bytes]:
+    """Return the elements of each input, BYTES [N, 1]; QUALITY only where one is wanted."""
+    given = {INPUT: pack_texts(texts)}
+    if options.quality is not None:
+        given[QUALITY] = pack_texts([options.quality.encode()] * len(texts))
+    return given
+
+
+def outputs(options: Options) -> tuple[str, ...]:
+    """Return the names of the outputs to ask for."""
+    return (*OUTPUTS, MEMBERS) if options.members else OUTPUTS
+
+
+def read_answers(found: Mapping[str, Tensor], count: int, model: Model, options: Options) -> list[Answer]:
     """Return the answers to `count` texts. Raises BadResponse for missing outputs, wrong shapes, NaN and Inf."""
-    missing = [name for name in OUTPUTS if name not in outputs]
+    missing = [name for name in outputs(options) if name not in found]
     if missing:
         raise BadResponse(f"the answer has no {', '.join(missing)}: is the model one of newsdesk's?")
-    labels, probabilities, answered_by = (outputs[name] for name in OUTPUTS)
-    shape = probabilities.shape
-    if len(shape) != 2 or shape[0] != count or len(probabilities.data) != 4 * shape[0] * shape[1]:
-        raise BadResponse(f"PROBABILITIES has shape {list(shape)}, expected [{count}, number of labels] FP32")
-    rows = np.frombuffer(probabilities.data, dtype="<f4").reshape(shape)
-    if not np.isfinite(rows).all():
-        raise BadResponse("PROBABILITIES holds NaN or Inf: the model is broken, see the server's log")
-    return Answers(_column(labels, "LABEL", count), rows.tolist(), _column(answered_by, "ANSWERED_BY", count))
+    probabilities = _numbers(found, PROBABILITIES, "<f4", (count, None))
+    windows = _numbers(found, "WINDOWS", "<i4", (count, 1))
+    members: Sequence[Any] = [None] * count
+    if options.members:
+        members = _numbers(found, MEMBERS, "<f4", (count, len(model.members), len(model.labels))).tolist()
+    columns = (
+        _column(found["LABEL"], "LABEL", count),
+        probabilities.tolist(),
+        _column(found["ANSWERED_BY"], "ANSWERED_BY", count),
+        windows.ravel().tolist(),
+        members,
+    )
+    return [Answer(*row) for row in zip(*columns, strict=True)]
 
 
-def read_labels(outputs: Mapping[str, Tensor]) -> tuple[str, ...]:
+def read_labels(found: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Return the label names in the model's order, from `probability:position:name` of the classification extension.
 
     https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_classification.md
     """
-    if LABELLED_OUTPUT not in outputs:
-        raise BadResponse(f"the answer has no {LABELLED_OUTPUT}: is the model one of newsdesk's?")
-    classes = [text.split(":", 2) for text in unpack_texts(outputs[LABELLED_OUTPUT].data)]
+    if PROBABILITIES not in found:
+        raise BadResponse(f"the answer has no {PROBABILITIES}: is the model one of newsdesk's?")
+    classes = [text.split(":", 2) for text in unpack_texts(found[PROBABILITIES].data)]
     if not classes or any(len(parts) != 3 for parts in classes):
-        raise BadResponse(f"the model names no labels: its configuration needs label_filename for {LABELLED_OUTPUT}")
+        raise BadResponse(f"the model names no labels: its configuration needs label_filename for {PROBABILITIES}")
     return tuple(name for _, name in sorted((int(position), name) for _, position, name in classes))
+
+
+def read_members(parameter: str) -> tuple[str, ...]:
+    """Return the names of the members from `members` of the model's configuration: "student,minilm"."""
+    return tuple(filter(None, parameter.split(",")))
+
+
+def _numbers(found: Mapping[str, Tensor], name: str, dtype: str, expected: tuple[int | None, ...]) -> np.ndarray:
+    tensor = found[name]
+    fits = len(tensor.shape) == len(expected) and all(
+        wanted in (None, size) for size, wanted in zip(tensor.shape, expected, strict=True)
+    )
+    if not fits or len(tensor.data) != 4 * math.prod(tensor.shape):
+        wanted = ", ".join("number of labels" if size is None else str(size) for size in expected)
+        raise BadResponse(f"{name} has shape {list(tensor.shape)} in {len(tensor.data)} bytes, expected [{wanted}]")
+    rows = np.frombuffer(tensor.data, dtype=dtype).reshape(tensor.shape)
+    if not np.isfinite(rows).all():
+        raise BadResponse(f"{name} holds NaN or Inf: the model is broken, see the server's log")
+    return rows
 
 
 def _column(tensor: Tensor, name: str, count: int) -> list[str]:

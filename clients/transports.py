@@ -2,26 +2,50 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:  # it brings numpy, which the command line's help does without
-    from newsdesk.clients.tensors import Answers
+from newsdesk.clients.options import Options
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a client needs to know of the model: the labels in its order, and the most texts in one request."""
+    """What a client needs to know of the model.
+
+    labels     in the order of its probabilities
+    members    in the order of their own probabilities
+    max_batch  the most texts in one request
+    """
 
     labels: tuple[str, ...]
+    members: tuple[str, ...]
     max_batch: int
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to one text, as the server gives it; `Prediction` says what each is.
+
+    Rows are in the order of the model's labels, members in that of its members, with -1 for those not asked.
+    """
+
+    label: str
+    probabilities: Sequence[float]
+    answered_by: str
+    windows: int
+    members: Sequence[Sequence[float]] | None
+
+
 class Transport(Protocol):
-    """One server, for any number of threads. Times out after `timeout` seconds; errors are NewsdeskError's."""
+    """One server, for any number of threads. Times out after `timeout` seconds; errors are NewsdeskError's.
+
+    `infer` returns an answer for each text, or why that text is refused.
+    """
 
     def describe(self, timeout: float) -> Model: ...
-    def infer(self, texts: Sequence[bytes], timeout: float) -> "Answers": ...
+    def infer(
+        self, texts: Sequence[bytes], model: Model, options: Options, timeout: float
+    ) -> Sequence[Answer | str]: ...
     def close(self) -> None: ...
 
 
@@ -29,7 +53,9 @@ class AsyncTransport(Protocol):
     """One server, for one event loop. `abandon` closes what can be closed when that loop has ended."""
 
     async def describe(self, timeout: float) -> Model: ...
-    async def infer(self, texts: Sequence[bytes], timeout: float) -> "Answers": ...
+    async def infer(
+        self, texts: Sequence[bytes], model: Model, options: Options, timeout: float
+    ) -> Sequence[Answer | str]: ...
     async def close(self) -> None: ...
     def abandon(self) -> None: ...
 

@@ -14,22 +14,22 @@ from typing import Any
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 
 import grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from newsdesk.clients.errors import BadResponse, NewsdeskError, error_of
+from newsdesk.clients.options import Options
 from newsdesk.clients.tensors import (
     ALL_CLASSES,
-    INPUT,
-    LABELLED_OUTPUT,
-    OUTPUTS,
+    PROBABILITIES,
     PROBE_TEXT,
-    Answers,
     Tensor,
-    pack_texts,
+    inputs,
+    outputs,
     read_answers,
     read_labels,
+    read_members,
 )
-from newsdesk.clients.transports import Address, Model
+from newsdesk.clients.transports import Address, Answer, Model
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", -1),
@@ -59,14 +59,14 @@ class GrpcTransport:
             probe = self._stub.ModelInfer(_probe_request(self._address), timeout=timeout)
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
-        return Model(read_labels(_outputs(probe)), max(config.config.max_batch_size, 1))
+        return _model(config.config, probe)
 
-    def infer(self, texts: Sequence[bytes], timeout: float) -> Answers:
+    def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
         try:
-            response = self._stub.ModelInfer(_infer_request(self._address, texts), timeout=timeout)
+            response = self._stub.ModelInfer(_infer_request(self._address, texts, options), timeout=timeout)
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
-        return read_answers(_outputs(response), len(texts))
+        return read_answers(_outputs(response), len(texts), model, options)
 
     def close(self) -> None:
         self._channel.close()
@@ -89,14 +89,16 @@ class AsyncGrpcTransport:
             probe = await _end(self._stub.ModelInfer.future(_probe_request(self._address), timeout=timeout))
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
-        return Model(read_labels(_outputs(probe)), max(config.config.max_batch_size, 1))
+        return _model(config.config, probe)
 
-    async def infer(self, texts: Sequence[bytes], timeout: float) -> Answers:
+    async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
         try:
-            response = await _end(self._stub.ModelInfer.future(_infer_request(self._address, texts), timeout=timeout))
+            response = await _end(
+                self._stub.ModelInfer.future(_infer_request(self._address, texts, options), timeout=timeout)
+            )
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
-        return read_answers(_outputs(response), len(texts))
+        return read_answers(_outputs(response), len(texts), model, options)
 
     async def close(self) -> None:
         self._channel.close()
@@ -127,18 +129,25 @@ def _config_request(address: Address) -> service_pb2.ModelConfigRequest:
     return service_pb2.ModelConfigRequest(name=address.model)
 
 
-def _infer_request(address: Address, texts: Sequence[bytes]) -> service_pb2.ModelInferRequest:
-    request = service_pb2.ModelInferRequest(model_name=address.model, raw_input_contents=[pack_texts(texts)])
-    request.inputs.add(name=INPUT, datatype="BYTES", shape=[len(texts), 1])
-    for name in OUTPUTS:
+def _model(config: model_config_pb2.ModelConfig, probe: service_pb2.ModelInferResponse) -> Model:
+    members = config.parameters["members"].string_value if "members" in config.parameters else ""
+    return Model(read_labels(_outputs(probe)), read_members(members), max(config.max_batch_size, 1))
+
+
+def _infer_request(address: Address, texts: Sequence[bytes], options: Options) -> service_pb2.ModelInferRequest:
+    given = inputs(texts, options)
+    request = service_pb2.ModelInferRequest(model_name=address.model, raw_input_contents=given.values())
+    for name in given:
+        request.inputs.add(name=name, datatype="BYTES", shape=[len(texts), 1])
+    for name in outputs(options):
         request.outputs.add(name=name)
     return request
 
 
 def _probe_request(address: Address) -> service_pb2.ModelInferRequest:
-    request = _infer_request(address, [PROBE_TEXT])
+    request = _infer_request(address, [PROBE_TEXT], Options())
     del request.outputs[:]
-    request.outputs.add(name=LABELLED_OUTPUT).parameters["classification"].int64_param = ALL_CLASSES
+    request.outputs.add(name=PROBABILITIES).parameters["classification"].int64_param = ALL_CLASSES
     return request
 
 

@@ -12,19 +12,19 @@ import aiohttp
 import urllib3
 
 from newsdesk.clients.errors import BadResponse, error_of, late, unavailable
+from newsdesk.clients.options import Options
 from newsdesk.clients.tensors import (
     ALL_CLASSES,
-    INPUT,
-    LABELLED_OUTPUT,
-    OUTPUTS,
+    PROBABILITIES,
     PROBE_TEXT,
-    Answers,
     Tensor,
-    pack_texts,
+    inputs,
+    outputs,
     read_answers,
     read_labels,
+    read_members,
 )
-from newsdesk.clients.transports import Address, Model
+from newsdesk.clients.transports import Address, Answer, Model
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
 # Connections are made when needed, and this many kept.
@@ -43,11 +43,11 @@ class HttpTransport:
     def describe(self, timeout: float) -> Model:
         config, _ = self._call("GET", "config", None, {}, timeout)
         probe = self._call("POST", "infer", *_probe_request(), timeout)
-        return Model(read_labels(_outputs(*probe)), _max_batch(config))
+        return _model(config, read_labels(_outputs(*probe)))
 
-    def infer(self, texts: Sequence[bytes], timeout: float) -> Answers:
-        answer = self._call("POST", "infer", *_infer_request(texts), timeout)
-        return read_answers(_outputs(*answer), len(texts))
+    def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+        answer = self._call("POST", "infer", *_infer_request(texts, options), timeout)
+        return read_answers(_outputs(*answer), len(texts), model, options)
 
     def close(self) -> None:
         self._pool.close()
@@ -81,11 +81,11 @@ class AsyncHttpTransport:
     async def describe(self, timeout: float) -> Model:
         config, _ = await self._call("GET", "config", None, {}, timeout)
         probe = await self._call("POST", "infer", *_probe_request(), timeout)
-        return Model(read_labels(_outputs(*probe)), _max_batch(config))
+        return _model(config, read_labels(_outputs(*probe)))
 
-    async def infer(self, texts: Sequence[bytes], timeout: float) -> Answers:
-        answer = await self._call("POST", "infer", *_infer_request(texts), timeout)
-        return read_answers(_outputs(*answer), len(texts))
+    async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+        answer = await self._call("POST", "infer", *_infer_request(texts, options), timeout)
+        return read_answers(_outputs(*answer), len(texts), model, options)
 
     async def close(self) -> None:
         await self._session.close()
@@ -120,44 +120,50 @@ def _path(address: Address, what: str) -> str:
     return f"{address.path}/v2/models/{address.model}/{what}"
 
 
-def _infer_request(texts: Sequence[bytes]) -> tuple[bytes, dict[str, str]]:
-    return _request(texts, [{"name": name, "parameters": {"binary_data": True}} for name in OUTPUTS])
+def _infer_request(texts: Sequence[bytes], options: Options) -> tuple[bytes, dict[str, str]]:
+    wanted: list[dict[str, object]] = [{"name": name, "parameters": {"binary_data": True}} for name in outputs(options)]
+    return _request(texts, options, wanted)
 
 
 def _probe_request() -> tuple[bytes, dict[str, str]]:
     parameters = {"binary_data": True, "classification": ALL_CLASSES}
-    return _request([PROBE_TEXT], [{"name": LABELLED_OUTPUT, "parameters": parameters}])
+    return _request([PROBE_TEXT], Options(), [{"name": PROBABILITIES, "parameters": parameters}])
 
 
-def _request(texts: Sequence[bytes], outputs: list[dict[str, object]]) -> tuple[bytes, dict[str, str]]:
-    data = pack_texts(texts)
-    tensor = {
-        "name": INPUT,
-        "datatype": "BYTES",
-        "shape": [len(texts), 1],
-        "parameters": {"binary_data_size": len(data)},
-    }
-    head = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
-    return head + data, {_JSON_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
+def _request(texts: Sequence[bytes], options: Options, wanted: list[dict[str, object]]) -> tuple[bytes, dict[str, str]]:
+    given = inputs(texts, options)
+    tensors = [
+        {
+            "name": name,
+            "datatype": "BYTES",
+            "shape": [len(texts), 1],
+            "parameters": {"binary_data_size": len(data)},
+        }
+        for name, data in given.items()
+    ]
+    head = json.dumps({"inputs": tensors, "outputs": wanted}).encode()
+    return b"".join([head, *given.values()]), {_JSON_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
 
 
 def _outputs(body: bytes, json_length: str | None) -> dict[str, Tensor]:
     try:
         at = int(json_length or "")
-        outputs = {}
+        found = {}
         for output in json.loads(body[:at])["outputs"]:
             end = at + output["parameters"]["binary_data_size"]
-            outputs[output["name"]] = Tensor(tuple(output["shape"]), body[at:end])
+            found[output["name"]] = Tensor(tuple(output["shape"]), body[at:end])
             at = end
     except (ValueError, KeyError, TypeError) as error:
         raise BadResponse(f"the answer is not Triton's binary one ({error!r}): is the server a Triton?") from error
-    return outputs
+    return found
 
 
-def _max_batch(config: bytes) -> int:
+def _model(raw: bytes, labels: tuple[str, ...]) -> Model:
     try:
-        return max(int(json.loads(config)["max_batch_size"]), 1)
-    except (ValueError, KeyError, TypeError) as error:
+        config = json.loads(raw)
+        members = config.get("parameters", {}).get("members", {}).get("string_value", "")
+        return Model(labels, read_members(members), max(int(config["max_batch_size"]), 1))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadResponse(f"the model's configuration cannot be read: {error!r}") from error
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 LABELS = ("World", "Sports", "Business", "Sci/Tech")
+MEMBERS_ASKED = {b"fast": 1, b"balanced": 1, b"best": None}
+WINDOW_CHARACTERS = 1000
 KEYWORDS = {"treaty": 0, "match": 1, "shares": 2, "chip": 3}
 SIZE_LIMIT = 256 * 1024
 SHOWN = 16
@@ -14,7 +16,7 @@ SHOWN = 16
 
 class TritonPythonModel:
     def initialize(self, args):
-        self.name = json.loads(args["model_config"])["name"]
+        self.members = json.loads(args["model_config"])["parameters"]["members"]["string_value"].split(",")
 
     def execute(self, requests):
         return [self.answer(request) for request in requests]
@@ -27,6 +29,13 @@ class TritonPythonModel:
             more = f"; and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
             message = f"newsdesk refused {len(listed)} of {len(raw)} texts. {'; '.join(listed[:SHOWN])}{more}"
             return pb_utils.InferenceResponse([], pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
+        given = pb_utils.get_input_tensor_by_name(request, "QUALITY")
+        qualities = [b"balanced"] * len(raw) if given is None else given.as_numpy().reshape(-1).tolist()
+        wrong = [quality for quality in qualities if quality not in MEMBERS_ASKED]
+        if wrong:
+            message = f"QUALITY is {wrong[0]!r}, expected one of fast, balanced, best"
+            return pb_utils.InferenceResponse([], pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
+        asked = [self.members[: MEMBERS_ASKED[quality]] for quality in qualities]
         texts = [text.decode() for text in raw]
         if any("stand-in, be slow" in text for text in texts):
             time.sleep(1.0)
@@ -34,13 +43,25 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse([], pb_utils.TritonError("the stand-in was told to fail"))
         probabilities = np.stack([row(text) for text in texts])
         labels = [LABELS[best].encode() for best in probabilities.argmax(axis=1)]
-        return pb_utils.InferenceResponse(
-            [
-                pb_utils.Tensor("LABEL", np.array(labels, dtype=object).reshape(-1, 1)),
-                pb_utils.Tensor("PROBABILITIES", probabilities),
-                pb_utils.Tensor("ANSWERED_BY", np.full((len(texts), 1), b"standin", dtype=object)),
-            ]
-        )
+        stages = ["+".join(names).encode() for names in asked]
+        windows = [1 + len(text) // WINDOW_CHARACTERS for text in texts]
+        outputs = [
+            pb_utils.Tensor("LABEL", np.array(labels, dtype=object).reshape(-1, 1)),
+            pb_utils.Tensor("PROBABILITIES", probabilities),
+            pb_utils.Tensor("ANSWERED_BY", np.array(stages, dtype=object).reshape(-1, 1)),
+            pb_utils.Tensor("WINDOWS", np.array(windows, dtype=np.int32).reshape(-1, 1)),
+        ]
+        if "MEMBER_PROBABILITIES" in request.requested_output_names():
+            outputs.append(pb_utils.Tensor("MEMBER_PROBABILITIES", self.said(probabilities, asked)))
+        return pb_utils.InferenceResponse(outputs)
+
+    def said(self, probabilities, asked):
+        """FP32 [N, M, 4]: the first member says what is answered, the others an even share; -1 where not asked."""
+        rows = np.full((len(asked), len(self.members), len(LABELS)), -1, np.float32)
+        for row, answer, names in zip(rows, probabilities, asked, strict=True):
+            row[: len(names)] = 1 / len(LABELS)
+            row[0] = answer
+        return rows
 
 
 def refusal(text):

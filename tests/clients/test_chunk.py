@@ -16,7 +16,21 @@ from newsdesk.clients.errors import (
     ServerUnavailable,
     TextRefused,
 )
-from newsdesk.clients.tensors import OUTPUTS, Tensor, pack_texts, read_answers, read_labels, unpack_texts
+from newsdesk.clients.options import Options
+from newsdesk.clients.tensors import (
+    MEMBERS,
+    OUTPUTS,
+    Tensor,
+    pack_texts,
+    read_answers,
+    read_labels,
+    read_members,
+    unpack_texts,
+)
+from newsdesk.clients.transports import Answer, Model
+
+MODEL = Model(("World", "Sports", "Business", "Sci/Tech"), ("quick", "careful"), 64)
+EXPLAINED = Options(members=True)
 
 
 @given(st.lists(st.text()))
@@ -88,20 +102,29 @@ def test_refusals_keep_their_places_over_several_answers() -> None:
 def outputs(count: int = 2, **changes: Tensor) -> dict[str, Tensor]:
     texts = Tensor((count, 1), pack_texts([b"World"] * count))
     rows = Tensor((count, 4), np.full((count, 4), 0.25, "<f4").tobytes())
-    return {"LABEL": texts, "PROBABILITIES": rows, "ANSWERED_BY": texts} | changes
+    windows = Tensor((count, 1), np.arange(count, dtype="<i4").tobytes())
+    members = Tensor((count, 2, 4), np.full((count, 2, 4), -1, "<f4").tobytes())
+    named = {"LABEL": texts, "PROBABILITIES": rows, "ANSWERED_BY": texts, "WINDOWS": windows, MEMBERS: members}
+    return named | changes
 
 
 def test_answers_are_read() -> None:
-    answers = read_answers(outputs(), 2)
-    assert answers.labels == answers.answered_by == ["World", "World"]
-    assert answers.probabilities == [[0.25] * 4] * 2
+    answers = read_answers(outputs(), 2, MODEL, Options())
+    assert answers == [Answer("World", [0.25] * 4, "World", number, None) for number in (0, 1)]
+    explained = read_answers(outputs(), 2, MODEL, EXPLAINED)
+    assert [answer.members for answer in explained] == [[[-1.0] * 4] * 2] * 2
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
         {name: tensor for name, tensor in outputs().items() if name != OUTPUTS[1]},
+        {name: tensor for name, tensor in outputs().items() if name != MEMBERS},
         outputs(3),
+        outputs(WINDOWS=Tensor((2,), bytes(8))),
+        outputs(WINDOWS=Tensor((2, 1), bytes(4))),
+        outputs(MEMBER_PROBABILITIES=Tensor((2, 1, 4), bytes(32))),
+        outputs(MEMBER_PROBABILITIES=Tensor((2, 2, 4), np.full(16, np.nan, "<f4").tobytes())),
         outputs(LABEL=Tensor((2,), pack_texts([b"World"] * 2))),
         outputs(LABEL=Tensor((2, 1), pack_texts([b"World"]))),
         outputs(LABEL=Tensor((2, 1), b"\xff\xff\xff\xff")),
@@ -113,7 +136,7 @@ def test_answers_are_read() -> None:
 )
 def test_answers_out_of_contract_are_bad_responses(wrong: dict[str, Tensor]) -> None:
     with pytest.raises(BadResponse):
-        read_answers(wrong, 2)
+        read_answers(wrong, 2, MODEL, EXPLAINED)
 
 
 def test_labels_are_read_in_the_models_order() -> None:
@@ -124,6 +147,11 @@ def test_labels_are_read_in_the_models_order() -> None:
     for wrong in (classes(), classes(b"0.9:1", b"0.1:0"), {}):
         with pytest.raises(BadResponse):
             read_labels(wrong)
+
+
+def test_members_are_read_in_the_models_order() -> None:
+    assert read_members("student,minilm") == ("student", "minilm")
+    assert read_members("") == ()
 
 
 def test_retries_grow_and_end() -> None:

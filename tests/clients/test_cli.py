@@ -58,6 +58,7 @@ def test_standard_input_as_json(classify: Any) -> None:
                 "World": 0.10211999714374542,
             },
             "answered_by": "standin",
+            "windows": 1,
         }
         assert (second["index"], second["label"], result.exit_code) == (1, "World", 0)
 
@@ -79,11 +80,11 @@ def test_refused_texts_keep_their_line_and_set_the_exit_code(classify: Any) -> N
     }
     as_csv = classify("--format", "csv", "--top-k", "1", given=given)
     assert list(csv.reader(io.StringIO(as_csv.stdout))) == [
-        ["index", "label", "World", "Sports", "Business", "Sci/Tech", "answered_by", "error"],
-        ["0", "Sports", "", "0.6000000238418579", "", "", "standin", ""],
-        ["1", "", "", "", "", "", "", "empty, expected at least one visible character"],
-        ["2", "", "", "", "", "", "", "not UTF-8 (byte 4 is 0xff), send UTF-8"],
-        ["3", "Business", "", "", "0.6000000238418579", "", "standin", ""],
+        ["index", "label", "World", "Sports", "Business", "Sci/Tech", "answered_by", "windows", "error"],
+        ["0", "Sports", "", "0.6000000238418579", "", "", "standin", "1", ""],
+        ["1", "", "", "", "", "", "", "", "empty, expected at least one visible character"],
+        ["2", "", "", "", "", "", "", "", "not UTF-8 (byte 4 is 0xff), send UTF-8"],
+        ["3", "Business", "", "", "0.6000000238418579", "", "standin", "1", ""],
     ]
     assert as_json.exit_code == as_csv.exit_code == 1
 
@@ -100,9 +101,20 @@ def test_files(classify: Any, tmp_path: Path) -> None:
         assert result.stdout == "Sports   0.6000  a match\n"
 
 
+def test_quality_and_members(classify: Any) -> None:
+    (answer,) = classify("match", "--quality", "best", "--members", "--format", "json").stdout.splitlines()
+    assert json.loads(answer)["answered_by"] == "standin+careful"
+    assert json.loads(answer)["members"]["careful"] == dict.fromkeys(("World", "Sports", "Business", "Sci/Tech"), 0.25)
+    assert "members" not in json.loads(classify("match", "--format", "json").stdout)
+    assert (classify("match", "--members").stderr) == "newsdesk: --members needs --format json\n"
+    assert classify("match", "--quality", "finest").exit_code == 2
+
+
 def test_no_texts_are_no_answers(classify: Any) -> None:
     assert (classify().stdout, classify().exit_code) == ("", 0)
-    assert classify("--format", "csv").stdout == "index,label,World,Sports,Business,Sci/Tech,answered_by,error\n"
+    assert (
+        classify("--format", "csv").stdout == "index,label,World,Sports,Business,Sci/Tech,answered_by,windows,error\n"
+    )
 
 
 @pytest.mark.parametrize(

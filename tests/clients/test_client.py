@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from newsdesk.clients import AsyncClient, Client, Prediction, TextRefused
+from newsdesk.clients.options import Options
 from newsdesk.clients.triton_http import _infer_request
 from tests.clients.texts import POISON, WORDS, numbered
 
@@ -126,6 +127,30 @@ def test_top_k_below_one_is_a_value_error(classify: Classify) -> None:
         classify("match", top_k=0)
 
 
+@pytest.mark.parametrize("texts", ["match", ["match"] * 100])
+def test_a_quality_reaches_every_text(classify: Classify, texts: Any) -> None:
+    for quality, stage in ((None, "standin"), ("fast", "standin"), ("best", "standin+careful")):
+        answers = classify(texts, quality=quality)
+        assert {answer.answered_by for answer in (answers if isinstance(answers, list) else [answers])} == {stage}
+
+
+def test_a_wrong_quality_is_a_value_error(classify: Classify) -> None:
+    with pytest.raises(ValueError, match="quality is 'finest', expected one of fast, balanced, best"):
+        classify("match", quality="finest")
+
+
+def test_members_are_told_only_when_asked_for(classify: Classify) -> None:
+    assert classify("a match 5000").members is None
+    quick = classify("a match 5000", members=True, top_k=1)
+    assert quick.members == {"standin": classify("a match 5000").probabilities}
+    both = classify(["a match 5000", ""], members=True, quality="best")[0]
+    assert both.members == quick.members | {"careful": dict.fromkeys(WORDS.values(), 0.25)}
+
+
+def test_the_windows_of_a_long_text_are_counted(classify: Classify) -> None:
+    assert [answer.windows for answer in classify(["match", "match" + " " * 2500 + "x"])] == [1, 3]
+
+
 def test_stream_is_lazy_and_in_order(client: Client) -> None:
     drawn = itertools.count()
     stream = client.stream(f"match {next(drawn)}" for _ in itertools.count())
@@ -173,9 +198,11 @@ def test_a_wrong_url_is_a_value_error(kind: Callable[[str], object], url: str) -
 
 
 def test_http_tensors_are_binary() -> None:
-    body, headers = _infer_request([b"one", b"two \xff"])
+    body, headers = _infer_request([b"one", b"two \xff"], Options(quality="best"))
     head = json.loads(body[: int(headers["Inference-Header-Content-Length"])])
     assert head["inputs"] == [
-        {"name": "TEXT", "datatype": "BYTES", "shape": [2, 1], "parameters": {"binary_data_size": 16}}
+        {"name": "TEXT", "datatype": "BYTES", "shape": [2, 1], "parameters": {"binary_data_size": 16}},
+        {"name": "QUALITY", "datatype": "BYTES", "shape": [2, 1], "parameters": {"binary_data_size": 16}},
     ]
+    assert body.endswith(b"\4\0\0\0best\4\0\0\0best")
     assert all(output["parameters"] == {"binary_data": True} for output in head["outputs"])

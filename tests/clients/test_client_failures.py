@@ -1,6 +1,7 @@
 """What callers see when the server is gone, slow, half dead or somebody else."""
 
 import asyncio
+import dataclasses
 import socket
 import threading
 import time
@@ -148,7 +149,7 @@ def test_a_changed_model_is_noticed_and_read_anew(client: Client, monkeypatch: p
     client.classify("match")
     model = client._model
     assert model is not None
-    client._model = type(model)(("Real", "Fake"), model.max_batch)
+    client._model = dataclasses.replace(model, labels=("Real", "Fake"))
     with pytest.raises(BadResponse, match="the server has changed its model"):
         client.classify("match")
     assert client.classify("match").label == "Sports"

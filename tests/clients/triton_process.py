@@ -21,12 +21,18 @@ CONFIG = f"""
 backend: "python"
 max_batch_size: {MAX_BATCH}
 dynamic_batching {{ max_queue_delay_microseconds: 500 }}
-input [ {{ name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] }} ]
+input [
+  {{ name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] }},
+  {{ name: "QUALITY" data_type: TYPE_STRING dims: [ 1 ] optional: true }}
+]
 output [
   {{ name: "LABEL" data_type: TYPE_STRING dims: [ 1 ] }},
   {{ name: "PROBABILITIES" data_type: TYPE_FP32 dims: [ {len(LABELS)} ] label_filename: "labels.txt" }},
-  {{ name: "ANSWERED_BY" data_type: TYPE_STRING dims: [ 1 ] }}
+  {{ name: "ANSWERED_BY" data_type: TYPE_STRING dims: [ 1 ] }},
+  {{ name: "WINDOWS" data_type: TYPE_INT32 dims: [ 1 ] }},
+  {{ name: "MEMBER_PROBABILITIES" data_type: TYPE_FP32 dims: [ 2, {len(LABELS)} ] }}
 ]
+parameters {{ key: "members" value: {{ string_value: "standin,careful" }} }}
 instance_group [ {{ kind: KIND_CPU count: 2 }} ]
 """
 

@@ -22,7 +22,7 @@ def test_one_text(open_gateway: httpx.Client) -> None:
     assert item["probabilities"]["Business"] == pytest.approx(0.75)
     assert sum(item["probabilities"].values()) == pytest.approx(1)
     assert list(item["probabilities"].values()) == sorted(item["probabilities"].values(), reverse=True)
-    assert item["answered_by"] == "standin"
+    assert item["answered_by"] == "stand-in"
 
 
 def test_articles_and_top_k(open_gateway: httpx.Client) -> None:

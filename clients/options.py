@@ -1,0 +1,22 @@
+"""What a caller wants of the answers."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Quality = Literal["fast", "balanced", "best"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Of one call; `Client.classify` says what each means. Raises ValueError for a value that cannot be used."""
+
+    top_k: int | None = None
+    quality: Quality | None = None
+    members: bool = False
+
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k is {self.top_k}, expected at least 1, or None for all labels")
+        if self.quality is not None and self.quality not in get_args(Quality):
+            expected = ", ".join(get_args(Quality))
+            raise ValueError(f"quality is {self.quality!r}, expected one of {expected}, or None for balanced")
