@@ -32,7 +32,11 @@ Instances = Annotated[
 ]
 Target = Annotated[
     str,
-    typer.Option(envvar="NEWSDESK_TARGET", help='As "openvino:int8".', show_default="the fastest measured here"),
+    typer.Option(
+        envvar="NEWSDESK_TARGET",
+        help='As "openvino:int8", or each member\'s own: "minilm=openvino:int8,student=onnxruntime:fp32".',
+        show_default="the fastest measured here",
+    ),
 ]
 State = Annotated[
     Path | None,
@@ -137,7 +141,7 @@ def serve(
 
 
 def prepare(model_repository: ModelRepository = None, state: State = None) -> None:
-    """Measure which compile target is the fastest on this machine, record it for `serve`, and print all of them."""
+    """Measure each member's compile targets on this machine, record the fastest for `serve`, and print all of them."""
     settings = settings_of(model_repository=model_repository, state=state)
     from newsdesk.server.ensemble.errors import ServerError
     from newsdesk.server.prepare import prepare as choose
@@ -228,11 +232,12 @@ def _show(checks: "Iterable[Check]") -> None:
 
 
 def _table(found: "Preparation") -> None:
-    print(f"{'target':26} {'articles/s':>10}  one process, one thread, {found.machine}")
-    for one in sorted(found.measured, key=lambda one: -one.articles_per_second):
+    print(f"{'member':12} {'target':26} {'articles/s':>10}  one process, one thread, {found.machine}")
+    members = list(found.targets)
+    for one in sorted(found.measured, key=lambda one: (members.index(one.member), -one.articles_per_second)):
         speed = f"{one.articles_per_second:10.0f}" if one.articles_per_second else f"{'':10}"
-        note = f"refused: {one.refused}" if one.refused else "serves" if one.target == found.target else ""
-        print(f"{one.target:26} {speed}  {note}".rstrip())
+        note = f"refused: {one.refused}" if one.refused else "serves" if one.target == found.targets[one.member] else ""
+        print(f"{one.member:12} {one.target:26} {speed}  {note}".rstrip())
 
 
 def _welcome(settings: "Settings", target: str, answer: "Answer", seconds: float) -> None:

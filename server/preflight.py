@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from newsdesk.server import workspace
-from newsdesk.server.ensemble import engines, manifest
-from newsdesk.server.ensemble.errors import ServerError
+from newsdesk.server.ensemble import manifest, targets
+from newsdesk.server.ensemble.errors import EngineError, ServerError
 from newsdesk.server.settings import Settings
 from newsdesk.server.triton import (
     SHM_BYTES,
@@ -208,12 +208,11 @@ def _model(settings: Settings) -> list[Check]:
         loaded = manifest.load(folder)
     except (ServerError, OSError) as error:
         return [Check("model", "problem", str(error))]
-    for member in loaded.members:
-        variant = engines.TARGETS.get(settings.target)
-        if variant and variant not in member.graphs:
-            found = f"target {settings.target} reads the {variant} graph; {member.name} has {', '.join(member.graphs)}"
-            remedy = "Choose another with --target, or leave it out: the fastest that can run is chosen."
-            return [Check("model", "problem", found, remedy)]
+    try:
+        targets.check(settings.target, loaded)
+    except EngineError as error:
+        remedy = "Choose another with --target, or leave it out: the fastest that can run is chosen."
+        return [Check("model", "problem", str(error), remedy)]
     members = ", ".join(member.name for member in loaded.members)
     return [Check("model", "ok", f"{folder}: {members}; every file matches its sha256"), _cpu(loaded.cpu_features)]
 

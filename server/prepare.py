@@ -1,4 +1,5 @@
-"""Choose the compile target that serves: the fastest of those that answer alike on this very machine, measured once.
+"""Choose the compile target that serves each member: the fastest of those that answer alike on this very machine,
+measured once.
 
 Each target is measured in a process of its own, so that one that crashes, hangs or eats memory is only out of the race.
 """
@@ -20,9 +21,9 @@ import numpy as np
 from msgspec import Struct
 
 from newsdesk.server import processes, workspace
-from newsdesk.server.ensemble import engines, manifest
+from newsdesk.server.ensemble import engines, manifest, targets
 from newsdesk.server.ensemble.errors import ServerError
-from newsdesk.server.ensemble.manifest import Manifest
+from newsdesk.server.ensemble.manifest import Member
 
 TEXTS = 64
 _MEAN_WORDS, _SPREAD, _WORDS = 36, 0.38, (14, 84)
@@ -49,29 +50,36 @@ _SENTENCES = (
 
 
 class PreparationError(ServerError):
-    """No target of this model can serve on this machine."""
+    """No target of a member can serve on this machine."""
 
 
 class Measured(Struct, frozen=True):
-    """One target: articles per second of one process with one thread, or why it is out of the race."""
+    """A member's target: articles per second of one process with one thread, or why it is out of the race."""
 
+    member: str
     target: str
     articles_per_second: float = 0.0
     refused: str = ""
 
 
 class Preparation(Struct, frozen=True):
-    target: str
+    targets: dict[str, str]
+    """Member → the target that serves it."""
     measured: list[Measured]
     machine: str
     packages: dict[str, str]
     manifest_sha256: str
 
+    @property
+    def target(self) -> str:
+        """What serves, as the line that `targets` reads."""
+        return targets.write(self.targets)
+
 
 def prepare(model: Path, state: Path, say: Callable[[str], None], again: bool = False) -> Preparation:
-    """Return the target to serve a model folder with, from the record in `state` or measured now and recorded there.
+    """Return the targets to serve a model folder with, from the record in `state` or measured now and recorded there.
 
-    Raises ManifestError, RepositoryError, or PreparationError where no target is left.
+    Raises ManifestError, RepositoryError, or PreparationError where no target is left for a member.
     """
     folder = workspace.latest_version(model)
     loaded = manifest.load(folder)
@@ -83,36 +91,31 @@ def prepare(model: Path, state: Path, say: Callable[[str], None], again: bool = 
             return msgspec.json.decode(record.read_bytes(), type=Preparation)
         except (OSError, msgspec.DecodeError):
             pass
-    targets = available(loaded)
-    say(f"measuring {len(targets)} targets on this machine, a few seconds each; done once")
-    measured, probabilities = [], {}
-    for target in targets:
-        speed, answers, refused = _measure_apart(folder, target)
-        measured.append(Measured(target, speed, refused))
-        if answers is not None:
-            probabilities[target] = answers
-    measured = _judge(measured, probabilities)
-    passed = [one for one in measured if not one.refused]
-    if not passed:
-        reasons = "; ".join(f"{one.target}: {one.refused}" for one in measured)
-        raise PreparationError(
-            f"{folder}: none of its targets can serve here ({reasons or 'the model has no graph for any'}). "
-            "Rebuild it on such a machine (newsdesk build --recipe compact)."
-        )
-    best = max(passed, key=lambda one: one.articles_per_second)
-    found = Preparation(best.target, measured, machine, packages, digest)
+    runs = {member.name: available(member) for member in loaded.members}
+    say(f"measuring {sum(map(len, runs.values()))} targets on this machine, a few seconds each; done once")
+    measured, chosen = [], {}
+    for name, of_member in runs.items():
+        found = _race(folder, name, of_member)
+        passed = [one for one in found if not one.refused]
+        if not passed:
+            reasons = "; ".join(f"{one.target}: {one.refused}" for one in found)
+            raise PreparationError(
+                f"{folder}: no target of member {name} can serve here ({reasons or 'it has no graph for any'}). "
+                "Rebuild it on such a machine (newsdesk build --recipe compact)."
+            )
+        measured += found
+        chosen[name] = max(passed, key=lambda one: one.articles_per_second).target
+    prepared = Preparation(chosen, measured, machine, packages, digest)
     record.parent.mkdir(parents=True, exist_ok=True)
     partial = record.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(prepared), indent=1))
     partial.replace(record)
-    return found
+    return prepared
 
 
-def available(loaded: Manifest) -> list[str]:
-    """Return the targets whose variant of the graph every member has."""
-    return [
-        target for target, variant in engines.TARGETS.items() if all(variant in one.graphs for one in loaded.members)
-    ]
+def available(member: Member) -> list[str]:
+    """Return the targets whose variant of the graph the member has."""
+    return [target for target in engines.TARGETS if targets.runs(target, member)]
 
 
 def processor() -> str:
@@ -140,26 +143,38 @@ def articles() -> list[str]:
     return texts
 
 
-def measure(folder: Path, target: str) -> tuple[float, np.ndarray]:
-    """Return articles per second with one thread after warm-up, and the probabilities, FP32 [64, labels]."""
-    from newsdesk.server.ensemble.classifier import Classifier
+def measure(folder: Path, name: str, target: str) -> tuple[float, np.ndarray]:
+    """Return a member's articles per second with one thread after warm-up, and its probabilities, FP [64, labels]."""
+    from newsdesk.server.ensemble.member import Member as Ready
 
-    classifier = Classifier(manifest.load(folder), folder, target, 1)
+    loaded = manifest.load(folder)
+    (about,) = (one for one in loaded.members if one.name == name)
+    member = Ready(about, loaded.windows, folder, target, 1)
     texts = articles()
     batches = [texts[i : i + _BATCH] for i in range(0, len(texts), _BATCH)]
     for _ in range(_WARM_UP_PASSES):
-        answers = np.concatenate([classifier.classify(batch).probabilities for batch in batches])
+        answers = np.concatenate([member(batch).probabilities for batch in batches])
     count, began = 0, time.perf_counter()
     while (passed := time.perf_counter() - began) < _SECONDS:
-        batch = batches[count % len(batches)]
-        classifier.classify(batch)
+        member(batches[count % len(batches)])
         count += 1
     return count * _BATCH / passed, answers
 
 
-def _measure_apart(folder: Path, target: str) -> tuple[float, np.ndarray | None, str]:
+def _race(folder: Path, name: str, of_member: list[str]) -> list[Measured]:
+    """Measure a member's targets, one after the other, and refuse those that do not answer like the others."""
+    measured, probabilities = [], {}
+    for target in of_member:
+        speed, answers, refused = _measure_apart(folder, name, target)
+        measured.append(Measured(name, target, speed, refused))
+        if answers is not None:
+            probabilities[target] = answers
+    return _judge(measured, probabilities)
+
+
+def _measure_apart(folder: Path, name: str, target: str) -> tuple[float, np.ndarray | None, str]:
     """Measure in a process of its own. Returns the speed, the answers, and why it is refused, or ""."""
-    command = [sys.executable, "-m", __name__, str(folder), target]
+    command = [sys.executable, "-m", __name__, str(folder), name, target]
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     try:
         ran = subprocess.run(
@@ -195,7 +210,7 @@ def _judge(measured: list[Measured], probabilities: dict[str, np.ndarray]) -> li
         refused = one.refused
         if agreement < _AGREEMENT:
             refused = f"names the label of the others for {agreement:.0%} of the texts, expected {_AGREEMENT:.0%}"
-        judged.append(Measured(one.target, one.articles_per_second, refused))
+        judged.append(Measured(one.member, one.target, one.articles_per_second, refused))
     return judged
 
 
@@ -210,5 +225,5 @@ def _packages() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    rate, given = measure(Path(sys.argv[1]), sys.argv[2])
+    rate, given = measure(Path(sys.argv[1]), *sys.argv[2:])
     print(json.dumps({"articles_per_second": rate, "probabilities": given.tolist()}))

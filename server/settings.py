@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from newsdesk.server.ensemble.engines import TARGETS
-from newsdesk.server.ensemble.errors import ServerError
+from newsdesk.server.ensemble import targets
+from newsdesk.server.ensemble.errors import EngineError, ServerError
 from newsdesk.server.gateway.settings import GatewaySettings
 
 LOG_LEVELS = ("error", "warning", "info", "verbose")
@@ -58,7 +58,8 @@ class Settings:
     instances: int = 0
     """Backend processes of one thread each; 0 = as many as the cores granted."""
     target: str = ""
-    """Compile target, "openvino:int8"; empty = the fastest measured on this machine."""
+    """Compile target, "openvino:int8", or each member's own, "minilm=openvino:int8,student=onnxruntime:fp32"; empty =
+    the fastest measured on this machine."""
     state: Path = field(default_factory=default_state)
     cache: str = ""
     """Size of Triton's response cache, "256MB"; empty = none."""
@@ -76,8 +77,10 @@ class Settings:
                 raise _refused(name, port, "three different ports for HTTP, gRPC and metrics")
         if self.instances < 0:
             raise _refused("instances", self.instances, "0 (one per core granted) or more")
-        if self.target and self.target not in TARGETS:
-            raise _refused("target", self.target, f"one of {', '.join(TARGETS)}, or nothing for the fastest measured")
+        try:
+            targets.parse(self.target)
+        except EngineError as error:
+            raise SettingsError(f"--target (NEWSDESK_TARGET): {error}, or nothing for the fastest measured") from error
         if self.cache and self.cache_bytes < _CACHE_LEAST:
             raise _refused("cache", self.cache, 'a size of at least 1MB, as "256MB" or "2GB", or nothing for no cache')
         if self.log_level not in LOG_LEVELS:

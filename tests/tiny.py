@@ -1,5 +1,6 @@
 """A tiny classifier with a real graph and a real tokenizer, made in milliseconds: words vote for their label."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from newsdesk.build.recipe import Repository
+from newsdesk.build.repository import render_config
 from newsdesk.server.ensemble import cascade, manifest
+from newsdesk.server.ensemble.calibrate import Calibrator, Temperature, Uncalibrated
+from newsdesk.server.ensemble.cascade import NEVER, Stage, Thresholds
+from newsdesk.server.ensemble.combine import Mean, Weighted
+from newsdesk.server.ensemble.files import File, digest
+from newsdesk.server.ensemble.manifest import Manifest, Member
+from newsdesk.server.ensemble.ngrams import Features, Ngrams
 
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 WORDS = {"minister": 0, "treaty": 0, "match": 1, "goal": 1, "market": 2, "shares": 2, "robot": 3, "software": 3}
@@ -15,37 +24,119 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
 MAX_LENGTH = 32
 
 
-def write(folder: Path, *, weight: float = 4.0, name: str = "tiny") -> manifest.Manifest:
+def write(folder: Path, *, weight: float = 4.0, name: str = "tiny") -> Manifest:
     """Fill a version folder with a one-member model; `weight` is how strongly a word votes (NaN breaks it)."""
-    files = folder / name
-    files.mkdir(parents=True)
-    _tokenizer().save(str(files / "tokenizer.json"))
-    graph = _graph(weight)
-    for variant in ("fp32", "int8"):  # the same graph: what tests need is two targets that agree
-        onnx.save(graph, files / f"model.{variant}.onnx")
+    return _save(folder, [_encoder(folder, name, weight)], [cascade.alone(name, len(LABELS))])
 
-    def entry(path: str) -> manifest.File:
-        return manifest.File(f"{name}/{path}", manifest.digest(files / path))
 
-    made = manifest.Manifest(
+def write_cascade(folder: Path) -> Manifest:
+    """Fill a version folder with a model of three members, each surer than the one before, and a cascade of them.
+
+    "bag" reads hashed words, "tiny" and "keen" tokens. At "fast" the first stage answers who names a label twice, at
+    "balanced" three times, at "best" nobody; nobody it takes for World is answered before the last.
+    """
+    members = [
+        _bag(folder, "bag", 1.5),
+        _encoder(folder, "tiny", 2.0, Temperature(2.0)),
+        _encoder(folder, "keen", 4.0),
+    ]
+    thresholds = {"fast": 0.8, "balanced": 0.95, "best": NEVER}
+    both = {quality: 0.6 if at < 1 else NEVER for quality, at in thresholds.items()}
+    return _save(
+        folder,
+        members,
+        [
+            Stage(
+                members=["bag"],
+                combiner=Mean(),
+                calibrator=Uncalibrated(),
+                thresholds=Thresholds(**{quality: [NEVER, at, at, at] for quality, at in thresholds.items()}),
+            ),
+            Stage(
+                members=["bag", "tiny"],
+                combiner=Weighted([1.0, 2.0]),
+                calibrator=Temperature(0.5),
+                thresholds=Thresholds(**{quality: [NEVER, at, at, at] for quality, at in both.items()}),
+            ),
+            Stage(
+                members=["bag", "tiny", "keen"],
+                combiner=Weighted([0.0, 1.0, 3.0]),
+                calibrator=Uncalibrated(),
+                thresholds=Thresholds(**dict.fromkeys(thresholds, [0.0] * len(LABELS))),
+            ),
+        ],
+    )
+
+
+def write_model(root: Path, write_version: Callable[[Path], Manifest]) -> Path:
+    """Write a model repository, as the build does but for the card, and return it."""
+    model = root / "ag_news"
+    made = write_version(model / "1")
+    (model / "1" / "model.py").write_text(
+        "from newsdesk.server.ensemble.backend import TritonPythonModel  # noqa: F401\n"
+    )
+    (model / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
+    config = render_config(Repository(), len(LABELS), [member.name for member in made.members])
+    (model / "config.pbtxt").write_text(config)
+    return root
+
+
+def _save(folder: Path, members: list[Member], stages: list[Stage]) -> Manifest:
+    made = Manifest(
         schema=manifest.SCHEMA,
         name="ag_news",
         labels=LABELS,
-        members=[
-            manifest.Member(
-                name=name,
-                kind="encoder",
-                reader=entry("tokenizer.json"),
-                graphs={variant: entry(f"model.{variant}.onnx") for variant in ("fp32", "int8")},
-                max_length=MAX_LENGTH,
-                pad_id=0,
-            )
-        ],
-        cascade=[cascade.alone(name, len(LABELS))],
+        members=members,
+        cascade=stages,
         target="onnxruntime:fp32",
     )
     manifest.save(made, folder)
     return made
+
+
+def _encoder(folder: Path, name: str, weight: float, calibrator: Calibrator = Uncalibrated()) -> Member:  # noqa: B008
+    files = folder / name
+    files.mkdir(parents=True)
+    _tokenizer().save(str(files / "tokenizer.json"))
+    votes = np.zeros((len(VOCABULARY), len(LABELS)), np.float32)
+    for word, label in WORDS.items():
+        votes[VOCABULARY.index(word), label] = weight
+    graphs = _graphs(folder, files, votes, ("fp32", "int8"))  # the same graph: two targets that agree
+    reader = _entry(folder, files / "tokenizer.json")
+    return Member(
+        name=name,
+        kind="encoder",
+        reader=reader,
+        graphs=graphs,
+        max_length=MAX_LENGTH,
+        pad_id=0,
+        calibrator=calibrator,
+    )
+
+
+def _bag(folder: Path, name: str, weight: float) -> Member:
+    files = folder / name
+    files.mkdir(parents=True)
+    ngrams = Ngrams(Features(buckets=4096, words=(1,)))
+    ngrams.save(files / "features.json")
+    votes = np.zeros((4097, len(LABELS)), np.float32)
+    for (word, label), ids in zip(WORDS.items(), ngrams.encode(list(WORDS)), strict=True):
+        assert not votes[ids].any(), f"{word} shares its bucket"
+        votes[ids, label] = weight
+    graphs = _graphs(folder, files, votes, ("fp32",))
+    reader = _entry(folder, files / "features.json")
+    return Member(name=name, kind="ngrams", reader=reader, graphs=graphs, max_length=0, pad_id=0)
+
+
+def _entry(folder: Path, path: Path) -> File:
+    return File(str(path.relative_to(folder)), digest(path))
+
+
+def _graphs(folder: Path, files: Path, votes: np.ndarray, variants: tuple[str, ...]) -> dict[str, File]:
+    votes[0] = 100.0  # padding that is not masked away would show at once
+    for variant in variants:
+        onnx.save(_graph(votes), files / f"model.{variant}.onnx")
+    return {variant: _entry(folder, files / f"model.{variant}.onnx") for variant in variants}
 
 
 def _tokenizer() -> Tokenizer:
@@ -58,12 +149,8 @@ def _tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def _graph(weight: float) -> onnx.ModelProto:
-    """Masked sum of one-hot votes: Gather → Mul by the mask → ReduceSum."""
-    votes = np.zeros((len(VOCABULARY), len(LABELS)), np.float32)
-    for word, label in WORDS.items():
-        votes[VOCABULARY.index(word), label] = weight
-    votes[0] = 100.0  # padding that is not masked away would show at once
+def _graph(votes: np.ndarray) -> onnx.ModelProto:
+    """Masked sum of the ids' votes, FP32 [ids, labels]: Gather → Mul by the mask → ReduceSum."""
     axes = helper.make_tensor_value_info
     graph = helper.make_graph(
         [

@@ -17,6 +17,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # before the tokenizer
 from newsdesk.server.ensemble import manifest
 from newsdesk.server.ensemble.classifier import Classifier
 from newsdesk.server.ensemble.errors import QualityError, TextError
+from newsdesk.server.ensemble.metrics import Metrics
 from newsdesk.server.ensemble.request import read_qualities, read_texts
 
 EXPLAINED = "MEMBER_PROBABILITIES"
@@ -32,17 +33,7 @@ class TritonPythonModel:
         )
         self._labels = np.array([label.encode() for label in self._classifier.labels], np.object_)
         self._stages = np.array([stage.encode() for stage in self._classifier.stages], np.object_)
-        self._families = {  # kept: a metric whose family is collected raises
-            kind: pb_utils.MetricFamily(
-                name=f"newsdesk_{kind}_tokens_total", description=about, kind=pb_utils.MetricFamily.COUNTER
-            )
-            for kind, about in {
-                "real": "Tokens of the texts answered",
-                "computed": "Tokens computed for them, padding included; over the real ones, this is the padding waste",
-            }.items()
-        }
-        place = {"model": args["model_name"], "version": args["model_version"]}
-        self._tokens = {kind: family.Metric(labels=place) for kind, family in self._families.items()}
+        self._metrics = Metrics(args["model_name"], args["model_version"], self._classifier.stages)
         self._classifier.warm_up()
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -57,6 +48,7 @@ class TritonPythonModel:
                 asked = read_qualities(None if quality is None else quality.as_numpy().ravel(), len(raw))
                 own = read_texts(raw)
             except (TextError, QualityError) as error:
+                self._metrics.failed("text" if isinstance(error, TextError) else "quality")
                 responses[i] = _failed(str(error), pb_utils.TritonError.INVALID_ARG)
                 continue
             shares.append((i, slice(len(texts), len(texts) + len(own))))
@@ -78,6 +70,7 @@ class TritonPythonModel:
         try:
             answers = self._classifier.classify(texts, qualities)
         except Exception as error:  # the process must outlive whatever an engine raises
+            self._metrics.failed("engine", len(shares))
             for i, _ in shares:
                 responses[i] = _failed(f"newsdesk could not compute: {error}", pb_utils.TritonError.INTERNAL)
             return
@@ -88,6 +81,7 @@ class TritonPythonModel:
         finite = np.isfinite(answers.probabilities).all(-1) & np.isfinite(answers.members).all((1, 2))
         for i, own in shares:
             if not finite[own].all():
+                self._metrics.failed("engine")
                 responses[i] = _failed("newsdesk computed no finite answer", pb_utils.TritonError.INTERNAL)
                 continue
             outputs = [
@@ -99,8 +93,7 @@ class TritonPythonModel:
             if members is not None and i in explained:
                 outputs.append(pb_utils.Tensor(EXPLAINED, members[own]))
             responses[i] = pb_utils.InferenceResponse(outputs)
-        self._tokens["real"].increment(answers.work.real_tokens)
-        self._tokens["computed"].increment(answers.work.computed_tokens)
+        self._metrics.answered(answers, qualities)
 
 
 def _failed(message: str, code: int) -> Any:

@@ -14,12 +14,11 @@ from newsdesk.server.ensemble.member import Member
 
 @dataclass
 class Work:
-    """What a batch took: tokens, padding included or not, seconds of each stage by its new members, sizes of runs."""
+    """What a batch took: tokens, those of padding among them or not, and seconds in the members new to each stage."""
 
     real_tokens: int = 0
     computed_tokens: int = 0
     seconds: dict[int, float] = field(default_factory=dict)
-    runs: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,6 @@ class Classifier:
             stage = self._first[place]
             work.real_tokens += reading.real_tokens
             work.computed_tokens += reading.computed_tokens
-            work.runs += reading.runs
             work.seconds[stage] = work.seconds.get(stage, 0) + time.perf_counter() - began
             return reading.probabilities
 

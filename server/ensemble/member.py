@@ -27,8 +27,6 @@ class Reading:
     windows: np.ndarray
     real_tokens: int
     computed_tokens: int
-    runs: list[int]
-    """How many windows each run of the engine held."""
 
 
 class Member:
@@ -68,7 +66,6 @@ class Member:
             np.concatenate([part.windows for part in parts]),
             sum(part.real_tokens for part in parts),
             sum(part.computed_tokens for part in parts),
-            [size for part in parts for size in part.runs],
         )
 
     def _answer(self, texts: list[str]) -> Reading:
@@ -93,7 +90,7 @@ class Member:
         if len(ids) > len(texts):
             starts = np.cumsum(counts) - counts
             probabilities = np.add.reduceat(probabilities, starts) / counts[:, None]
-        return Reading(self._calibrate(probabilities), counts, sum(lengths), computed, [len(group) for group in groups])
+        return Reading(self._calibrate(probabilities), counts, sum(lengths), computed)
 
 
 def _chunks(texts: list[str]) -> Iterator[list[str]]:

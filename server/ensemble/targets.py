@@ -1,7 +1,6 @@
 """Which compile target each member is served with, as one line: "openvino:int8" for every member that has it, or
-"minilm=openvino:int8,student=onnxruntime:fp32"."""
-
-from collections.abc import Iterable
+"minilm=openvino:int8,student=onnxruntime:fp32".
+"""
 
 from newsdesk.server.ensemble.engines import TARGETS
 from newsdesk.server.ensemble.errors import EngineError
@@ -18,7 +17,7 @@ def parse(line: str) -> dict[str, str]:
         name, named, target = part.rpartition("=")
         if target not in TARGETS or (named and not name) or name in found:
             raise EngineError(
-                f"target {part!r} in {line!r}: expected one of {', '.join(TARGETS)}, for every member or as "
+                f"target {part!r} in {line!r}: expected one of {', '.join(TARGETS)}, for every member, or "
                 "member=target for each, with commas between"
             )
         found[name] = target
@@ -33,27 +32,32 @@ def write(of_members: dict[str, str]) -> str:
 
 
 def choose(line: str, manifest: Manifest) -> dict[str, str]:
-    """Return each member's target: the line's, else, where it has none for the member, the manifest's.
+    """Return each member's target: the line's, and where it has none that the member's graphs allow, the manifest's.
 
-    Raises EngineError where a target is unknown, a named member has no graph for its target, or no member has one for
-    the target of all.
+    A line measured for one version of a model may serve the next: names of other members are passed over. Raises
+    EngineError where a member is given a target that it has no graph for, or none has one for the target of all.
     """
     given, built = parse(line), parse(manifest.target)
-    if unknown := given.keys() - {EVERY} - {member.name for member in manifest.members}:
-        raise EngineError(f"target {line!r} names {', '.join(sorted(unknown))}, but the members are {_names(manifest)}")
-    if EVERY in given and not any(runs(given[EVERY], member) for member in manifest.members):
-        raise _without(given[EVERY], manifest.members)
+    every = given.get(EVERY, "")
+    if every and not any(runs(every, member) for member in manifest.members):
+        raise _without(every, *manifest.members)
     found = {}
     for member in manifest.members:
-        target = given.get(member.name, "")
-        every = given.get(EVERY, "")
-        if not target:
-            own = built.get(member.name) or built.get(EVERY, "")
-            target = every if every and runs(every, member) else own
+        target = given.get(member.name) or built.get(member.name) or built.get(EVERY, "")
+        if member.name not in given and every and runs(every, member):
+            target = every
         if not target or not runs(target, member):
-            raise _without(target, [member])
+            raise _without(target, member)
         found[member.name] = target
     return found
+
+
+def check(line: str, manifest: Manifest) -> None:
+    """Raise EngineError as `choose` does, and where the line names who is no member."""
+    members = [member.name for member in manifest.members]
+    if strangers := sorted(parse(line).keys() - {EVERY, *members}):
+        raise EngineError(f"target {line!r} names {', '.join(strangers)}, but the members are {', '.join(members)}")
+    choose(line, manifest)
 
 
 def runs(target: str, member: Member) -> bool:
@@ -61,12 +65,7 @@ def runs(target: str, member: Member) -> bool:
     return TARGETS[target] in member.graphs
 
 
-def _without(target: str, members: Iterable[Member]) -> EngineError:
-    has = "; ".join(
-        f"member {one.name} has no {TARGETS.get(target, 'such')} graph, only {', '.join(one.graphs)}" for one in members
-    )
+def _without(target: str, *members: Member) -> EngineError:
+    variant = TARGETS.get(target, "such")
+    has = "; ".join(f"member {one.name} has no {variant} graph, only {', '.join(one.graphs)}" for one in members)
     return EngineError(f"target {target!r}: {has}. Choose another target, or build this one (newsdesk build).")
-
-
-def _names(manifest: Manifest) -> str:
-    return ", ".join(member.name for member in manifest.members)

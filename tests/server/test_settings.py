@@ -22,7 +22,11 @@ def test_defaults_listen_on_the_loopback(tmp_path: Path) -> None:
         ({"grpc_port": 70000}, "--grpc-port (NEWSDESK_GRPC_PORT) is '70000'"),
         ({"http_port": 8001}, "three different ports"),
         ({"instances": -1}, "--instances (NEWSDESK_INSTANCES) is '-1'; expected 0"),
-        ({"target": "tensorrt"}, "expected one of openvino:int8"),
+        (
+            {"target": "tensorrt"},
+            "--target (NEWSDESK_TARGET): target 'tensorrt' in 'tensorrt': expected one of openvino:int8",
+        ),
+        ({"target": "minilm=openvino:int8,e5="}, "target 'e5='"),
         ({"host": "no such host"}, "--host (NEWSDESK_HOST) is 'no such host'; expected an IPv4 address"),
         ({"host": "::1"}, "expected an IPv4 address"),
         ({"cache": "much"}, "--cache (NEWSDESK_CACHE) is 'much'; expected a size of at least 1MB"),

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from newsdesk.server.ensemble.batching import OVERHEAD, SIZES, STEP, pad, plan, shapes
+from newsdesk.server.ensemble.batching import BAG_MOST, BAG_OVERHEAD, OVERHEAD, SIZES, STEP, bags, pad, plan, shapes
 
 MOST = 510
 """Not a multiple of the step: a length is never rounded beyond it."""
@@ -78,3 +78,27 @@ def test_shapes_are_all_that_a_plan_comes_to(lengths: list[int]) -> None:
     ids = [[1] * length for length in lengths]
     made = {padded.shape for padded, _ in pad(ids, plan(lengths, 96), 0, 96)}
     assert made <= set(shapes(12, 96))
+
+
+@given(st.lists(st.integers(1, 100_000), max_size=100))
+def test_every_text_stands_in_one_bag(lengths: list[int]) -> None:
+    groups = bags(lengths)
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    for group in groups:
+        assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= BAG_MOST
+
+
+def test_news_stands_in_few_bags_and_one_long_text_alone() -> None:
+    """A call costs more than the padding of texts of a feed's lengths; a book must not pad the headlines."""
+    random = np.random.default_rng(3)
+    lengths = np.clip(random.lognormal(4.3, 0.35, 64), 20, 300).astype(int).tolist()
+    assert len(bags(lengths)) <= 5
+    assert sorted(bags([30, 50_000, 31, 32])) == [[1], [3, 2, 0]]
+    padded = sum(len(group) * max(lengths[i] for i in group) for group in bags(lengths))
+    assert padded < 64 * max(lengths) - BAG_OVERHEAD
+
+
+def test_a_bag_is_padded_to_its_longest() -> None:
+    ((ids, mask),) = pad([np.array([5, 6, 7]), np.array([8])], [[0, 1]], 0)
+    assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]

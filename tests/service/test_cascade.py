@@ -1,0 +1,149 @@
+"""Several members behind one model: qualities share batches, members are asked in turn, and Prometheus is told."""
+
+import re
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+from tritonclient.utils import InferenceServerException
+
+from benchmarks import servers
+from newsdesk.server.ensemble import manifest
+from newsdesk.server.ensemble.cascade import DEFAULT, QUALITIES
+from newsdesk.server.ensemble.classifier import Classifier
+from tests import tiny
+from tests.service import requests
+
+MEMBERS = ["bag", "tiny", "keen"]
+TEXTS = [
+    text + " said" * (i % 3)
+    for i, text in enumerate(
+        ["goal", "goal match", "goal match goal", "minister", "market robot", "shares market", "software", "nothing"]
+        * 3
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_model(tmp_path_factory.mktemp("models"), tiny.write_cascade)
+
+
+@pytest.fixture(scope="module")
+def cascade_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
+    state = str(tmp_path_factory.mktemp("state"))
+    target = "onnxruntime:fp32,keen=openvino:int8"
+    with servers.newsdesk("--model-repository", str(repository), "--target", target, "--state", state) as running:
+        yield running
+
+
+@pytest.fixture
+def client(cascade_server: servers.Server) -> Iterator[tritonclient.grpc.InferenceServerClient]:
+    with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{cascade_server.grpc_port}") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def here(repository: Path) -> Classifier:
+    folder = repository / "ag_news" / "1"
+    return Classifier(manifest.load(folder), folder)
+
+
+def _metrics(server: servers.Server) -> dict[str, float]:
+    """Return every sample of newsdesk's families, "name{labels}" without model and version."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=10) as response:
+        lines = re.findall(r"^newsdesk_(\w+){(.*)} (\S+)$", response.read().decode(), re.MULTILINE)
+    samples = {}
+    for name, labels, value in lines:
+        kept = sorted(label for label in re.findall(r'\w+="[^"]*"', labels) if not re.match("model|version", label))
+        samples[f"{name}{{{','.join(kept)}}}"] = float(value)
+    return samples
+
+
+def test_the_members_stand_in_the_configuration_in_the_order_of_the_output(
+    client: tritonclient.grpc.InferenceServerClient,
+) -> None:
+    assert client.get_model_config("ag_news").config.parameters["members"].string_value.split(",") == MEMBERS
+    (shape,) = [
+        output["shape"]
+        for output in client.get_model_metadata("ag_news", as_json=True)["outputs"]
+        if output["name"] == "MEMBER_PROBABILITIES"
+    ]
+    assert shape == ["-1", "3", "4"]
+
+
+@pytest.mark.parametrize("asked", [None, "fast", "balanced", "best", "mixed"])
+def test_the_answers_are_the_cascades(
+    client: tritonclient.grpc.InferenceServerClient, here: Classifier, asked: str | None
+) -> None:
+    places = (
+        np.arange(len(TEXTS)) % 3 if asked == "mixed" else np.full(len(TEXTS), QUALITIES.index(asked or "balanced"))
+    )
+    inputs = [requests.tensor(TEXTS)]
+    if asked:
+        inputs.append(requests.quality([QUALITIES[place] for place in places]))
+    result, expected = client.infer("ag_news", inputs), here.classify(TEXTS, places)
+    np.testing.assert_allclose(result.as_numpy("PROBABILITIES"), expected.probabilities, atol=1e-5)
+    assert [name.decode() for name in result.as_numpy("ANSWERED_BY").ravel()] == [
+        here.stages[stage] for stage in expected.stages
+    ]
+    said = result.as_numpy("MEMBER_PROBABILITIES")
+    np.testing.assert_allclose(said, expected.members, atol=1e-5)
+    skipped = said == -1
+    assert (skipped.all(-1) == skipped.any(-1)).all()
+    for row, name in zip(skipped.all(-1), result.as_numpy("ANSWERED_BY").ravel(), strict=True):
+        assert [member for member, absent in zip(MEMBERS, row, strict=True) if not absent] == name.decode().split("+")
+
+
+def test_every_request_of_a_mixed_crowd_gets_its_own_answer(
+    cascade_server: servers.Server, client: tritonclient.grpc.InferenceServerClient, here: Classifier
+) -> None:
+    """Requests of each quality, of none, of a bad one and of a bad text, 32 at a time; and the metrics count them."""
+    asked: list[str | None] = [*QUALITIES, None, "worst", "bad text"]
+
+    def infer(i: int) -> tuple[str, list[list[float]]]:
+        quality, text = asked[i % 6], TEXTS[i % len(TEXTS)]
+        inputs = [requests.tensor(["" if quality == "bad text" else text])]
+        if quality not in (None, "bad text"):
+            inputs.append(requests.quality([quality]))
+        try:
+            result = client.infer("ag_news", inputs)
+        except InferenceServerException as error:
+            return error.message(), []
+        return result.as_numpy("ANSWERED_BY")[0, 0].decode(), result.as_numpy("PROBABILITIES").tolist()
+
+    before = Counter(_metrics(cascade_server))
+    with ThreadPoolExecutor(32) as threads:
+        answers = list(threads.map(infer, range(600)))
+    stages: Counter[str] = Counter()
+    for i, (said, probabilities) in enumerate(answers):
+        if i % 6 >= 4:
+            assert said.startswith("newsdesk refused 1 of 1 " + ("qualities", "texts")[i % 6 - 4]), said
+            continue
+        place = i % 6 if i % 6 < 3 else DEFAULT
+        expected = here.classify([TEXTS[i % len(TEXTS)]], np.array([place]))
+        assert said == here.stages[expected.stages[0]]
+        np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-5)
+        stages[f'answers_total{{quality="{QUALITIES[place]}",stage="{said}"}}'] += 1
+    after = _metrics(cascade_server)
+
+    def grown(name: str) -> float:
+        return after[name] - before[name]
+
+    for name, count in stages.items():
+        assert 0 <= grown(name) - count <= 20, name  # the supervisor asks as well
+    assert grown('failures_total{kind="text"}') == grown('failures_total{kind="quality"}') == 100
+    assert grown('failures_total{kind="engine"}') == 0
+    batches, texts = grown("batch_texts_count{}"), grown("batch_texts_sum{}")
+    assert 400 <= texts < 420
+    assert batches < texts
+    assert grown('batch_texts_bucket{le="64"}') == batches
+    stage = '{stage="bag"}'
+    assert grown(f"stage_seconds_count{stage}") == batches
+    assert 0 < grown(f"stage_seconds_sum{stage}") < 10
+    assert 0 < grown('stage_seconds_count{stage="bag+tiny+keen"}') <= batches
