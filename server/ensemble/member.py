@@ -20,8 +20,8 @@ _WARM_BAG = 64, 256
 
 @dataclass(frozen=True)
 class Reading:
-    """What a member makes of n texts: calibrated probabilities, FP64 [n, labels], windows each, INT64 [n], and the ids
-    that it took, padding apart."""
+    """What a member makes of n texts: calibrated probabilities, FP64 [n, labels], windows each, INT64 [n], and the
+    tokens it took, with padding and without; n-grams are no tokens."""
 
     probabilities: np.ndarray
     windows: np.ndarray
@@ -71,26 +71,17 @@ class Member:
     def _answer(self, texts: list[str]) -> Reading:
         ids, counts = self._read(texts)
         lengths = [len(one) for one in ids]
-        if self._about.kind == "encoder":
-            groups = batching.plan(lengths, self._about.max_length)
-            batches = batching.pad(ids, groups, self._about.pad_id, self._about.max_length)
-        else:
-            groups = batching.bags(lengths)
-            batches = batching.pad(ids, groups, self._about.pad_id)
-        logits: np.ndarray | None = None
-        computed = 0
-        for group, (padded, mask) in zip(groups, batches, strict=True):
-            part = self._engine(padded, mask)
-            if logits is None:
-                logits = np.empty((len(ids), part.shape[-1]), np.float32)
-            logits[group] = part
-            computed += padded.size
-        assert logits is not None, "asked of no text"
+        bag = self._about.kind == "ngrams"
+        groups = batching.bags(lengths) if bag else batching.plan(lengths, self._about.max_length)
+        batches = [*batching.pad(ids, groups, self._about.pad_id, self._about.max_length)]
+        parts = [self._engine(*padded) for padded in batches]
+        logits = np.empty((len(ids), parts[0].shape[-1]), np.float32)
+        logits[np.concatenate(groups)] = np.concatenate(parts)
         probabilities = calibrate.softmax(logits)
         if len(ids) > len(texts):
-            starts = np.cumsum(counts) - counts
-            probabilities = np.add.reduceat(probabilities, starts) / counts[:, None]
-        return Reading(self._calibrate(probabilities), counts, sum(lengths), computed)
+            probabilities = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
+        real, computed = (0, 0) if bag else (sum(lengths), sum(padded.size for padded, _ in batches))
+        return Reading(self._calibrate(probabilities), counts, real, computed)
 
 
 def _chunks(texts: list[str]) -> Iterator[list[str]]:

@@ -13,10 +13,10 @@ BATCH_TEXTS = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]
 STAGE_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10]
 _COUNTER, _HISTOGRAM = "COUNTER", "HISTOGRAM"  # the stub gives pb_utils its classes after this module is imported
 _FAMILIES = {
-    "newsdesk_real_tokens_total": (_COUNTER, "Tokens of the texts answered, n-grams among them"),
+    "newsdesk_real_tokens_total": (_COUNTER, "Tokens that encoders read, of the texts answered"),
     "newsdesk_computed_tokens_total": (
         _COUNTER,
-        "Tokens computed for them, padding included; over the real ones, this is the padding waste",
+        "Tokens computed for them, padding among them; over the real ones, this is the padding waste",
     ),
     "newsdesk_answers_total": (_COUNTER, "Texts answered, by the stage that answered and the quality asked for"),
     "newsdesk_failures_total": (
