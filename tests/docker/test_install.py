@@ -50,7 +50,8 @@ def image() -> Iterator[Path]:
             environment = {"PATH": f"{Path(sys.executable).resolve().parent}:{os.environ['PATH']}", "HOME": _home()}
             environment |= {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
             environment["PIP_NO_COMPILE"] = "1"  # half of the time, and nothing that a test could see
-            ran = subprocess.run(["sh", "-c", here], cwd=source, env=environment, capture_output=True, text=True, check=False)
+            command = ["sh", "-c", here]
+            ran = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
             assert ran.returncode == 0, ran.stdout + ran.stderr
         yield folder
     finally:
@@ -118,6 +119,7 @@ class _Inside:
         self.log = image / "log"
         last = [rest for word, rest in instructions(DOCKERFILE) if word == "ENV"][-1]
         given = dict(re.findall(r"(NEWSDESK_\w+)=(\S+)", last))
+        given |= {"NEWSDESK_TARGET": "openvino:int8", "NEWSDESK_INSTANCES": "1"}  # the quickest start
         given["NEWSDESK_STATE"] = str(self._state)
         given["NEWSDESK_MODEL_REPOSITORY"] = str(image / "srv" / "model_repository")
         path = f"{image / PREFIX[1:] / 'bin'}:/usr/local/bin:/usr/bin:/bin"
