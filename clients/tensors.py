@@ -14,6 +14,7 @@ from newsdesk.clients.transports import Answer, Model
 
 INPUT = "TEXT"
 QUALITY = "QUALITY"
+DEFAULT_QUALITY = "balanced"
 PROBABILITIES = "PROBABILITIES"
 OUTPUTS = ("LABEL", PROBABILITIES, "ANSWERED_BY", "WINDOWS")
 MEMBERS = "MEMBER_PROBABILITIES"
@@ -53,11 +54,12 @@ def unpack_texts(data: bytes) -> list[str]:
 
 
 def inputs(texts: Sequence[bytes], options: Options) -> dict[str, bytes]:
-    """Return the elements of each input, BYTES [N, 1]; QUALITY only where one is wanted."""
-    given = {INPUT: pack_texts(texts)}
-    if options.quality is not None:
-        given[QUALITY] = pack_texts([options.quality.encode()] * len(texts))
-    return given
+    """Return the elements of each input, BYTES [N, 1].
+
+    QUALITY always, though it is optional: Triton makes no batch of requests that give it and requests that do not.
+    """
+    quality = (options.quality or DEFAULT_QUALITY).encode()
+    return {INPUT: pack_texts(texts), QUALITY: pack_texts([quality] * len(texts))}
 
 
 def outputs(options: Options) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ def _bag(folder: Path, name: str, weight: float) -> Member:
     files.mkdir(parents=True)
     ngrams = Ngrams(Features(buckets=4096, words=(1,)))
     ngrams.save(files / "features.json")
-    votes = np.zeros((4097, len(LABELS)), np.float32)
+    votes = np.zeros((ngrams.rows, len(LABELS)), np.float32)
     for (word, label), ids in zip(WORDS.items(), ngrams.encode(list(WORDS)), strict=True):
         assert not votes[ids].any(), f"{word} shares its bucket"
         votes[ids, label] = weight

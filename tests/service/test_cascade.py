@@ -13,6 +13,7 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from benchmarks import servers
+from newsdesk.clients import Client
 from newsdesk.server.ensemble import manifest
 from newsdesk.server.ensemble.cascade import DEFAULT, QUALITIES
 from newsdesk.server.ensemble.classifier import Classifier
@@ -98,6 +99,25 @@ def test_the_answers_are_the_cascades(
     assert (skipped.all(-1) == skipped.any(-1)).all()
     for row, name in zip(skipped.all(-1), result.as_numpy("ANSWERED_BY").ravel(), strict=True):
         assert [member for member, absent in zip(MEMBERS, row, strict=True) if not absent] == name.decode().split("+")
+
+
+def test_requests_of_different_quality_share_batches(
+    cascade_server: servers.Server, client: tritonclient.grpc.InferenceServerClient
+) -> None:
+    """Of one client library, which always gives QUALITY: beside requests without it Triton would batch none of them."""
+
+    def counts() -> tuple[int, int]:
+        (stats,) = client.get_inference_statistics("ag_news").model_stats
+        return stats.inference_count, stats.execution_count
+
+    before = counts()
+    with Client(f"grpc://127.0.0.1:{cascade_server.grpc_port}") as sdk, ThreadPoolExecutor(32) as threads:
+        asked = [*QUALITIES, None]
+        answers = list(threads.map(lambda i: sdk.classify(TEXTS[i % 24], quality=asked[i % 4]), range(1200)))
+    assert {answer.answered_by for answer in answers[2::4]} == {"bag+tiny+keen"}
+    texts, runs = np.subtract(counts(), before)
+    assert 1200 <= texts < 1250
+    assert texts / runs >= 2
 
 
 def test_every_request_of_a_mixed_crowd_gets_its_own_answer(
