@@ -63,7 +63,6 @@ def running(
     body: bytes | None = None,
     *,
     environment: Mapping[str, str] = os.environ,
-    folder: Path | None = None,
     grpc_port: int = 0,
     metrics_port: int = 0,
     within: float = START_SECONDS,
@@ -75,12 +74,7 @@ def running(
     start = time.monotonic()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=said, stderr=said
         )
         below: list[processes.Process] = []
         try:

@@ -10,6 +10,7 @@ with Client("grpc://127.0.0.1:8001") as client:
 from newsdesk.clients.aio import AsyncClient
 from newsdesk.clients.client import Client
 from newsdesk.clients.errors import (
+    AccessDenied,
     BadResponse,
     DeadlineExceeded,
     NewsdeskError,
@@ -17,11 +18,13 @@ from newsdesk.clients.errors import (
     ServerFailed,
     ServerUnavailable,
     TextRefused,
+    TooManyRequests,
 )
 from newsdesk.clients.options import Quality
 from newsdesk.clients.prediction import Prediction
 
 __all__ = [
+    "AccessDenied",
     "AsyncClient",
     "BadResponse",
     "Client",
@@ -33,4 +36,5 @@ __all__ = [
     "ServerFailed",
     "ServerUnavailable",
     "TextRefused",
+    "TooManyRequests",
 ]

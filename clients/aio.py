@@ -3,16 +3,27 @@
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
 from typing import Self, overload
 
+from newsdesk.clients.calls import AsyncCalls
 from newsdesk.clients.chunk import Chunk, Item, Text, cut
 from newsdesk.clients.client import DEFAULT_URL, Settings, only
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused
 from newsdesk.clients.options import Options, Quality
 from newsdesk.clients.prediction import Prediction
-from newsdesk.clients.transports import AsyncTransport, Model, open_async_transport
+from newsdesk.clients.transports import AsyncTransport, Model, open_async_transport, parse
+
+
+@dataclass(frozen=True)
+class _Here:
+    """What an event loop has of its own."""
+
+    transport: AsyncTransport
+    calls: AsyncCalls
 
 
 class AsyncClient:
@@ -33,9 +44,13 @@ class AsyncClient:
         retries: int = 5,
         concurrency: int = 8,
         model: str = "ag_news",
+        api_key: str | None = None,
+        ca_file: str | PathLike[str] = "",
+        micro_batching: bool = False,
     ) -> None:
-        self._settings = Settings.checked(url, model, timeout, retries, concurrency)
-        self._by_loop: dict[tuple[int, asyncio.AbstractEventLoop], AsyncTransport] = {}
+        address = parse(url, model, api_key, str(ca_file))
+        self._settings = Settings(address, timeout, retries, concurrency, micro_batching)
+        self._by_loop: dict[tuple[int, asyncio.AbstractEventLoop], _Here] = {}
         self._model: Model | None = None
 
     async def __aenter__(self) -> Self:
@@ -46,9 +61,9 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the running loop's connections. The next call opens new ones."""
-        transport = self._by_loop.pop((os.getpid(), asyncio.get_running_loop()), None)
-        if transport is not None:
-            await transport.close()
+        here = self._by_loop.pop((os.getpid(), asyncio.get_running_loop()), None)
+        if here is not None:
+            await here.transport.close()
 
     @overload  # a str is an iterable of str too, so the order of the two matters
     async def classify(  # type: ignore[overload-overlap]
@@ -83,8 +98,9 @@ class AsyncClient:
         options = Options(top_k, quality, members)
         deadline = self._settings.deadline(timeout)
         if isinstance(text, str | bytes):
-            (chunk,) = cut([text], 1)
-            return only(await self._answer(chunk, options, lambda: deadline))
+            if self._settings.micro_batching:
+                return only([await self._here().calls.answer(text, options, deadline)])
+            return only(await self._send([text], options, deadline))
         return [item async for item in self._in_order(text, options, lambda: deadline)]
 
     def stream(
@@ -123,13 +139,24 @@ class AsyncClient:
                 task.cancel()
             await asyncio.gather(*flying, return_exceptions=True)
 
+    async def _send(self, texts: Sequence[Text], options: Options, deadline: Deadline) -> list[Item]:
+        """Answer few texts, a request after another."""
+        items: list[Item] = []
+        for chunk in cut(texts, self._most_texts()):
+            items += await self._answer(chunk, options, lambda: deadline)
+        return items
+
+    def _most_texts(self) -> int:
+        model = self._model
+        return model.max_batch if model else 1
+
     async def _answer(self, chunk: Chunk, options: Options, deadline: Callable[[], Deadline]) -> list[Item]:
         end = deadline()
         retries = Retries(self._settings.retries, end)
         while waiting := chunk.waiting:
             model = await self._describe(end)
             try:
-                answers = await self._here().infer(waiting, model, options, end.left())
+                answers = await self._here().transport.infer(waiting, model, options, end.left())
                 chunk.accept(answers, model, options)
             except NewsdeskError as error:
                 if chunk.refuse(error):
@@ -143,17 +170,18 @@ class AsyncClient:
         retries = Retries(self._settings.retries, deadline)
         while (model := self._model) is None:
             try:
-                model = self._model = await self._here().describe(deadline.left())
+                model = self._model = await self._here().transport.describe(deadline.left())
             except NewsdeskError as error:
                 await asyncio.sleep(retries.pause(error))
         return model
 
-    def _here(self) -> AsyncTransport:
+    def _here(self) -> "_Here":
         loop = asyncio.get_running_loop()
-        transport = self._by_loop.get((os.getpid(), loop))
-        if transport is None:
+        here = self._by_loop.get((os.getpid(), loop))
+        if here is None:
             for key in [key for key in list(self._by_loop) if key[1].is_closed()]:
                 if (left := self._by_loop.pop(key, None)) is not None:
-                    left.abandon()
-            transport = self._by_loop[os.getpid(), loop] = open_async_transport(self._settings.address)
-        return transport
+                    left.transport.abandon()
+            calls = AsyncCalls(self._settings.concurrency, self._most_texts, self._send)
+            here = self._by_loop[os.getpid(), loop] = _Here(open_async_transport(self._settings.address), calls)
+        return here

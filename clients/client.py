@@ -3,12 +3,14 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
+from os import PathLike
 from typing import Self, overload
 
+from newsdesk.clients.calls import Calls
 from newsdesk.clients.chunk import Chunk, Item, Text, cut
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
@@ -27,18 +29,26 @@ class Settings:
     timeout: float
     retries: int
     concurrency: int
+    micro_batching: bool
 
-    @classmethod
-    def checked(cls, url: str, model: str, timeout: float, retries: int, concurrency: int) -> Self:
-        if timeout <= 0 or retries < 0 or concurrency < 1:
+    def __post_init__(self) -> None:
+        if self.timeout <= 0 or self.retries < 0 or self.concurrency < 1:
             raise ValueError(
-                f"timeout={timeout}, retries={retries}, concurrency={concurrency}: "
+                f"timeout={self.timeout}, retries={self.retries}, concurrency={self.concurrency}: "
                 "expected timeout > 0 seconds, retries ≥ 0 and concurrency ≥ 1"
             )
-        return cls(parse(url, model), timeout, retries, concurrency)
 
     def deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self.timeout if timeout is None else timeout, self.address.url)
+
+
+@dataclass(frozen=True)
+class _Here:
+    """What a process has of its own."""
+
+    transport: Transport
+    executor: ThreadPoolExecutor
+    calls: Calls
 
 
 class Client:
@@ -47,11 +57,17 @@ class Client:
         with Client() as client:
             client.classify("Wall Street bears claw back into the black").label
 
-    url          grpc://host:port (Triton's gRPC) or http://host:port (its HTTP); tensors are binary over both
-    timeout      seconds that a call may take, retries included
-    retries      how often a request is repeated, after growing pauses, while the server is unavailable
-    concurrency  requests in flight at once when there are more texts than one request takes
-    model        name of the model at the server
+    url             grpc://host:port (Triton's gRPC), http://host:port (its HTTP; tensors are binary over both), or
+                    gateway+http://host:port (the gateway's REST); grpcs, https and gateway+https are encrypted
+    timeout         seconds that a call may take, retries included
+    retries         how often a request is repeated, after growing pauses while the server is unavailable
+    concurrency     requests in flight at once when there are more texts than one request takes
+    model           name of the model at the server
+    api_key         key or bearer token for the gateway (over http:// too, as it passes that protocol on); without,
+                    NEWSDESK_API_KEY; "" for none
+    ca_file         certificates (PEM) to trust instead of the system's
+    micro_batching  send single calls that come while `concurrency` requests are in flight together as one request,
+                    once one of those ends; nobody waits for company
 
     One client may be used by any number of threads, and in processes forked from its own, which connect anew. (A
     program that imports grpc before newsdesk and forks must set GRPC_ENABLE_FORK_SUPPORT=1 first.)
@@ -66,11 +82,15 @@ class Client:
         retries: int = 5,
         concurrency: int = 8,
         model: str = "ag_news",
+        api_key: str | None = None,
+        ca_file: str | PathLike[str] = "",
+        micro_batching: bool = False,
     ) -> None:
-        self._settings = Settings.checked(url, model, timeout, retries, concurrency)
+        address = parse(url, model, api_key, str(ca_file))
+        self._settings = Settings(address, timeout, retries, concurrency, micro_batching)
         # By process, because neither connections nor threads survive a fork; without a lock, because one held by
         # another thread while the process forks would stay held in the child.
-        self._by_process: dict[int, tuple[Transport, ThreadPoolExecutor]] = {}
+        self._by_process: dict[int, _Here] = {}
         self._model: Model | None = None
 
     def __enter__(self) -> Self:
@@ -83,9 +103,8 @@ class Client:
         """Close the connections. The next call opens new ones."""
         here = self._by_process.pop(os.getpid(), None)
         if here is not None:
-            transport, executor = here
-            executor.shutdown(cancel_futures=True)
-            transport.close()
+            here.executor.shutdown(cancel_futures=True)
+            here.transport.close()
 
     @overload  # a str is an iterable of str too, so the order of the two matters
     def classify(  # type: ignore[overload-overlap]
@@ -129,8 +148,9 @@ class Client:
         options = Options(top_k, quality, members)
         deadline = self._settings.deadline(timeout)
         if isinstance(text, str | bytes):
-            (chunk,) = cut([text], 1)
-            return only(self._answer(chunk, options, lambda: deadline))
+            if self._settings.micro_batching:
+                return only([self._here().calls.answer(text, options, deadline)])
+            return only(self._send([text], options, deadline))
         return list(self._in_order(text, options, lambda: deadline))
 
     def stream(
@@ -157,7 +177,7 @@ class Client:
         if len(start) == 1:
             yield from self._answer(start[0], options, deadline)
             return
-        _, executor = self._here()
+        executor = self._here().executor
         flying: deque[Future[list[Item]]] = deque()
         try:
             for chunk in chain(start, chunks):
@@ -170,12 +190,21 @@ class Client:
             for future in flying:
                 future.cancel()
 
+    def _send(self, texts: Sequence[Text], options: Options, deadline: Deadline) -> list[Item]:
+        """Answer few texts, in the calling thread."""
+        chunks = cut(texts, self._most_texts())
+        return [item for chunk in chunks for item in self._answer(chunk, options, lambda: deadline)]
+
+    def _most_texts(self) -> int:
+        model = self._model
+        return model.max_batch if model else 1
+
     def _answer(self, chunk: Chunk, options: Options, deadline: Callable[[], Deadline]) -> list[Item]:
         end = deadline()
         retries = Retries(self._settings.retries, end)
         while waiting := chunk.waiting:
             model = self._describe(end)
-            transport, _ = self._here()
+            transport = self._here().transport
             try:
                 chunk.accept(transport.infer(waiting, model, options, end.left()), model, options)
             except NewsdeskError as error:
@@ -189,18 +218,20 @@ class Client:
     def _describe(self, deadline: Deadline) -> Model:
         retries = Retries(self._settings.retries, deadline)
         while (model := self._model) is None:
-            transport, _ = self._here()
+            transport = self._here().transport
             try:
                 model = self._model = transport.describe(deadline.left())
             except NewsdeskError as error:
                 time.sleep(retries.pause(error))
         return model
 
-    def _here(self) -> tuple[Transport, ThreadPoolExecutor]:
+    def _here(self) -> "_Here":
         process = os.getpid()
         if process not in self._by_process:
             executor = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="newsdesk-client")
-            self._by_process.setdefault(process, (open_transport(self._settings.address), executor))
+            calls = Calls(self._settings.concurrency, self._most_texts, self._send, executor)
+            here = _Here(open_transport(self._settings.address), executor, calls)
+            self._by_process.setdefault(process, here)
         return self._by_process[process]
 
 

@@ -13,14 +13,14 @@ class Deadline:
     """The moment a call must have ended by."""
 
     def __init__(self, seconds: float, url: str) -> None:
-        self._end = time.monotonic() + seconds
-        self._url = url
+        self.end = time.monotonic() + seconds
+        self.url = url
 
     def left(self) -> float:
         """Seconds left. Raises DeadlineExceeded when there are none."""
-        left = self._end - time.monotonic()
+        left = self.end - time.monotonic()
         if left <= 0:
-            raise late(self._url)
+            raise late(self.url)
         return left
 
 
@@ -34,7 +34,7 @@ class Retries:
         self._last: ServerUnavailable | None = None
 
     def pause(self, error: NewsdeskError) -> float:
-        """Return the seconds to wait before the next try: exponential, with jitter.
+        """Return the seconds to wait before the next try: exponential, with jitter, and as the server asks.
 
         Raises the error when a repetition cannot help, and when none is left or none fits before the deadline.
         """
@@ -43,7 +43,8 @@ class Retries:
         if not isinstance(error, ServerUnavailable):
             raise error
         self._last = error
-        pause = self._pause * random.uniform(0.5, 1.0)
+        # Jitter upon what the server asks for, too: it asks everybody the same.
+        pause = error.retry_after + self._pause * random.uniform(0.5, 1.0)
         try:
             enough = self._left > 0 and pause < self._deadline.left()
         except DeadlineExceeded:

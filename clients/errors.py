@@ -6,7 +6,16 @@ class NewsdeskError(Exception):
 
 
 class ServerUnavailable(NewsdeskError):
-    """Nothing answers at the address, or the server cannot answer now. Retried; raised when the retries are used up."""
+    """Nothing answers at the address, or the server cannot answer now. Retried; raised when the retries are used up.
+
+    `retry_after` is how many seconds the server asks to wait, 0 where it does not say.
+    """
+
+    retry_after: float = 0.0
+
+
+class TooManyRequests(ServerUnavailable):
+    """The server is sound, and asks this caller to come later. Retried, not before `retry_after`."""
 
 
 class DeadlineExceeded(NewsdeskError):
@@ -15,6 +24,10 @@ class DeadlineExceeded(NewsdeskError):
 
 class RequestRefused(NewsdeskError):
     """The server refuses the request itself: an unknown model, or inputs that are not the model's."""
+
+
+class AccessDenied(RequestRefused):
+    """The server wants an API key or token and got none, one that is not valid, or one that may not do this."""
 
 
 class ServerFailed(NewsdeskError):
@@ -44,9 +57,15 @@ class TextRefused(NewsdeskError):
 # The one table from a protocol's status to an error: gRPC code, HTTP status, error. Anything else is ServerFailed.
 _STATUSES: tuple[tuple[str | None, int, type[NewsdeskError]], ...] = (
     ("INVALID_ARGUMENT", 400, RequestRefused),
+    ("UNAUTHENTICATED", 401, AccessDenied),
+    ("PERMISSION_DENIED", 403, AccessDenied),
     ("NOT_FOUND", 404, RequestRefused),
+    (None, 405, RequestRefused),
+    (None, 408, ServerUnavailable),
     (None, 413, RequestRefused),
-    ("RESOURCE_EXHAUSTED", 429, ServerUnavailable),
+    (None, 415, RequestRefused),
+    (None, 422, RequestRefused),
+    ("RESOURCE_EXHAUSTED", 429, TooManyRequests),
     ("INTERNAL", 500, ServerFailed),
     ("UNIMPLEMENTED", 501, RequestRefused),
     (None, 502, ServerUnavailable),
@@ -58,14 +77,24 @@ _BY_STATUS: dict[str | int | None, type[NewsdeskError]] = {
 }
 
 
-def error_of(status: str | int, message: str, url: str) -> NewsdeskError:
-    """Return the error for a gRPC code name or an HTTP status, with the server's message and what to do."""
+def error_of(status: str | int, message: str, url: str, retry_after: str | None = None) -> NewsdeskError:
+    """Return the error for a gRPC code name or an HTTP status, with the server's message and what to do.
+
+    `retry_after` is the header of that name, of which only seconds count.
+    """
     kind = _BY_STATUS.get(status, ServerFailed)
     # A dead backend process is an internal error to Triton, though another instance can answer the same request.
     if kind is ServerFailed and "Stub process" in message and "not healthy" in message:
         kind = ServerUnavailable
-    if kind is ServerUnavailable:
-        return unavailable(url, message)
+    if issubclass(kind, ServerUnavailable):
+        error = unavailable(url, message)
+        if kind is TooManyRequests:
+            error = TooManyRequests(f"{url} asks to come later ({status}): {message}")
+        error.retry_after = float(retry_after) if retry_after and retry_after.isdecimal() else 0.0
+        return error
+    if kind is AccessDenied:
+        advice = "Give a key that may do this with `api_key` or NEWSDESK_API_KEY; `newsdesk keys create` makes one."
+        return AccessDenied(f"{url} refuses the caller ({status}): {message.rstrip('.')}. {advice}")
     if kind is DeadlineExceeded:
         return late(url)
     if kind is RequestRefused:

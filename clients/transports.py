@@ -1,11 +1,15 @@
 """How a URL is spoken to. A scheme is added by a module with both transports and a line in each function below."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from newsdesk.clients.options import Options
+
+_PORTS = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 443, "gateway+http": 8080, "gateway+https": 443}
+_EXPECTED = "grpc://host:port, http://host:port or gateway+http://host:port, each also with s for TLS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,38 +66,58 @@ class AsyncTransport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A URL taken apart: `scheme`, `host:port`, and the path before the protocol's own."""
+    """A URL taken apart: `scheme`, `host:port`, and the path before the protocol's own; and what to present there.
+
+    key      API key or bearer token, "" for none
+    ca_file  certificates to trust instead of the system's, "" for the system's
+    """
 
     scheme: str
     netloc: str
     path: str
     model: str
+    key: str = field(default="", repr=False)
+    ca_file: str = ""
 
     @property
     def url(self) -> str:
         return f"{self.scheme}://{self.netloc}{self.path}"
 
 
-def parse(url: str, model: str) -> Address:
-    """Raises ValueError for anything but grpc://host[:port] and http://host[:port][/path]."""
-    ports = {"grpc": 8001, "http": 8000}
-    expected = f"url is {url!r}, expected grpc://host:port or http://host:port"
+def parse(url: str, model: str, key: str | None = None, ca_file: str = "") -> Address:
+    """Without a key, NEWSDESK_API_KEY is presented where one may be asked for: over HTTP.
+
+    Raises ValueError for anything but the schemes of _PORTS, and for a key or certificates that the scheme has no use
+    for.
+    """
+    expected = f"url is {url!r}, expected {_EXPECTED}"
     parts = urlsplit(url)
-    if parts.scheme not in ports or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+    if parts.scheme not in _PORTS or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError(expected)
     try:
-        netloc = parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{ports[parts.scheme]}"
+        netloc = parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{_PORTS[parts.scheme]}"
     except ValueError as error:
         raise ValueError(f"{expected}: {error}") from None
     path = parts.path.rstrip("/")
-    if path and parts.scheme == "grpc":
+    grpc = parts.scheme.startswith("grpc")
+    if path and grpc:
         raise ValueError(f"{expected}: gRPC knows no path")
-    return Address(parts.scheme, netloc, path, model)
+    if key and grpc:
+        raise ValueError(f"an API key is given with {url!r}: Triton asks for none, expected http:// or gateway+http://")
+    if ca_file and not parts.scheme.endswith("s"):
+        raise ValueError(f"ca_file is given with {url!r}, which is not encrypted, expected {parts.scheme}s://")
+    if key is None and not grpc:
+        key = os.environ.get("NEWSDESK_API_KEY")
+    return Address(parts.scheme, netloc, path, model, key or "", ca_file)
 
 
 # The modules are imported when they are needed: grpc and aiohttp take a while, and `newsdesk --help` needs neither.
 def open_transport(address: Address) -> Transport:
-    if address.scheme == "grpc":
+    if address.scheme.startswith("gateway"):
+        from newsdesk.clients.gateway import GatewayTransport
+
+        return GatewayTransport(address)
+    if address.scheme.startswith("grpc"):
         from newsdesk.clients.triton_grpc import GrpcTransport
 
         return GrpcTransport(address)
@@ -104,7 +128,11 @@ def open_transport(address: Address) -> Transport:
 
 def open_async_transport(address: Address) -> AsyncTransport:
     """To be called in the event loop that the transport is for."""
-    if address.scheme == "grpc":
+    if address.scheme.startswith("gateway"):
+        from newsdesk.clients.gateway import AsyncGatewayTransport
+
+        return AsyncGatewayTransport(address)
+    if address.scheme.startswith("grpc"):
         from newsdesk.clients.triton_grpc import AsyncGrpcTransport
 
         return AsyncGrpcTransport(address)

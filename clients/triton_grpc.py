@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 # Read by grpc when it is imported: without it a forked process cannot open a channel once its parent has used one.
@@ -50,7 +51,7 @@ class GrpcTransport:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._channel = grpc.insecure_channel(address.netloc, options=_OPTIONS)
+        self._channel = _open(address)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def describe(self, timeout: float) -> Model:
@@ -80,7 +81,7 @@ class AsyncGrpcTransport:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._channel = grpc.insecure_channel(address.netloc, options=_OPTIONS)
+        self._channel = _open(address)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     async def describe(self, timeout: float) -> Model:
@@ -105,6 +106,13 @@ class AsyncGrpcTransport:
 
     def abandon(self) -> None:
         self._channel.close()
+
+
+def _open(address: Address) -> grpc.Channel:
+    if address.scheme == "grpc":
+        return grpc.insecure_channel(address.netloc, options=_OPTIONS)
+    trusted = Path(address.ca_file).read_bytes() if address.ca_file else None
+    return grpc.secure_channel(address.netloc, grpc.ssl_channel_credentials(trusted), options=_OPTIONS)
 
 
 async def _end(call: grpc.Future) -> Any:

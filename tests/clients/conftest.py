@@ -1,10 +1,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from newsdesk.clients import Client
-from tests.clients.triton_process import Ports, Triton
+from tests.clients.triton_process import Ports, Triton, write_repository
+from tests.server.gateway import gateways
+
+
+def gateway_url(served: httpx.Client) -> str:
+    return f"gateway+{served.base_url}"
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +31,21 @@ def own_triton(tmp_path: Path) -> Iterator[Triton]:
     server = Triton(tmp_path)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def gateway(triton: Ports, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an open gateway before the session's server."""
+    folder = write_repository(tmp_path_factory.mktemp("gateway"))
+    with gateways.gateway(folder, triton.both) as served:
+        yield gateway_url(served)
+
+
+@pytest.fixture(params=["grpc", "http", "gateway"])
+def any_url(request: pytest.FixtureRequest, triton: Ports) -> str:
+    if request.param == "gateway":
+        return request.getfixturevalue("gateway")
+    return triton.grpc_url if request.param == "grpc" else triton.http_url
 
 
 @pytest.fixture(params=["grpc", "http"])

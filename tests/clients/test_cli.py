@@ -57,7 +57,7 @@ def test_standard_input_as_json(classify: Any) -> None:
                 "Sci/Tech": 0.12764999270439149,
                 "World": 0.10211999714374542,
             },
-            "answered_by": "standin",
+            "answered_by": "stand-in",
             "windows": 1,
         }
         assert (second["index"], second["label"], result.exit_code) == (1, "World", 0)
@@ -81,10 +81,10 @@ def test_refused_texts_keep_their_line_and_set_the_exit_code(classify: Any) -> N
     as_csv = classify("--format", "csv", "--top-k", "1", given=given)
     assert list(csv.reader(io.StringIO(as_csv.stdout))) == [
         ["index", "label", "World", "Sports", "Business", "Sci/Tech", "answered_by", "windows", "error"],
-        ["0", "Sports", "", "0.6000000238418579", "", "", "standin", "1", ""],
+        ["0", "Sports", "", "0.6000000238418579", "", "", "stand-in", "1", ""],
         ["1", "", "", "", "", "", "", "", "empty, expected at least one visible character"],
         ["2", "", "", "", "", "", "", "", "not UTF-8 (byte 4 is 0xff), send UTF-8"],
-        ["3", "Business", "", "", "0.6000000238418579", "", "standin", "1", ""],
+        ["3", "Business", "", "", "0.6000000238418579", "", "stand-in", "1", ""],
     ]
     assert as_json.exit_code == as_csv.exit_code == 1
 
@@ -103,7 +103,7 @@ def test_files(classify: Any, tmp_path: Path) -> None:
 
 def test_quality_and_members(classify: Any) -> None:
     (answer,) = classify("match", "--quality", "best", "--members", "--format", "json").stdout.splitlines()
-    assert json.loads(answer)["answered_by"] == "standin+careful"
+    assert json.loads(answer)["answered_by"] == "stand-in+careful"
     assert json.loads(answer)["members"]["careful"] == dict.fromkeys(("World", "Sports", "Business", "Sci/Tech"), 0.25)
     assert "members" not in json.loads(classify("match", "--format", "json").stdout)
     assert (classify("match", "--members").stderr) == "newsdesk: --members needs --format json\n"
@@ -122,7 +122,7 @@ def test_no_texts_are_no_answers(classify: Any) -> None:
     [
         (["match", "--file", "a.txt"], "expected one or the other"),
         (["--file", "/nonexistent.txt"], "No such file or directory: '/nonexistent.txt'"),
-        (["match", "--url", "localhost:8001"], "expected grpc://host:port or http://host:port"),
+        (["match", "--url", "localhost:8001"], "expected grpc://host:port, http://host:port or gateway"),
         (["match", "--top-k", "0"], "Invalid value for '--top-k'"),
         (["match", "--format", "xml"], "Invalid value for '--format'"),
         (["match", "--text-column", "a"], "expected one or the other"),

@@ -15,7 +15,7 @@ import asyncio, os, sys
 from newsdesk.clients import AsyncClient, Client
 
 url = sys.argv[1]
-client, aclient = Client(url, timeout=10), AsyncClient(url, timeout=10)
+client, aclient = Client(url, timeout=10, micro_batching=True), AsyncClient(url, timeout=10)
 
 async def once():
     return (await aclient.classify("shares")).label
@@ -100,5 +100,5 @@ def test_cancelling_ends_the_call_and_spares_the_client(url: str) -> None:
     assert asyncio.run(cancel_one()) == "Sports"
 
 
-def test_forked_processes_connect_anew(url: str) -> None:
-    subprocess.run([sys.executable, "-c", FORK, url], check=True, timeout=60)
+def test_forked_processes_connect_anew(any_url: str) -> None:
+    subprocess.run([sys.executable, "-c", FORK, any_url], check=True, timeout=60)

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from newsdesk.clients import (
+    AccessDenied,
     AsyncClient,
     BadResponse,
     Client,
@@ -19,6 +20,7 @@ from newsdesk.clients import (
     RequestRefused,
     ServerFailed,
     ServerUnavailable,
+    TooManyRequests,
 )
 from newsdesk.clients.errors import error_of
 from newsdesk.clients.triton_http import HttpTransport
@@ -160,14 +162,17 @@ def test_a_changed_model_is_noticed_and_read_anew(client: Client, monkeypatch: p
     [
         (("INVALID_ARGUMENT", 400), RequestRefused),
         (("NOT_FOUND", 404), RequestRefused),
-        (("RESOURCE_EXHAUSTED", 429), ServerUnavailable),
+        (("UNAUTHENTICATED", 401), AccessDenied),
+        (("PERMISSION_DENIED", 403), AccessDenied),
+        ((413, 422), RequestRefused),
+        (("RESOURCE_EXHAUSTED", 429), TooManyRequests),
         (("INTERNAL", 500), ServerFailed),
         (("UNAVAILABLE", 503), ServerUnavailable),
         (("DEADLINE_EXCEEDED", 504), DeadlineExceeded),
         (("DATA_LOSS", 418), ServerFailed),
     ],
 )
-def test_the_table_of_statuses(statuses: tuple[str, int], kind: type[Exception]) -> None:
+def test_the_table_of_statuses(statuses: tuple[str | int, int], kind: type[Exception]) -> None:
     for status in statuses:
         assert type(error_of(status, "why", "grpc://host:8001")) is kind
 
@@ -181,6 +186,6 @@ def test_a_dead_backend_process_counts_as_unavailable(status: str | int) -> None
 def test_http_transport_keeps_to_its_connection(url: str, client: Client) -> None:
     for _ in range(20):
         client.classify("match")
-    transport, _ = client._here()
+    transport = client._here().transport
     if isinstance(transport, HttpTransport):
-        assert transport._pool.num_connections == 1
+        assert transport._web._pool.num_connections == 1

@@ -55,7 +55,7 @@ def ask(request: pytest.FixtureRequest, triton: Ports) -> Any:
 def test_tritonclient_gets_the_documented_shapes(ask: Any, count: int) -> None:
     result = ask(["a match 1"] * count)
     assert result.as_numpy("LABEL").tolist() == [[b"Sports"]] * count
-    assert result.as_numpy("ANSWERED_BY").tolist() == [[b"standin"]] * count
+    assert result.as_numpy("ANSWERED_BY").tolist() == [[b"stand-in"]] * count
     probabilities = result.as_numpy("PROBABILITIES")
     assert probabilities.dtype == np.float32
     assert probabilities.tolist() == [ROW] * count
@@ -103,7 +103,7 @@ def test_curl_with_json(triton: Ports) -> None:
         "outputs": [
             {"name": "LABEL", "datatype": "BYTES", "shape": [1, 1], "data": ["Sports"]},
             {"name": "PROBABILITIES", "datatype": "FP32", "shape": [1, 4], "data": ROW},
-            {"name": "ANSWERED_BY", "datatype": "BYTES", "shape": [1, 1], "data": ["standin"]},
+            {"name": "ANSWERED_BY", "datatype": "BYTES", "shape": [1, 1], "data": ["stand-in"]},
             {"name": "WINDOWS", "datatype": "INT32", "shape": [1, 1], "data": [1]},
         ],
     }

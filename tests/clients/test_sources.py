@@ -79,4 +79,8 @@ def test_a_preview_obeys_no_escape_and_stays_short() -> None:
 
 
 def test_only_csv_has_a_header() -> None:
-    assert [header(form, ("a", "b,c")) for form in Format] == ["", "", 'index,label,a,"b,c",answered_by,error\n']
+    assert [header(form, ("a", "b,c")) for form in Format] == [
+        "",
+        "",
+        'index,label,a,"b,c",answered_by,windows,error\n',
+    ]

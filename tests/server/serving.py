@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ output { name: "LABEL" data_type: TYPE_STRING dims: 1 }
 output { name: "PROBABILITIES" data_type: TYPE_FP32 dims: 4 label_filename: "labels.txt" }
 output { name: "ANSWERED_BY" data_type: TYPE_STRING dims: 1 }
 output { name: "WINDOWS" data_type: TYPE_INT32 dims: 1 }
-output { name: "MEMBER_PROBABILITIES" data_type: TYPE_FP32 dims: [ 1, 4 ] }
-parameters { key: "members" value: { string_value: "stand-in" } }
+output { name: "MEMBER_PROBABILITIES" data_type: TYPE_FP32 dims: [ %d, 4 ] }
+parameters { key: "members" value: { string_value: "%s" } }
 dynamic_batching { }
 """
 OPTIONS = ("--target", "openvino:int8", "--instances", "2", "--no-gateway")
@@ -74,31 +75,33 @@ class TritonPythonModel:
 """
 
 
-def write_repository(root: Path, model: str = MODEL) -> Path:
+def write_repository(root: Path, model: str = MODEL, members: Sequence[str] = ("stand-in",)) -> Path:
     """Write a model repository whose manifest holds, with a stand-in for the model."""
     version = root / "ag_news" / "1"
     version.mkdir(parents=True)
-    (root / "ag_news" / "config.pbtxt").write_text(CONFIG)
+    (root / "ag_news" / "config.pbtxt").write_text(CONFIG % (len(members), ",".join(members)))
     (root / "ag_news" / "labels.txt").write_text("\n".join(LABELS) + "\n")
     (version / "model.py").write_text(model)
     files = {}
     for name in "tokenizer.json", "model.int8.onnx":
         (version / name).write_text(name)
         files[name] = manifest.File(path=name, sha256=manifest.digest(version / name))
-    member = manifest.Member(
-        name="stand-in",
-        kind="encoder",
-        reader=files["tokenizer.json"],
-        graphs={"int8": files["model.int8.onnx"]},
-        max_length=128,
-        pad_id=0,
-    )
     written = manifest.Manifest(
         schema=manifest.SCHEMA,
         name="ag_news",
         labels=LABELS,
-        members=[member],
-        cascade=[cascade.alone("stand-in", len(LABELS))],
+        members=[
+            manifest.Member(
+                name=name,
+                kind="encoder",
+                reader=files["tokenizer.json"],
+                graphs={"int8": files["model.int8.onnx"]},
+                max_length=128,
+                pad_id=0,
+            )
+            for name in members
+        ],
+        cascade=[cascade.alone(name, len(LABELS)) for name in members],
         target="openvino:int8",
     )
     manifest.save(written, version)

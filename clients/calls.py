@@ -1,0 +1,203 @@
+"""Single calls that go together: while as many requests are in flight as may be, further calls form the next one.
+
+A call that finds room goes at once and alone, so that nobody waits for company. When a request ends, all that waited
+meanwhile and want the same quality and members go as one. Each call keeps its own deadline: it ends then, whatever
+becomes of the request that its text is in. Where a request of several fails as a whole, its texts are sent again each
+alone, so that one that makes the model fail fails alone.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from newsdesk.clients.chunk import Item, Text
+from newsdesk.clients.deadline import Deadline
+from newsdesk.clients.errors import DeadlineExceeded, NewsdeskError, ServerUnavailable, TextRefused, late
+from newsdesk.clients.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One text that waits. Its item is None when it is to be sent alone."""
+
+    text: Text
+    options: Options
+    deadline: Deadline
+    item: "Future[Item | None] | asyncio.Future[Item | None]"
+
+
+class Calls:
+    """For the threads of one process. `send` answers texts; `most_texts` is how many a request takes."""
+
+    def __init__(
+        self,
+        most_flying: int,
+        most_texts: Callable[[], int],
+        send: Callable[[Sequence[Text], Options, Deadline], list[Item]],
+        executor: Executor,
+    ) -> None:
+        self._room, self._most_texts, self._send, self._executor = most_flying, most_texts, send, executor
+        self._waiting: deque[Call] = deque()
+        self._lock = threading.Lock()
+
+    def answer(self, text: Text, options: Options, deadline: Deadline) -> Item:
+        """Raises NewsdeskError."""
+        item: Future[Item | None] = Future()
+        with self._lock:
+            alone = self._room > 0
+            if alone:
+                self._room -= 1
+            else:
+                self._waiting.append(Call(text, options, deadline, item))
+        if alone:
+            try:
+                return self._alone(text, options, deadline)
+            finally:
+                self._landed()
+        try:
+            found = item.result(deadline.left())
+        except TimeoutError:
+            item.cancel()
+            raise late(deadline.url) from None
+        return self._alone(text, options, deadline) if found is None else found
+
+    def _alone(self, text: Text, options: Options, deadline: Deadline) -> Item:
+        (item,) = self._send([text], options, deadline)
+        return item
+
+    def _landed(self) -> None:
+        """Give the room of a request that has ended to those who wait."""
+        with self._lock:
+            calls = _take(self._waiting, self._most_texts())
+            if not calls:
+                self._room += 1
+                return
+        try:
+            self._executor.submit(self._fly, calls).add_done_callback(lambda end: self._dropped(end, calls))
+        except RuntimeError:  # the client is being closed
+            self._fly(calls)
+
+    def _dropped(self, end: "Future[None]", calls: list[Call]) -> None:
+        if end.cancelled():
+            self._fly(calls)
+
+    def _fly(self, calls: list[Call]) -> None:
+        try:
+            items = self._send(*_together(calls))
+        except BaseException as error:
+            _fail(calls, error)
+        else:
+            _hand_out(calls, items)
+        finally:
+            self._landed()
+
+
+class AsyncCalls:
+    """For one event loop."""
+
+    def __init__(
+        self,
+        most_flying: int,
+        most_texts: Callable[[], int],
+        send: Callable[[Sequence[Text], Options, Deadline], Awaitable[list[Item]]],
+    ) -> None:
+        self._room, self._most_texts, self._send = most_flying, most_texts, send
+        self._waiting: deque[Call] = deque()
+        self._flying: set[asyncio.Task[None]] = set()
+
+    async def answer(self, text: Text, options: Options, deadline: Deadline) -> Item:
+        """Raises NewsdeskError."""
+        if self._room > 0:
+            self._room -= 1
+            try:
+                return await self._alone(text, options, deadline)
+            finally:
+                self._landed()
+        item: asyncio.Future[Item | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Call(text, options, deadline, item))
+        try:
+            found = await asyncio.wait_for(item, deadline.left())
+        except TimeoutError:
+            raise late(deadline.url) from None
+        return await self._alone(text, options, deadline) if found is None else found
+
+    async def _alone(self, text: Text, options: Options, deadline: Deadline) -> Item:
+        (item,) = await self._send([text], options, deadline)
+        return item
+
+    def _landed(self) -> None:
+        calls = _take(self._waiting, self._most_texts())
+        if not calls:
+            self._room += 1
+            return
+        task = asyncio.create_task(self._fly(calls))
+        self._flying.add(task)  # the loop itself would not keep it
+        task.add_done_callback(self._flying.discard)
+
+    async def _fly(self, calls: list[Call]) -> None:
+        try:
+            items = await self._send(*_together(calls))
+        except asyncio.CancelledError:
+            for call in calls:
+                call.item.cancel()
+            raise
+        except Exception as error:
+            _fail(calls, error)
+        else:
+            _hand_out(calls, items)
+        finally:
+            self._landed()
+
+
+def _take(waiting: deque[Call], most: int) -> list[Call]:
+    """Take the calls that go together with the first, those that were given up left out."""
+    taken: list[Call] = []
+    left: list[Call] = []
+    while waiting and len(taken) < most:
+        call = waiting.popleft()
+        if call.item.cancelled():
+            continue
+        (taken if not taken or _shared(call) == _shared(taken[0]) else left).append(call)
+    waiting.extendleft(reversed(left))
+    return taken
+
+
+def _shared(call: Call) -> Options:
+    return replace(call.options, top_k=None)
+
+
+def _together(calls: list[Call]) -> tuple[list[Text], Options, Deadline]:
+    longest = max((call.deadline for call in calls), key=lambda deadline: deadline.end)
+    return [call.text for call in calls], _shared(calls[0]), longest
+
+
+def _hand_out(calls: list[Call], items: list[Item]) -> None:
+    for call, item in zip(calls, items, strict=True):
+        if isinstance(item, TextRefused):
+            own: Item = TextRefused(0, item.reason)
+        else:
+            shares = dict(islice(item.probabilities.items(), call.options.top_k))
+            own = replace(item, index=0, probabilities=shares)
+        _settle(call, own)
+
+
+def _fail(calls: list[Call], error: BaseException) -> None:
+    """Where another try helps nobody, all fail with the error; else each is to be sent alone."""
+    common = not isinstance(error, NewsdeskError) or isinstance(error, ServerUnavailable | DeadlineExceeded)
+    for call in calls:
+        _settle(call, error if common or len(calls) == 1 else None)
+
+
+def _settle(call: Call, result: Item | BaseException | None) -> None:
+    if isinstance(call.item, Future) and not call.item.set_running_or_notify_cancel():
+        return
+    if call.item.done():
+        return
+    if isinstance(result, BaseException) and not isinstance(result, TextRefused):
+        call.item.set_exception(result)
+    else:
+        call.item.set_result(result)

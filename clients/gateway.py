@@ -1,0 +1,118 @@
+"""The gateway's REST protocol: POST /v1/classify, with an answer or an error for each text."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from newsdesk.clients.errors import BadResponse, RequestRefused
+from newsdesk.clients.options import Options
+from newsdesk.clients.transports import Address, Answer, Model
+from newsdesk.clients.web import AsyncWeb, Web
+
+# The gateway takes more, but then a caller with much to ask would wait for whole requests.
+_MOST_TEXTS = 64
+_JSON = {"Content-Type": "application/json"}
+
+
+class GatewayTransport:
+    """Blocking."""
+
+    def __init__(self, address: Address) -> None:
+        self._web, self._address = Web(address), address
+
+    def describe(self, timeout: float) -> Model:
+        return _model(self._web.call("GET", "/v1/models", None, {}, timeout)[0], self._address)
+
+    def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer | str]:
+        readable, refused = _decoded(texts)
+        if not readable:
+            return [refused[index] for index in range(len(texts))]
+        answer, _ = self._web.call("POST", "/v1/classify", _request(readable, options), _JSON, timeout)
+        return _answers(answer, len(readable), refused, model)
+
+    def close(self) -> None:
+        self._web.close()
+
+
+class AsyncGatewayTransport:
+    """For the event loop that it is made in."""
+
+    def __init__(self, address: Address) -> None:
+        self._web, self._address = AsyncWeb(address), address
+
+    async def describe(self, timeout: float) -> Model:
+        return _model((await self._web.call("GET", "/v1/models", None, {}, timeout))[0], self._address)
+
+    async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer | str]:
+        readable, refused = _decoded(texts)
+        if not readable:
+            return [refused[index] for index in range(len(texts))]
+        answer, _ = await self._web.call("POST", "/v1/classify", _request(readable, options), _JSON, timeout)
+        return _answers(answer, len(readable), refused, model)
+
+    async def close(self) -> None:
+        await self._web.close()
+
+    def abandon(self) -> None:
+        self._web.abandon()
+
+
+def _model(body: bytes, address: Address) -> Model:
+    try:
+        found = {one["name"]: one for one in json.loads(body)["models"]}
+        if address.model not in found:
+            serves = ", ".join(found)
+            raise RequestRefused(f"{address.url} has no model {address.model!r}, it serves {serves or 'none'}")
+        one = found[address.model]
+        return Model(tuple(one["labels"]), tuple(member["name"] for member in one["members"]), _MOST_TEXTS)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadResponse(f"{address.url} does not say what it serves ({error!r}): is it a gateway?") from error
+
+
+def _decoded(texts: Sequence[bytes]) -> tuple[list[str], dict[int, str]]:
+    """Return the texts that JSON can carry, and why the others can't be sent, by their places."""
+    readable, refused = [], {}
+    for index, text in enumerate(texts):
+        try:
+            readable.append(text.decode())
+        except UnicodeDecodeError as error:
+            refused[index] = f"not UTF-8 (byte {error.start} is 0x{text[error.start]:02x}), send UTF-8"
+    return readable, refused
+
+
+def _request(texts: list[str], options: Options) -> bytes:
+    body: dict[str, Any] = {"text": texts}
+    if options.quality is not None:
+        body["quality"] = options.quality
+    if options.members:
+        body["members"] = True
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
+def _answers(body: bytes, count: int, refused: dict[int, str], model: Model) -> list[Answer | str]:
+    try:
+        items = json.loads(body)["items"]
+        found = [one["error"] if "error" in one else _answer(one, model) for one in items]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadResponse(
+            f"an answer cannot be read ({error!r}): the gateway has changed its model, or is none. Call again."
+        ) from error
+    if len(found) != count:
+        raise BadResponse(f"{len(found)} answers came for {count} texts")
+    for index in sorted(refused):
+        found.insert(index, refused[index])
+    return found
+
+
+def _answer(item: dict[str, Any], model: Model) -> Answer:
+    members = item.get("members")
+    if members is not None:
+        members = [_row(members[name], model) if name in members else [-1.0] for name in model.members]
+    return Answer(
+        item["label"], _row(item["probabilities"], model), item["answered_by"], item.get("windows", 1), members
+    )
+
+
+def _row(probabilities: dict[str, float], model: Model) -> list[float]:
+    """In the model's order. Raises KeyError for the labels of another model."""
+    return [float(probabilities[label]) for label in model.labels]

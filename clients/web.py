@@ -1,0 +1,115 @@
+"""HTTP requests with a deadline, their failures as NewsdeskError's: over urllib3, and over aiohttp."""
+
+import json
+import ssl
+from collections.abc import Mapping
+
+import aiohttp
+import urllib3
+
+from newsdesk.clients.errors import NewsdeskError, error_of, late, unavailable
+from newsdesk.clients.transports import Address
+
+# Connections are made when needed, and this many kept.
+_KEPT_CONNECTIONS = 128
+
+
+class Web:
+    """Blocking. urllib3's pool gives each thread's request a connection of its own and keeps it alive."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._pool = urllib3.connectionpool.connection_from_url(
+            _origin(address), maxsize=_KEPT_CONNECTIONS, retries=False, **_trusted(address)
+        )
+
+    def call(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """Return the body and the headers of a 200. `path` comes behind the address's own."""
+        url = self._address.url
+        try:
+            response = self._pool.urlopen(
+                method,
+                self._address.path + path,
+                body,
+                {**headers, **_presented(self._address)},
+                redirect=False,
+                timeout=urllib3.Timeout(total=timeout),
+            )
+        except urllib3.exceptions.NewConnectionError as error:  # a ConnectTimeoutError to urllib3, so it comes first
+            raise unavailable(url, error) from error
+        except urllib3.exceptions.TimeoutError as error:
+            raise late(url) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise unavailable(url, error) from error
+        if response.status != 200:
+            raise _error(response.status, response.data, response.headers, url)
+        return response.data, response.headers
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class AsyncWeb:
+    """For the event loop that it is made in: an aiohttp session belongs to one."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._connector = aiohttp.TCPConnector(limit=_KEPT_CONNECTIONS, ssl=_trusted(address).get("ssl_context", True))
+        self._session = aiohttp.ClientSession(_origin(address), connector=self._connector)
+
+    async def call(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """As `Web.call`."""
+        url = self._address.url
+        try:
+            async with self._session.request(
+                method,
+                self._address.path + path,
+                data=body,
+                headers={**headers, **_presented(self._address)},
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout),
+            ) as response:
+                data = await response.read()
+        except TimeoutError as error:
+            raise late(url) from error
+        except aiohttp.ClientError as error:
+            raise unavailable(url, error) from error
+        if response.status != 200:
+            raise _error(response.status, data, response.headers, url)
+        return data, response.headers
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    def abandon(self) -> None:
+        """Close without the loop, which has ended: aiohttp logs an error for a session that is left open."""
+        self._session.detach()
+        list(self._connector.close().__await__())
+
+
+def _origin(address: Address) -> str:
+    return f"{address.scheme.removeprefix('gateway+')}://{address.netloc}"
+
+
+def _trusted(address: Address) -> dict[str, ssl.SSLContext]:
+    if not address.scheme.endswith("s"):
+        return {}
+    return {"ssl_context": ssl.create_default_context(cafile=address.ca_file or None)}
+
+
+def _presented(address: Address) -> dict[str, str]:
+    return {"Authorization": f"Bearer {address.key}"} if address.key else {}
+
+
+def _error(status: int, body: bytes, headers: Mapping[str, str], url: str) -> NewsdeskError:
+    """With the server's own words: Triton's and problem details are JSON, a proxy's can be anything."""
+    try:
+        said = json.loads(body)
+        message = str(said["error"] if "error" in said else said["detail"])
+    except (ValueError, KeyError, TypeError):
+        message = body[:500].decode(errors="replace") or "no details"
+    return error_of(status, message, url, headers.get("Retry-After"))
