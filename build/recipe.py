@@ -105,7 +105,13 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
     distil: Distil | None = None
 
 
+Variant = Literal["fp32", "fp16", "int8", "int8-fp16", "int8-dynamic", "fp8"]
+
+
 class Quantise(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    variants: tuple[Variant, ...] = ("fp16", "int8", "int8-dynamic")
+    """What is made beside fp32. For GPUs: "int8-fp16" (made from int8; fp16 where that has fp32) and "fp8" (Ada, Hopper
+    and later)."""
     calibration_rows: Positive = 300
     """Drawn from the training rows, at their own lengths."""
     smooth_quant_alphas: Annotated[tuple[Alpha, ...], Meta(min_length=1)] = (0.95, 0.8)
@@ -151,7 +157,7 @@ class Repository(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The Triton model that is written."""
 
     model: Name = "ag_news"
-    variants: list[Literal["fp32", "fp16", "int8", "int8-dynamic"]] = []
+    variants: list[Variant] = []
     """Graphs to put in, if they pass; the target is the fastest that reads one of them. Empty: the fastest's alone."""
     max_batch_size: Positive = 64
     max_queue_size: Positive = 4096

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from newsdesk.build.compile import precision, qdq
+from newsdesk.build.compile import fp8, half, int8, qdq
 from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.predict import probabilities
 from newsdesk.build.errors import BuildError
@@ -22,8 +22,12 @@ from newsdesk.server.ensemble import engines
 RUNS_ANY = "onnxruntime:fp32"
 """ONNX Runtime takes every variant as it is written; the variants are judged through it."""
 SENSITIVITY_ROWS = 256
+_NO_SMOOTHING = -1.0
 
 Figures = dict[str, Any]
+Candidate = tuple[Figures, Path]
+Write = Callable[[Path, list[str]], Figures]
+"""Writes a variant to a file with the named matrix products left in float, and says what it did."""
 
 
 def graph_name(variant: str) -> str:
@@ -47,14 +51,22 @@ class Workbench:
 
 
 def quantise(bench: Workbench) -> Figures:
-    """Write every variant to the folder and return the figures of each, `passed` among them.
+    """Write the recipe's variants to the folder and return the figures of each, `passed` among them.
 
     A variant that was finished before an interruption is not made again.
     """
-    makers = {"fp16": _half, "int8": _int8, "int8-dynamic": _int8_dynamic}
+    makers = {
+        "fp16": _half,
+        "int8": _int8,
+        "int8-fp16": _int8_half,
+        "int8-dynamic": _int8_dynamic,
+        "fp8": _fp8,
+    }
     shutil.copy(bench.source, bench.folder / graph_name("fp32"))
     figures = {"fp32": bench.gate.judge(bench.gate.reference)}
     for variant, make in makers.items():
+        if variant not in bench.settings.variants:
+            continue
         graph, mark = bench.folder / graph_name(variant), _scratch(bench) / f"{variant}.json"
         if not mark.exists():
             mark.write_text(json.dumps(_tried(make, bench, graph)))
@@ -78,11 +90,41 @@ def _tried(make: Callable[[Workbench, Path], Figures], bench: Workbench, graph: 
 
 
 def _half(bench: Workbench, graph: Path) -> Figures:
-    return {**precision.to_half(bench.source, graph), **bench.measure(graph, "fp16")}
+    """fp16 with what overflows in fp32; where that does not pass, with the most sensitive products in fp32 too."""
+    large = half.too_large(bench.source, bench.calibration)
+    if large:
+        bench.say(f"fp16: {len(large)} nodes stay fp32, their results are too large ({', '.join([*large][:3])}, …)")
+
+    def write(target: Path, names: list[str]) -> Figures:
+        return {**half.to_half(bench.source, target, [*large, *names]), "too_large": large}
+
+    return _searched(bench, graph, "fp16", write, _products_of(bench.source))
+
+
+def _fp8(bench: Workbench, graph: Path) -> Figures:
+    """E4M3 around the products, fp16 elsewhere; where that does not pass, the most sensitive products stay fp16."""
+    large = half.too_large(bench.source, bench.calibration)
+    scratch = _scratch(bench) / "fp8-fp32.onnx"
+
+    def write(target: Path, names: list[str]) -> Figures:
+        made = fp8.to_fp8(bench.source, scratch, bench.calibration, names)
+        half.to_half(scratch, target, large)
+        return made
+
+    return _searched(bench, graph, "fp8", write, _products_of(bench.source))
+
+
+def _int8_half(bench: Workbench, graph: Path) -> Figures:
+    """The int8 graph with fp16 where it had fp32: a GPU is slow at what is left in fp32."""
+    source = bench.folder / graph_name("int8")
+    if not source.exists():
+        return {"passed": False, "error": "it is made from int8, which is not there"}
+    made = half.to_half(source, graph, half.too_large(source, bench.calibration))
+    return {**made, **bench.measure(graph, "int8-fp16")}
 
 
 def _int8_dynamic(bench: Workbench, graph: Path) -> Figures:
-    made = precision.to_int8_dynamic(bench.source, graph, bench.facts["heads"], bench.facts["hidden_size"])
+    made = int8.to_int8_dynamic(bench.source, graph, bench.facts["heads"], bench.facts["hidden_size"])
     return {**made, **bench.measure(graph, "int8-dynamic")}
 
 
@@ -91,63 +133,92 @@ def _int8(bench: Workbench, graph: Path) -> Figures:
 
     Decided on the validation rows alone. Where nothing passes the nearest is kept, and marked so.
     """
-    found: list[tuple[Figures, Path]] = []
-    for alpha in bench.settings.smooth_quant_alphas:
-        candidate = _scratch(bench) / f"int8-{alpha}.onnx"
-        made = precision.to_int8(bench.source, candidate, bench.calibration, alpha)
-        found.append(
-            ({"smooth_quant_alpha": alpha, **made, **bench.measure(candidate, f"int8, alpha {alpha}")}, candidate)
-        )
-        if found[-1][0]["passed"]:
+    found: list[Candidate] = []
+    for alpha in (*bench.settings.smooth_quant_alphas, _NO_SMOOTHING):
+        if found and alpha == _NO_SMOOTHING:
             break
-    if not found[-1][0]["passed"] and bench.settings.max_float_products:
-        found += _with_float_products(bench, *max(found, key=_nearness))
-    figures, best = max(found, key=_nearness)
-    shutil.copy(best, graph)
-    tried = [
-        {key: made.get(key) for key in ("smooth_quant_alpha", "float_products", "agreement", "accuracy_loss")}
-        for made, _ in found
-    ]
-    return {**figures, "tried": tried}
+        candidate = _scratch(bench) / f"int8-{alpha}.onnx"
+        try:
+            made = int8.to_int8(bench.source, candidate, bench.calibration, alpha)
+        except BuildError:
+            raise
+        except Exception:  # SmoothQuant does not know every graph (ALBERT's shared weights)
+            if alpha == _NO_SMOOTHING:
+                raise
+            continue
+        figures = {"smooth_quant_alpha": alpha, **made, **bench.measure(candidate, f"int8, alpha {alpha}")}
+        found.append((figures, candidate))
+        if figures["passed"]:
+            break
+    if not found[-1][0]["passed"]:
+        start, best = max(found, key=_nearness)
+
+        def write(target: Path, names: list[str]) -> Figures:
+            model = onnx.load(best)
+            qdq.relax(model, names)
+            onnx.save(model, target)
+            return {**start, "float_products": names}
+
+        found += _relaxed(bench, "int8", write, qdq.products(onnx.load(best)))
+    return _nearest(found, graph, "smooth_quant_alpha", "float_products")
 
 
-def _with_float_products(bench: Workbench, start: Figures, graph: Path) -> list[tuple[Figures, Path]]:
-    ranking = sensitivity(graph, bench.gate, _scratch(bench))
-    found = []
+def _searched(bench: Workbench, graph: Path, variant: str, write: Write, products: list[str]) -> Figures:
+    """Write the variant, and where it does not pass, with products left in float; return the nearest's figures."""
+    candidate = _scratch(bench) / f"{variant}.onnx"
+    made = write(candidate, [])
+    found = [({**made, **bench.measure(candidate, variant)}, candidate)]
+    if not found[0][0]["passed"]:
+        found += _relaxed(bench, variant, write, products)
+    return _nearest(found, graph, "float_products" if variant == "fp8" else "kept_float")
+
+
+def _relaxed(bench: Workbench, variant: str, write: Write, products: list[str]) -> list[Candidate]:
+    """Leave 1, 2, 4, … products in float, the most sensitive first, until one passes or the recipe's bound."""
+    if not bench.settings.max_float_products:
+        return []
+    ranking = sensitivity(write, products, bench.gate, _scratch(bench))
+    found: list[Candidate] = []
     for count in _doubling(min(bench.settings.max_float_products, len(ranking))):
         names = [name for name, _ in ranking[:count]]
-        model = onnx.load(graph)
-        qdq.relax(model, names)
-        candidate = _scratch(bench) / f"int8-float-{count}.onnx"
-        onnx.save(model, candidate)
-        found.append(
-            ({**start, "float_products": names, **bench.measure(candidate, f"int8, {count} in float")}, candidate)
-        )
+        candidate = _scratch(bench) / f"{variant}-float-{count}.onnx"
+        made = write(candidate, names)
+        found.append(({**made, **bench.measure(candidate, f"{variant}, {count} in float")}, candidate))
         if found[-1][0]["passed"]:
             break
     return found
 
 
-def sensitivity(graph: Path, gate: Gate, scratch: Path) -> list[tuple[str, float]]:
-    """Rank the quantised matrix products: how much nearer the float model comes when one of them reads floats.
+def _nearest(found: list[Candidate], graph: Path, *tried: str) -> Figures:
+    """Put the nearest to the float model in place; its figures say what was tried."""
+    figures, best = max(found, key=_nearness)
+    shutil.copy(best, graph)
+    shown = *tried, "agreement", "accuracy_loss"
+    return {**figures, "tried": [{key: made.get(key) for key in shown} for made, _ in found]}
+
+
+def sensitivity(write: Write, products: list[str], gate: Gate, scratch: Path) -> list[tuple[str, float]]:
+    """Rank matrix products: how much nearer the float model a variant comes when one of them is left in float.
 
     Nearness is the mean absolute difference of the probabilities on the first SENSITIVITY_ROWS validation rows.
     """
     rows, reference = gate.examples.part(0, SENSITIVITY_ROWS), gate.reference[:SENSITIVITY_ROWS]
-    original = onnx.load(graph)
     path = scratch / "sensitivity.onnx"
     ranking = []
-    for name in track(qdq.products(original), "sensitivity"):
-        model = onnx.ModelProto()
-        model.CopyFrom(original)
-        qdq.relax(model, [name])
-        onnx.save(model, path)
+    for name in track(products, "sensitivity"):
+        write(path, [name])
         difference = np.abs(probabilities(engines.load(RUNS_ANY, path), rows, name) - reference).mean()
-        ranking.append((name, float(difference)))
+        ranking.append((name, float(difference) if np.isfinite(difference) else np.inf))
     return sorted(ranking, key=lambda item: item[1])
 
 
-def _nearness(candidate: tuple[Figures, Path]) -> tuple[bool, float, float]:
+def _products_of(source: Path) -> list[str]:
+    model = onnx.load(source)
+    half.name_nodes(model)
+    return fp8.products(model)
+
+
+def _nearness(candidate: Candidate) -> tuple[bool, float, float]:
     figures, _ = candidate
     return figures["passed"], figures["agreement"] if figures["finite"] else -1.0, -figures["accuracy_loss"]
 

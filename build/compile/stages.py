@@ -111,7 +111,7 @@ def quantise(job: Job) -> Artefact:
         )
         return {"variants": quantising.quantise(bench)}
 
-    modules = "gate", "precision", "qdq", "quantise", "predict"
+    modules = "gate", "calibration", "fp8", "half", "int8", "qdq", "quantise", "predict"
     code = tuple(f"newsdesk.build.compile.{name}" for name in modules)
     return job.run("quantise", work, [settings, job.recipe.seed, job.member.max_length], ("split", "export"), code)
 
@@ -158,8 +158,10 @@ def verify(job: Job) -> Artefact:
         texts += verifying.EXTREMES.values()
         original = metrics.softmax(trainer.logits(job.made["train"] / "checkpoint", texts, job.member.max_length))
         artefacts = {target: job.graphs[engines.TARGETS[target]] for target in job.choice["passed"]}
-        if job.made["quantise"].figures["variants"]["fp16"]["passed"]:
-            artefacts["onnxruntime:fp16"] = job.graphs["fp16"]
+        variants = job.made["quantise"].figures["variants"]
+        for variant in verifying.ON_GPUS & variants.keys():
+            if variants[variant]["passed"]:
+                artefacts[f"onnxruntime:{variant}"] = job.graphs[variant]
         examples = job.encode([Row(text, 0) for text in texts])
         return {"targets": verifying.verify(artefacts, examples, original, job.recipe.verify)}
 

@@ -23,6 +23,8 @@ EXTREMES = {
     "combining marks": "e\u0301\u0323\u0308" * 50,
 }
 """Texts that no article looks like."""
+ON_GPUS = {"fp16", "int8-fp16", "fp8"}
+"""Variants that no target of a processor reads; here ONNX Runtime, which takes any graph, stands in for the GPU."""
 
 
 def limits(target: str, tolerances: Verify) -> dict[str, float]:
@@ -31,7 +33,7 @@ def limits(target: str, tolerances: Verify) -> dict[str, float]:
     `real` holds for the quantile `within` of the real rows' largest differences, `extreme` for every extreme.
     """
     precision = target.partition(":")[2]
-    if precision.startswith("int8"):
+    if precision.startswith(("int8", "fp8")):
         return {
             "real": tolerances.int8_tolerance,
             "within": 1 - tolerances.int8_outliers,
@@ -93,7 +95,6 @@ def verify(
     real = len(examples.ids) - len(EXTREMES)
     figures = {}
     for target, graph in artefacts.items():
-        # fp16 is for GPUs; here ONNX Runtime, which takes any graph, stands in for them.
         engine = engines.load(target if target in engines.TARGETS else "onnxruntime:fp32", graph)
         together = probabilities(engine, examples, f"{target}, together")
         alone = probabilities(engine, examples, f"{target}, alone", alone=True)

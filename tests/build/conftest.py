@@ -61,6 +61,12 @@ def gate(exported: Callable[..., Exported], rows: list[Row]) -> Gate:
     return Gate(Examples(examples.ids, reference.argmax(-1), 0, 64), reference, 0.001, 0.995)
 
 
+@pytest.fixture(scope="session")
+def calibration_ids(exported: Callable[..., Exported], rows: list[Row]) -> list[list[int]]:
+    """60 rows of token ids: what quantisers learn ranges from. The families share one tokenizer."""
+    return exported().encode(rows).ids[:60]
+
+
 @pytest.fixture
 def batch() -> tuple[np.ndarray, np.ndarray]:
     """Ids, INT64 [4, 20], and a mask whose second row is half padding and whose last is nothing else."""

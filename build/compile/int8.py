@@ -1,51 +1,33 @@
-"""The precisions of a graph: from the fp32 graph to another file that answers (nearly) alike."""
+"""int8: from the fp32 graph to files that answer (nearly) alike."""
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
-from newsdesk.build.compile import qdq
+from newsdesk.build.compile import calibration, qdq
 from newsdesk.build.progress import track
 
-_MASK = 1e4
-"""Largest constant of the fp16 graph. Attention masks are the lowest float there is; in fp16 that plus a score is -inf,
-and a row of nothing but -inf is NaN after the softmax. exp(-1e4) is 0 as well."""
-_KEPT_FLOAT = ["LayerNormalization", "Softmax", "Pow", "ReduceMean", "Sqrt", "Range", "Erf"]
-"""Sums of squares and of exponentials overflow in fp16; Range has no fp16 form."""
 
-
-def to_half(source: Path, target: Path) -> dict[str, Any]:
-    """Write the fp16 graph; inputs and outputs keep their types, and normalisation and softmax stay fp32."""
-    from onnxruntime.transformers import float16
-
-    blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *_KEPT_FLOAT]
-    model = float16.convert_float_to_float16(
-        onnx.load(source), keep_io_types=True, op_block_list=blocked, max_finite_val=_MASK
-    )
-    onnx.save(model, target)
-    return {}
-
-
-def to_int8(source: Path, target: Path, calibration: list[list[int]], smooth_quant_alpha: float) -> dict[str, Any]:
+def to_int8(source: Path, target: Path, rows: list[list[int]], smooth_quant_alpha: float) -> dict[str, Any]:
     """Write the graph with symmetric int8 Q/DQ pairs, calibrated on real rows at their own lengths.
 
     Weights and embeddings are int8, a scale a channel or row; activations int8, a scale a tensor. Raises
-    VerificationError if a zero point is not 0.
+    VerificationError if a zero point is not 0, BuildError if the rows are not to be learned from.
     """
+    calibration.check(rows)
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, AdvancedSmoothQuantParameters
 
     model = onnx.load(source)
     names = [value.name for value in model.graph.input]
-    rows = [_feed(names, ids) for ids in track(calibration, "calibration rows")]
+    fed = [calibration.feed(names, ids) for ids in track(rows, "calibration rows")]
     quantised = nncf.quantize(
         model,
-        nncf.Dataset(rows),
+        nncf.Dataset(fed),
         preset=nncf.QuantizationPreset.PERFORMANCE,
         model_type=nncf.ModelType.TRANSFORMER,
-        subset_size=len(rows),
+        subset_size=len(fed),
         advanced_parameters=AdvancedQuantizationParameters(
             smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=smooth_quant_alpha),
         ),
@@ -80,9 +62,3 @@ def to_int8_dynamic(source: Path, target: Path, heads: int, hidden_size: int) ->
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
     )
     return {"fused": {kind: n for kind, n in fused.get_fused_operator_statistics().items() if n}}
-
-
-def _feed(names: list[str], ids: list[int]) -> dict[str, np.ndarray]:
-    row = np.array([ids], np.int64)
-    given = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
-    return {name: given[name] for name in names}
