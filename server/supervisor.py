@@ -107,6 +107,8 @@ class Supervisor:
             grpc_url=f"grpc://{settings.local_host}:{settings.grpc_port}",
             http_url=f"http://{settings.local_host}:{settings.http_port}",
             repository=self._workspace.repository,
+            source=settings.model_repository,
+            state=settings.state,
             audit_log=settings.state / "log" / "audit.jsonl",
             token=self._token,
         )

@@ -57,7 +57,7 @@ def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         async with open_session() as session:
             state = app.state
-            state.settings, state.repository, state.stopping = launch.settings, launch.repository, stopping
+            state.settings, state.launch, state.stopping = launch.settings, launch, stopping
             state.telemetry, state.audit = telemetry, AuditLog(launch.audit_log)
             state.plane = Plane(launch, telemetry)
             state.triton = Triton(launch, session)

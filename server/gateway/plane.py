@@ -5,10 +5,13 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from newsdesk.clients import AsyncClient, BadResponse, NewsdeskError, Prediction, TextRefused
-from newsdesk.server.gateway.problems import TooMany
+from newsdesk.clients.options import Options
+from newsdesk.server.gateway import explain
+from newsdesk.server.gateway.problems import TooLarge, TooMany
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.workspace import MODEL
@@ -27,12 +30,23 @@ STREAM_TEXTS = 64
 _STREAM_REQUESTS = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Asked(Options):
+    """What a caller wants to know of each text, whatever the protocol. Raises ValueError.
+
+    explain   which words mattered: the model reads up to explain.MOST_SPANS more texts for it, of the same quality
+    """
+
+    explain: bool = False
+
+
 class Plane:
     """For one event loop. Calls raise NewsdeskError, and TooMany where the queue is full."""
 
     def __init__(self, launch: Launch, telemetry: Telemetry) -> None:
         self.timeout = launch.settings.request_timeout
         self._most, self._taken = launch.settings.max_queue, 0
+        self._most_texts = launch.settings.max_texts
         self._room = asyncio.Condition()
         self._client = AsyncClient(launch.grpc_url, timeout=self.timeout, retries=_RETRIES, model=MODEL)
         self._prober = AsyncClient(launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=MODEL)
@@ -46,17 +60,28 @@ class Plane:
     async def labels(self) -> tuple[str, ...]:
         return await self._client.labels()
 
-    async def classify(self, texts: Sequence[Text], top_k: int | None) -> list[Item]:
-        """Answer texts in their order; a text that is refused has a TextRefused in its place."""
-        async with self.room(len(texts)):
-            return await self._answer(texts, top_k)
+    async def classify(self, texts: Sequence[str], asked: Asked, wait: bool = False) -> list[Item]:
+        """Answer texts in their order; a text that is refused has a TextRefused in its place.
 
-    async def one(self, text: Text, top_k: int | None) -> Item:
-        """Answer one text, waiting for room in the queue."""
-        (item,) = await self._answer_later([text], top_k, 0)
-        return item
+        Where the queue is full, `wait` for room instead of raising TooMany. Raises TooLarge for more than may be taken
+        at once.
+        """
+        self._check(len(texts), asked)
+        async with self.room(len(texts), wait):
+            items = await self._answer(texts, asked)
+        return await self._explain(texts, items, asked, wait) if asked.explain else items
 
-    async def stream(self, batches: AsyncIterator[list[Text]], top_k: int | None) -> AsyncGenerator[list[Item]]:
+    def _check(self, count: int, asked: Asked) -> None:
+        if count > self._most_texts:
+            raise TooLarge(
+                f"{count} texts are given, at most {self._most_texts} are taken at once. Files have no limit: "
+                "/v1/classify/file."
+            )
+        most = max(1, self._most_texts // (1 + explain.MOST_SPANS))
+        if asked.explain and count > most:
+            raise TooLarge(f"{count} texts are given, at most {most} are explained at once: send fewer.")
+
+    async def stream(self, batches: AsyncIterator[list[Text]], asked: Asked) -> AsyncGenerator[list[Item]]:
         """Answer batches in their order, a few at a time; a further one is taken only when the first is answered.
 
         It waits for room in the queue. The items' indices count through all batches.
@@ -65,7 +90,7 @@ class Plane:
         first = 0
         try:
             async for batch in batches:
-                flying.append(asyncio.create_task(self._answer_later(batch, top_k, first)))
+                flying.append(asyncio.create_task(self._answer_later(batch, asked, first)))
                 first += len(batch)
                 if len(flying) >= _STREAM_REQUESTS:
                     yield await flying.popleft()
@@ -76,20 +101,40 @@ class Plane:
                 task.cancel()
             await asyncio.gather(*flying, return_exceptions=True)
 
-    async def _answer_later(self, texts: list[Text], top_k: int | None, first: int) -> list[Item]:
+    async def _answer_later(self, texts: list[Text], asked: Asked, first: int) -> list[Item]:
         async with self.room(len(texts), wait=True):
-            return [_moved(item, first) for item in await self._answer(texts, top_k)]
+            return [_moved(item, first) for item in await self._answer(texts, asked)]
 
-    async def _answer(self, texts: Sequence[Text], top_k: int | None) -> list[Item]:
-        try:
-            items = await self._client.classify(texts, top_k=top_k)
-        except BadResponse:  # a reload has brought other labels, which the client reads when it is asked again
-            items = await self._client.classify(texts, top_k=top_k)
+    async def _answer(self, texts: Sequence[Text], asked: Asked) -> list[Item]:
+        items = await self._ask(texts, asked)
         refused = sum(isinstance(item, TextRefused) for item in items)
         self._telemetry.texts(len(items) - refused, refused)
         if refused < len(items):
             self.answered()
         return items
+
+    async def _ask(self, texts: Sequence[Text], asked: Asked) -> list[Item]:
+        async def ask() -> list[Item]:
+            return await self._client.classify(texts, top_k=asked.top_k, quality=asked.quality, members=asked.members)
+
+        try:
+            return await ask()
+        except BadResponse:  # a reload has brought other labels, which the client reads when it is asked again
+            return await ask()
+
+    async def _explain(self, texts: Sequence[str], items: list[Item], asked: Asked, wait: bool) -> list[Item]:
+        """Add its words to each answer. The texts without them count in the queue, but not among those answered."""
+        answered = [isinstance(item, Prediction) for item in items]
+        places = [explain.spans(text) if good else [] for text, good in zip(texts, answered, strict=True)]
+        variants = [explain.without(text, one) for text, here in zip(texts, places, strict=True) for one in here]
+        async with self.room(len(variants), wait):
+            answers = iter(await self._ask(variants, Asked(quality=asked.quality)))
+        return [
+            explain.explained(text, item, here, list(islice(answers, len(here))))
+            if isinstance(item, Prediction)
+            else item
+            for text, item, here in zip(texts, items, places, strict=True)
+        ]
 
     @asynccontextmanager
     async def room(self, count: int, wait: bool = False) -> AsyncIterator[None]:

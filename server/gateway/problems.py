@@ -58,6 +58,12 @@ class NotFound(Problem):
     status, kind = 404, "not-found"
 
 
+class Conflict(Problem):
+    """What is asked cannot be done as things stand."""
+
+    status, kind = 409, "conflict"
+
+
 class Slow(Problem):
     """A body that did not arrive in time."""
 

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictStr, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictStr, Tag
 
-from newsdesk.clients import Prediction, TextRefused
-from newsdesk.server.gateway.plane import Item
+from newsdesk.clients import Prediction, Quality, TextRefused
+from newsdesk.server.gateway.explain import MOST_SPANS, Explained
+from newsdesk.server.gateway.plane import Asked, Item
 
 
 class Article(BaseModel):
@@ -50,10 +51,34 @@ class ClassifyRequest(BaseModel):
     top_k: Annotated[
         int | None, Field(ge=1, le=1000, strict=True, description="Labels of each answer; all without.")
     ] = None
+    quality: Annotated[
+        Quality | None,
+        Field(description="How sure the cheaper members must be before no further one is asked; balanced without."),
+    ] = None
+    members: Annotated[StrictBool, Field(description="Say what each member that was asked said.")] = False
+    explain: Annotated[
+        StrictBool,
+        Field(
+            description="Say which words mattered: the model is asked again, with the same quality, without each word, "
+            f"or, where a text has more than {MOST_SPANS}, each of at most {MOST_SPANS} runs of words."
+        ),
+    ] = False
+
+    def asked(self) -> Asked:
+        return Asked(self.top_k, self.quality, self.members, self.explain)
 
     def texts(self) -> list[str]:
         given = self.text if isinstance(self.text, list) else [self.text]
         return [one if isinstance(one, str) else one.joined() for one in given]
+
+
+class Word(BaseModel):
+    text: Annotated[str, Field(description="A word, or a run of words of a long text.")]
+    start: Annotated[int, Field(description="Its place in the text, in Unicode characters.")]
+    end: int
+    drop: Annotated[
+        float, Field(description="What the label's probability loses when it is left out; below 0 where it gains.")
+    ]
 
 
 class Answer(BaseModel):
@@ -61,6 +86,12 @@ class Answer(BaseModel):
     label: str
     probabilities: Annotated[dict[str, float], Field(description="Most probable first; all labels, or the top_k.")]
     answered_by: Annotated[str, Field(description="The member, or combination of members, that answered.")]
+    windows: Annotated[int, Field(description="Overlapping windows in which the text was read; 1 for a short one.")]
+    members: Annotated[
+        dict[str, dict[str, float]] | None,
+        Field(description="Of each member that was asked, its own probabilities. With `members`."),
+    ] = None
+    words: Annotated[list[Word] | None, Field(description="The words, in their order. With `explain`.")] = None
 
 
 class Refusal(BaseModel):
@@ -91,12 +122,18 @@ def shown(item: Item) -> dict[str, Any]:
     if isinstance(item, TextRefused):
         return {"index": item.index, "error": item.reason}
     assert isinstance(item, Prediction)
-    return {
+    said = {
         "index": item.index,
         "label": item.label,
         "probabilities": item.probabilities,
         "answered_by": item.answered_by,
+        "windows": item.windows,
     }
+    if item.members is not None:
+        said["members"] = item.members
+    if isinstance(item, Explained):
+        said["words"] = item.words
+    return said
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -119,6 +119,10 @@ class Launch:
     http_url: str
     repository: Path
     """The model repository as it is served."""
+    source: Path
+    """The model repository that it was made from, and is made from anew."""
+    state: Path
+    """The server's state folder: whoever has it can have the server load its repository."""
     audit_log: Path
     token: str
     """Opens Triton's restricted endpoints. It travels by a pipe: a command line is for everybody to read."""
@@ -130,7 +134,7 @@ class Launch:
     @classmethod
     def decode(cls, raw: bytes) -> Self:
         given = json.loads(raw)
-        paths = {name: Path(given[name]) for name in ("repository", "audit_log")}
+        paths = {name: Path(given[name]) for name in ("repository", "source", "state", "audit_log")}
         return cls(**{**given, **paths, "settings": GatewaySettings.decoded(given["settings"])})
 
 

@@ -1,6 +1,7 @@
 """What serves: labels and models."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ async def labels(request: Request) -> Labels:
 
 @router.get("/v1/models", responses=documented(401, 403, 429, 503, 504))
 async def models(request: Request) -> dict[str, list[dict[str, Any]]]:
-    """The models that serve: versions, compile target, members, and the figures that their builds measured."""
+    """The models that serve: versions, compile target, members, cascade, and the figures that their builds measured."""
     return {"models": [await describe(request.app.state)]}
 
 
@@ -35,15 +36,26 @@ async def describe(state: State) -> dict[str, Any]:
     triton: Triton = state.triton
     about = await triton.ask("GET", f"/v2/models/{MODEL}")
     config = await triton.ask("GET", f"/v2/models/{MODEL}/config")
-    held = await asyncio.to_thread(_manifest, state.repository / MODEL)
-    target = config.get("parameters", {}).get("target", {}).get("string_value", "")
-    versions = about.get("versions", [])
-    return {"name": MODEL, "versions": versions, "target": target or held.get("target"), **held}
+    held = await asyncio.to_thread(_manifest, state.launch.repository / MODEL)
+    target = config.get("parameters", {}).get("target", {}).get("string_value") or held.target
+    return {
+        "name": MODEL,
+        "versions": about.get("versions", []),
+        "target": target,
+        "labels": held.labels,
+        "members": [
+            {"name": one.name, "kind": one.kind, "graphs": sorted(one.graphs), "max_length": one.max_length}
+            for one in held.members
+        ],
+        "cascade": [
+            {"members": one.members, "thresholds": msgspec.to_builtins(one.thresholds)} for one in held.cascade
+        ],
+        "windows": msgspec.to_builtins(held.windows),
+        "cpu_features": held.cpu_features,
+        "figures": held.figures,
+    }
 
 
-def _manifest(model: Any) -> dict[str, Any]:
-    """Return what the served version's manifest says of it, its files' names and the build's stages left out."""
-    raw = (latest_version(model) / manifest.FILE).read_bytes()
-    held = msgspec.json.decode(raw, type=manifest.Manifest)
-    members = [{"name": one.name, "graphs": sorted(one.graphs), "max_length": one.max_length} for one in held.members]
-    return {"labels": held.labels, "members": members, "cpu_features": held.cpu_features, "figures": held.figures}
+def _manifest(model: Path) -> manifest.Manifest:
+    """Return the served version's manifest."""
+    return msgspec.json.decode((latest_version(model) / manifest.FILE).read_bytes(), type=manifest.Manifest)

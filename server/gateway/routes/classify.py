@@ -11,7 +11,6 @@ from newsdesk.clients import TextRefused
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.plane import Plane
-from newsdesk.server.gateway.problems import TooLarge
 from newsdesk.server.gateway.routes.bodies import described, json_body
 from newsdesk.server.gateway.schemas import ClassifyRequest, ClassifyResponse, documented, shown
 
@@ -29,13 +28,9 @@ async def classify(
     request: Request, given: Annotated[ClassifyRequest, Depends(json_body(ClassifyRequest))]
 ) -> Response:
     """Say what articles are about. A text that cannot be read has an `error` in its place; the others are answered."""
-    texts, most = given.texts(), request.app.state.settings.max_texts
+    texts = given.texts()
     request.state.texts = len(texts)
-    if len(texts) > most:
-        raise TooLarge(
-            f"{len(texts)} texts are given, at most {most} are taken at once: /v1/classify/file has no limit."
-        )
     plane: Plane = request.app.state.plane
-    items = await plane.classify(texts, given.top_k)
+    items = await plane.classify(texts, given.asked())
     request.state.refused = sum(isinstance(item, TextRefused) for item in items)
     return Response(msgspec.json.encode({"items": [shown(item) for item in items]}), media_type="application/json")

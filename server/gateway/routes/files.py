@@ -13,12 +13,12 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from newsdesk.clients import NewsdeskError, TextRefused
+from newsdesk.clients import NewsdeskError, Quality, TextRefused
 from newsdesk.server.gateway import problems
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.observed import FILE_ROUTE
-from newsdesk.server.gateway.plane import STREAM_TEXTS, Plane, Text
+from newsdesk.server.gateway.plane import STREAM_TEXTS, Asked, Plane, Text
 from newsdesk.server.gateway.problems import Invalid, Problem
 from newsdesk.server.gateway.schemas import documented, shown
 from newsdesk.server.gateway.uploads import Form, batches, form_of
@@ -45,12 +45,16 @@ async def classify_file(
     form: Annotated[Form | None, Query(alias="format", description="Else the type or the name says it.")] = None,
     column: Annotated[list[str], Query(description="Columns of the text, joined by a space; `text` without.")] = [],  # noqa: B006
     top_k: Annotated[int | None, Query(ge=1, le=1000)] = None,
+    quality: Annotated[Quality | None, Query(description="As of /v1/classify.")] = None,
+    members: Annotated[bool, Query(description="As of /v1/classify.")] = False,
 ) -> StreamingResponse:
     """Classify the texts of a CSV, JSONL or Parquet file: the body itself, or `file` of a form.
 
-    A line is `{"index", "label", "probabilities", "answered_by"}`, or `{"index", "error"}` for a text that cannot be
-    read. Where the rest of the file cannot be answered, the last line is `{"problem": …}`.
+    A line is an item of /v1/classify: `{"index", "label", "probabilities", "answered_by", "windows"}`, or
+    `{"index", "error"}` for a text that cannot be read. Where the rest of the file cannot be
+    answered, the last line is `{"problem": …}`.
     """
+    asked = Asked(top_k, quality, members)
     file, content_type, name = await _received(request)
     try:
         read = batches(file, form_of(form, content_type, name), column, STREAM_TEXTS)
@@ -58,7 +62,7 @@ async def classify_file(
     except BaseException:
         file.close()
         raise
-    return StreamingResponse(_lines(request, file, first, read, top_k), media_type="application/x-ndjson")
+    return StreamingResponse(_lines(request, file, first, read, asked), media_type="application/x-ndjson")
 
 
 async def _received(request: Request) -> tuple[BinaryIO, str, str]:
@@ -89,14 +93,14 @@ async def _received(request: Request) -> tuple[BinaryIO, str, str]:
 
 
 async def _lines(
-    request: Request, file: BinaryIO, first: list[Text], read: Iterator[list[Text]], top_k: int | None
+    request: Request, file: BinaryIO, first: list[Text], read: Iterator[list[Text]], asked: Asked
 ) -> AsyncIterator[bytes]:
     plane: Plane = request.app.state.plane
     state = request.state
     state.texts = state.refused = 0
     try:
         failed: list[Problem] = []
-        async with aclosing(plane.stream(_read(first, read, failed), top_k)) as answers:
+        async with aclosing(plane.stream(_read(first, read, failed), asked)) as answers:
             async for items in answers:
                 state.texts += len(items)
                 state.refused += sum(isinstance(item, TextRefused) for item in items)

@@ -1,5 +1,7 @@
 """GraphQL over the same data plane, for those who want to say which fields they need."""
 
+from dataclasses import asdict
+from enum import Enum
 from typing import Any
 
 import strawberry
@@ -11,9 +13,10 @@ from strawberry.scalars import JSON
 
 from newsdesk.clients import NewsdeskError, TextRefused
 from newsdesk.server.gateway.auth import only
+from newsdesk.server.gateway.explain import Explained
 from newsdesk.server.gateway.keys import Role
-from newsdesk.server.gateway.plane import Item, Plane
-from newsdesk.server.gateway.problems import Invalid, Problem, TooLarge, problem_of
+from newsdesk.server.gateway.plane import Asked, Item, Plane
+from newsdesk.server.gateway.problems import Invalid, Problem, problem_of
 from newsdesk.server.gateway.routes import about
 
 _MOST_TOKENS, _MOST_ALIASES = 10_000, 4
@@ -25,28 +28,59 @@ class Score:
     probability: float
 
 
+@strawberry.type
+class Member:
+    name: str
+    probabilities: list[Score]
+
+
+@strawberry.type(description="A word, or a run of words of a long text, and what the label loses without it.")
+class Word:
+    text: str
+    start: int
+    end: int
+    drop: float
+
+
+@strawberry.enum
+class Quality(Enum):
+    fast = "fast"
+    balanced = "balanced"
+    best = "best"
+
+
 @strawberry.type(description="Either a label with probabilities, or an error.")
 class Answer:
     index: int
     label: str | None = None
     probabilities: list[Score] = strawberry.field(default_factory=list)
     answered_by: str | None = None
+    windows: int | None = None
+    members: list[Member] | None = None
+    words: list[Word] | None = None
     error: str | None = None
 
 
 @strawberry.type
 class Query:
     @strawberry.field(description="What the texts are about, in their order.")
-    async def classify(self, info: strawberry.Info, texts: list[str], top_k: int | None = None) -> list[Answer]:
+    async def classify(
+        self,
+        info: strawberry.Info,
+        texts: list[str],
+        top_k: int | None = None,
+        quality: Quality | None = None,
+        members: bool = False,
+        explain: bool = False,
+    ) -> list[Answer]:
         request: Request = info.context["request"]
-        most, plane = request.app.state.settings.max_texts, request.app.state.plane
+        plane = request.app.state.plane
         assert isinstance(plane, Plane)
         if top_k is not None and top_k < 1:
             raise _error(Invalid(f"topK is {top_k}, expected at least 1."))
-        if len(texts) > most:
-            raise _error(TooLarge(f"{len(texts)} texts are given, expected at most {most}."))
         try:
-            return [_answer(item) for item in await plane.classify(texts, top_k)]
+            asked = Asked(top_k, quality and quality.value, members, explain)
+            return [_answer(item) for item in await plane.classify(texts, asked)]
         except (NewsdeskError, Problem) as error:
             raise _error(error) from error
 
@@ -73,8 +107,23 @@ class Schema(strawberry.Schema):
 def _answer(item: Item) -> Answer:
     if isinstance(item, TextRefused):
         return Answer(index=item.index, error=item.reason)
-    scores = [Score(label=label, probability=share) for label, share in item.probabilities.items()]
-    return Answer(index=item.index, label=item.label, probabilities=scores, answered_by=item.answered_by)
+    members = None
+    if item.members is not None:
+        members = [Member(name=name, probabilities=_scores(said)) for name, said in item.members.items()]
+    words = [Word(**asdict(word)) for word in item.words] if isinstance(item, Explained) else None
+    return Answer(
+        index=item.index,
+        label=item.label,
+        probabilities=_scores(item.probabilities),
+        answered_by=item.answered_by,
+        windows=item.windows,
+        members=members,
+        words=words,
+    )
+
+
+def _scores(probabilities: dict[str, float]) -> list[Score]:
+    return [Score(label=label, probability=share) for label, share in probabilities.items()]
 
 
 def _error(error: NewsdeskError | Problem) -> GraphQLError:

@@ -10,12 +10,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from newsdesk.server import versions
 from newsdesk.server.gateway.auth import Caller, Gate, only, requires
 from newsdesk.server.gateway.keys import KeysError, Role
-from newsdesk.server.gateway.problems import Forbidden, Malformed, NotFound
+from newsdesk.server.gateway.problems import Conflict, Forbidden, Malformed, NotFound
 from newsdesk.server.gateway.routes.oip import answer, path_of
 from newsdesk.server.gateway.schemas import documented
+from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.triton import Triton
+from newsdesk.server.workspace import MODEL, RepositoryError
 
 models = APIRouter(prefix="/v2/repository", tags=["management"], dependencies=only(Role.operator))
 keys = APIRouter(prefix="/v1/keys", tags=["management"], dependencies=only(Role.admin))
@@ -44,6 +47,25 @@ async def manage(request: Request, model: str, caller: Annotated[Caller, Depends
         raise
     _audit(request, caller, **entry, outcome="done" if reply.status == 200 else reply.error())
     return answer(reply)
+
+
+@models.post("/models/{model}/rollback", responses=_PROBLEMS | documented(409))
+async def rollback(
+    request: Request, model: str, caller: Annotated[Caller, Depends(requires(Role.operator))]
+) -> dict[str, str]:
+    """Go back to the version before: take the latest out of service and load what is left, as `newsdesk rollback`."""
+    if model != MODEL:
+        raise NotFound(f"There is no model {model!r:.80} to roll back.")
+    launch: Launch = request.app.state.launch
+    entry = {"action": "rollback", "model": model}
+    try:
+        withdrawn, serves = await run_in_threadpool(versions.withdraw, launch.source / model)
+        await run_in_threadpool(versions.reload, launch.state)
+    except RepositoryError as error:
+        _audit(request, caller, **entry, outcome=str(error))
+        raise Conflict(str(error)) from error
+    _audit(request, caller, **entry, outcome=f"version {withdrawn} is withdrawn, {serves} serves")
+    return {"withdrawn": withdrawn, "serves": serves}
 
 
 @keys.get("", responses=_PROBLEMS)

@@ -30,7 +30,7 @@ class Message(ClassifyRequest):
 
 @router.websocket("/v1/stream", dependencies=only(Role.reader))
 async def stream(websocket: WebSocket) -> None:
-    """A message is `{"text", "top_k"?, "id"?}`; its answer is an item of /v1/classify, with the id."""
+    """A message is `{"text", "id"?, "top_k"?, …}`, as /v1/classify takes it; its answer is an item, with the id."""
     _check_origin(websocket)
     await websocket.accept()
     waiting: asyncio.Queue[asyncio.Task[dict[str, Any]] | None] = asyncio.Queue(_WAITING)
@@ -62,7 +62,8 @@ async def _answer(plane: Plane, message: str, index: int) -> dict[str, Any]:
     given: Message | None = None
     try:
         given = parse(Message, message)
-        item = shown(await plane.one(given.texts()[0], given.top_k))
+        (found,) = await plane.classify(given.texts(), given.asked(), wait=True)
+        item = shown(found)
     except NewsdeskError as error:
         item = {"error": problem_of(error).detail}
     except Problem as problem:

@@ -35,6 +35,8 @@ def gateway(folder: Path, ports: list[int], **settings: Any) -> Iterator[httpx.C
         grpc_url=f"grpc://127.0.0.1:{ports[1]}",
         http_url=f"http://127.0.0.1:{ports[0]}",
         repository=folder,
+        source=folder,
+        state=folder,
         audit_log=folder / "audit.jsonl",
         token="unknown",
     )

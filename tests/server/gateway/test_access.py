@@ -47,6 +47,7 @@ ROUTES = {
     "POST /v2/repository/index": OPERATOR,
     "POST /v2/repository/models/{model}/load": OPERATOR,
     "POST /v2/repository/models/{model}/unload": OPERATOR,
+    "POST /v2/repository/models/{model}/rollback": OPERATOR,
     "GET /v1/keys": ADMIN,
     "DELETE /v1/keys/{id}": ADMIN,
 }

@@ -11,8 +11,11 @@ from tests.server.gateway.conftest import Served
 from tests.server.serving import LABELS
 
 CLASSIFY = """
-query ($texts: [String!]!, $topK: Int) {
-  classify(texts: $texts, topK: $topK) { index label probabilities { label probability } answeredBy error }
+query ($texts: [String!]!, $topK: Int, $quality: Quality, $members: Boolean! = false, $explain: Boolean! = false) {
+  classify(texts: $texts, topK: $topK, quality: $quality, members: $members, explain: $explain) {
+    index label probabilities { label probability } answeredBy windows error
+    members { name probabilities { label probability } } words { text start end drop }
+  }
 }
 """
 
@@ -38,6 +41,19 @@ def test_labels_and_models(reader: httpx.Client) -> None:
     found = ask(reader, "{ labels models }")["data"]
     assert found["labels"] == LABELS
     assert found["models"] == reader.get("/v1/models").json()["models"]
+
+
+def test_all_that_rest_takes(reader: httpx.Client) -> None:
+    asked = {"quality": "best", "members": True, "explain": True}
+    (one,) = ask(reader, CLASSIFY, texts=["the shares 5000"], **asked)["data"]["classify"]
+    (other,) = reader.post("/v1/classify", json={"text": "the shares 5000", **asked}).json()["items"]
+    members = {
+        said["name"]: {score["label"]: score["probability"] for score in said["probabilities"]}
+        for said in one["members"]
+    }
+    assert (one["windows"], one["answeredBy"]) == (other["windows"], other["answered_by"])
+    assert (members, one["words"]) == (other["members"], other["words"])
+    assert ask(reader, CLASSIFY, texts=["shares"], quality="good")["errors"]
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,8 @@ def launch(folder: Path, port: int, **settings: object) -> Launch:
         grpc_url="grpc://127.0.0.1:1",
         http_url="http://127.0.0.1:1",
         repository=folder,
+        source=folder,
+        state=folder,
         audit_log=folder / "audit.jsonl",
         token="secret of the supervisor",
     )

@@ -47,6 +47,14 @@ def test_answers_come_in_order_with_their_ids(served: Served) -> None:
     assert [one["label"] for one in found] == ["Business" if i % 2 else "Sports" for i in range(300)]
 
 
+def test_all_that_rest_takes(served: Served, reader: httpx.Client) -> None:
+    asked = {"text": "the shares 5000", "quality": "best", "members": True, "explain": True}
+    (found,) = exchange(served, [json.dumps(asked)])
+    (item,) = reader.post("/v1/classify", json=asked).json()["items"]
+    assert found == {**item, "id": None}
+    assert len(found["words"]) == 3
+
+
 def test_one_answer_does_not_wait_for_another_text(served: Served) -> None:
     async def run() -> None:
         async with opened(served) as socket:

@@ -1,0 +1,58 @@
+"""A gateway before a server with two versions and a response cache."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from newsdesk.server.gateway.keys import Role
+from tests.server.gateway import gateways
+from tests.server.serving import MODEL, Server, free_ports, write_repository
+
+ROLLBACK = "/v2/repository/models/ag_news/rollback"
+
+
+@pytest.fixture
+def operator(launch: Callable[..., Server], tmp_path: Path) -> Iterator[httpx.Client]:
+    repository = write_repository(tmp_path / "models")
+    second = repository / "ag_news" / "2"
+    shutil.copytree(repository / "ag_news" / "1", second)
+    (second / "model.py").write_text(MODEL.replace('"stand-in"', '"second"'))
+    (tmp_path / "state0").mkdir()
+    key = gateways.key(tmp_path / "state0", Role.operator)
+    port = str(free_ports()[0])
+    options = ["--target", "openvino:int8", "--instances", "1", "--cache", "4MB", "--auth", "--gateway-port", port]
+    launch(repository, options=options).until("Ctrl-C stops it")
+    with gateways.client(f"http://127.0.0.1:{port}", key) as client:
+        yield client
+
+
+def test_cache_hits_live_and_a_rollback(operator: httpx.Client, tmp_path: Path) -> None:
+    """Both on one server, which takes its time to start."""
+
+    def answered_by() -> str:
+        return operator.post("/v1/classify", json={"text": "Shares slide"}).json()["items"][0]["answered_by"]
+
+    with operator.stream("GET", "/v1/metrics/live") as live:
+        events = (json.loads(line.removeprefix("data: ")) for line in live.iter_lines() if line)
+        next(events)
+        assert {answered_by() for _ in range(20)} == {"second"}
+        event = next(events)
+    assert event["cache_hits_per_second"] > event["cache_misses_per_second"] > 0
+
+    assert operator.get("/v1/models").json()["models"][0]["versions"] == ["2"]
+    assert operator.post(ROLLBACK).json() == {"withdrawn": "2", "serves": "1"}
+    assert operator.get("/v1/models").json()["models"][0]["versions"] == ["1"]
+    assert answered_by() == "stand-in"
+    again = operator.post(ROLLBACK)
+    assert (again.status_code, again.json()["type"]) == (409, "urn:newsdesk:problem:conflict")
+    assert "version 1 is the only one" in again.json()["detail"]
+    assert operator.post(ROLLBACK.replace("ag_news", "other")).status_code == 404
+    entries = gateways.logged(tmp_path / "state0" / "log" / "audit.jsonl")
+    assert [(one["action"], one["outcome"][:22]) for one in entries] == [
+        ("rollback", "version 2 is withdrawn"),
+        ("rollback", f"{tmp_path}"[:22]),
+    ]
