@@ -22,7 +22,7 @@ from newsdesk.server.gateway.observed import Observed
 from newsdesk.server.gateway.plane import Plane
 from newsdesk.server.gateway.problems import Problem, Unavailable, on_newsdesk_error, on_problem, respond
 from newsdesk.server.gateway.rates import Rates
-from newsdesk.server.gateway.routes import about, classify, files, graphql, health, live, management, oip, stream
+from newsdesk.server.gateway.routes import about, classify, files, graphql, health, live, management, oip, page, stream
 from newsdesk.server.gateway.routes.bodies import invalid
 from newsdesk.server.gateway.schemas import ClassifyRequest, ProblemDetails
 from newsdesk.server.gateway.settings import Launch
@@ -42,6 +42,7 @@ _ROUTERS = (
     oip.router,
     management.models,
     management.keys,
+    page.router,
 )
 _PREFLIGHT_SECONDS = 600
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, Page
 
 from newsdesk.server.gateway.keys import Role
-from tests.server.gateway import gateways
+from tests.server.gateway import browsers, gateways
+from tests.server.gateway.browsers import Watched
 from tests.server.serving import Server, free_ports, write_repository
 
 STAND_IN = Path(__file__).parents[2] / "clients" / "standin_model.py"
@@ -55,3 +57,27 @@ def open_gateway(served: Served, tmp_path_factory: pytest.TempPathFactory) -> It
     """Without authentication, limited to 1 MiB a body."""
     with gateways.gateway(tmp_path_factory.mktemp("open"), served.server.ports, max_body_mib=1) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsers.chromium() as found:
+        if found is None:
+            pytest.skip("no Chromium on this machine")
+        yield found
+
+
+@pytest.fixture
+def watched(browser: Browser, served: Served, open_gateway: httpx.Client) -> Iterator[Watched]:
+    watching = Watched(browser)
+    yield watching
+    for context in browser.contexts:
+        context.close()
+    assert watching.errors == []
+    ours = (f"{served.url}/", str(open_gateway.base_url.join("/")), "blob:")
+    assert [url for url in watching.requests if not url.startswith(ours)] == []
+
+
+@pytest.fixture
+def page(watched: Watched, open_gateway: httpx.Client) -> Page:
+    return watched.open(str(open_gateway.base_url))
