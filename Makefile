@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test lint bench build clean
+.PHONY: serve test bench bench-peers soak clean
 
 serve: $(VENV)/.serve
 	@exec $(BIN)/newsdesk serve
@@ -18,6 +18,11 @@ test: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.first_table
+
+# CHECKPOINT is the `train` stage's from_pretrained folder, TEXTS a CSV file with title and description.
+bench-peers: $(VENV)/.test
+	$(BIN)/python -m benchmarks.peers --checkpoint $(CHECKPOINT) $(if $(TEXTS),--texts $(TEXTS)) \
+		--write benchmarks/results/peers.md
 
 EXTRAS_serve := serve,gateway
 EXTRAS_test := test

@@ -94,7 +94,7 @@ class _Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.buffer += data
         head, parted, body = self.buffer.partition(b"\r\n\r\n")
-        if not parted or len(body) < _content_length(head):
+        if not parted or not _whole(head, body):
             return
         self.buffer = b""
         if not self.answered.done():
@@ -113,9 +113,11 @@ class _Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-def _content_length(head: bytes) -> int:
-    for line in head.split(b"\r\n"):
+def _whole(head: bytes, body: bytes) -> bool:
+    for line in head.lower().split(b"\r\n"):
         name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            return int(value)
-    raise RuntimeError(f"a response without Content-Length: {head!r}")
+        if name == b"content-length":
+            return len(body) >= int(value)
+        if name == b"transfer-encoding":
+            return body.endswith(b"0\r\n\r\n")
+    raise RuntimeError(f"a response without a length: {head!r}")

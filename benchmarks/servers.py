@@ -63,6 +63,7 @@ def running(
     body: bytes | None = None,
     *,
     environment: Mapping[str, str] = os.environ,
+    folder: Path | None = None,
     grpc_port: int = 0,
     metrics_port: int = 0,
     within: float = START_SECONDS,
@@ -74,7 +75,12 @@ def running(
     start = time.monotonic()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            command,
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
         )
         below: list[processes.Process] = []
         try:

@@ -39,7 +39,7 @@ class HttpTransport:
         return _model(config, read_labels(_outputs(*probe)))
 
     def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
-        answer = self._web.call("POST", _path(self._model, "infer"), *_infer_request(texts, options), timeout)
+        answer = self._web.call("POST", _path(self._model, "infer"), *_infer_request(texts, options, timeout), timeout)
         return read_answers(_outputs(*answer), len(texts), model, options)
 
     def close(self) -> None:
@@ -58,7 +58,9 @@ class AsyncHttpTransport:
         return _model(config, read_labels(_outputs(*probe)))
 
     async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
-        answer = await self._web.call("POST", _path(self._model, "infer"), *_infer_request(texts, options), timeout)
+        answer = await self._web.call(
+            "POST", _path(self._model, "infer"), *_infer_request(texts, options, timeout), timeout
+        )
         return read_answers(_outputs(*answer), len(texts), model, options)
 
     async def close(self) -> None:
@@ -72,17 +74,20 @@ def _path(model: str, what: str) -> str:
     return f"/v2/models/{model}/{what}"
 
 
-def _infer_request(texts: Sequence[bytes], options: Options) -> tuple[bytes, dict[str, str]]:
+def _infer_request(texts: Sequence[bytes], options: Options, timeout: float) -> tuple[bytes, dict[str, str]]:
+    """Say how long the answer is waited for: over HTTP Triton does not see a client go."""
     wanted: list[dict[str, object]] = [{"name": name, "parameters": {"binary_data": True}} for name in outputs(options)]
-    return _request(texts, options, wanted)
+    return _request(texts, options, wanted, {"timeout": round(timeout * 1e6)})
 
 
 def _probe_request() -> tuple[bytes, dict[str, str]]:
     parameters = {"binary_data": True, "classification": ALL_CLASSES}
-    return _request([PROBE_TEXT], Options(), [{"name": PROBABILITIES, "parameters": parameters}])
+    return _request([PROBE_TEXT], Options(), [{"name": PROBABILITIES, "parameters": parameters}], {})
 
 
-def _request(texts: Sequence[bytes], options: Options, wanted: list[dict[str, object]]) -> tuple[bytes, dict[str, str]]:
+def _request(
+    texts: Sequence[bytes], options: Options, wanted: list[dict[str, object]], parameters: dict[str, object]
+) -> tuple[bytes, dict[str, str]]:
     given = inputs(texts, options)
     tensors = [
         {
@@ -93,7 +98,7 @@ def _request(texts: Sequence[bytes], options: Options, wanted: list[dict[str, ob
         }
         for name, data in given.items()
     ]
-    head = json.dumps({"inputs": tensors, "outputs": wanted}).encode()
+    head = json.dumps({"inputs": tensors, "outputs": wanted, "parameters": parameters}).encode()
     return b"".join([head, *given.values()]), {_JSON_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
 
 

@@ -20,6 +20,7 @@ from newsdesk.server.ensemble.errors import ServerError
 MODEL = "ag_news"
 SHM = Path("/dev/shm")
 _GENERATION = "generation"
+_QUEUE_SECONDS = 60
 _SERVED = "served.json"
 # Process ids mean nothing in another container, which may share /dev/shm with this one.
 _NAME = re.compile(r"newsdesk-(?P<namespace>[0-9a-f]+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]{4}")
@@ -191,6 +192,11 @@ def _configured(path: Path, parameters: dict[str, str], instances: int, cached: 
     group = config.instance_group.add()
     group.count, group.kind = instances, group.KIND_CPU
     config.response_cache.enable = cached
+    # A request may say how long its client waits: one that has waited longer is refused and not computed. Triton takes
+    # its word only where it is less than the model's own limit.
+    policy = config.dynamic_batching.default_queue_policy
+    policy.timeout_action, policy.allow_timeout_override = policy.REJECT, True
+    policy.default_timeout_microseconds = policy.default_timeout_microseconds or _QUEUE_SECONDS * 10**6
     return _written(config)
 
 

@@ -1,1 +1,1 @@
-"""The servers that newsdesk is measured against, each as its own documentation sets it up."""
+"""The servers that newsdesk is measured against, each in its own environment and as its documentation sets it up."""

@@ -1,0 +1,153 @@
+"""newsdesk against its peers: same checkpoint, articles, generator and cores, in one run and one table.
+
+    python -m benchmarks.peers --checkpoint artifacts/train/<key>/checkpoint [--texts test.csv.gz]
+
+Each peer is installed into an environment of its own where that is missing (`--install` does nothing else), started,
+asked for the labels of a few articles (another label than newsdesk's for more than one in ten stops the run), warmed
+up, measured at each number of clients in a closed loop over HTTP with JSON, and ended before the next. The generator
+shares the cores with the server, so each side pays for it. A peer that does not start is a row that says so.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+import urllib.request
+from hashlib import sha256
+from pathlib import Path
+
+from benchmarks import load, machine, servers, texts
+from benchmarks.peers import catalogue, environments
+from benchmarks.peers.catalogue import Peer, Setting
+from newsdesk.server.settings import granted_cores
+
+CLIENTS = (1, 8, 32, 128, 512)
+_ASKED = 40
+_WARM_SECONDS = 5
+_AGREEMENT = 0.9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="the `train` stage's from_pretrained folder")
+    parser.add_argument("--texts", type=Path, help="CSV with title and description; made-up articles without it")
+    parser.add_argument("--model-repository", type=Path, help="of the same one member, for newsdesk; else the shipped")
+    parser.add_argument("--environments", type=Path, default=Path(".cache/peers"), help="where the peers are installed")
+    parser.add_argument("--peers", nargs="+", help="only those whose name holds one of these words")
+    parser.add_argument("--clients", nargs="+", type=int, default=CLIENTS)
+    parser.add_argument("--seconds", type=float, default=8, help="counted seconds at each number of clients")
+    parser.add_argument("--write", type=Path, help="write the table there as a page, too")
+    parser.add_argument("--install", action="store_true", help="make the environments, measure nothing")
+    given = parser.parse_args()
+    checkpoint = given.checkpoint.absolute()
+    onnx = _exported(checkpoint, given.environments)
+    setting = Setting(checkpoint, onnx, given.environments, granted_cores())
+    peers = [
+        peer
+        for peer in catalogue.all_peers(setting, given.model_repository)
+        if not given.peers or any(word.lower() in peer.name.lower() for word in given.peers)
+    ]
+    for name in sorted({peer.environment for peer in peers} - {""}):
+        environments.python(name, given.environments)
+    if given.install:
+        return
+    articles = texts.read(given.texts, ["title", "description"]) if given.texts else texts.make(2000)
+    began, readings, expected = time.monotonic(), {}, None
+    for peer in peers:
+        print(f"measuring {peer.name}", file=sys.stderr, flush=True)
+        try:
+            readings[peer.name], named = _measure(peer, articles, given.clients, given.seconds)
+        except (RuntimeError, OSError) as error:
+            print(error, file=sys.stderr)
+            readings[peer.name] = {"problem": str(error).splitlines()[0]}
+            continue
+        expected = expected or named
+        agreement = sum(map(str.__eq__, named, expected)) / len(expected)
+        readings[peer.name]["agreement"] = agreement
+        if agreement < _AGREEMENT:
+            sys.exit(f"{peer.name} names the label of {peers[0].name} for {agreement:.0%} of {len(expected)} articles")
+    page = _page(peers, readings, len(articles), setting.cores, time.monotonic() - began)
+    print(page)
+    if given.write:
+        given.write.write_text(f"# newsdesk against its peers\n\nPrinted by `{_command()}`.\n\n{page}")
+        given.write.with_suffix(".json").write_text(json.dumps(readings, indent=1))
+
+
+def _exported(checkpoint: Path, cache: Path) -> Path:
+    """Return the folder with the checkpoint's ONNX files, exported by optimum if missing."""
+    digest = sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()[:16]
+    folder = cache.absolute() / "onnx" / digest
+    if not (folder / "whole").exists():
+        command = [sys.executable, str(Path(__file__).with_name("export_onnx.py"))]
+        subprocess.run([*command, str(checkpoint), str(folder)], check=True, stdout=sys.stderr)
+        (folder / "whole").touch()
+    return folder
+
+
+def _measure(peer: Peer, articles: list[str], clients: list[int], seconds: float) -> tuple[dict, list[str]]:
+    """Return what was measured, and the labels named for the first articles."""
+    with peer.start() as server:
+        named = [_ask(peer, server, text) for text in articles[:_ASKED]]
+        bodies = [peer.request(text) for text in articles]
+        requests = load.encode("127.0.0.1", server.http_port, peer.path, bodies)
+        load.run("127.0.0.1", server.http_port, requests, clients=8, seconds=_WARM_SECONDS)  # every worker warm
+        runs = [load.run("127.0.0.1", server.http_port, requests, count, seconds) for count in clients]
+        measured = {"runs": [vars(run) for run in runs], "resident_mb": server.resident_mb()}
+        return measured | {"start_seconds": server.start_seconds}, named
+
+
+def _ask(peer: Peer, server: servers.Server, text: str) -> str:
+    url = f"http://127.0.0.1:{server.http_port}{peer.path}"
+    asked = urllib.request.Request(url, peer.request(text), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=30) as response:
+        return peer.label(json.load(response))
+
+
+def _page(peers: list[Peer], readings: dict[str, dict], articles: int, cores: int, seconds: float) -> str:
+    counts = next([run["clients"] for run in one["runs"]] for one in readings.values() if "runs" in one)
+    lines = [
+        f"{articles} articles, {machine.describe()}, {cores} cores, Python {platform.python_version()}, "
+        f"{time.strftime('%Y-%m-%d')}, {seconds / 60:.0f} minutes.",
+        "",
+        "| server | articles/s | " + " | ".join(f"p50 / p99 ms at {count}" for count in counts)
+        + " | failures | memory MB | start s |",
+        "|---|---:|" + "---:|" * (len(counts) + 3),
+    ]  # fmt: skip
+    best = {}
+    for name, one in readings.items():
+        if "problem" in one:
+            lines.append(f"| {name} | {one['problem']} |" + " |" * (len(counts) + 3))
+            continue
+        best[name] = max(run["per_second"] for run in one["runs"])
+        latencies = " | ".join(f"{run['p50_ms']:.1f} / {run['p99_ms']:.1f}" for run in one["runs"])
+        failures = sum(run["failures"] for run in one["runs"])
+        lines.append(
+            f"| {name} | {best[name]:.0f} | {latencies} | {failures} | {one['resident_mb']:.0f} "
+            f"| {one['start_seconds']:.1f} |"
+        )
+    lines += ["", "Articles/s is the best over the numbers of clients; memory is that of all its processes after the"]
+    lines += ["load, shared pages counted once. Set-ups and versions:", ""]
+    lines += [
+        f"- {peer.name}: {peer.setup}" + (f" ({environments.versions(peer.environment)})" if peer.environment else "")
+        for peer in peers
+    ]
+    lines += [
+        "",
+        "Triton's tutorial has its ONNX member in the Python backend around ONNX Runtime: the Triton that pip installs",
+        "brings no ONNX Runtime backend.",
+    ]
+    ours = best.pop(peers[0].name, None) if peers[0].name == "newsdesk" else None
+    if ours and best:
+        lines += ["", "newsdesk answers, at saturation, the articles of"]
+        lines += [f"- {name}: {ours / theirs:.1f} times over" for name, theirs in best.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _command() -> str:
+    return "python -m benchmarks.peers --checkpoint artifacts/train/<key>/checkpoint --texts test.csv.gz"
+
+
+if __name__ == "__main__":
+    main()
