@@ -57,7 +57,11 @@ class TritonPythonModel:
         if texts:
             explained = {i for i, _ in shares if EXPLAINED in requests[i].requested_output_names()}
             self._answer(texts, np.concatenate(qualities), shares, explained, responses)
+        self._metrics.hand_over()
         return responses
+
+    def finalize(self) -> None:
+        self._metrics.hand_over(now=True)
 
     def _answer(
         self,

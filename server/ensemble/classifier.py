@@ -13,12 +13,20 @@ from newsdesk.server.ensemble.member import Member
 
 
 @dataclass
+class Took:
+    """What a stage took of a batch: the texts that the members new to it were asked for, and their time."""
+
+    texts: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
 class Work:
-    """What a batch took: tokens, those of padding among them or not, and seconds in the members new to each stage."""
+    """What a batch took: the tokens that encoders read, without padding and with it, and each stage reached."""
 
     real_tokens: int = 0
     computed_tokens: int = 0
-    seconds: dict[int, float] = field(default_factory=dict)
+    stages: dict[int, Took] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,10 @@ class Classifier:
             began = time.perf_counter()
             reading = self.members[place]([texts[row] for row in rows] if len(rows) < len(texts) else texts)
             windows[rows] = np.maximum(windows[rows], reading.windows)
-            stage = self._first[place]
+            took = work.stages.setdefault(self._first[place], Took(len(rows)))
             work.real_tokens += reading.real_tokens
             work.computed_tokens += reading.computed_tokens
-            work.seconds[stage] = work.seconds.get(stage, 0) + time.perf_counter() - began
+            took.seconds += time.perf_counter() - began
             return reading.probabilities
 
         quality = np.full(len(texts), DEFAULT) if quality is None else quality

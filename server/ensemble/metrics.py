@@ -1,7 +1,12 @@
-"""What the backend tells Prometheus, through Triton's own metrics endpoint."""
+"""What the backend tells Prometheus, through Triton's own metrics endpoint.
 
-from collections import Counter
-from typing import Any
+Each call of Triton's is a message to another process and back: 0.1 ms and more, a good part of what the cheapest member
+takes for a batch. So counts are gathered here and handed over twice a second at most; Triton's histograms, which take
+one observation at a time, would cost a message each.
+"""
+
+import time
+from collections import defaultdict
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -9,56 +14,70 @@ import triton_python_backend_utils as pb_utils
 from newsdesk.server.ensemble.cascade import QUALITIES
 from newsdesk.server.ensemble.classifier import Answers
 
-BATCH_TEXTS = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]
-STAGE_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10]
-_COUNTER, _HISTOGRAM = "COUNTER", "HISTOGRAM"  # the stub gives pb_utils its classes after this module is imported
+EVERY_SECONDS = 0.5
+FAILURES = "text", "quality", "engine"
 _FAMILIES = {
-    "newsdesk_real_tokens_total": (_COUNTER, "Tokens that encoders read, of the texts answered"),
+    "newsdesk_real_tokens_total": "Tokens that encoders read, of the texts answered",
     "newsdesk_computed_tokens_total": (
-        _COUNTER,
-        "Tokens computed for them, padding among them; over the real ones, this is the padding waste",
+        "Tokens computed for them, padding among them; over the real ones, this is the padding waste"
     ),
-    "newsdesk_answers_total": (_COUNTER, "Texts answered, by the stage that answered and the quality asked for"),
-    "newsdesk_failures_total": (
-        _COUNTER,
-        'Requests that failed, by kind: "text" or "quality" refused, or "engine" trouble',
-    ),
-    "newsdesk_batch_texts": (_HISTOGRAM, "Texts that were answered together"),
-    "newsdesk_stage_seconds": (_HISTOGRAM, "Time that a batch spent in a stage's members"),
+    "newsdesk_answers_total": "Texts answered, by the stage that answered and the quality asked for",
+    "newsdesk_stage_texts_total": "Texts that the members which a stage adds were asked for",
+    "newsdesk_stage_batches_total": "Batches that those texts came in",
+    "newsdesk_stage_seconds_total": "Time that those members took",
+    "newsdesk_failures_total": 'Requests that failed, by kind: "text" or "quality" refused, or "engine" trouble',
 }
+
+Key = tuple[str, ...]
 
 
 class Metrics:
-    """The families of one model; those of every backend process add up."""
+    """The counters of one model; those of every backend process add up. All are there from the start: a rate needs the
+    zero before the first.
+    """
 
     def __init__(self, model: str, version: str, stages: list[str]) -> None:
-        self._place, self._stages = {"model": model, "version": version}, stages
+        self._stages = stages
         self._families = {  # kept: a metric whose family is collected raises
-            name: pb_utils.MetricFamily(name=name, description=about, kind=getattr(pb_utils.MetricFamily, kind))
-            for name, (kind, about) in _FAMILIES.items()
+            name: pb_utils.MetricFamily(name=name, description=about, kind=pb_utils.MetricFamily.COUNTER)
+            for name, about in _FAMILIES.items()
         }
-        self._metrics: dict[tuple[str, ...], Any] = {}
-        for kind in "text", "quality", "engine":
-            self._metric("newsdesk_failures_total", kind=kind)  # a rate needs the zero before the first
+        labels: dict[Key, dict[str, str]] = {("real_tokens",): {}, ("computed_tokens",): {}}
+        for stage in stages:
+            labels |= {(f"stage_{what}", stage): {"stage": stage} for what in ("texts", "batches", "seconds")}
+            labels |= {("answers", stage, one): {"stage": stage, "quality": one} for one in QUALITIES}
+        labels |= {("failures", kind): {"kind": kind} for kind in FAILURES}
+        place = {"model": model, "version": version}
+        self._metrics = {
+            key: self._families[f"newsdesk_{key[0]}_total"].Metric(labels=place | own) for key, own in labels.items()
+        }
+        self._gathered: defaultdict[Key, float] = defaultdict(float)
+        self._due = 0.0
 
     def answered(self, answers: Answers, quality: np.ndarray) -> None:
         """Count a batch; quality INT [n] into QUALITIES."""
-        work = answers.work
-        self._metric("newsdesk_real_tokens_total").increment(work.real_tokens)
-        self._metric("newsdesk_computed_tokens_total").increment(work.computed_tokens)
-        self._metric("newsdesk_batch_texts", BATCH_TEXTS).observe(len(quality))
-        for stage, seconds in work.seconds.items():
-            self._metric("newsdesk_stage_seconds", STAGE_SECONDS, stage=self._stages[stage]).observe(seconds)
-        for (stage, place), count in Counter(zip(answers.stages.tolist(), quality.tolist(), strict=True)).items():
-            labels = {"stage": self._stages[stage], "quality": QUALITIES[place]}
-            self._metric("newsdesk_answers_total", **labels).increment(count)
+        gathered, work = self._gathered, answers.work
+        gathered["real_tokens",] += work.real_tokens
+        gathered["computed_tokens",] += work.computed_tokens
+        for stage, took in work.stages.items():
+            name = self._stages[stage]
+            gathered["stage_texts", name] += took.texts
+            gathered["stage_batches", name] += 1
+            gathered["stage_seconds", name] += took.seconds
+        answered = np.bincount(answers.stages * len(QUALITIES) + quality)
+        for place in answered.nonzero()[0].tolist():
+            stage, asked = divmod(place, len(QUALITIES))
+            gathered["answers", self._stages[stage], QUALITIES[asked]] += int(answered[place])
 
     def failed(self, kind: str, requests: int = 1) -> None:
-        self._metric("newsdesk_failures_total", kind=kind).increment(requests)
+        """Count requests that failed; kind is one of FAILURES."""
+        self._gathered["failures", kind] += requests
 
-    def _metric(self, family: str, buckets: list[float] | None = None, **labels: str) -> Any:
-        key = family, *labels.values()
-        if key not in self._metrics:
-            given = {"labels": {**self._place, **labels}} | ({"buckets": buckets} if buckets else {})
-            self._metrics[key] = self._families[family].Metric(**given)
-        return self._metrics[key]
+    def hand_over(self, now: bool = False) -> None:
+        """Give Triton what has gathered, if it is time."""
+        if not now and time.monotonic() < self._due:
+            return
+        for key, count in self._gathered.items():
+            self._metrics[key].increment(count)
+        self._gathered.clear()
+        self._due = time.monotonic() + EVERY_SECONDS

@@ -1,6 +1,8 @@
 """Several members behind one model: qualities share batches, members are asked in turn, and Prometheus is told."""
 
+import contextlib
 import re
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -63,6 +65,28 @@ def _metrics(server: servers.Server) -> dict[str, float]:
     for name, labels, value in lines:
         kept = sorted(label for label in re.findall(r'\w+="[^"]*"', labels) if not re.match("model|version", label))
         samples[f"{name}{{{','.join(kept)}}}"] = float(value)
+    return samples
+
+
+def _settled(server: servers.Server) -> dict[str, float]:
+    """Return the samples when each backend process has handed its counts over, as it does with a request.
+
+    Those that make it do so here are refused, and count as failures{quality} alone; the supervisor's are balanced.
+    """
+    client = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{server.grpc_port}")
+
+    def refused(_: int) -> None:
+        with contextlib.suppress(InferenceServerException):
+            client.infer("ag_news", [requests.tensor(["x"]), requests.quality(["worst"])])
+
+    rounds: list[float] = []
+    while len(rounds) < 3 or len(set(rounds[-3:])) > 1:
+        time.sleep(0.6)
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(refused, range(64)))
+        samples = _metrics(server)
+        asked = re.compile(r'quality="(fast|best)"|kind="text"')
+        rounds.append(sum(value for name, value in samples.items() if asked.search(name)))
     return samples
 
 
@@ -137,7 +161,7 @@ def test_every_request_of_a_mixed_crowd_gets_its_own_answer(
             return error.message(), []
         return result.as_numpy("ANSWERED_BY")[0, 0].decode(), result.as_numpy("PROBABILITIES").tolist()
 
-    before = Counter(_metrics(cascade_server))
+    before = _settled(cascade_server)
     with ThreadPoolExecutor(32) as threads:
         answers = list(threads.map(infer, range(600)))
     stages: Counter[str] = Counter()
@@ -150,20 +174,22 @@ def test_every_request_of_a_mixed_crowd_gets_its_own_answer(
         assert said == here.stages[expected.stages[0]]
         np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-5)
         stages[f'answers_total{{quality="{QUALITIES[place]}",stage="{said}"}}'] += 1
-    after = _metrics(cascade_server)
+    after = _settled(cascade_server)
 
     def grown(name: str) -> float:
         return after[name] - before[name]
 
     for name, count in stages.items():
         assert 0 <= grown(name) - count <= 20, name  # the supervisor asks as well
-    assert grown('failures_total{kind="text"}') == grown('failures_total{kind="quality"}') == 100
+    assert grown('failures_total{kind="text"}') == 100
+    assert grown('failures_total{kind="quality"}') >= 100
     assert grown('failures_total{kind="engine"}') == 0
-    batches, texts = grown("batch_texts_count{}"), grown("batch_texts_sum{}")
-    assert 400 <= texts < 420
+    (texts, batches, seconds), (last, _, _) = (
+        [grown(f'stage_{what}_total{{stage="{stage}"}}') for what in ("texts", "batches", "seconds")]
+        for stage in ("bag", "bag+tiny+keen")
+    )
+    assert 400 <= texts < 450
     assert batches < texts
-    assert grown('batch_texts_bucket{le="64"}') == batches
-    stage = '{stage="bag"}'
-    assert grown(f"stage_seconds_count{stage}") == batches
-    assert 0 < grown(f"stage_seconds_sum{stage}") < 10
-    assert 0 < grown('stage_seconds_count{stage="bag+tiny+keen"}') <= batches
+    assert 0 < seconds < 10
+    at_the_end = sum(count for name, count in stages.items() if 'stage="bag+tiny+keen"' in name)
+    assert 0 <= last - at_the_end <= 20

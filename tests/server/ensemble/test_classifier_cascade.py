@@ -57,7 +57,8 @@ def test_each_member_is_asked_of_those_not_yet_answered_and_in_order(classifier:
         ("tiny", ["goal said", "minister treaty minister", "market robot"]),
         ("keen", ["minister treaty minister", "market robot"]),
     ]
-    assert sorted(answers.work.seconds) == [0, 1, 2]
+    assert {stage: took.texts for stage, took in answers.work.stages.items()} == {0: 5, 1: 3, 2: 2}
+    assert all(took.seconds > 0 for took in answers.work.stages.values())
     said = answers.members != ABSENT
     assert said.all(-1).tolist() == [
         [True, True, False],
