@@ -17,7 +17,21 @@ import msgspec
 from newsdesk.build.errors import BuildError
 
 ENTRY = "entry.json"
-_PACKAGES = ("torch", "transformers", "optimum-onnx", "onnx", "onnxruntime", "openvino", "nncf", "tokenizers", "numpy")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "optimum-onnx",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "xgboost-cpu",
+    "catboost",
+)
 
 
 @dataclass(frozen=True)

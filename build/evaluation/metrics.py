@@ -18,6 +18,16 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-15, None)).mean())
 
 
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Return the expected calibration error of the top label, over bins of equal width.
+
+    Guo et al., On Calibration of Modern Neural Networks (2017), equation 3.
+    """
+    top, right = probabilities.max(-1), probabilities.argmax(-1) == labels
+    gaps = np.bincount(np.minimum((top * bins).astype(int), bins - 1), top - right, bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
 def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Return the unweighted mean of the classes' F1; a class that is neither there nor predicted counts 0."""
     predicted = probabilities.argmax(-1)

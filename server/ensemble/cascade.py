@@ -44,7 +44,7 @@ class Stage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        return "+".join(self.members)
+        return name(self.members)
 
 
 class Answered(NamedTuple):
@@ -120,6 +120,11 @@ class Cascade:
             if not len(rows):
                 break
         return Answered(answers, by, said)
+
+
+def name(members: list[str]) -> str:
+    """Return what the stage of these members is called."""
+    return "+".join(members)
 
 
 def replay(cascade: Cascade, members: np.ndarray, quality: int) -> Answered:

@@ -48,6 +48,9 @@ def test_changes_reach_tables_lists_and_new_places():
         ({"data.train": {"file": "rows.csv", "hub": "someone/rows"}}, "either `hub` or `file`"),
         ({"repository.variants": ["int4"]}, "int4"),
         ({"quantise.smooth_quant_alphas": []}, "length >= 1"),
+        ({"ensemble": {"combiners": ["vote"]}}, "vote"),
+        ({"ensemble": {"epsilon": 0}}, r"ensemble.epsilon"),
+        ({"ensemble": {"confidence": 1}}, r"ensemble.confidence"),
         ({"repository.model": "../elsewhere"}, "regex"),
     ],
 )

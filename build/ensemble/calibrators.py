@@ -1,0 +1,107 @@
+"""Fit calibrators on probabilities FP [n, labels] and labels INT [n]."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import logsumexp
+from sklearn.isotonic import IsotonicRegression
+
+from newsdesk.build.recipe import CalibratorName
+from newsdesk.server.ensemble.calibrate import (
+    Calibrator,
+    Isotonic,
+    Platt,
+    Temperature,
+    Uncalibrated,
+    Vector,
+    log_odds,
+    logs,
+)
+
+
+def temperature(probabilities: np.ndarray, labels: np.ndarray) -> Temperature:
+    """Minimise the log-loss over temperatures from 0.05 to 20."""
+    logits = logs(probabilities)
+    found = minimize_scalar(
+        lambda log: _log_loss(logits / np.exp(log), labels),
+        bounds=(np.log(0.05), np.log(20)),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    return Temperature(float(np.exp(found.x)))
+
+
+def vector(probabilities: np.ndarray, labels: np.ndarray) -> Vector:
+    """Minimise the log-loss over a slope and an offset a label.
+
+    A penalty of the weight of one row holds slopes near 1 and offsets near 0: without it a label that is absent, or
+    always right, would run off to infinity.
+    """
+    logits = logs(probabilities)
+    count = logits.shape[1]
+    truth = np.eye(count)[labels]
+    neutral = np.repeat([1.0, 0.0], count)
+
+    def loss(found: np.ndarray) -> tuple[float, np.ndarray]:
+        scaled = found[:count] * logits + found[count:]
+        wrong = np.exp(scaled - logsumexp(scaled, axis=1, keepdims=True)) - truth
+        slope = np.concatenate([(wrong * logits).sum(0), wrong.sum(0)]) + 2 * (found - neutral)
+        return _log_loss(scaled, labels) + ((found - neutral) ** 2).sum() / len(labels), slope / len(labels)
+
+    found = minimize(loss, neutral, jac=True, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000})
+    return Vector(found.x[:count].tolist(), found.x[count:].tolist())
+
+
+def platt(probabilities: np.ndarray, labels: np.ndarray) -> Platt:
+    """Fit a sigmoid on each label's log-odds against the rest.
+
+    Targets are a little off 0 and 1 by how many rows there are, which keeps the sigmoid finite: Platt, Probabilistic
+    Outputs for Support Vector Machines (1999), section 2.2.
+    """
+    lines = [_sigmoid(odds, labels == label) for label, odds in enumerate(log_odds(probabilities).T)]
+    return Platt([slope for slope, _ in lines], [offset for _, offset in lines])
+
+
+def isotonic(probabilities: np.ndarray, labels: np.ndarray) -> Isotonic:
+    """Fit a rising line for each label against the rest, which never says 0 or 1: one row more could prove it wrong."""
+    least = 1 / (len(labels) + 2)
+    given, calibrated = [], []
+    for label, column in enumerate(probabilities.T.astype(np.float64)):
+        line = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip").fit(column, labels == label)
+        given.append(line.X_thresholds_.tolist())
+        calibrated.append(line.y_thresholds_.tolist())
+    return Isotonic(given, calibrated)
+
+
+def _none(probabilities: np.ndarray, labels: np.ndarray) -> Uncalibrated:
+    return Uncalibrated()
+
+
+FIT: dict[CalibratorName, Callable[[np.ndarray, np.ndarray], Calibrator]] = {
+    "none": _none,
+    "temperature": temperature,
+    "vector": vector,
+    "platt": platt,
+    "isotonic": isotonic,
+}
+"""In the order of how much they can bend."""
+
+
+def _sigmoid(odds: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+    count = positive.sum()
+    target = np.where(positive, (count + 1) / (count + 2), 1 / (len(positive) - count + 2))
+
+    def loss(found: np.ndarray) -> tuple[float, np.ndarray]:
+        score = found[0] * odds + found[1]
+        wrong = 0.5 * (1 + np.tanh(score / 2)) - target
+        return float((np.logaddexp(0, score) - target * score).mean()), np.array([(wrong * odds).mean(), wrong.mean()])
+
+    # Below 0 a label would be the less likely the more its members say it.
+    limits = [(0.0, None), (None, None)]
+    found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=limits, options={"ftol": 1e-14})
+    return float(found.x[0]), float(found.x[1])
+
+
+def _log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float((logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]).mean())

@@ -1,0 +1,202 @@
+"""Fit the ensemble: members calibrated, put in order of cost, combined stage by stage, and when a stage is enough."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from newsdesk.build.ensemble import calibrators, stacking, thresholds, weights
+from newsdesk.build.ensemble.choose import Choice, choose
+from newsdesk.build.ensemble.thresholds import Evidence
+from newsdesk.build.ensemble.thresholds import Path as Frontier
+from newsdesk.build.errors import DataError
+from newsdesk.build.evaluation import metrics
+from newsdesk.build.recipe import Ensemble
+from newsdesk.server.ensemble import calibrate, cascade, combine
+from newsdesk.server.ensemble.calibrate import Calibrator
+from newsdesk.server.ensemble.cascade import ALWAYS, NEVER, QUALITIES, Stage
+from newsdesk.server.ensemble.combine import Combiner, Stacked
+from newsdesk.server.ensemble.files import File, digest
+
+FILE = "ensemble.json"
+GRAPHS = "ensemble"
+"""Folder of the stackers' graphs, in the build's folder as in the model's."""
+SHOWN = 60
+"""Points of the frontier that the report keeps."""
+
+
+class Fit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the manifest needs: the members' names in order of cost, the calibrator of each, and the cascade."""
+
+    order: list[str]
+    calibrators: list[Calibrator]
+    stages: list[Stage]
+    report: dict[str, Any]
+
+    @property
+    def files(self) -> list[File]:
+        """The stackers' graphs, by their paths below the folder."""
+        return cascade.files(self.stages)
+
+
+def load(folder: Path) -> Fit:
+    """Read what `fit` left in a folder."""
+    return msgspec.json.decode((folder / FILE).read_bytes(), type=Fit)
+
+
+def fit(
+    members: list[str],
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    costs: list[float],
+    settings: Ensemble,
+    seed: int,
+    folder: Path,
+) -> Fit:
+    """Fit everything on validation rows, and write it: ensemble.json and, where a stacker was chosen, its graph.
+
+    `probabilities`: what each member says in the precision that serves, FP [members, n, labels]; `labels` INT [n];
+    `costs`: seconds a text, or any other unit. A stage has the members of the one before it and the next dearer one.
+    Members are calibrated by temperature, one number each, fitted on all rows; all else is judged out of fold. Raises
+    DataError where sizes do not match or a value cannot be.
+    """
+    _check(members, probabilities, labels, costs)
+    order = sorted(range(len(members)), key=lambda i: costs[i])
+    names = [members[i] for i in order]
+    given = probabilities[order].astype(np.float32)
+    fitted = [calibrators.temperature(of_member, labels) for of_member in given]
+    alone = np.array([calibrate.ready(one)(said) for one, said in zip(fitted, given, strict=True)], np.float32)
+    prefixes = [names[: i + 1] for i in range(len(names))]
+    choices = [choose(alone[: len(prefix)], labels, settings, seed, cascade.name(prefix)) for prefix in prefixes]
+    evidence = Evidence(
+        np.stack([choice.probabilities for choice in choices]), labels, np.array([costs[i] for i in order])
+    )
+    frontier = thresholds.fit(evidence, settings.epsilon, settings.confidence, settings.folds, seed)
+    stages = [
+        Stage(
+            members=prefix,
+            combiner=_combiner(choice, alone[: len(prefix)], prefix, folder),
+            calibrator=choice.calibrator,
+            thresholds=frontier.stage(i, alone.shape[-1]),
+        )
+        for i, (prefix, choice) in enumerate(zip(prefixes, choices, strict=True))
+    ]
+    report = {
+        "rows": len(labels),
+        "members": {
+            name: {
+                "cost": costs[i],
+                "temperature": one.temperature,
+                "calibrated": _summary(said, labels),
+                "uncalibrated": _summary(raw, labels),
+            }
+            for name, i, one, said, raw in zip(names, order, fitted, alone, given, strict=True)
+        },
+        "stages": {
+            stage.name: {
+                "combiner": choice.candidate[0],
+                "calibrator": choice.candidate[1],
+                "out_of_fold": _summary(choice.probabilities, labels),
+                "candidates": choice.table,
+            }
+            for stage, choice in zip(stages, choices, strict=True)
+        },
+        "uncertainty": _uncertainty(alone, choices[-1].probabilities, labels, settings),
+        "cascade": _cascade(evidence, frontier, settings),
+    }
+    made = Fit(order=names, calibrators=[*fitted], stages=stages, report=report)
+    (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
+    return made
+
+
+def describe(made: Fit) -> list[str]:
+    """Return what was fitted, a line a stage and a line a quality."""
+    lines = []
+    for name, stage in made.report["stages"].items():
+        judged = ", ".join(f"{measure} {value:.4f}" for measure, value in stage["out_of_fold"].items())
+        lines.append(f"{name}: {stage['combiner']}, {stage['calibrator']}; out of fold: {judged}")
+    rows, fitted = made.report["rows"], made.report["cascade"]
+    best = fitted["points"]["best"]["cost"]
+    for quality, point in fitted["points"].items():
+        shares = ", ".join(f"{share:.1%} {one.name}" for share, one in zip(point["shares"], made.stages, strict=True))
+        cost = point["cost"] / best
+        lines.append(f"{quality}: accuracy {point['accuracy']:.4f} at {cost:.1%} of the cost of best; {shares}")
+    if rows < fitted["rows_needed"] and len(made.stages) > 1:
+        lines.append(
+            f"{rows} rows cannot show, at {fitted['confidence']:.0%} confidence, that no more than {fitted['epsilon']} "
+            f"is lost, {fitted['rows_needed']} could: balanced answers as best. Change ensemble.epsilon or .confidence."
+        )
+    return lines
+
+
+def _check(members: list[str], probabilities: np.ndarray, labels: np.ndarray, costs: list[float]) -> None:
+    count, rows = len(members), len(labels)
+    if probabilities.ndim != 3 or probabilities.shape[:2] != (count, rows) or len(costs) != count or not rows:
+        raise DataError(
+            f"probabilities {probabilities.shape}, {count} members, {len(costs)} costs and {rows} labels, expected "
+            "[members, rows, labels], and one row at least"
+        )
+    if not (np.isfinite(probabilities).all() and (probabilities >= 0).all()):
+        wrong = ~(np.isfinite(probabilities) & (probabilities >= 0)).all((1, 2))
+        raise DataError(f"member {members[int(wrong.argmax())]}: a probability is not finite or below 0; rebuild it")
+    if not (np.isfinite(costs).all() and min(costs) > 0):
+        raise DataError(f"costs {costs}, expected each above 0")
+    if labels.min() < 0 or labels.max() >= probabilities.shape[2]:
+        raise DataError(f"labels from {labels.min()} to {labels.max()}, expected 0 to {probabilities.shape[2] - 1}")
+
+
+def _combiner(choice: Choice, members: np.ndarray, names: list[str], folder: Path) -> Combiner:
+    if choice.combiner.rule is not None:
+        return choice.combiner.rule
+    name = choice.candidate[0]
+    place = f"{GRAPHS}/{cascade.name(names)}.{name}.onnx"
+    path = folder / place
+    path.parent.mkdir(exist_ok=True)
+    stacking.export(choice.combiner.model, members, path)
+    return Stacked(File(place, digest(path)), name)
+
+
+def _summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    return {
+        **metrics.summary(probabilities, labels),
+        "calibration_error": metrics.calibration_error(probabilities, labels),
+    }
+
+
+def _uncertainty(alone: np.ndarray, said: np.ndarray, labels: np.ndarray, settings: Ensemble) -> dict[str, Any]:
+    """What Bayesian model averaging says of texts that the last stage gets right and wrong: means, in nats."""
+    posterior = weights.bayes(alone, labels, settings.bayes_rows).posterior
+    found = combine.uncertainty(alone, np.array(posterior))._asdict()
+    right = said.argmax(-1) == labels
+    sides = {"right": right, "wrong": ~right}
+    return {
+        "posterior": posterior,
+        **{
+            side: {kind: float(of_text[which].mean()) for kind, of_text in found.items()}
+            for side, which in sides.items()
+            if which.any()
+        },
+    }
+
+
+def _cascade(evidence: Evidence, frontier: Frontier, settings: Ensemble) -> dict[str, Any]:
+    shape = len(evidence.costs) - 1, evidence.said.shape[-1]
+    points = {
+        "fast": thresholds.measure(evidence, np.full(shape, ALWAYS), settings.confidence),
+        "balanced": frontier.balanced,
+        "best": thresholds.measure(evidence, np.full(shape, NEVER), settings.confidence),
+    }
+    # Where not one text may differ, the bound is -log(1 - confidence) / rows.
+    needed = math.ceil(-math.log(1 - settings.confidence) / settings.epsilon)
+    kept = np.unique(np.linspace(0, len(frontier.points) - 1, SHOWN).round().astype(int))
+    return {
+        "epsilon": settings.epsilon,
+        "confidence": settings.confidence,
+        "rows_needed": needed,
+        "by_label": frontier.by_label,
+        "points": {quality: points[quality].figures() for quality in QUALITIES},
+        "frontier": [frontier.points[i].figures() for i in kept],
+    }

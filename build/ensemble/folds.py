@@ -1,0 +1,28 @@
+"""Part rows into folds, each with its share of every label."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def folds(labels: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
+    """Return `count` arrays of row numbers that together are all rows; fewer where there are fewer rows.
+
+    A label's rows are shuffled and dealt out in turn, going on where the label before stopped, so that folds differ by
+    one row at most. A label with fewer rows than folds is absent from some.
+    """
+    random = np.random.default_rng(seed)
+    dealt = np.concatenate([random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
+    return [np.sort(dealt[i::count]) for i in range(min(count, len(labels)))]
+
+
+def out_of_fold(members: np.ndarray, labels: np.ndarray, parts: list[np.ndarray], fit: Callable) -> np.ndarray:
+    """Return what each row gets from a model that never saw it, FP [n, labels].
+
+    `fit(members, labels)` gets the other folds' FP [members, rows, labels] and INT [rows], and returns what predicts.
+    """
+    found = np.empty(members.shape[1:])
+    for part in parts:
+        rest = np.setdiff1d(np.arange(len(labels)), part)
+        found[part] = fit(members[:, rest], labels[rest])(members[:, part])
+    return found

@@ -1,0 +1,124 @@
+"""What an early answer may cost: the accuracy that is expected to be lost on a text where it differs from the last."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import gamma
+
+from newsdesk.build.ensemble.folds import folds
+from newsdesk.server.ensemble.calibrate import log_odds
+from newsdesk.server.ensemble.cascade import ALWAYS, NEVER
+
+_STEPS = 60
+
+
+def losses(early: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Return for each text the accuracy that the early answer is expected to lose, FP64 [n], in [0, 1].
+
+    Both FP [n, labels]; `last` must be calibrated. Where the two name the same label nothing is lost; elsewhere what
+    the last stage gives its own label over the early one's. The 0/1 difference of the labels has the same mean, if the
+    last stage is calibrated, and a variance many times as large: one says right or wrong once, the other how likely.
+    """
+    rows = np.arange(len(last))
+    return (last[rows, last.argmax(-1)] - last[rows, early.argmax(-1)]).astype(np.float64)
+
+
+def bound(of_text: np.ndarray, confidence: float) -> float:
+    """Return the upper bound, one-sided at `confidence`, of the mean loss that losses FP [n] in [0, 1] are a sample of.
+
+    Texts that lose are rare, so their number is Poisson's and the sum a weighted one: Fay and Feuer, Confidence
+    Intervals for Directly Standardized Rates (1997), equation 5, with 1 as the largest weight. Where all losses are 0
+    or 1 it is the exact bound of a Poisson count (Garwood 1936), a little above Clopper and Pearson's.
+    """
+    n = len(of_text)
+    mean, variance = of_text.sum() / n + 1 / n, (of_text**2).sum() / n**2 + 1 / n**2
+    return float(gamma.ppf(confidence, mean**2 / variance, scale=variance / mean))
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Of one stage: sigmoid(offset + slope × log-odds of the top probability), FP64 [labels] each, by the top label.
+
+    No slope is above 0: the surer, the less is lost.
+    """
+
+    slopes: np.ndarray
+    offsets: np.ndarray
+
+    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the loss to expect of each text, FP64 [n], from the stage's FP [n, labels]."""
+        label = probabilities.argmax(-1)
+        return _sigmoid(self.offsets[label] + self.slopes[label] * log_odds(probabilities.max(-1)))
+
+    def thresholds(self, risk: float) -> list[float]:
+        """Return by label the top probability from which no more than `risk` is expected."""
+        wanted = np.log(risk / (1 - risk)) - self.offsets
+        flat = self.slopes > -1e-6
+        odds = np.divide(wanted, self.slopes, out=np.zeros_like(wanted), where=~flat)
+        found = np.where(flat, np.where(wanted >= 0, ALWAYS, NEVER), _sigmoid(odds))
+        return found.tolist()
+
+
+def fit(probabilities: np.ndarray, lost: np.ndarray, count: int, seed: int) -> tuple[Risk, bool]:
+    """Fit the risk of a stage's FP [n, labels] to losses FP [n], and say whether each label has a line of its own.
+
+    It has, where the deviance of rows that the fit never saw is lower by more than a standard error with than without.
+    """
+    labels = probabilities.argmax(-1)
+    parts = folds(labels, count, seed)
+    gain = np.zeros(len(labels))
+    for part in parts if len(parts) > 1 else []:
+        rest = np.setdiff1d(np.arange(len(labels)), part)
+        shared, own = (_fit(probabilities[rest], lost[rest], by_label) for by_label in (False, True))
+        gain[part] = _deviance(shared(probabilities[part]), lost[part]) - _deviance(
+            own(probabilities[part]), lost[part]
+        )
+    helps = bool(gain.sum() > gain.std() * np.sqrt(len(gain)))
+    return _fit(probabilities, lost, helps), helps
+
+
+def _fit(probabilities: np.ndarray, lost: np.ndarray, by_label: bool) -> Risk:
+    count = probabilities.shape[1]
+    odds, label = log_odds(probabilities.max(-1)), probabilities.argmax(-1)
+    shared = _line(odds, lost, np.array([-1.0, -1.0]))
+    lines = [shared] * count
+    if by_label:  # a label with few rows stays near the line that all share
+        lines = [_line(odds[label == one], lost[label == one], shared) for one in range(count)]
+    return Risk(np.array([line[0] for line in lines]), np.array([line[1] for line in lines]))
+
+
+def _line(odds: np.ndarray, lost: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Return slope, none above 0, and offset: the least deviance, with a penalty of one row's weight on leaving `near`.
+
+    Newton's method, on a loss that is convex; steps that overshoot are halved.
+    """
+    seen, line = np.stack([odds, np.ones_like(odds)]), near
+    free = np.array([True, True])
+
+    def loss(line: np.ndarray) -> float:
+        score = line @ seen
+        return float((np.logaddexp(0, score) - lost * score).sum() + ((line - near) ** 2).sum())
+
+    for _ in range(_STEPS):
+        said = _sigmoid(line @ seen)
+        slope = (seen * (said - lost)).sum(1) + 2 * (line - near)
+        bend = (seen * (said * (1 - said))) @ seen.T + 2 * np.eye(2)
+        step = np.zeros(2)
+        step[free] = np.linalg.solve(bend[np.ix_(free, free)], slope[free])
+        while loss(line - step) > loss(line) and np.abs(step).max() > 1e-12:
+            step /= 2
+        line = line - step
+        if line[0] > 0:  # it rises: the best that does not is level
+            line, free = np.array([0.0, line[1]]), np.array([False, True])
+        if np.abs(step).max() < 1e-9:
+            break
+    return line
+
+
+def _deviance(risk: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    kept = np.clip(risk, 1e-12, 1 - 1e-12)
+    return -(lost * np.log(kept) + (1 - lost) * np.log(1 - kept))
+
+
+def _sigmoid(score: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(score / 2))

@@ -1,0 +1,47 @@
+"""The stage that fits the ensemble, run once (see `Workshop`)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsdesk.build.data import tables
+from newsdesk.build.ensemble import ensemble as fitting
+from newsdesk.build.recipe import Recipe
+from newsdesk.build.stage import Artefact, Workshop
+
+_CODE = (
+    *(
+        f"newsdesk.build.ensemble.{name}"
+        for name in ("calibrators", "choose", "ensemble", "folds", "risk", "stacking", "thresholds", "weights")
+    ),
+    *(f"newsdesk.server.ensemble.{name}" for name in ("calibrate", "cascade", "combine")),
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a member says of the validation rows in the precision that serves: a file of an artefact, FP [rows, labels];
+    and what it costs a text, measured on the target."""
+
+    artefact: Artefact
+    file: str
+    cost: float
+
+
+def ensemble(shop: Workshop, recipe: Recipe, rows: Artefact, members: dict[str, Said]) -> Artefact:
+    """Fit the ensemble on validation.parquet of a `split` artefact: ensemble.json, and the graphs of stackers."""
+
+    def work(folder: Path) -> dict[str, Any]:
+        labels = np.array([row.label for row in tables.read(rows / "validation.parquet")])
+        probabilities = np.stack([np.load(said.artefact / said.file) for said in members.values()])
+        costs = [said.cost for said in members.values()]
+        made = fitting.fit([*members], probabilities, labels, costs, recipe.ensemble, recipe.seed, folder)
+        for line in fitting.describe(made):
+            shop.say(f"  {line}")
+        return made.report
+
+    settings = [recipe.ensemble, recipe.seed, {name: [said.file, said.cost] for name, said in members.items()}]
+    inputs = {"split": rows} | {f"member {name}": said.artefact for name, said in members.items()}
+    return shop.run("ensemble", work, settings=settings, inputs=inputs, code=_CODE)

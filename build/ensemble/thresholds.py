@@ -1,0 +1,154 @@
+"""Fit the cascade's thresholds: the least cost at which, at a stated confidence, accuracy falls at most epsilon.
+
+What is guaranteed, and on what. Let the loss be the accuracy of the last stage less that of the cascade. On 5000 rows
+the difference of right answers is too coarse to bound 0.1 points: some 15 rows would differ, and which of the two is
+right there is nearly a toss. So what is bounded is the expected loss, row by row (`risk.losses`), which is the same in
+the mean if the last stage's probabilities are calibrated, and steadier. Then, with the stated confidence over the draw
+of the validation rows, the expected loss on texts like them is at most epsilon (`risk.bound`). The loss that the labels
+show must not be above epsilon either: where the calibration does not hold, it speaks up.
+
+How. The loss to expect of an early answer is fitted for each stage as a falling line over how sure it is, by label
+where that helps (`risk.fit`). Thresholds at equal risk make a path from "no one is answered early" to "the first stage
+answers all": at each step the stage moves on whose move saves most cost for the loss it adds. The path is walked from
+its safe end, and ends before the first point whose bound is above epsilon, so that trying many points costs no
+confidence (fixed-sequence testing: Angelopoulos et al., Learn then Test, 2021, section 2.3). The path's few parameters
+come from the same rows; that is not accounted for.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from newsdesk.build.ensemble import risk
+from newsdesk.build.evaluation import metrics
+from newsdesk.server.ensemble.cascade import ALWAYS, NEVER, Thresholds
+
+_RISKS = np.geomspace(1e-6, 0.5, 72)
+"""Notches of a stage's path: the loss to expect at its thresholds. Its last notch answers all."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What each stage says of n rows, from fits that never saw the row: FP32 [stages, n, labels]; the rows' labels
+    INT [n]; and what each stage costs a text on top of the stage before it, FP [stages]."""
+
+    said: np.ndarray
+    labels: np.ndarray
+    costs: np.ndarray
+
+    def answered(self, thresholds: np.ndarray) -> np.ndarray:
+        """Return the stage that answers each row, INT [n], under FP [stages - 1, labels]."""
+        tops, labels = self.said[:-1].max(-1), self.said[:-1].argmax(-1)
+        sure = tops >= np.take_along_axis(thresholds.astype(np.float32), labels, 1)
+        return np.vstack([sure, np.ones((1, len(self.labels)), bool)]).argmax(0)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of the thresholds FP [stages - 1, labels], and what the rows say of it."""
+
+    thresholds: np.ndarray
+    cost: float
+    """Mean, of a text."""
+    loss: float
+    """Expected, of accuracy, against the last stage."""
+    bound: float
+    """Of the expected loss, at the stated confidence."""
+    seen: float
+    """Accuracy lost on the rows, by their labels."""
+    accuracy: float
+    ece: float
+    shares: list[float]
+    """Of the texts, by the stage that answers them."""
+
+    def figures(self) -> dict[str, Any]:
+        names = "cost", "accuracy", "loss", "bound", "seen", "ece", "shares"
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Path:
+    """From the safe end to the cheap one, and the point that is taken for "balanced"."""
+
+    points: list[Point]
+    balanced: Point
+    by_label: list[bool]
+    """Of each stage but the last: whether its labels have thresholds of their own."""
+
+    def stage(self, i: int, labels: int) -> Thresholds:
+        """Return the thresholds of a stage; the last one's mean nothing, for it answers always."""
+        always, never = [ALWAYS] * labels, [NEVER] * labels
+        if i == len(self.by_label):
+            return Thresholds(fast=always, balanced=always, best=always)
+        return Thresholds(fast=always, balanced=self.balanced.thresholds[i].tolist(), best=never)
+
+
+def fit(evidence: Evidence, epsilon: float, confidence: float, count: int, seed: int) -> Path:
+    """Fit the thresholds on the evidence; `count` folds judge whether labels get thresholds of their own."""
+    early, last = evidence.said[:-1], evidence.said[-1]
+    lost = [risk.losses(stage, last) for stage in early]
+    fitted = [risk.fit(stage, of_stage, count, seed) for stage, of_stage in zip(early, lost, strict=True)]
+    risks = [one for one, _ in fitted]
+    path = [measure(evidence, thresholds, confidence) for thresholds in _path(evidence, risks)]
+    safe = next((i for i, point in enumerate(path[1:]) if point.bound > epsilon), len(path) - 1)
+    balanced = next(point for point in reversed(path[: safe + 1]) if point.seen <= epsilon)
+    return Path(path, balanced, [helps for _, helps in fitted])
+
+
+def measure(evidence: Evidence, thresholds: np.ndarray, confidence: float) -> Point:
+    """Measure the cascade under thresholds FP [stages - 1, labels] on the evidence."""
+    by = evidence.answered(thresholds)
+    said, last = evidence.said[by, np.arange(len(by))], evidence.said[-1]
+    lost = risk.losses(said, last)
+    accuracy = metrics.accuracy(said, evidence.labels)
+    return Point(
+        thresholds=thresholds,
+        cost=float(np.cumsum(evidence.costs)[by].mean()),
+        loss=float(lost.mean()),
+        bound=risk.bound(lost, confidence),
+        seen=metrics.accuracy(last, evidence.labels) - accuracy,
+        accuracy=accuracy,
+        ece=metrics.calibration_error(said, evidence.labels),
+        shares=(np.bincount(by, minlength=len(evidence.said)) / len(by)).tolist(),
+    )
+
+
+def _path(evidence: Evidence, risks: list[risk.Risk]) -> list[np.ndarray]:
+    """Return thresholds, each FP [stages - 1, labels], from all NEVER to the first stage's ALWAYS."""
+    stages, rows, labels = evidence.said.shape
+    if stages == 1:
+        return [np.empty((0, labels))]
+    never, always = np.full(labels, NEVER), np.full(labels, ALWAYS)
+    notches = np.array(
+        [[never, *map(one.thresholds, _RISKS), always] for one in risks]
+    )  # [stages - 1, notches, labels]
+    # The last stage loses nothing against itself.
+    expected = [one(said) for one, said in zip(risks, evidence.said, strict=False)]
+    expected = np.array([*expected, np.zeros(rows)])
+    opened = np.array([_opened(notch, said) for notch, said in zip(notches, evidence.said, strict=False)])
+    costs, row = np.cumsum(evidence.costs), np.arange(rows)
+
+    def weigh(places: np.ndarray) -> tuple[np.ndarray, float, float]:
+        by = np.vstack([opened <= places[:, None], np.ones((1, rows), bool)]).argmax(0)
+        return by, float(costs[by].mean()), float(expected[by, row].mean())
+
+    places = np.zeros(stages - 1, int)
+    by, cost, loss = weigh(places)
+    path = [notches[np.arange(stages - 1), places]]
+    while by.any():
+        moves = []
+        for i in range(stages - 1):
+            if (later := by > i).any():  # to the next notch that a row is waiting for
+                moved = places.copy()
+                moved[i] = opened[i][later].min()
+                found = weigh(moved)
+                moves.append(((cost - found[1]) / max(found[2] - loss, 1e-12), moved, found))
+        _, places, (by, cost, loss) = max(moves, key=lambda move: move[0])
+        path.append(notches[np.arange(stages - 1), places])
+    return path
+
+
+def _opened(notches: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """Return the first of the notches FP [notches, labels] that answers each row of FP32 [n, labels], INT [n]."""
+    return (said.max(-1) >= notches.astype(np.float32)[:, said.argmax(-1)]).argmax(0)

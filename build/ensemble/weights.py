@@ -1,0 +1,70 @@
+"""Fit the rules that are no models: weights, posteriors, and where a probability stands among others."""
+
+import numpy as np
+from scipy.optimize import minimize
+
+from newsdesk.server.ensemble.combine import FLOOR, Bayes, Ranks, Weighted
+
+
+def weighted(members: np.ndarray, labels: np.ndarray) -> Weighted:
+    """Fit weights, none negative and of sum one, that minimise the log-loss of members FP [members, n, labels].
+
+    The loss is convex in the weights: sequential least squares from equal ones ends at the best there are.
+    """
+    of_true = _of_true(members, labels)
+    count = len(members)
+    if count == 1:
+        return Weighted([1.0])
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        pooled = np.maximum(weights @ of_true, FLOOR)
+        return float(-np.log(pooled).mean()), -(of_true / pooled).mean(1)
+
+    found = minimize(
+        loss,
+        np.full(count, 1 / count),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * count,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones_like(w)},
+        options={"ftol": 1e-12, "maxiter": 500},
+    )
+    weights = np.clip(found.x, 0, None)
+    return Weighted((weights / weights.sum()).tolist())
+
+
+def bayes(members: np.ndarray, labels: np.ndarray, rows: float) -> Bayes:
+    """Return the members' posterior probabilities under equal priors, from their likelihood of the labels.
+
+    No member is the truth, and the full likelihood of thousands of rows would trust one of them alone. It is raised to
+    the power rows / (rows + n): it weighs as that of `rows` rows at most. Miller and Dunson, Robust Bayesian Inference
+    via Coarsening (2019), section 2.
+    """
+    power = rows / (rows + len(labels))
+    logs = power * np.log(np.maximum(_of_true(members, labels), FLOOR)).sum(1)
+    posterior = np.exp(logs - logs.max())
+    return Bayes((posterior / posterior.sum()).tolist())
+
+
+def ranks(members: np.ndarray, most: int = 65) -> Ranks:
+    """Return where probabilities stand among members FP [members, n, labels]: rows below, ties by half, over rows.
+
+    At most `most` of the values of a member and label are kept, evenly by rank.
+    """
+    lines = [[_line(column, most) for column in of_member.T] for of_member in members]
+    return Ranks([[line[0] for line in of_member] for of_member in lines], [[line[1] for line in m] for m in lines])
+
+
+def _line(column: np.ndarray, most: int) -> tuple[list[float], list[float]]:
+    values, counts = np.unique(column.astype(np.float64), return_counts=True)
+    standing = (np.cumsum(counts) - counts / 2) / len(column)
+    if len(values) > most:
+        nearest = np.searchsorted(standing, np.linspace(standing[0], standing[-1], most))
+        kept = np.unique(np.clip(nearest, 0, len(values) - 1))
+        values, standing = values[kept], standing[kept]
+    return values.tolist(), standing.tolist()
+
+
+def _of_true(members: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return what each member gave the true label, FP64 [members, n]."""
+    return members[:, np.arange(len(labels)), labels].astype(np.float64)

@@ -1,0 +1,104 @@
+"""The choice: judged out of fold, by the right loss, and the simplest that does."""
+
+import numpy as np
+import pytest
+
+from newsdesk.build.ensemble import calibrators, weights
+from newsdesk.build.ensemble.choose import choose, fit
+from newsdesk.build.ensemble.folds import folds
+from newsdesk.build.evaluation import metrics
+from newsdesk.build.recipe import CombinerName, Ensemble
+from newsdesk.server.ensemble import calibrate, combine
+from tests.build.ensemble.simulated import draw, softmax
+
+QUICK = Ensemble(combiners=("mean", "bayes", "weighted", "blend", "ranks", "logistic"), folds=3)
+
+
+def test_a_candidate_is_judged_on_rows_that_its_fit_never_saw() -> None:
+    """The table's figures, worked out here fold by fold."""
+    members, labels = draw(300, 1)
+    settings = Ensemble(combiners=("weighted",), calibrators=("temperature",), folds=4)
+    expected = np.empty(members.shape[1:])
+    for part in folds(labels, 4, 9):
+        rest = np.setdiff1d(np.arange(300), part)
+        pooled = combine.ready(weights.weighted(members[:, rest], labels[rest]))
+        calibrated = calibrate.ready(calibrators.temperature(pooled(members[:, rest]), labels[rest]))
+        expected[part] = calibrated(pooled(members[:, part]))
+    found = choose(members, labels, settings, 9)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+    (row,) = found.table
+    assert row["log_loss"] == pytest.approx(metrics.log_loss(expected, labels))
+    losses = -np.log(expected[np.arange(300), labels])
+    assert row["standard_error"] == pytest.approx(losses.std(ddof=1) / 300**0.5)
+    assert row["ece"] == pytest.approx(metrics.calibration_error(expected, labels))
+    assert row["chosen"]
+
+
+def test_the_simplest_within_a_standard_error_of_the_best_is_chosen() -> None:
+    members, labels = draw(600, 2)
+    found = choose(members, labels, QUICK, 3)
+    assert len(found.table) == 6 * 5
+    best = min(found.table, key=lambda row: row["log_loss"])
+    (chosen,) = (row for row in found.table if row["chosen"])
+    assert (chosen["combiner"], chosen["calibrator"]) == found.candidate
+    assert best["worse_than_best"] == 0
+    assert chosen["as_good"]
+    before = found.table[: found.table.index(chosen)]
+    assert before
+    assert not any(row["as_good"] for row in before)
+    for row in found.table:
+        low, high = row["interval"]
+        assert row["worse_than_best"] == pytest.approx((low + high) / 2)
+        assert row["as_good"] == (row["worse_than_best"] <= (high - low) / 2 / 1.96)
+
+
+def test_members_that_are_equally_good_are_averaged_as_they_come() -> None:
+    """Two calibrated members that see the same thing: nothing can be won by more than the mean."""
+    members, labels = draw(2000, 4, (1.2,))
+    twice = np.concatenate([members, members])
+    found = choose(twice, labels, QUICK, 3)
+    assert found.candidate == ("mean", "none")
+    np.testing.assert_allclose(found.combiner.run(twice), members[0], atol=1e-6)
+
+
+def test_a_member_that_is_too_sure_is_calibrated() -> None:
+    members, labels = draw(2000, 5, (1.5,))
+    sharp = softmax(3 * np.log(np.clip(members, 1e-5, None)))
+    name, calibrator = choose(sharp, labels, QUICK, 3).candidate
+    assert (name, calibrator) == ("mean", "temperature")
+
+
+def test_one_member_is_not_combined() -> None:
+    members, labels = draw(200, 6, (1.0,))
+    assert {row["combiner"] for row in choose(members, labels, QUICK, 3).table} == {"mean"}
+
+
+@pytest.mark.parametrize("name", ["mean", "bayes", "weighted", "blend", "ranks", "logistic"])
+def test_what_a_calibrator_learns_from(name: CombinerName) -> None:
+    """Of "blend" the rows held out, of a stacker what a fit says that never saw them; else the rows."""
+    members, labels = draw(400, 7)
+    combiner, said, of_said = fit(name, members, labels, Ensemble(blend_share=0.75), 1)
+    assert len(said) == len(of_said) == (100 if name == "blend" else 400)
+    assert (said.argmax(-1) == of_said).mean() > 0.8
+    differs = np.abs(said - combiner.run(members)).max() > 1e-3 if name != "blend" else None
+    assert differs in (name == "logistic", None)
+
+
+def test_a_label_that_a_fold_lacks_and_a_single_row() -> None:
+    members, labels = draw(60, 8)
+    rare = np.flatnonzero(labels == 2)[1:]
+    kept = np.setdiff1d(np.arange(60), rare)  # one row of label 2
+    found = choose(members[:, kept], labels[kept], QUICK, 1)
+    assert np.isfinite(found.probabilities).all()
+    alone = choose(members[:, :1], labels[:1], QUICK, 1)
+    assert alone.candidate == ("mean", "none")
+    assert len(alone.table) == 1
+
+
+@pytest.mark.parametrize("sure", [0.0, 1.0])
+def test_a_member_of_zeros_and_ones(sure: float) -> None:
+    members, labels = draw(120, 9, (1.0, 1.0))
+    members[0] = np.eye(3)[labels if sure else (labels + 1) % 3]  # always right, or always wrong
+    found = choose(members, labels, QUICK, 1)
+    assert np.isfinite([row["log_loss"] for row in found.table]).all()
+    assert found.candidate[0] != "mean"

@@ -1,0 +1,195 @@
+"""The whole fit: what it writes, the server answers, to the last digit that FP32 has."""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from newsdesk.build.data import tables
+from newsdesk.build.data.cleaning import Row
+from newsdesk.build.ensemble import ensemble, stage
+from newsdesk.build.ensemble.choose import fit as fit_combiner
+from newsdesk.build.errors import DataError
+from newsdesk.build.recipe import CalibratorName, CombinerName, Data, Ensemble, Member, Recipe, Source
+from newsdesk.build.stage import Workshop
+from newsdesk.server.ensemble import calibrate, cascade, stacker
+from newsdesk.server.ensemble.cascade import QUALITIES, Cascade
+from newsdesk.server.ensemble.combine import Stacked
+from newsdesk.server.ensemble.files import digest
+from tests.build.ensemble.simulated import draw
+
+NAMES, COSTS = ["large", "student", "middle"], [1.0, 0.02, 0.3]
+QUICK = Ensemble(combiners=("mean", "weighted"), calibrators=("none", "temperature"), folds=3, epsilon=0.005)
+
+
+def _drawn(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The members in the order of NAMES, the dearest the best."""
+    members, labels = draw(rows, seed, (0.9, 1.3, 1.1))
+    return members.astype(np.float32), labels
+
+
+def _served(made: ensemble.Fit, folder: Path) -> Cascade:
+    return Cascade(made.stages, made.order, lambda file: stacker.load(folder / file.path))
+
+
+def _answered(made: ensemble.Fit, folder: Path, members: np.ndarray, quality: str) -> cascade.Answered:
+    """As a server would, from the members' raw probabilities in the order of NAMES."""
+    order = [NAMES.index(name) for name in made.order]
+    runs = map(calibrate.ready, made.calibrators)
+    alone = np.stack([run(of_member) for run, of_member in zip(runs, members[order], strict=True)])
+    return cascade.replay(_served(made, folder), alone.astype(np.float32), QUALITIES.index(quality))
+
+
+def test_members_are_put_in_order_of_cost_and_stages_grow(tmp_path: Path) -> None:
+    members, labels = _drawn(3000, 1)
+    made = ensemble.fit(NAMES, members, labels, COSTS, QUICK, 1, tmp_path)
+    assert made.order == ["student", "middle", "large"]
+    assert [one.name for one in made.stages] == ["student", "student+middle", "student+middle+large"]
+    assert ensemble.load(tmp_path) == made
+    fresh, truth = _drawn(20_000, 2)
+    by_quality = {quality: _answered(made, tmp_path, fresh, quality) for quality in QUALITIES}
+    right = {quality: (one.probabilities.argmax(-1) == truth).mean() for quality, one in by_quality.items()}
+    assert (by_quality["fast"].stages == 0).all()
+    assert (by_quality["best"].stages == 2).all()
+    assert len(set(by_quality["balanced"].stages)) > 1
+    assert right["best"] - right["balanced"] < 0.008  # 0.005, and what 20,000 texts leave open
+    assert right["fast"] < right["balanced"]
+
+
+@pytest.mark.parametrize(
+    ("name", "calibrator"),
+    [
+        *((name, "vector") for name in get_args(CombinerName)),
+        *(("weighted", name) for name in get_args(CalibratorName) if name != "vector"),
+    ],
+)
+def test_build_and_server_agree(name: CombinerName, calibrator: CalibratorName, tmp_path: Path) -> None:
+    """Through the file that was written and, for stackers, ONNX Runtime; whose last digit an isotonic line, where it is
+    steep, would make a larger one of."""
+    members, labels = _drawn(400, 3)
+    settings = Ensemble(combiners=(name,), calibrators=(calibrator,), folds=2)
+    made = ensemble.fit(NAMES, members, labels, COSTS, settings, 5, tmp_path)
+    loaded = ensemble.load(tmp_path)
+    order = [NAMES.index(one) for one in made.order]
+    alone = np.stack(
+        [calibrate.ready(one)(of_member) for one, of_member in zip(made.calibrators, members[order], strict=True)]
+    ).astype(np.float32)
+    combiner, _, _ = fit_combiner(name, alone, labels, settings, 5)
+    expected = calibrate.ready(made.stages[-1].calibrator)(combiner.run(alone))
+    for size in (1, 64, 400):
+        found = _answered(loaded, tmp_path, members[:, :size], "best").probabilities
+        np.testing.assert_allclose(found, expected[:size], atol=1e-6)
+    stacked = [one for one in loaded.stages if isinstance(one.combiner, Stacked)]
+    assert len(loaded.files) == len(stacked) == (2 if name in ("logistic", "xgboost", "catboost") else 0)
+    assert all(digest(tmp_path / file.path) == file.sha256 for file in loaded.files)
+
+
+def test_the_report_says_what_was_tried_and_what_each_quality_gives(tmp_path: Path) -> None:
+    members, labels = _drawn(3000, 4)
+    made = ensemble.fit(NAMES, members, labels, COSTS, QUICK, 1, tmp_path)
+    report = json.loads(json.dumps(made.report))  # plain values
+    assert report["rows"] == 3000
+    assert list(report["members"]) == made.order
+    assert report["members"]["middle"]["cost"] == 0.3
+    assert len(report["stages"]["student+middle+large"]["candidates"]) == 4
+    fitted = report["cascade"]
+    costs = [fitted["points"][quality]["cost"] for quality in QUALITIES]
+    assert costs == sorted(costs)
+    assert costs[0] == pytest.approx(0.02)
+    assert costs[2] == pytest.approx(1.32)
+    assert fitted["points"]["balanced"]["bound"] <= 0.005
+    assert fitted["rows_needed"] == 322  # log(0.2) / log(1 - 0.005), and a little more
+    assert 2 < len(fitted["frontier"]) <= ensemble.SHOWN
+    assert report["uncertainty"]["wrong"]["model"] > report["uncertainty"]["right"]["model"]
+    assert sum(report["uncertainty"]["posterior"]) == pytest.approx(1)
+    said = ensemble.describe(made)
+    assert said[0].startswith("student: mean, ")
+    assert "out of fold: accuracy 0." in said[0]
+    assert said[-1].endswith("100.0% student+middle+large")
+    assert "balanced: accuracy 0." in said[-2]
+
+
+def test_too_few_rows_for_the_promise_are_said(tmp_path: Path) -> None:
+    members, labels = _drawn(200, 5)
+    made = ensemble.fit(NAMES, members, labels, COSTS, QUICK, 1, tmp_path)
+    said = ensemble.describe(made)[-1]
+    assert said.startswith("200 rows cannot show, at 80% confidence, that no more than 0.005 is lost, 322 could")
+    assert (_answered(made, tmp_path, members, "balanced").stages == 2).all()
+
+
+@pytest.mark.parametrize("rows", [1, 7, 200])
+def test_one_member_is_one_stage_however_few_rows(rows: int, tmp_path: Path) -> None:
+    members, labels = draw(rows, 6, (1.0,))
+    made = ensemble.fit(["only"], members, labels, [1.0], QUICK, 1, tmp_path)
+    (one,) = made.stages
+    served = Cascade([one], ["only"], lambda file: pytest.fail("no stacker was asked for"))
+    for quality in range(3):
+        assert (cascade.replay(served, members.astype(np.float32), quality).stages == 0).all()
+    assert len(ensemble.describe(made)) == 4
+
+
+def test_the_snapshots_of_a_run_are_members_like_any(tmp_path: Path) -> None:
+    members, labels = draw(2000, 7, (1.2, 1.2, 1.2))
+    names = ["minilm-1", "minilm-2", "minilm-3"]
+    made = ensemble.fit(names, members, labels, [1.0] * 3, QUICK, 1, tmp_path)
+    assert made.order == names
+    last = made.report["stages"]["minilm-1+minilm-2+minilm-3"]
+    assert last["combiner"] == "mean"
+    alone = min(one["calibrated"]["log_loss"] for one in made.report["members"].values())
+    assert last["out_of_fold"]["log_loss"] < alone
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels": np.zeros(9, int)}, r"probabilities \(3, 10, 3\), 3 members, 3 costs and 9 labels"),
+        ({"costs": [1.0, 2.0]}, "2 costs"),
+        ({"costs": [1.0, 0.0, 2.0]}, "expected each above 0"),
+        ({"labels": np.full(10, 3)}, "labels from 3 to 3, expected 0 to 2"),
+        ({"probabilities": np.full((3, 10, 3), np.nan)}, "member large: a probability is not finite"),
+    ],
+)
+def test_what_cannot_be_is_refused(change: dict, said: str, tmp_path: Path) -> None:
+    given = {"probabilities": np.full((3, 10, 3), 1 / 3), "labels": np.zeros(10, int), "costs": COSTS} | change
+    with pytest.raises(DataError, match=said):
+        ensemble.fit(NAMES, given["probabilities"], given["labels"], given["costs"], QUICK, 1, tmp_path)
+
+
+def test_the_stage_runs_once_and_leaves_what_the_model_needs(tmp_path: Path) -> None:
+    members, labels = _drawn(600, 8)
+    settings = Ensemble(combiners=("logistic",), calibrators=("none",), folds=2)
+    data, member = Data(train=Source(file="rows.csv")), Member(name="a", base="b")
+    recipe = Recipe(name="own", data=data, members=[member], ensemble=settings)
+    said: list[str] = []
+    shop = Workshop(tmp_path, said.append)
+
+    def split(folder: Path) -> dict:
+        tables.write(folder / "validation.parquet", [Row(f"text {i}", int(label)) for i, label in enumerate(labels)])
+        return {}
+
+    def answer(of_member: np.ndarray):
+        def work(folder: Path) -> dict:
+            np.save(folder / "validation.npy", of_member)
+            return {}
+
+        return work
+
+    rows = shop.run("split", split)
+    asked = {
+        name: stage.Said(shop.run("compile", answer(of_member), settings=name), "validation.npy", cost)
+        for name, of_member, cost in zip(NAMES, members, COSTS, strict=True)
+    }
+    made = stage.ensemble(shop, recipe, rows, asked)
+    fitted = ensemble.load(made.path)
+    assert made.figures["cascade"] == json.loads(json.dumps(fitted.report["cascade"]))
+    assert [file.path for file in fitted.files] == [
+        "ensemble/student+middle.logistic.onnx",
+        "ensemble/student+middle+large.logistic.onnx",
+    ]
+    assert any("balanced: accuracy" in line for line in said)
+    assert stage.ensemble(shop, recipe, rows, asked).path == made.path
+    assert said[-1].startswith("ensemble: unchanged")
+    dearer = asked | {"middle": stage.Said(asked["middle"].artefact, "validation.npy", 2.0)}
+    assert ensemble.load(stage.ensemble(shop, recipe, rows, dearer).path).order == ["student", "large", "middle"]

@@ -1,0 +1,88 @@
+"""What an early answer may cost, and how sure one can be of it."""
+
+import numpy as np
+import pytest
+from scipy.stats import beta, chi2
+
+from newsdesk.build.ensemble import risk
+from newsdesk.server.ensemble.cascade import ALWAYS, NEVER
+
+
+def test_losses_by_hand() -> None:
+    """The same label, another one, a tie of the early answer (the first counts), zeros and ones."""
+    early = np.array([[0.6, 0.4, 0.0], [0.6, 0.4, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    last = np.array([[0.7, 0.2, 0.1], [0.3, 0.5, 0.2], [0.1, 0.9, 0.0], [1.0, 0.0, 0.0]])
+    np.testing.assert_allclose(risk.losses(early, last), [0, 0.2, 0.8, 1])
+
+
+@pytest.mark.parametrize(("lost", "rows", "confidence"), [(0, 5000, 0.8), (3, 5000, 0.95), (12, 800, 0.5)])
+def test_the_bound_of_whole_losses_is_garwoods_and_little_above_clopper_and_pearsons(
+    lost: int, rows: int, confidence: float
+) -> None:
+    found = risk.bound(np.array([1.0] * lost + [0.0] * (rows - lost)), confidence)
+    assert found == pytest.approx(chi2.ppf(confidence, 2 * (lost + 1)) / 2 / rows, rel=1e-9)
+    exact = beta.ppf(confidence, lost + 1, rows - lost)
+    assert exact * 0.999 < found < exact * 1.03
+
+
+def test_without_a_loss_the_bound_falls_with_the_rows() -> None:
+    assert risk.bound(np.zeros(5000), 0.8) == pytest.approx(-np.log(0.2) / 5000)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.95])
+def test_the_bound_holds_as_often_as_it_says(confidence: float) -> None:
+    random = np.random.default_rng(1)
+    share, rows = 0.003, 2000  # of texts that lose, each some part of a half
+    draws = (random.random((3000, rows)) < share) * random.random((3000, rows)) / 2
+    held = np.mean([risk.bound(draw, confidence) >= share / 4 for draw in draws])
+    assert held >= confidence - 0.02
+
+
+def _answers(tops: np.ndarray, labels: np.ndarray, count: int = 3) -> np.ndarray:
+    """Distributions with these tops at these labels."""
+    made = np.repeat((1 - tops[:, None]) / (count - 1), count, axis=1)
+    made[np.arange(len(tops)), labels] = tops
+    return made
+
+
+def _simulated(by_label: float, rows: int = 20_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(2)
+    tops, labels = random.uniform(0.4, 0.999, rows), random.integers(0, 3, rows)
+    odds = np.log(tops / (1 - tops))
+    true = 1 / (1 + np.exp(-(-1.0 - 1.2 * odds + by_label * (labels - 1))))
+    return _answers(tops, labels), true * random.uniform(0.5, 1.5, rows), true
+
+
+def test_the_line_that_was_put_in_is_found_and_labels_share_it() -> None:
+    given, lost, true = _simulated(0.0)
+    found, by_label = risk.fit(given, lost, 5, 0)
+    assert not by_label
+    np.testing.assert_allclose(found.slopes, -1.2, atol=0.1)
+    np.testing.assert_allclose(found.offsets, -1.0, atol=0.1)
+    np.testing.assert_allclose(found(given), true, atol=0.02)
+
+
+def test_labels_get_lines_of_their_own_where_that_helps() -> None:
+    given, lost, true = _simulated(1.5)
+    found, by_label = risk.fit(given, lost, 5, 0)
+    assert by_label
+    np.testing.assert_allclose(found.offsets, [-2.5, -1.0, 0.5], atol=0.15)
+    np.testing.assert_allclose(found(given), true, atol=0.03)
+
+
+def test_thresholds_are_where_the_risk_is_what_was_wanted() -> None:
+    found = risk.Risk(np.array([-1.0, -2.0, 0.0]), np.array([-1.0, 0.0, -3.0]))
+    at = found.thresholds(0.01)
+    # Label 2 does not grow safer: sigmoid(-3) is 0.047 wherever it stands.
+    assert at[2] == NEVER
+    assert found.thresholds(0.1)[2] == ALWAYS
+    np.testing.assert_allclose(found(_answers(np.array(at[:2]), np.array([0, 1]))), 0.01, rtol=1e-6)
+
+
+def test_a_stage_that_always_agrees_and_one_row_alone_give_finite_lines() -> None:
+    given = _answers(np.array([0.5, 0.9, 1.0]), np.array([0, 0, 1]))
+    for rows in (given, given[:1]):
+        found, _ = risk.fit(rows, np.zeros(len(rows)), 5, 0)
+        assert np.isfinite([found.slopes, found.offsets]).all()
+        assert (found.slopes <= 0).all()
+        assert np.isfinite(found.thresholds(0.01)).all()

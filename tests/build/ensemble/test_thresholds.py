@@ -1,0 +1,138 @@
+"""Thresholds: worked out by hand, replayed by the server's code, and kept on texts that they were not fitted on."""
+
+import numpy as np
+import pytest
+
+from newsdesk.build.ensemble import risk, thresholds
+from newsdesk.build.ensemble.thresholds import Evidence
+from newsdesk.server.ensemble import cascade
+from newsdesk.server.ensemble.calibrate import Uncalibrated
+from newsdesk.server.ensemble.cascade import NEVER, QUALITIES, Cascade, Stage
+from newsdesk.server.ensemble.combine import Mean
+from tests.build.ensemble.simulated import LABELS, draw, softmax
+
+COSTS = np.array([0.05, 0.3, 1.0])
+
+
+def _evidence(rows: int, seed: int) -> Evidence:
+    """Each stage knows what the ones before it knew, and is calibrated: the product of what members say."""
+    members, labels = draw(rows, seed, (1.1, 1.0, 1.0))
+    said = softmax(np.cumsum(np.log(np.maximum(members, 1e-30)), axis=0))
+    return Evidence(said.astype(np.float32), labels, COSTS)
+
+
+def test_measure_by_hand() -> None:
+    said = np.array(
+        [
+            [[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.5, 0.5]],
+            [[0.7, 0.3], [0.2, 0.8], [0.4, 0.6], [1.0, 0.0]],
+        ],
+        np.float32,
+    )
+    evidence = Evidence(said, np.array([0, 1, 0, 0]), np.array([1.0, 9.0]))
+    found = thresholds.measure(evidence, np.array([[0.8, 0.0]]), 0.8)
+    # Rows 0 and 2 reach 0.8 and are answered early; row 2 otherwise than the last stage would, which loses 0.6 - 0.4
+    # by its probabilities, and by the label wins.
+    assert evidence.answered(np.array([[0.8, 0.0]])).tolist() == [0, 1, 0, 1]
+    assert found.shares == [0.5, 0.5]
+    assert found.cost == pytest.approx((1 + 10 + 1 + 10) / 4)
+    assert found.loss == pytest.approx(0.2 / 4)
+    assert found.bound == risk.bound(np.array([0, 0, said[1, 2, 1] - said[1, 2, 0], 0], float), 0.8)
+    assert found.accuracy == 1
+    assert found.seen == pytest.approx(-0.25)
+
+
+def test_the_path_runs_from_never_to_the_first_stage_at_falling_cost() -> None:
+    path = thresholds.fit(_evidence(3000, 1), 0.002, 0.8, 5, 0)
+    costs = [point.cost for point in path.points]
+    assert path.points[0].shares == [0, 0, 1]
+    assert path.points[0].loss == path.points[0].seen == 0
+    assert path.points[-1].shares == [1, 0, 0]
+    assert costs == sorted(costs, reverse=True)
+    for before, after in zip(path.points, path.points[1:], strict=False):
+        assert (after.thresholds <= before.thresholds).all()
+
+
+def test_balanced_is_the_cheapest_point_before_the_bound_is_passed() -> None:
+    evidence = _evidence(5000, 2)
+    path = thresholds.fit(evidence, 0.002, 0.8, 5, 0)
+    taken = next(i for i, point in enumerate(path.points) if point is path.balanced)
+    assert taken > 0
+    assert all(point.bound <= 0.002 for point in path.points[1 : taken + 1])
+    assert path.balanced.seen <= 0.002
+    further = path.points[taken + 1]
+    assert further.bound > 0.002 or further.seen > 0.002
+    assert path.balanced.cost < 0.8 * path.points[0].cost
+
+
+def test_a_stricter_promise_costs_more() -> None:
+    evidence = _evidence(5000, 3)
+    lax, sure, strict = (
+        thresholds.fit(evidence, epsilon, confidence, 5, 0).balanced
+        for epsilon, confidence in ((0.004, 0.6), (0.004, 0.95), (0.001, 0.95))
+    )
+    assert lax.cost < sure.cost < strict.cost
+
+
+def test_few_rows_prove_nothing_and_nobody_is_answered_early() -> None:
+    path = thresholds.fit(_evidence(300, 4), 0.001, 0.8, 5, 0)
+    assert path.balanced is path.points[0]
+    assert (path.balanced.thresholds == NEVER).all()
+
+
+def test_labels_that_tell_of_a_loss_are_believed() -> None:
+    """A last stage that says 0.34 where it is always right: by its probabilities nothing is lost, by the labels all."""
+    rows, third = 6000, 1 / 3
+    labels = np.arange(rows) % LABELS
+    last = np.full((rows, LABELS), third - 0.0005)
+    last[np.arange(rows), labels] = third + 0.001
+    early = np.full((rows, LABELS), 0.05)
+    early[np.arange(rows), (labels + (np.arange(rows) % 20 == 0)) % LABELS] = 0.9  # one in twenty is wrong
+    path = thresholds.fit(Evidence(np.stack([early, last]).astype(np.float32), labels, COSTS[:2]), 0.01, 0.8, 5, 0)
+    assert path.points[-1].bound < 0.01
+    assert path.points[-1].seen == pytest.approx(0.05)
+    assert path.balanced is path.points[0]
+
+
+def test_one_stage_answers_always() -> None:
+    members, labels = draw(100, 5, (1.0,))
+    path = thresholds.fit(Evidence(members.astype(np.float32), labels, np.array([1.0])), 0.001, 0.8, 5, 0)
+    assert path.balanced.shares == [1.0]
+    assert path.stage(0, LABELS).best == [0.0] * LABELS
+
+
+def test_the_server_answers_where_the_fit_said() -> None:
+    evidence = _evidence(2000, 6)
+    path = thresholds.fit(evidence, 0.002, 0.8, 5, 0)
+    names = ["a", "b", "c"]
+    stages = [
+        Stage(members=[name], combiner=Mean(), calibrator=Uncalibrated(), thresholds=path.stage(i, LABELS))
+        for i, name in enumerate(names)
+    ]
+    made = Cascade(stages, names, lambda file: pytest.fail("no stacker was asked for"))
+    expected = {
+        "fast": np.zeros(2000),
+        "balanced": evidence.answered(path.balanced.thresholds),
+        "best": np.full(2000, 2),
+    }
+    for quality, by in expected.items():
+        assert cascade.replay(made, evidence.said, QUALITIES.index(quality)).stages.tolist() == by.tolist()
+
+
+def test_the_promise_is_kept_on_fresh_texts() -> None:
+    """Fitted on 40 draws of 2500 rows each, and judged by the labels of 100,000 fresh ones."""
+    epsilon = 0.004
+    fresh = _evidence(100_000, 1000)
+    right, rows = fresh.said.argmax(-1) == fresh.labels, np.arange(100_000)
+    kept: dict[float, list[bool]] = {0.6: [], 0.9: []}
+    saved = []
+    for seed in range(40):
+        drawn = _evidence(2500, seed)
+        for confidence, so_far in kept.items():
+            fitted = thresholds.fit(drawn, epsilon, confidence, 3, seed).balanced
+            by = fresh.answered(fitted.thresholds)
+            so_far.append(right[-1].mean() - right[by, rows].mean() <= epsilon)
+            saved.append(1 - np.cumsum(COSTS)[by].mean() / COSTS.sum())
+    for confidence, so_far in kept.items():
+        assert np.mean(so_far) >= confidence - 0.05
+    assert np.mean(saved) > 0.2  # and is no empty one
