@@ -159,7 +159,7 @@ class AsyncClient:
                 answers = await self._here().transport.infer(waiting, model, options, end.left())
                 chunk.accept(answers, model, options)
             except NewsdeskError as error:
-                if chunk.refuse(error):
+                if chunk.refuse(error) or chunk.pass_cache(error):
                     continue
                 if isinstance(error, BadResponse | RequestRefused):
                     self._model = None  # another model may have taken its place

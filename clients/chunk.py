@@ -1,9 +1,10 @@
 """A chunk: the texts of one request, which of them are refused, and the answers to the others."""
 
+import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
+from newsdesk.clients.errors import BadResponse, Incomplete, NewsdeskError, RequestRefused, TextRefused
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.transports import Answer, Model
@@ -16,6 +17,8 @@ _MOST_BYTES = 8 * 1024 * 1024
 # `newsdesk refused 20 of 64 texts. text 3: empty, …; text 5: not UTF-8 (byte 12 is 0xff), send UTF-8; and 18 more`:
 # those not listed are when the rest is sent.
 _REFUSAL = re.compile(r"newsdesk refused \d+ of \d+ texts?\. (?P<listed>text \d+: .*?)(; and \d+ more)?\Z", re.DOTALL)
+# White space behind a text, which the server does not read, that no request before had.
+_MARK = 32
 _NEXT_REFUSAL = re.compile(r"; (?=text \d+: )")
 
 
@@ -26,6 +29,7 @@ class Chunk:
         self.items: list[Item | None] = []
         self._first = first
         self._waiting: list[tuple[int, bytes]] = []
+        self._mark = b""
 
     def add(self, text: Text) -> int:
         """Take one more text and return its size in bytes. One that UTF-8 cannot carry is refused here."""
@@ -43,7 +47,7 @@ class Chunk:
     @property
     def waiting(self) -> list[bytes]:
         """The texts to send: neither answered nor refused."""
-        return [text for _, text in self._waiting]
+        return [text + self._mark for _, text in self._waiting]
 
     def accept(self, answers: Sequence[Answer | str], model: Model, options: Options) -> None:
         """Put the answers to the waiting texts, or why they are refused, at their places.
@@ -86,6 +90,17 @@ class Chunk:
         before = len(self._waiting)
         self._waiting = [pair for index, pair in enumerate(self._waiting) if index not in reasons]
         return len(self._waiting) < before
+
+    def pass_cache(self, error: NewsdeskError) -> bool:
+        """Have the waiting texts sent once more, past the server's cache. False if that was not it.
+
+        Triton's cache knows requests by their inputs alone, and keeps what it should not: an answer without the outputs
+        that nobody had asked for, and a refusal without its words, as an answer without any.
+        """
+        if not isinstance(error, Incomplete) or self._mark:
+            return False
+        self._mark = "".join(random.choices(" \t", k=_MARK)).encode()
+        return True
 
     def done(self) -> list[Item]:
         """The items in order, once nothing waits."""

@@ -208,7 +208,7 @@ class Client:
             try:
                 chunk.accept(transport.infer(waiting, model, options, end.left()), model, options)
             except NewsdeskError as error:
-                if chunk.refuse(error):
+                if chunk.refuse(error) or chunk.pass_cache(error):
                     continue
                 if isinstance(error, BadResponse | RequestRefused):
                     self._model = None  # another model may have taken its place

@@ -38,6 +38,10 @@ class BadResponse(NewsdeskError):
     """An answer that does not keep the contract of the model."""
 
 
+class Incomplete(BadResponse):
+    """An answer without all the outputs that were asked for."""
+
+
 class TextRefused(NewsdeskError):
     """One text that is not classified: empty, not UTF-8, over the size limit.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from newsdesk.clients.errors import BadResponse
+from newsdesk.clients.errors import BadResponse, Incomplete
 from newsdesk.clients.options import Options
 from newsdesk.clients.transports import Answer, Model
 
@@ -68,10 +68,10 @@ def outputs(options: Options) -> tuple[str, ...]:
 
 
 def read_answers(found: Mapping[str, Tensor], count: int, model: Model, options: Options) -> list[Answer]:
-    """Return the answers to `count` texts. Raises BadResponse for missing outputs, wrong shapes, NaN and Inf."""
+    """Return the answers to `count` texts. Raises Incomplete, and BadResponse for wrong shapes, NaN and Inf."""
     missing = [name for name in outputs(options) if name not in found]
     if missing:
-        raise BadResponse(f"the answer has no {', '.join(missing)}: is the model one of newsdesk's?")
+        raise Incomplete(f"the answer has no {', '.join(missing)}: is the model one of newsdesk's?")
     probabilities = _numbers(found, PROBABILITIES, "<f4", (count, None))
     windows = _numbers(found, "WINDOWS", "<i4", (count, 1))
     members: Sequence[Any] = [None] * count

@@ -12,6 +12,7 @@ from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import (
     BadResponse,
     DeadlineExceeded,
+    Incomplete,
     RequestRefused,
     ServerUnavailable,
     TextRefused,
@@ -97,6 +98,22 @@ def test_refusals_keep_their_places_over_several_answers() -> None:
     assert chunk.waiting == [b"a"]
     reasons = [(item.index, item.reason) for item in chunk.items if isinstance(item, TextRefused)]
     assert [reasons[0][0], *reasons[1:]] == [101, (102, "first; and more"), (103, "second")]
+
+
+def test_an_answer_that_lacks_outputs_is_asked_for_once_more_past_the_cache() -> None:
+    chunk = Chunk(0)
+    for text in "a", "b":
+        chunk.add(text)
+    assert not chunk.pass_cache(BadResponse("another shape"))
+    assert chunk.waiting == [b"a", b"b"]
+    assert chunk.pass_cache(Incomplete("no LABEL"))
+    marked = chunk.waiting
+    assert [text.rstrip() for text in marked] == [b"a", b"b"] != marked
+    assert not chunk.pass_cache(Incomplete("no LABEL"))
+    other = Chunk(0)
+    other.add("a")
+    assert other.pass_cache(Incomplete("no LABEL"))
+    assert other.waiting != marked[:1]
 
 
 def outputs(count: int = 2, **changes: Tensor) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import pytest
 
 from newsdesk.server.gateway.keys import Role
 from tests.server.gateway import gateways
+from tests.server.gateway.conftest import STAND_IN
 from tests.server.serving import MODEL, Server, free_ports, write_repository
 
 ROLLBACK = "/v2/repository/models/ag_news/rollback"
@@ -17,7 +18,7 @@ ROLLBACK = "/v2/repository/models/ag_news/rollback"
 
 @pytest.fixture
 def operator(launch: Callable[..., Server], tmp_path: Path) -> Iterator[httpx.Client]:
-    repository = write_repository(tmp_path / "models")
+    repository = write_repository(tmp_path / "models", STAND_IN.read_text())
     second = repository / "ag_news" / "2"
     shutil.copytree(repository / "ag_news" / "1", second)
     (second / "model.py").write_text(MODEL.replace('"stand-in"', '"second"'))
@@ -47,6 +48,10 @@ def test_cache_hits_live_and_a_rollback(operator: httpx.Client, tmp_path: Path) 
     assert operator.post(ROLLBACK).json() == {"withdrawn": "2", "serves": "1"}
     assert operator.get("/v1/models").json()["models"][0]["versions"] == ["1"]
     assert answered_by() == "stand-in"
+    for given in {"text": ["a match", ""]}, {"text": ["a match"]}, {"text": ["a match"], "members": True}:
+        first, again = (operator.post("/v1/classify", json=given) for _ in range(2))
+        assert first.status_code == 200, first.text
+        assert again.json() == first.json()  # the cache gives back refusals without words, and what was asked for first
     again = operator.post(ROLLBACK)
     assert (again.status_code, again.json()["type"]) == (409, "urn:newsdesk:problem:conflict")
     assert "version 1 is the only one" in again.json()["detail"]
