@@ -37,12 +37,6 @@ def classify(request: pytest.FixtureRequest, any_url: str) -> Classify:
     return classify
 
 
-@pytest.fixture
-def triton_only(request: pytest.FixtureRequest, any_url: str) -> None:
-    if any_url.startswith("gateway"):
-        pytest.skip("the gateway does not offer this yet")
-
-
 def test_one_text(classify: Classify) -> None:
     prediction = classify("a match 5000")
     expected = {"Sports": 0.75, "Business": 0.1063830, "Sci/Tech": 0.0797872, "World": 0.0638298}
@@ -134,7 +128,7 @@ def test_top_k_below_one_is_a_value_error(classify: Classify) -> None:
 
 
 @pytest.mark.parametrize("texts", ["match", ["match"] * 100])
-def test_a_quality_reaches_every_text(triton_only: None, classify: Classify, texts: Any) -> None:
+def test_a_quality_reaches_every_text(classify: Classify, texts: Any) -> None:
     for quality, stage in ((None, "stand-in"), ("fast", "stand-in"), ("best", "stand-in+careful")):
         answers = classify(texts, quality=quality)
         assert {answer.answered_by for answer in (answers if isinstance(answers, list) else [answers])} == {stage}
@@ -145,7 +139,7 @@ def test_a_wrong_quality_is_a_value_error(classify: Classify) -> None:
         classify("match", quality="finest")
 
 
-def test_members_are_told_only_when_asked_for(triton_only: None, classify: Classify) -> None:
+def test_members_are_told_only_when_asked_for(classify: Classify) -> None:
     assert classify("a match 5000").members is None
     quick = classify("a match 5000", members=True, top_k=1)
     assert quick.members == {"stand-in": classify("a match 5000").probabilities}
@@ -153,7 +147,7 @@ def test_members_are_told_only_when_asked_for(triton_only: None, classify: Class
     assert both.members == quick.members | {"careful": dict.fromkeys(WORDS.values(), 0.25)}
 
 
-def test_the_windows_of_a_long_text_are_counted(triton_only: None, classify: Classify) -> None:
+def test_the_windows_of_a_long_text_are_counted(classify: Classify) -> None:
     assert [answer.windows for answer in classify(["match", "match" + " " * 2500 + "x"])] == [1, 3]
 
 
@@ -204,11 +198,12 @@ def test_a_wrong_url_is_a_value_error(kind: Callable[[str], object], url: str) -
 
 
 def test_http_tensors_are_binary() -> None:
-    body, headers = _infer_request([b"one", b"two \xff"], Options(quality="best"))
+    body, headers = _infer_request([b"one", b"two \xff"], Options(quality="best"), 1.5)
     head = json.loads(body[: int(headers["Inference-Header-Content-Length"])])
     assert head["inputs"] == [
         {"name": "TEXT", "datatype": "BYTES", "shape": [2, 1], "parameters": {"binary_data_size": 16}},
         {"name": "QUALITY", "datatype": "BYTES", "shape": [2, 1], "parameters": {"binary_data_size": 16}},
     ]
+    assert head["parameters"]["timeout"] == 1_500_000
     assert body.endswith(b"\4\0\0\0best\4\0\0\0best")
     assert all(output["parameters"] == {"binary_data": True} for output in head["outputs"])
