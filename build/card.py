@@ -34,10 +34,16 @@ def _data(manifest: Manifest, about: Card) -> str:
 def _training(manifest: Manifest) -> str:
     recipe, fitted, member = manifest.built[0], _entry(manifest, "train"), manifest.members[0]
     packages = ", ".join(f"{name} {version}" for name, version in fitted["packages"].items())
+    if member.kind == "ngrams":
+        about = f"a bag of {fitted['figures']['ngrams']:,} hashed n-grams", "texts are read whole", "log-loss"
+    else:
+        base = recipe["settings"]["members"][0]["base"]
+        about = f"base `{base}`", f"at most {member.max_length} tokens a text", "accuracy"
+    what, length, decided_by = about
     return (
-        f"## Training\n\n    {recipe['command']}\n\nMember `{member.name}`: base "
-        f"`{recipe['settings']['members'][0]['base']}`, {fitted['figures']['rows']:,} rows, at most {member.max_length}"
-        f" tokens a text; the epoch with the best validation accuracy was kept. {packages}."
+        f"## Training\n\n    {recipe['command']}\n\nMember `{member.name}`: {what}, "
+        f"{fitted['figures']['rows']:,} rows, {length}; the epoch with the best validation {decided_by} was "
+        f"kept. {packages}."
     )
 
 

@@ -17,6 +17,7 @@ from newsdesk.build.data.cleaning import Labels, clean_rows
 from newsdesk.build.errors import DataError, RecipeError
 from newsdesk.build.recipe import Member, Recipe
 from newsdesk.build.stage import Artefact, Workshop
+from newsdesk.build.training import teaching
 from newsdesk.server.ensemble import cascade, engines
 
 STAGES = "read", "clean", "split", "train", "export", "quantise", "compile", "verify", "evaluate", "repository"
@@ -87,23 +88,33 @@ def split(shop: Workshop, recipe: Recipe, rows: Artefact) -> Artefact:
     return shop.run("split", work, settings=[recipe.split, recipe.seed], inputs={"rows": rows}, code=code)
 
 
-def train(shop: Workshop, recipe: Recipe, member: Member, rows: Artefact) -> Artefact:
-    """Fit one member; `checkpoint/` is a `from_pretrained` folder."""
+def train(shop: Workshop, recipe: Recipe, member: Member, rows: Artefact, taught: Artefact | None = None) -> Artefact:
+    """Fit one member; of an encoder `checkpoint/` is a `from_pretrained` folder, of n-grams features and weights.
+
+    `taught` is what its teachers say (`teaching.teach`), for a member that is distilled.
+    """
 
     def work(folder: Path) -> dict[str, Any]:
+        fitted, validation = (tables.read(rows / f"{part}.parquet") for part in ("train", "validation"))
+        seed = recipe.seed if member.seed is None else member.seed
+        given = member, labels(rows), fitted, validation, seed, folder
+        lessons = teaching.load(taught) if taught else None
+        if member.kind == "ngrams":
+            from newsdesk.build.training import student
+
+            return student.train(*given, lessons)
         from newsdesk.build.training import trainer
 
-        fitted, validation = (tables.read(rows / f"{part}.parquet") for part in ("train", "validation"))
-        return trainer.train(member, labels(rows), fitted, validation, recipe.seed, folder)
+        return trainer.train(*given, lessons.rows if lessons else None)
 
     base = Path(member.base)
-    files = [base / name for name in ("config.json", "model.safetensors", "tokenizer.json")]
+    files = [base / name for name in ("config.json", "model.safetensors", "tokenizer.json")] if member.base else []
     # Without `code`: hours of training are not thrown away for an edit of the trainer; the entry says what made it.
     return shop.run(
         "train",
         work,
         settings=[member, recipe.seed],
-        inputs={"rows": rows},
+        inputs={"rows": rows} | ({"taught": taught} if taught else {}),
         files=tuple(str(path) for path in files if path.is_file()),
         name=member.name,
     )
@@ -160,10 +171,10 @@ def write(job: stages.Job, output: Path, command: str) -> Path:
     graphs = job.graphs
     fitted = repository.Fitted(
         name=job.member.name,
-        kind="encoder",
-        reader=made["export"] / "tokenizer.json",
+        kind=job.member.kind,
+        reader=job.reader,
         graphs={name: graphs[name] for name in dict.fromkeys([*wanted, engines.TARGETS[target]])},
-        max_length=job.member.max_length,
+        max_length=job.max_length,
         pad_id=job.facts["pad_id"],
     )
     figures = {

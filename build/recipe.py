@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from newsdesk.build.errors import RecipeError
+from newsdesk.server.ensemble.ngrams import Features
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -92,11 +93,37 @@ class Distil(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
     temperature: Annotated[float, Meta(gt=0)] = 2.0
 
 
+class Student(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What a member of kind "ngrams" reads, and how it is fitted."""
+
+    features: Features = Features()
+    min_count: Positive = 2
+    """How often an n-gram must stand in the training rows to have a row in the table."""
+    max_ngrams: Positive = 400_000
+    """The most rows; where more n-grams are met often enough, the most frequent."""
+    width: Positive = 16
+    """Numbers a row while it is fitted. Without a hidden layer they are multiplied out, to one a label, on export."""
+    hidden: Annotated[int, Meta(ge=0)] = 0
+    """Units of a layer (ReLU) between the mean of the rows and the logits; 0 is none, a linear model."""
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.5
+    """Share of a text's n-grams that it is read without, each time anew."""
+    epochs: Positive = 10
+    patience: Positive = 2
+    """Epochs without a better log-loss on the validation rows, after which training ends."""
+    batch_size: Positive = 256
+    learning_rate: Annotated[float, Meta(gt=0)] = 0.02
+    """Falls to nothing over `epochs`."""
+    pieces: bool = False
+    """Whether teachers also label openings of the training articles, as long as headlines, and what is left of them."""
+
+
 class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """One classifier: a pretrained encoder (a hub name or a local directory) and how it is fitted."""
+    """One classifier and how it is fitted: a pretrained encoder, or a bag of hashed n-grams that starts from zero."""
 
     name: Name
-    base: str
+    kind: Literal["encoder", "ngrams"] = "encoder"
+    base: str = ""
+    """The pretrained encoder: a hub name or a local directory."""
     max_length: Annotated[int, Meta(ge=8, le=8192)] = 128
     pooling: Literal["own", "mean", "first"] = "own"
     """What stands between the encoder and the linear layer: the family's own head, or a pooling of the tokens."""
@@ -105,7 +132,23 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
     seed: int | None = None
     """Of its training; the recipe's without."""
     train: Train = Train()
+    student: Student = Student()
     distil: Distil | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == "encoder":
+            if not self.base:
+                raise ValueError(f"member {self.name}: an encoder needs `base`, a hub name or a folder")
+            if self.student != Student():
+                raise ValueError(f'member {self.name}: `student` is read of n-grams; set kind = "ngrams", or remove it')
+        elif self.base or self.train != Train():
+            raise ValueError(
+                f"member {self.name}: n-grams have no `base` and no `train`; `student` says how to fit them"
+            )
+        if self.student.pieces and not self.distil:
+            raise ValueError(
+                f"member {self.name}: nobody labels the pieces; name teachers in `distil`, or remove `pieces`"
+            )
 
 
 Variant = Literal["fp32", "fp16", "int8", "int8-fp16", "int8-dynamic", "fp8"]
@@ -213,6 +256,17 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ensemble: Ensemble = Ensemble()
     repository: Repository = Repository()
     card: Card = Card()
+
+    def __post_init__(self) -> None:
+        names = [member.name for member in self.members]
+        for place, member in enumerate(self.members):
+            for teacher in member.distil.teachers if member.distil else ():
+                if teacher not in names or teacher == member.name:
+                    others = [*names[:place], *names[place + 1 :]]
+                    raise ValueError(
+                        f"member {member.name} has the teacher {teacher!r}; expected another member of this recipe "
+                        f"({', '.join(others) or 'there is none'})"
+                    )
 
 
 def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:

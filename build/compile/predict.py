@@ -1,6 +1,6 @@
 """Run an engine over rows the way the server does: by length, in small groups."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,21 +11,23 @@ from newsdesk.build.evaluation.metrics import softmax
 from newsdesk.build.progress import track
 from newsdesk.server.ensemble import batching
 from newsdesk.server.ensemble.engines import Engine
+from newsdesk.server.ensemble.ngrams import Ngrams
 from newsdesk.server.ensemble.tokens import Tokens
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows as token ids, with their labels, INT64 [rows]."""
+    """Rows as ids, with their labels, INT64 [rows]. A `max_length` of 0 means n-grams, which are read whole."""
 
-    ids: list[list[int]]
+    ids: Sequence[Sequence[int] | np.ndarray]
     labels: np.ndarray
     pad_id: int
     max_length: int
 
     @classmethod
-    def of(cls, rows: list[Row], tokenizer: Path, max_length: int, pad_id: int) -> "Examples":
-        ids = Tokens(tokenizer, max_length).encode([row.text for row in rows])
+    def of(cls, rows: list[Row], reader: Path, max_length: int, pad_id: int) -> "Examples":
+        reads = Tokens(reader, max_length) if max_length else Ngrams.load(reader)
+        ids = reads.encode([row.text for row in rows])
         return cls(ids, np.array([row.label for row in rows], np.int64), pad_id, max_length)
 
     def part(self, start: int, end: int) -> "Examples":
@@ -33,7 +35,8 @@ class Examples:
 
     def groups(self) -> list[list[int]]:
         """Return the rows' indices as the server would group them."""
-        return batching.plan([len(i) for i in self.ids], self.max_length)
+        lengths = [len(i) for i in self.ids]
+        return batching.plan(lengths, self.max_length) if self.max_length else batching.bags(lengths)
 
     def padded(self, groups: list[list[int]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield each group's ids and mask, INT64 [group, length]."""

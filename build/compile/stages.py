@@ -20,11 +20,6 @@ from newsdesk.server.ensemble import engines
 TARGET = "target.json"
 REFERENCE = "reference.npy"
 """Probabilities of the fp32 graph on the validation rows, FP64 [rows, labels]."""
-_ENGINES = tuple(
-    f"newsdesk.server.ensemble.{name}"
-    for name in ("batching", "tokens", "engines", "engines.openvino", "engines.onnxruntime")
-)
-"""Code that changes what a compiled artefact answers, or how fast."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +48,35 @@ class Job:
         """The target that serves, and all that passed."""
         return json.loads((self.made["compile"] / TARGET).read_text())
 
+    @property
+    def reader(self) -> Path:
+        """What makes ids of a text: the tokenizer, or the features of n-grams."""
+        return self.made["export"] / ("features.json" if self.member.kind == "ngrams" else "tokenizer.json")
+
+    @property
+    def serving_code(self) -> tuple[str, ...]:
+        """Code that changes what a compiled artefact answers, or how fast."""
+        reader = "ngrams" if self.member.kind == "ngrams" else "tokens"
+        names = "batching", reader, "engines", "engines.openvino", "engines.onnxruntime"
+        return tuple(f"newsdesk.server.ensemble.{name}" for name in names)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens read at once, as the manifest has it: 0 for n-grams, which are read whole."""
+        return 0 if self.member.kind == "ngrams" else self.member.max_length
+
     def encode(self, rows: list[Row]) -> Examples:
-        tokenizer = self.made["export"] / "tokenizer.json"
-        return Examples.of(rows, tokenizer, self.member.max_length, self.facts["pad_id"])
+        return Examples.of(rows, self.reader, self.max_length, self.facts["pad_id"])
+
+    def original(self, texts: list[str]) -> np.ndarray:
+        """Return the fitted model's own logits, FP32 [texts, labels]."""
+        if self.member.kind == "ngrams":
+            from newsdesk.build.members import bag
+
+            return bag.logits(self.made["train"].path, texts)
+        from newsdesk.build.training import trainer
+
+        return trainer.logits(self.made["train"] / "checkpoint", texts, self.member.max_length)
 
     def rows(self, part: str) -> list[Row]:
         return tables.read(self.made["split"] / f"{part}.parquet")
@@ -77,14 +98,20 @@ class Job:
 
 
 def export(job: Job) -> Artefact:
-    """Export to ONNX with parity checked: model.fp32.onnx, tokenizer.json, member.json."""
+    """Export to ONNX with parity checked: model.fp32.onnx, tokenizer.json or features.json, member.json."""
 
     def work(folder: Path) -> dict[str, Any]:
+        if job.member.kind == "ngrams":
+            from newsdesk.build.compile import bag
+
+            return bag.export(job.made["train"].path, folder)
         from newsdesk.build.compile import export as exporting
 
         return exporting.export(job.made["train"] / "checkpoint", folder, job.member.max_length)
 
-    code = tuple(f"newsdesk.build.compile.{name}" for name in ("export", "families", "rewrite"))
+    encoder = "compile.export", "compile.families", "compile.rewrite"
+    modules = ("compile.bag", "members.bag") if job.member.kind == "ngrams" else encoder
+    code = tuple(f"newsdesk.build.{name}" for name in modules)
     return job.run("export", work, [job.member.max_length], ("train",), code)
 
 
@@ -93,6 +120,7 @@ def quantise(job: Job) -> Artefact:
     settings = job.recipe.quantise
 
     def work(folder: Path) -> dict[str, Any]:
+        from newsdesk.build.compile import bag
         from newsdesk.build.compile import quantise as quantising
 
         source = job.made["export"] / "model.fp32.onnx"
@@ -109,9 +137,11 @@ def quantise(job: Job) -> Artefact:
             folder=folder,
             say=job.shop.say,
         )
-        return {"variants": quantising.quantise(bench)}
+        make = bag.quantise if job.member.kind == "ngrams" else quantising.quantise
+        return {"variants": make(bench)}
 
-    modules = "gate", "calibration", "fp8", "half", "int8", "qdq", "quantise", "predict"
+    own = ("bag",) if job.member.kind == "ngrams" else ("calibration", "fp8", "half", "int8", "qdq")
+    modules = "gate", *own, "quantise", "predict"
     code = tuple(f"newsdesk.build.compile.{name}" for name in modules)
     return job.run("quantise", work, [settings, job.recipe.seed, job.member.max_length], ("split", "export"), code)
 
@@ -143,7 +173,11 @@ def compile(job: Job) -> Artefact:
         machine(),
     ]
     return job.run(
-        "compile", work, settings, ("split", "export", "quantise"), ("newsdesk.build.compile.targets", *_ENGINES)
+        "compile",
+        work,
+        settings,
+        ("split", "export", "quantise"),
+        ("newsdesk.build.compile.targets", *job.serving_code),
     )
 
 
@@ -152,11 +186,10 @@ def verify(job: Job) -> Artefact:
 
     def work(folder: Path) -> dict[str, Any]:
         from newsdesk.build.compile import verify as verifying
-        from newsdesk.build.training import trainer
 
         texts = [row.text for row in job.drawn("validation", job.recipe.verify.rows)]
         texts += verifying.EXTREMES.values()
-        original = metrics.softmax(trainer.logits(job.made["train"] / "checkpoint", texts, job.member.max_length))
+        original = metrics.softmax(job.original(texts))
         artefacts = {target: job.graphs[engines.TARGETS[target]] for target in job.choice["passed"]}
         variants = job.made["quantise"].figures["variants"]
         for variant in verifying.ON_GPUS & variants.keys():
@@ -167,7 +200,7 @@ def verify(job: Job) -> Artefact:
 
     settings = [job.recipe.verify, job.recipe.seed, job.member.max_length, machine()]
     inputs = "split", "train", "export", "quantise", "compile"
-    return job.run("verify", work, settings, inputs, ("newsdesk.build.compile.verify", *_ENGINES))
+    return job.run("verify", work, settings, inputs, ("newsdesk.build.compile.verify", *job.serving_code))
 
 
 def evaluate(job: Job) -> Artefact:
@@ -199,5 +232,5 @@ def evaluate(job: Job) -> Artefact:
         work,
         [job.member.max_length, machine()],
         inputs,
-        ("newsdesk.build.evaluation.metrics", *_ENGINES),
+        ("newsdesk.build.evaluation.metrics", *job.serving_code),
     )

@@ -1,0 +1,92 @@
+"""The student: the mean of an embedding for each of a text's n-grams, and a linear layer. No transformer in it.
+
+Joulin, Grave, Bojanowski, Mikolov: Bag of Tricks for Efficient Text Classification (2016), with a hidden layer where
+the recipe wants one.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from newsdesk.server.ensemble.ngrams import Ngrams
+
+WEIGHTS = "bag.safetensors"
+FEATURES = "features.json"
+
+
+class Bag(torch.nn.Module):
+    """Ids of n-grams to logits. Row 0 of the table is padding's, and stays zero."""
+
+    def __init__(self, rows: int, width: int, hidden: int, labels: int) -> None:
+        super().__init__()
+        self.table = torch.nn.EmbeddingBag(rows, width, mode="mean", sparse=True)
+        torch.nn.init.normal_(self.table.weight, std=0.1)
+        with torch.no_grad():
+            self.table.weight[0] = 0
+        self.hidden = torch.nn.Linear(width, hidden) if hidden else None
+        self.head = torch.nn.Linear(hidden or width, labels)
+
+    def forward(self, ids: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        """Return logits, FP32 [texts, labels]; `ids` of all texts in a row, `offsets` where each begins, both INT64."""
+        mean = self.table(ids, offsets)
+        return self.head(mean if self.hidden is None else torch.relu(self.hidden(mean)))
+
+    def save(self, folder: Path) -> None:
+        save_file(self.state_dict(), folder / WEIGHTS)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Bag":
+        weights = load_file(folder / WEIGHTS)
+        rows, width = weights["table.weight"].shape
+        hidden = len(weights["hidden.bias"]) if "hidden.bias" in weights else 0
+        bag = cls(rows, width, hidden, len(weights["head.bias"]))
+        bag.load_state_dict(weights)
+        return bag.eval()
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Texts as ids, all in a row: INT64 [ids]; `lengths` INT64 [texts] of each, `starts` INT64 [texts]."""
+
+    ids: np.ndarray
+    lengths: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, ids: list[np.ndarray]) -> "Bags":
+        lengths = np.array([len(one) for one in ids], np.int64)
+        return cls(np.concatenate(ids), lengths, np.cumsum(lengths) - lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def take(self, texts: np.ndarray, chance: np.random.Generator, dropout: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ids and offsets of these texts, each n-gram left out with probability `dropout`."""
+        lengths = self.lengths[texts]
+        offsets = np.cumsum(lengths) - lengths
+        ids = self.ids[np.arange(lengths.sum()) + np.repeat(self.starts[texts] - offsets, lengths)]
+        if dropout:
+            kept = chance.random(len(ids), dtype=np.float32) >= dropout
+            before = np.concatenate([[0], np.cumsum(kept)])
+            ids, offsets = ids[kept], before[offsets]
+        return torch.from_numpy(ids), torch.from_numpy(offsets)
+
+
+def logits(folder: Path, texts: list[str], batch_size: int = 512) -> np.ndarray:
+    """Return the fp32 logits, FP32 [len(texts), labels], of a fitted student: every artefact's reference."""
+    bag, ngrams = Bag.load(folder), Ngrams.load(folder / FEATURES)
+    return predict(bag, Bags.of(ngrams.encode(texts)), batch_size)
+
+
+def predict(bag: Bag, bags: Bags, batch_size: int = 512) -> np.ndarray:
+    """Return logits, FP32 [texts, labels]."""
+    chance = np.random.default_rng(0)
+    with torch.inference_mode():
+        parts = [
+            bag(*bags.take(np.arange(at, min(at + batch_size, len(bags))), chance, 0.0)).numpy()
+            for at in range(0, len(bags), batch_size)
+        ]
+    return np.concatenate(parts)

@@ -1,0 +1,140 @@
+"""Fit a student: which n-grams have a row, and the rows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from newsdesk.build.data.cleaning import Row
+from newsdesk.build.errors import DataError
+from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
+from newsdesk.build.members.bag import FEATURES, Bag, Bags, predict
+from newsdesk.build.progress import track
+from newsdesk.build.recipe import Distil, Member, Student
+from newsdesk.build.training.teaching import Taught
+from newsdesk.server.ensemble.ngrams import NOTHING, Ngrams
+
+LEAST_STEPS = 32
+"""Of an epoch: a few hundred rows are learned from in smaller batches."""
+
+
+def train(
+    member: Member,
+    labels: list[str],
+    rows: list[Row],
+    validation: list[Row],
+    seed: int,
+    folder: Path,
+    taught: Taught | None = None,
+) -> dict[str, Any]:
+    """Fit the student on `rows`, and on what it is `taught`; write features.json and bag.safetensors to `folder`.
+
+    The epoch with the best log-loss on `validation` is kept, and training ends when `patience` epochs were not better.
+    Returns the figures: accuracy and log-loss per epoch, n-grams known, rows and texts learned from.
+    """
+    recipe = member.student
+    torch.manual_seed(seed)
+    every = Ngrams(recipe.features)
+    ids = every.encode([row.text for row in rows])
+    ngrams = Ngrams(recipe.features, known(ids, recipe))
+    texts = [row.text for row in rows] + (taught.texts if taught else [])
+    lessons = _Lessons.of(np.array([row.label for row in rows], np.int64), len(labels), member.distil, taught)
+    bags = Bags.of(ngrams.encode(texts))
+    examined, truth = Bags.of(ngrams.encode([row.text for row in validation])), np.array([r.label for r in validation])
+    bag = Bag(ngrams.rows, recipe.width, recipe.hidden, len(labels))
+    # Adam on a table must only see the rows met: dense, its decaying steps go on moving all the others.
+    optimisers = [
+        torch.optim.SparseAdam([bag.table.weight], lr=recipe.learning_rate),
+        torch.optim.Adam(
+            [value for name, value in bag.named_parameters() if name != "table.weight"], lr=recipe.learning_rate
+        ),
+    ]
+    chance = np.random.default_rng(seed)
+    history: list[dict[str, float]] = []
+    best = -1
+    batch_size = min(recipe.batch_size, -(-len(bags) // LEAST_STEPS))
+    steps = recipe.epochs * -(-len(bags) // batch_size)
+    step = 0
+    for epoch in range(recipe.epochs):
+        order = chance.permutation(len(bags))
+        bag.train()
+        for at in track(range(0, len(order), batch_size), f"epoch {epoch + 1}"):
+            part = order[at : at + batch_size]
+            for optimiser in optimisers:
+                optimiser.param_groups[0]["lr"] = recipe.learning_rate * (1 - step / steps)
+                optimiser.zero_grad()
+            lessons.loss(bag(*bags.take(part, chance, recipe.dropout)), part).backward()
+            for optimiser in optimisers:
+                optimiser.step()
+            step += 1
+        found = softmax(predict(bag.eval(), examined))
+        history.append({"epoch": epoch + 1, "accuracy": accuracy(found, truth), "log_loss": log_loss(found, truth)})
+        if best < 0 or history[epoch]["log_loss"] < history[best]["log_loss"]:
+            best = epoch
+            bag.save(folder)
+        elif epoch - best >= recipe.patience:
+            break
+    ngrams.save(folder / FEATURES)
+    return {
+        "rows": len(rows),
+        "taught_texts": len(taught.texts) if taught else 0,
+        "ngrams": ngrams.rows - NOTHING - 1,
+        "validation": history[best],
+        "epochs": history,
+    }
+
+
+def known(ids: list[np.ndarray], recipe: Student) -> np.ndarray:
+    """Return which buckets have a row, bool [buckets]: met `min_count` times, the most frequent ones first.
+
+    `ids` are of all n-grams. Raises DataError where none is left.
+    """
+    counts = np.bincount(np.concatenate(ids), minlength=recipe.features.buckets + NOTHING + 1)[NOTHING + 1 :]
+    found = counts >= recipe.min_count
+    if found.sum() > recipe.max_ngrams:
+        found = np.zeros(len(counts), bool)
+        found[np.argsort(-counts, kind="stable")[: recipe.max_ngrams]] = True
+    if not found.any():
+        raise DataError(
+            f"no n-gram stands {recipe.min_count} times in the training rows. Give more rows, or lower "
+            "student.min_count."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    """What each text is learned from: its label, its teachers' probabilities, or both by weight."""
+
+    labels: torch.Tensor
+    soft: torch.Tensor | None
+    hard_weight: torch.Tensor
+    temperature: float
+
+    @classmethod
+    def of(cls, labels: np.ndarray, count: int, distil: Distil | None, taught: Taught | None) -> "_Lessons":
+        if distil is None or taught is None:
+            return cls(torch.from_numpy(labels), None, torch.ones(len(labels)), 1.0)
+        more = len(taught.texts)
+        weights = np.concatenate([np.full(len(labels), 1 - distil.weight), np.zeros(more)]).astype(np.float32)
+        soft = np.concatenate([taught.rows, taught.of_texts.reshape(more, count)])
+        soft = np.log(np.clip(soft.astype(np.float64), 1e-7, None)) / distil.temperature
+        return cls(
+            torch.from_numpy(np.concatenate([labels, np.zeros(more, np.int64)])),
+            torch.from_numpy(softmax(soft).astype(np.float32)),
+            torch.from_numpy(weights),
+            distil.temperature,
+        )
+
+    def loss(self, logits: torch.Tensor, texts: np.ndarray) -> torch.Tensor:
+        at = torch.from_numpy(texts)
+        hard = functional.cross_entropy(logits, self.labels[at], reduction="none")
+        if self.soft is None:
+            return hard.mean()
+        warm = functional.log_softmax(logits / self.temperature, -1)
+        taught = functional.kl_div(warm, self.soft[at], reduction="none").sum(-1) * self.temperature**2
+        weight = self.hard_weight[at]
+        return (weight * hard + (1 - weight) * taught).mean()

@@ -1,0 +1,241 @@
+"""The student: its n-grams, its lessons, its graphs, and the build that serves it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch.nn import functional
+
+from newsdesk.build import pipeline, recipe
+from newsdesk.build.compile import bag as compiled
+from newsdesk.build.compile.stages import Job
+from newsdesk.build.data import pieces
+from newsdesk.build.data.cleaning import Row
+from newsdesk.build.errors import DataError, RecipeError, VerificationError
+from newsdesk.build.evaluation.metrics import accuracy, softmax
+from newsdesk.build.members.bag import FEATURES, Bag, Bags, logits, predict
+from newsdesk.build.recipe import Distil, Features, Member, Student
+from newsdesk.build.stage import Workshop
+from newsdesk.build.training import student, teaching
+from newsdesk.build.training.teaching import Taught
+from newsdesk.server.ensemble import engines, manifest
+from newsdesk.server.ensemble.classifier import Classifier
+from newsdesk.server.ensemble.ngrams import Ngrams
+from tests.build.encoders import WORDS, sentence
+
+LABELS = [*WORDS]
+SMALL = Student(features=Features(buckets=1 << 12, words=(1, 2), parts=(4,)), width=8, epochs=4, dropout=0.2)
+LINEAR = Member(name="student", kind="ngrams", student=SMALL)
+DEEP = Member(name="student", kind="ngrams", student=Student(features=SMALL.features, width=8, hidden=6, epochs=4))
+CUT = [Row(sentence(label, i), index) for i in range(50, 70) for index, label in enumerate(WORDS)]
+
+
+@pytest.fixture(scope="session", params=[LINEAR, DEEP], ids=["linear", "hidden"])
+def fitted(request: pytest.FixtureRequest, rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("student")
+    student.train(request.param, LABELS, rows, CUT, 3, folder)
+    _export(folder)
+    return folder
+
+
+def _export(fitted: Path) -> None:
+    graphs = fitted / "graphs"
+    graphs.mkdir()
+    compiled.export(fitted, graphs)
+    compiled.to_int8(graphs / "model.fp32.onnx", graphs / "model.int8.onnx")
+
+
+def test_it_learns_and_comes_back_from_its_folder(fitted: Path):
+    found = softmax(logits(fitted, [row.text for row in CUT]))
+    assert accuracy(found, np.array([row.label for row in CUT])) > 0.9
+
+
+def test_the_same_seed_fits_the_same_weights(rows: list[Row], tmp_path: Path):
+    fits, once = [], msgspec.structs.replace(LINEAR, student=msgspec.structs.replace(SMALL, epochs=1))
+    for name, seed in {"a": 3, "b": 3, "c": 4}.items():
+        (tmp_path / name).mkdir()
+        student.train(once, LABELS, rows[:60], CUT, seed, tmp_path / name)
+        fits.append(logits(tmp_path / name, [row.text for row in CUT]))
+    assert (fits[0] == fits[1]).all()
+    assert (fits[0] != fits[2]).any()
+
+
+def test_rows_are_for_the_most_frequent_of_what_is_met_often_enough():
+    features = Features(buckets=1 << 16, words=(1,))
+    every = Ngrams(features)
+    ids = every.encode(["tide tide tide sail sail oven oven oven oven", "salt"])
+    tide, oven, sail = (every.encode([word])[0][0] - 2 for word in ("tide", "oven", "sail"))
+    found = student.known(ids, Student(features=features))
+    assert np.flatnonzero(found).tolist() == sorted([tide, sail, oven])
+    found = student.known(ids, Student(features=features, max_ngrams=2))
+    assert np.flatnonzero(found).tolist() == sorted([tide, oven])
+    with pytest.raises(DataError, match=r"no n-gram stands 9 times.*student.min_count"):
+        student.known(ids, Student(features=features, min_count=9))
+
+
+def test_the_mean_is_over_the_ids_that_are_there():
+    bag = Bag(5, 2, 0, 2).eval()
+    with torch.no_grad():
+        bag.table.weight[:] = torch.tensor([[0, 0], [1, 2], [3, 4], [5, 6], [7, 8]])
+        bag.head.weight[:], bag.head.bias[:] = torch.eye(2), torch.tensor([10.0, 20.0])
+    found = predict(bag, Bags.of([np.array([1, 2]), np.array([4]), np.array([1, 1, 3])]))
+    assert found.tolist() == [[12, 23], [17, 28], [pytest.approx(10 + 7 / 3), pytest.approx(20 + 10 / 3)]]
+
+
+def test_dropout_takes_its_share_and_nothing_of_other_texts():
+    bags = Bags.of([np.full(5000, 7), np.full(3000, 9)])
+    ids, offsets = bags.take(np.array([1, 0]), np.random.default_rng(0), 0.25)
+    first = ids[: offsets[1]]
+    assert (first == 9).all()
+    assert (ids[offsets[1] :] == 7).all()
+    assert len(first) == pytest.approx(2250, abs=100)
+    assert len(ids) == pytest.approx(6000, abs=150)
+
+
+def test_lessons_weigh_labels_and_teachers_and_texts_have_only_teachers():
+    """By hand: (1 - w)·cross-entropy + w·T²·KL(teacher at T ‖ student at T); for a text without a label the latter."""
+    given = torch.tensor([[1.0, -0.5, 0.2], [0.3, 0.1, -2.0]])
+    taught = Taught(np.array([[0.7, 0.2, 0.1]], np.float32), ["a"], np.array([[0.1, 0.1, 0.8]], np.float32))
+    lessons = student._Lessons.of(np.array([2]), 3, Distil(teachers=["t"], weight=0.6, temperature=2.0), taught)
+
+    def kl(teacher: list[float], row: torch.Tensor) -> torch.Tensor:
+        warm = torch.tensor(teacher).sqrt() / torch.tensor(teacher).sqrt().sum()
+        return 4 * (warm * (warm.log() - torch.log_softmax(row / 2, -1))).sum()
+
+    hard = functional.cross_entropy(given[:1], torch.tensor([2]))
+    expected = (0.4 * hard + 0.6 * kl([0.7, 0.2, 0.1], given[0]) + kl([0.1, 0.1, 0.8], given[1])) / 2
+    assert lessons.loss(given, np.array([0, 1])).item() == pytest.approx(expected.item(), rel=1e-5)
+    alone = student._Lessons.of(np.array([2]), 3, None, None)
+    assert alone.loss(given[:1], np.array([0])).item() == pytest.approx(hard.item())
+
+
+def test_pieces_are_an_opening_and_the_rest():
+    rows = [Row(" ".join(f"w{i}" for i in range(length)), 0) for length in (3, 15, 40)]
+    found = pieces.cut(rows, 5)
+    assert found == pieces.cut(rows, 5)
+    assert len(found) == 4
+    for row, opening, rest in zip(rows[1:], found[::2], found[1::2], strict=True):
+        assert f"{opening} {rest}" == row.text
+        assert 4 <= len(opening.split()) <= 11
+
+
+@pytest.mark.parametrize("target", ["onnxruntime:fp32", "openvino:fp32", "onnxruntime:int8", "openvino:int8"])
+def test_graphs_answer_as_the_model_does(fitted: Path, target: str):
+    """Whatever stands where the mask is 0, and a row of nothing but padding is finite."""
+    variant = engines.TARGETS[target]
+    engine = engines.load(target, fitted / "graphs" / f"model.{variant}.onnx")
+    texts = [row.text for row in CUT[:5]]
+    ids = Ngrams.load(fitted / FEATURES).encode(texts)
+    padded, mask = np.full((6, 150), 3), np.zeros((6, 150), np.int64)
+    for row, one in enumerate(ids):
+        padded[row, : len(one)], mask[row, : len(one)] = one, 1
+    found = engine(padded, mask)
+    assert found[:5] == pytest.approx(logits(fitted, texts), abs=1e-4 if variant == "fp32" else 0.1)
+    assert np.isfinite(found).all()
+    assert engine(padded[:1, : len(ids[0])], mask[:1, : len(ids[0])])[0] == pytest.approx(found[0], abs=1e-5)
+
+
+def test_a_linear_student_is_one_table_of_a_number_a_label(rows: list[Row], tmp_path: Path):
+    figures = student.train(LINEAR, LABELS, rows, CUT, 3, tmp_path)
+    _export(tmp_path)
+    (table,) = (v for v in onnx.load(tmp_path / "graphs" / "model.int8.onnx").graph.initializer if v.name == "table")
+    values = numpy_helper.to_array(table)
+    assert values.dtype == np.int8
+    assert values.shape == (figures["ngrams"] + 2, len(LABELS))
+    assert np.abs(values).max(0).tolist() == [127] * 3
+    assert not values[0].any()
+
+
+def test_a_graph_that_differs_is_refused(fitted: Path, tmp_path: Path):
+    model = onnx.load(fitted / "graphs" / "model.fp32.onnx")
+    (bias,) = (v for v in model.graph.initializer if v.name == "bias0")
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 0.5, "bias0"))
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(VerificationError, match=r"batch 1, length 1: logits differ by .*PyTorch"):
+        compiled.parity(Bag.load(fitted), tmp_path / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    path = tmp_path_factory.mktemp("rows") / "rows.csv"
+    lines = [f"{sentence(label, i)},{label}" for i in range(100) for label in WORDS]
+    path.write_text("\n".join(["text,label", *lines]))
+    return {"data.train": {"file": str(path)}, "data.test": None, "labels": LABELS, "split.validation_rows": 60}
+
+
+SETTINGS = {"features": {"buckets": 4096}, "epochs": 4, "dropout": 0.2, "batch_size": 32}
+MEMBER = {"name": "student", "kind": "ngrams", "student": SETTINGS}
+CHANGES = {
+    "quantise.min_agreement": 0.95,
+    "quantise.max_accuracy_loss": 0.05,
+    "compile": {"rows": 8, "rounds": 1},
+    "verify.rows": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def built(source: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a build of a student alone: `artefacts` and `models`."""
+    folder = tmp_path_factory.mktemp("build")
+    changes = {**source, **CHANGES, "members": [MEMBER]}
+    figures = pipeline.build(recipe.load("compact", changes), folder / "artefacts", folder / "models")
+    assert figures["train"]["validation"]["accuracy"] > 0.9
+    return folder
+
+
+def test_a_build_of_a_student_is_served(built: Path):
+    folder = built / "models" / "ag_news" / "1"
+    described = manifest.load(folder)
+    assert described.members[0].kind == "ngrams"
+    assert described.members[0].reader.path == "student/features.json"
+    answers = Classifier(described, folder).classify(["the ferry near the old pier", "soup with butter and onion"])
+    assert [LABELS[i] for i in answers.probabilities.argmax(-1)] == ["harbour", "kitchen"]
+    assert "a bag of" in (folder.parent / "MODEL_CARD.md").read_text()
+
+
+def test_a_student_is_taught_by_a_compiled_member(source: dict, built: Path):
+    """The teacher is a student as well: whatever stages a member went through, it can be asked."""
+    pupil = {**MEMBER, "name": "pupil", "student": {**SETTINGS, "pieces": True}, "distil": {"teachers": ["student"]}}
+    settings = recipe.load("compact", {**source, **CHANGES, "members": [MEMBER, pupil]})
+    shop, made = Workshop(built / "artefacts"), {}
+    made["split"] = pipeline.split(shop, settings, pipeline.clean(shop, settings, pipeline.read(shop, settings)))
+    teacher = Job(shop, settings, settings.members[0], {**made})
+    teacher.made["train"] = pipeline.train(shop, settings, teacher.member, made["split"])
+    for stage in (pipeline.stages.export, pipeline.stages.quantise, pipeline.stages.compile):
+        teacher.made[stage.__name__] = stage(teacher)  # there already: the build's
+    learning = Job(shop, settings, settings.members[1], {**made})
+    lessons = teaching.teach(learning, [teacher])
+    taught = teaching.load(lessons)
+    assert len(taught.texts) == len(taught.of_texts) > 100
+    assert taught.rows == pytest.approx(
+        softmax(teacher.original([row.text for row in teacher.rows("train")])), abs=0.05
+    )
+    assert lessons.figures["accuracy_on_training_rows"] > 0.9
+    trained = pipeline.train(shop, settings, learning.member, made["split"], lessons)
+    assert trained.figures["taught_texts"] == len(taught.texts)
+    assert trained.figures["validation"]["accuracy"] > 0.9
+    shop.say = lambda line: pytest.fail(line) if "running" in line else None
+    assert teaching.teach(learning, [replace(teacher)]).path == lessons.path
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([{"name": "a"}], "member a: an encoder needs `base`"),
+        ([{"name": "a", "base": "x", "student": {"width": 4}}], "member a: `student` is read of n-grams"),
+        ([{**MEMBER, "base": "x"}], "n-grams have no `base` and no `train`"),
+        ([{**MEMBER, "train": {"epochs": 9}}], "n-grams have no `base` and no `train`"),
+        ([{**MEMBER, "student": {"pieces": True}}], "nobody labels the pieces; name teachers"),
+        ([{**MEMBER, "student": {"features": {"words": []}}}], "without n-grams: give `words`"),
+        ([{**MEMBER, "distil": {"teachers": ["minilm"]}}], r"the teacher 'minilm'; expected another.*there is none"),
+        ([{**MEMBER, "distil": {"teachers": ["student"]}}, {"name": "b", "base": "x"}], r"teacher 'student'.*\(b\)"),
+    ],
+)
+def test_recipes_that_cannot_be_are_refused_with_what_to_do(members: list[dict], message: str):
+    with pytest.raises(RecipeError, match=message):
+        recipe.load("compact", {"members": members})
