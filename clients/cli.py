@@ -1,5 +1,6 @@
 """The `newsdesk` command."""
 
+import os
 import sys
 import time
 from collections import deque
@@ -17,6 +18,7 @@ from newsdesk.clients.client import DEFAULT_URL, Client
 from newsdesk.clients.commands import CommandGroup
 from newsdesk.clients.errors import NewsdeskError, TextRefused
 from newsdesk.clients.formats import Format, header, line
+from newsdesk.clients.models import models
 from newsdesk.clients.sources import Source, SourceError, as_sent
 
 
@@ -48,6 +50,9 @@ def newsdesk(
     """Say what a news article is about: World, Sports, Business or Sci/Tech."""
 
 
+app.command()(models)
+
+
 @app.command()
 def classify(
     texts: Annotated[
@@ -64,11 +69,15 @@ def classify(
         typer.Option(metavar="NAME", help="Column of a .csv or .jsonl (default: text); several are joined by a space."),
     ] = None,
     url: Annotated[
-        str, typer.Option(envvar="NEWSDESK_URL", help="The server: grpc://host:port or http://host:port.")
+        str, typer.Option(envvar="NEWSDESK_URL", help="The server: grpc://…, http://… or gateway+http://host:port.")
     ] = DEFAULT_URL,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="NEWSDESK_API_KEY", help="Key or bearer token for the gateway.")
+    ] = None,
     form: Annotated[Format, typer.Option("--format", help="How answers are written, a line for each text.")] = (
         Format.text
     ),
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     top_k: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Labels of each answer (default: all; 1 as text).")
     ] = None,
@@ -85,8 +94,9 @@ def classify(
     Exit code: 0 all answered, 1 some texts refused, 2 wrong usage or no server.
     """
     try:
+        form = Format.json if as_json else form
         if members and form is not Format.json:
-            raise SourceError("--members needs --format json")
+            raise SourceError("--members needs --json")
         options = {"top_k": top_k or (1 if form is Format.text else None), "quality": quality, "members": members}
         with ExitStack() as stack:
             if texts and texts != ["-"]:
@@ -96,7 +106,7 @@ def classify(
             else:
                 source = stack.enter_context(_opened(file or Path("-"), text_column or []))
                 given = stack.enter_context(_shown(source))
-            client = stack.enter_context(Client(url, timeout=timeout))
+            client = stack.enter_context(Client(url, timeout=timeout, api_key=_key_for(url, api_key)))
             count, refused = _answer(client, given, form, options)
     except BrokenPipeError:
         raise
@@ -106,6 +116,11 @@ def classify(
     if refused:
         typer.echo(f"newsdesk: {refused} of {count} texts refused", err=True)
         raise typer.Exit(1)
+
+
+def _key_for(url: str, key: str | None) -> str | None:
+    """NEWSDESK_API_KEY may stand in the environment while Triton is asked, which takes none."""
+    return None if url.startswith("grpc") and key == os.environ.get("NEWSDESK_API_KEY") else key
 
 
 def _answer(client: Client, texts: Iterable[Text], form: Format, options: dict[str, Any]) -> tuple[int, int]:

@@ -19,6 +19,9 @@ GROUP = "newsdesk.commands"
 # Which extra of the package a command's module needs, by the start of the module's name.
 _EXTRAS = {"newsdesk.server": "serve", "newsdesk.build": "build"}
 
+# Columns of help. These commands have many options: plain help is half as long as boxes.
+_WIDEST = 100
+
 
 class CommandGroup(typer.core.TyperGroup):
     """The application's own commands and the offered ones."""
@@ -44,9 +47,22 @@ class CommandGroup(typer.core.TyperGroup):
 
 def load(entry: EntryPoint) -> Any:
     """Import a command. Where something it needs is not installed, say what to install and exit with 2."""
-    single = typer.Typer(add_completion=False)
-    single.command(entry.name)(_advised(entry, _advised(entry, entry.load)()))
-    return typer.main.get_command(single)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(entry.name, context_settings={"max_content_width": 100})(
+        _advised(entry, _advised(entry, entry.load)())
+    )
+    return shortened(typer.main.get_command(single))
+
+
+def shortened(command: Any) -> Any:
+    """Say once what the variables of the options are called, so that the help fits a screen."""
+    named = [one for one in command.params if getattr(one, "show_envvar", False) and one.envvar]
+    for option in named:
+        option.show_envvar = False
+    if named:
+        example = named[0]
+        command.epilog = f"{example.opts[0]} is also {example.envvar}, and so on."
+    return command
 
 
 def summary(entry: EntryPoint) -> str:

@@ -1,7 +1,9 @@
 """serve, prepare and doctor, for the `newsdesk` command line. What they need is imported when they run."""
 
+import json
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,11 +26,11 @@ ModelRepository = Annotated[
     typer.Option(
         envvar="NEWSDESK_MODEL_REPOSITORY",
         help="Folder with ag_news in it.",
-        show_default="the checkout's, else ./model_repository",
+        show_default="checkout's, else ./model_repository",
     ),
 ]
 Instances = Annotated[
-    int, typer.Option(envvar="NEWSDESK_INSTANCES", help="Backend processes, one thread each; 0: one per core granted.")
+    int, typer.Option(envvar="NEWSDESK_INSTANCES", help="Backend processes of one thread; 0: one a core granted.")
 ]
 Target = Annotated[
     str,
@@ -42,7 +44,7 @@ State = Annotated[
     Path | None,
     typer.Option(
         envvar="NEWSDESK_STATE",
-        help="Folder for run directories, measurements and logs.",
+        help="Run directories, measurements, logs.",
         show_default="~/.local/state/newsdesk",
     ),
 ]
@@ -50,6 +52,7 @@ Cache = Annotated[
     str,
     typer.Option(envvar="NEWSDESK_CACHE", help='Keep answers for texts that come again: "256MB".', show_default="none"),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 LogLevel = Annotated[str, typer.Option(envvar="NEWSDESK_LOG_LEVEL", help="Triton's: error, warning, info or verbose.")]
 
 
@@ -83,7 +86,7 @@ def serve(
     max_queue: options.MaxQueue = 4096,
     request_timeout: options.RequestTimeout = 30.0,
 ) -> None:
-    """Serve the model on NVIDIA Triton until Ctrl-C, and keep it answering. SIGUSR1 loads the model repository anew."""
+    """Serve the model on NVIDIA Triton until Ctrl-C, and keep it answering. SIGUSR1 loads it anew."""
     began = time.monotonic()
     settings = settings_of(
         host=host,
@@ -140,7 +143,7 @@ def serve(
     _say("stopped")
 
 
-def prepare(model_repository: ModelRepository = None, state: State = None) -> None:
+def prepare(model_repository: ModelRepository = None, state: State = None, as_json: AsJson = False) -> None:
     """Measure each member's compile targets on this machine, record the fastest for `serve`, and print all of them."""
     settings = settings_of(model_repository=model_repository, state=state)
     from newsdesk.server.ensemble.errors import ServerError
@@ -148,10 +151,15 @@ def prepare(model_repository: ModelRepository = None, state: State = None) -> No
     from newsdesk.server.workspace import MODEL
 
     try:
-        found = choose(settings.model_repository / MODEL, settings.state, _say, again=True)
+        found = choose(settings.model_repository / MODEL, settings.state, _hush if as_json else _say, again=True)
     except (ServerError, OSError) as error:
         fail(error)
-    _table(found)
+    if as_json:
+        import msgspec
+
+        print(msgspec.json.encode(found).decode())
+    else:
+        _table(found)
 
 
 def doctor(
@@ -169,6 +177,7 @@ def doctor(
     auth: options.Auth = False,
     insecure: options.Insecure = False,
     keys: options.Keys = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check what `serve` needs, and say what to do about what lacks. Ends with code 2 where something stops it."""
     settings = settings_of(
@@ -189,7 +198,10 @@ def doctor(
     from newsdesk.server.gateway import process
 
     checks = preflight.check(settings) + process.check(settings)
-    _show(checks)
+    if as_json:
+        print(json.dumps([asdict(check) for check in checks], indent=1))
+    else:
+        _show(checks)
     if any(check.level == "problem" for check in checks):
         raise typer.Exit(2)
 
@@ -213,6 +225,10 @@ def _with_gateway(settings: "Settings", **given: Any) -> "Settings":
     except ServerError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
+
+
+def _hush(_: str) -> None:
+    """Standard output is for the JSON."""
 
 
 def _say(what: str) -> None:

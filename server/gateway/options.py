@@ -14,9 +14,7 @@ def _option(variable: str, about: str, *names: str, **more: Any) -> Any:
 
 
 Gateway = Annotated[bool, _option("GATEWAY", "Start the REST gateway beside Triton.", "--gateway/--no-gateway")]
-GatewayHost = Annotated[
-    str, _option("GATEWAY_HOST", "Its address, where Triton's ports shall stay on --host.", show_default="--host")
-]
+GatewayHost = Annotated[str, _option("GATEWAY_HOST", "Its address, if not Triton's.", show_default="--host")]
 GatewayPort = Annotated[int, _option("GATEWAY_PORT", "REST, files, WebSocket and Open Inference Protocol.")]
 Auth = Annotated[bool, _option("AUTH", "Ask for keys or tokens on loopback, too.", "--auth")]
 Insecure = Annotated[bool, _option("INSECURE", "Let everybody classify, beyond loopback, too.", "--insecure")]

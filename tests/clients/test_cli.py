@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,14 @@ def test_arguments_as_text(classify: Any) -> None:
 
 def test_top_k_as_text(classify: Any) -> None:
     assert classify("a match", "--top-k", "2").stdout == "Sports   0.6000, Business 0.1702  a match\n"
+
+
+def test_over_the_gateway_with_a_key_in_the_environment(gateway: str, triton: Ports) -> None:
+    assert run("classify", "a match", "--url", gateway).stdout == "Sports   0.6000  a match\n"
+    assert run("classify", "a match", "--url", triton.grpc_url, NEWSDESK_API_KEY="nd_x").exit_code == 0
+    refused = run("classify", "a match", "--url", gateway, "--api-key", "nd_x")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "newsdesk keys create" in refused.stderr
 
 
 def test_standard_input_as_json(classify: Any) -> None:
@@ -102,11 +110,11 @@ def test_files(classify: Any, tmp_path: Path) -> None:
 
 
 def test_quality_and_members(classify: Any) -> None:
-    (answer,) = classify("match", "--quality", "best", "--members", "--format", "json").stdout.splitlines()
+    (answer,) = classify("match", "--quality", "best", "--members", "--json").stdout.splitlines()
     assert json.loads(answer)["answered_by"] == "stand-in+careful"
     assert json.loads(answer)["members"]["careful"] == dict.fromkeys(("World", "Sports", "Business", "Sci/Tech"), 0.25)
     assert "members" not in json.loads(classify("match", "--format", "json").stdout)
-    assert (classify("match", "--members").stderr) == "newsdesk: --members needs --format json\n"
+    assert (classify("match", "--members").stderr) == "newsdesk: --members needs --json\n"
     assert classify("match", "--quality", "finest").exit_code == 2
 
 
@@ -165,10 +173,10 @@ def test_help_imports_nothing_heavy() -> None:
         import sys
         from typer.testing import CliRunner
         from newsdesk.clients.cli import app
-        for arguments in (["--help"], ["classify", "--help"], ["--version"]):
+        for arguments in (["--help"], ["classify", "--help"], ["models", "--help"], ["--version"]):
             assert CliRunner().invoke(app, arguments).exit_code == 0
         heavy = {"torch", "openvino", "onnxruntime", "transformers", "tritonclient", "grpc", "aiohttp", "numpy"}
-        heavy |= {"newsdesk.server.commands", "newsdesk.build.commands"}
+        heavy |= {"urllib3", "newsdesk.server.commands", "newsdesk.build.commands"}
         assert not heavy & set(sys.modules), heavy & set(sys.modules)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60)
@@ -237,8 +245,42 @@ def test_a_missing_extra_is_named(name: str, extra: str) -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["classify", "--help"], []])
-def test_help_fits_a_screen(arguments: list[str]) -> None:
-    lines = run(*arguments).output.splitlines()
+@pytest.mark.parametrize("name", ["", "classify", "models", *sorted(entry_points(group=commands.GROUP).names)])
+def test_help_fits_a_screen(name: str) -> None:
+    command = [NEWSDESK, *filter(None, [name]), "--help"]  # the test runner's own width is fixed
+    environment = os.environ | {"COLUMNS": "100", "TERM": "dumb"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    lines = result.stdout.splitlines()
+    assert result.returncode == 0
+    assert "Usage" in result.stdout
     assert len(lines) <= 40
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_variable_of_the_options_is_named_once() -> None:
+    shown = run("doctor", "--help").output
+    assert shown.count("NEWSDESK_") == 1
+    assert "--host is also NEWSDESK_HOST, and so on." in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("newsdesk cl", "classify"), ("newsdesk classify --qu", "--quality"), ("newsdesk serve --http", "--http-port")],
+)
+def test_the_shell_completes(words: str, expected: str) -> None:
+    said = {"_NEWSDESK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    result = subprocess.run([NEWSDESK], capture_output=True, text=True, timeout=60, env=os.environ | said)
+    assert expected in result.stdout.split()
+    assert "--install-completion" in run("--help").output
+
+
+def test_doctor_and_classify_write_json(classify: Any) -> None:
+    command = [NEWSDESK, "doctor", "--json", "--no-gateway", "--http-port", "0"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    ports = ["--http-port", "18000", "--grpc-port", "18001", "--metrics-port", "18002"]
+    said = subprocess.run([*command[:-2], *ports], capture_output=True, text=True, timeout=60)
+    checks = json.loads(said.stdout)
+    assert {check["level"] for check in checks} <= {"ok", "warning", "problem"}
+    assert all(check.keys() == {"name", "level", "found", "remedy"} for check in checks)
+    assert json.loads(classify("match", "--json").stdout)["label"] == "Sports"

@@ -78,6 +78,8 @@ class Triton:
             "--grpc-address=127.0.0.1",
             f"--http-port={self.ports.http}",
             f"--grpc-port={self.ports.grpc}",
+            "--model-control-mode=explicit",
+            "--load-model=ag_news",
             "--allow-metrics=false",
             "--exit-timeout-secs=1",
         ]

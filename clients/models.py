@@ -1,0 +1,88 @@
+"""`newsdesk models`: what a gateway serves, and, for operators, loading, unloading and going back a version."""
+
+import json
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from newsdesk.clients.errors import BadResponse, NewsdeskError
+from newsdesk.clients.transports import parse
+
+DEFAULT_URL = "gateway+http://127.0.0.1:8080"
+_FIGURE_WIDTH = 40
+
+
+class Action(StrEnum):
+    list = "list"
+    load = "load"
+    unload = "unload"
+    rollback = "rollback"
+
+
+def models(
+    action: Annotated[Action, typer.Argument(help="load, unload and rollback need the role operator.")] = Action.list,
+    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="What to load, unload or roll back.")] = "ag_news",
+    url: Annotated[str, typer.Option(envvar="NEWSDESK_URL", help="The gateway.")] = DEFAULT_URL,
+    api_key: Annotated[
+        str, typer.Option(envvar="NEWSDESK_API_KEY", help="Key or bearer token.", show_default=False)
+    ] = "",
+    timeout: Annotated[float, typer.Option(min=0.001, metavar="SECONDS", help="Longest wait for an answer.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """List the models that a gateway serves, with their versions and figures; load, unload or roll back one.
+
+    Exit code: 0 done, 2 wrong usage, refused or no gateway.
+    """
+    try:
+        typer.echo(_done(action, model, url, api_key, timeout, as_json))
+    except (NewsdeskError, ValueError) as error:
+        typer.echo(f"newsdesk: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def _done(action: Action, model: str, url: str, api_key: str, timeout: float, as_json: bool) -> str:
+    address = parse(url, model, api_key or None)
+    if not address.scheme.startswith("gateway"):
+        raise ValueError(f"url is {url!r}, expected gateway+http://host:port: the gateway knows versions and figures")
+    from newsdesk.clients.web import Web
+
+    web = Web(address)
+    try:
+        if action is Action.list:
+            found = json.loads(web.call("GET", "/v1/models", None, {}, timeout)[0])["models"]
+            return json.dumps(found) if as_json else "\n".join(line for one in found for line in _lines(one))
+        path = f"/v2/repository/models/{model}/{action}"
+        said = web.call("POST", path, b"{}", {"Content-Type": "application/json"}, timeout)[0]
+        outcome = json.loads(said) if said else {}
+        return (
+            json.dumps({"action": action, "model": model, **outcome}) if as_json else _outcome(action, model, outcome)
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadResponse(f"{url} does not say what it serves ({error!r}): is it a gateway?") from error
+    finally:
+        web.close()
+
+
+def _outcome(action: Action, model: str, outcome: Mapping[str, Any]) -> str:
+    if action is Action.rollback:
+        return f"{model}: version {outcome['withdrawn']} is withdrawn, {outcome['serves']} serves"
+    return f"{model}: {action}ed"
+
+
+def _lines(model: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{model['name']}  version {', '.join(model['versions']) or 'none'}  {model['target'] or ''}".rstrip()
+    yield f"  labels   {', '.join(model['labels'])}"
+    yield f"  members  {', '.join(member['name'] for member in model['members'])}"
+    for name, figure in _figures((model["figures"] or {}).get("accuracy", {}), "accuracy."):
+        yield f"  {name:{_FIGURE_WIDTH}} {figure}"
+
+
+def _figures(found: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Name every number by its place: "test.served.accuracy"."""
+    for name, value in found.items():
+        if isinstance(value, Mapping):
+            yield from _figures(value, f"{above}{name}.")
+        elif isinstance(value, int | float):
+            yield f"{above}{name}", f"{value:.4f}" if isinstance(value, float) else f"{value:,}"

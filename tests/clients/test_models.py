@@ -1,0 +1,66 @@
+"""`newsdesk models` before a real gateway and a Triton whose models can be loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from newsdesk.clients.cli import app
+from newsdesk.server.gateway.keys import Role
+from tests.clients.conftest import gateway_url
+from tests.clients.triton_process import Ports, write_repository
+from tests.server.gateway import gateways
+
+
+def models(url: str, *arguments: str, **environment: str) -> Any:
+    return CliRunner(env=environment).invoke(app, ["models", *arguments, "--url", url])
+
+
+def test_they_are_listed(gateway: str) -> None:
+    result = models(gateway)
+    assert result.stdout.splitlines()[:3] == [
+        "ag_news  version 1  openvino:int8",
+        "  labels   World, Sports, Business, Sci/Tech",
+        "  members  stand-in, careful",
+    ]
+    (found,) = json.loads(models(gateway, "--json").stdout)
+    assert (found["name"], found["versions"]) == ("ag_news", ["1"])
+    assert found["labels"] == ["World", "Sports", "Business", "Sci/Tech"]
+
+
+def test_figures_are_named_by_their_place() -> None:
+    from newsdesk.clients.models import _lines
+
+    model = {"name": "m", "versions": [], "target": None, "labels": ["a"], "members": []}
+    figures = {"accuracy": {"test": {"rows": 7600, "served": {"accuracy": 0.93724}}}, "targets": {"x": 1}}
+    assert [line.split() for line in _lines({**model, "figures": figures})][3:] == [
+        ["accuracy.test.rows", "7,600"],
+        ["accuracy.test.served.accuracy", "0.9372"],
+    ]
+
+
+def test_operators_load_and_unload_and_readers_do_not(triton: Ports, tmp_path: Path) -> None:
+    folder = write_repository(tmp_path)
+    operator, reader = (gateways.key(folder, role) for role in (Role.operator, Role.reader))
+    with gateways.gateway(folder, triton.both, auth=True) as served:
+        url = gateway_url(served)
+        assert models(url, "load", NEWSDESK_API_KEY=operator).stdout == "ag_news: loaded\n"
+        said = models(url, "unload", "--json", "--api-key", operator)
+        assert json.loads(said.stdout) == {"action": "unload", "model": "ag_news"}
+        assert models(url, "load", NEWSDESK_API_KEY=operator).exit_code == 0
+        for key in (reader, ""):
+            refused = models(url, "load", NEWSDESK_API_KEY=key)
+            assert (refused.exit_code, refused.stdout) == (2, "")
+            assert "refuses the caller" in refused.stderr
+        unknown = models(url, "load", "no_such_model", NEWSDESK_API_KEY=operator)
+        assert unknown.exit_code == 2
+        assert "no_such_model" in unknown.stderr
+
+
+@pytest.mark.parametrize("url", ["grpc://127.0.0.1:1", "http://127.0.0.1:1", "gateway+http://127.0.0.1:1"])
+def test_without_a_gateway_it_says_so(url: str) -> None:
+    result = models(url, "--timeout", "2")
+    assert result.exit_code == 2
+    assert ("does not answer" if url.startswith("gateway") else "expected gateway+http") in result.stderr
