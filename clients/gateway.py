@@ -108,9 +108,7 @@ def _answer(item: dict[str, Any], model: Model) -> Answer:
     members = item.get("members")
     if members is not None:
         members = [_row(members[name], model) if name in members else [-1.0] for name in model.members]
-    return Answer(
-        item["label"], _row(item["probabilities"], model), item["answered_by"], item.get("windows", 1), members
-    )
+    return Answer(item["label"], _row(item["probabilities"], model), item["answered_by"], item["windows"], members)
 
 
 def _row(probabilities: dict[str, float], model: Model) -> list[float]:
