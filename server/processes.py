@@ -10,6 +10,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _PR_SET_PDEATHSIG = 1
+_TICKS = os.sysconf("SC_CLK_TCK")
 _GONE = frozenset("ZXx")
 _STOPPED = frozenset("Tt")
 
@@ -24,7 +25,7 @@ class Process:
     def state(self) -> str:
         """The letter of /proc: R, S, D, T (stopped), Z (dead, not yet reaped); "X" where it is no more."""
         try:
-            found, state, _, start = _stat(self.pid)
+            found, state, _, start, _ = _stat(self.pid)
         except OSError:
             return "X"
         return state if (found, start) == (self.pid, self.start) else "X"
@@ -37,6 +38,15 @@ class Process:
     def working(self) -> bool:
         """Alive and not stopped by a signal."""
         return self.state not in _GONE | _STOPPED
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Time that its threads have computed; 0 where it is no more."""
+        try:
+            found, _, _, start, ticks = _stat(self.pid)
+        except OSError:
+            return 0.0
+        return ticks / _TICKS if (found, start) == (self.pid, self.start) else 0.0
 
     def kill(self) -> None:
         if self.alive:
@@ -59,7 +69,7 @@ def children(parent: int, comm: str) -> set[Process]:
     for entry in _PROC.iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, ValueError):
-                pid, state, above, start = _stat(int(entry.name))
+                pid, state, above, start, _ = _stat(int(entry.name))
                 if above == parent and state not in _GONE and (entry / "comm").read_text().strip() == comm[:15]:
                     found.add(Process(pid, start))
     return found
@@ -84,8 +94,8 @@ def die_with_parent() -> Callable[[], None]:
     return apply
 
 
-def _stat(pid: int) -> tuple[int, str, int, int]:
-    """Return pid, state, parent, start. The name in between may hold spaces and parentheses."""
+def _stat(pid: int) -> tuple[int, str, int, int, int]:
+    """Return pid, state, parent, start and ticks computed. The name in between may hold spaces and parentheses."""
     head, _, tail = (_PROC / str(pid) / "stat").read_text().rpartition(")")
     fields = tail.split()
-    return int(head.split(" ", 1)[0]), fields[0], int(fields[1]), int(fields[19])
+    return int(head.split(" ", 1)[0]), fields[0], int(fields[1]), int(fields[19]), int(fields[11]) + int(fields[12])

@@ -22,6 +22,11 @@ _TICK_SECONDS = 0.2
 _PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT = 5.0
 _PROBES_FAILED = 3
+_COMPUTES = 0.02
+"""The share of its time that a busy backend process computes at least, on a machine full of other work; one that hangs
+computes nothing."""
+_COMPUTING_SECONDS = 600.0
+"""How long all of them may compute without an answer: 64 articles of 256 KiB are a batch, and take minutes."""
 _LOAD_SECONDS = 300.0
 _UNLOAD_SECONDS, _UNLOAD_SECONDS_EACH = 15.0, 2.0
 _RESTARTS = 5
@@ -49,6 +54,7 @@ class Supervisor:
         self._loads = 0
         self._probes = self._probes_failed = 0
         self._answered = -1
+        self._computing = 0.0
         self._restarts: deque[float] = deque(maxlen=_RESTARTS)
 
     def run(self, ready: Callable[[Answer], None]) -> None:
@@ -191,16 +197,17 @@ class Supervisor:
 
     def _probe(self) -> None:
         self._probes += 1
+        computed = {stub: stub.cpu_seconds for stub in self._stubs}
         try:
             self._triton.infer(ARTICLE + _mark(self._probes), _PROBE_TIMEOUT)
-            self._probes_failed = 0
+            self._probes_failed, self._computing = 0, 0.0
             return
         except Refusal as error:
             if error.status == _OVERLOADED:
                 return
             problem = str(error)
         except TritonError as error:
-            if self._busy():
+            if self._busy() or self._compute(computed):
                 return
             problem = str(error)
         self._probes_failed += 1
@@ -215,7 +222,16 @@ class Supervisor:
             before, self._answered = self._answered, self._triton.answered(_PROBE_TIMEOUT)
         except TritonError:
             return False
-        return 0 <= before < self._answered
+        if answered := 0 <= before < self._answered:
+            self._computing = 0.0
+        return answered
+
+    def _compute(self, before: dict[Process, float]) -> bool:
+        """Whether every backend process computed during the probe: on long articles then, and it is no fault."""
+        if not before or any(one.cpu_seconds - seconds < _COMPUTES * _PROBE_TIMEOUT for one, seconds in before.items()):
+            return False
+        self._computing += _PROBE_TIMEOUT
+        return self._computing <= _COMPUTING_SECONDS
 
     def _heal(self, what: str) -> None:
         """Start a fresh generation of backend processes beside what is left of this one, then end this one."""

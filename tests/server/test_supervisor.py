@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from newsdesk.server import processes
 from newsdesk.server.settings import Settings
 from newsdesk.server.supervisor import Supervisor
 from newsdesk.server.triton import Refusal, TritonError
@@ -215,3 +216,43 @@ def test_failing_probes_heal_and_a_long_queue_does_not(
     for _ in range(4):
         supervisor._probe()
     assert len(healed) == healings
+
+
+@pytest.mark.parametrize(("computes", "healings"), [((0.9, 0.2), 0), ((0.9, 0.0), 1), ((), 1)])
+def test_processes_that_all_compute_are_left_to_it_for_a_while(
+    repository: Path, tmp_path: Path, computes: tuple[float, ...], healings: int
+) -> None:
+    """Long articles keep every process busy for longer than a probe waits; one that hangs computes nothing."""
+    supervisor = Supervisor(Settings(model_repository=repository, state=tmp_path), "openvino:int8", lambda _: None)
+    healed: list[str] = []
+    supervisor._triton = Scripted(*[TritonError("timed out")] * 200)  # type: ignore[assignment]
+    supervisor._heal = healed.append  # type: ignore[method-assign]
+    supervisor._stubs = {Computing(share) for share in computes}  # type: ignore[misc]
+    for _ in range(4):
+        supervisor._probe()
+    assert len(healed) == healings
+    for _ in range(130):  # ten minutes of it are a fault, whatever they compute
+        supervisor._restart = healed.append  # type: ignore[method-assign]
+        supervisor._probe()
+    assert healed
+
+
+class Computing:
+    """A backend process that computes for a share of its time."""
+
+    def __init__(self, share: float) -> None:
+        self._share, self._seconds = share, 0.0
+
+    @property
+    def cpu_seconds(self) -> float:
+        self._seconds += self._share * 5.0
+        return self._seconds
+
+
+def test_a_process_tells_how_long_it_computed() -> None:
+    me = processes.myself()
+    before, until = me.cpu_seconds, time.process_time() + 0.3
+    while time.process_time() < until:
+        pass
+    assert 0.2 < me.cpu_seconds - before < 5
+    assert processes.Process(me.pid, me.start + 1).cpu_seconds == 0
