@@ -24,6 +24,10 @@ bench-peers: $(VENV)/.test
 	$(BIN)/python -m benchmarks.peers --checkpoint $(CHECKPOINT) $(if $(TEXTS),--texts $(TEXTS)) \
 		--write benchmarks/results/peers.md
 
+# Ten minutes of 256 clients on the loopback, every answer checked. A TEXTS file as above is optional.
+soak: $(VENV)/.test
+	$(BIN)/python -m benchmarks.soak $(if $(TEXTS),--texts $(TEXTS))
+
 EXTRAS_serve := serve,gateway
 EXTRAS_test := test
 EXTRAS_bench := bench
