@@ -94,7 +94,7 @@ class _Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.buffer += data
         head, parted, body = self.buffer.partition(b"\r\n\r\n")
-        if not parted or not _whole(head, body):
+        if not parted or not whole(head, body):
             return
         self.buffer = b""
         if not self.answered.done():
@@ -113,7 +113,8 @@ class _Client(asyncio.Protocol):
             self.done.set_result(None)
 
 
-def _whole(head: bytes, body: bytes) -> bool:
+def whole(head: bytes, body: bytes) -> bool:
+    """Whether a response is complete, by its head (Content-Length, or chunks) and the body so far."""
     for line in head.lower().split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name == b"content-length":
