@@ -106,7 +106,7 @@ async function words(given, mine) {
   say(
     find("article-words-said"),
     telling.length
-      ? `How many points of probability ${label} has from them: what it loses when they are left out, alone.`
+      ? `What ${label} loses, in points of probability, without that word alone. Dashed: it gains.`
       : `No word alone mattered: without any of them, it is ${label} just as surely.`,
   );
 }
