@@ -120,12 +120,11 @@ def _path(evidence: Evidence, risks: list[risk.Risk]) -> list[np.ndarray]:
     if stages == 1:
         return [np.empty((0, labels))]
     never, always = np.full(labels, NEVER), np.full(labels, ALWAYS)
-    notches = np.array(
-        [[never, *map(one.thresholds, _RISKS), always] for one in risks]
-    )  # [stages - 1, notches, labels]
+    # FP [stages - 1, notches, labels]
+    notches = np.array([[never, *map(one.thresholds, _RISKS), always] for one in risks])
     # The last stage loses nothing against itself.
-    expected = [one(said) for one, said in zip(risks, evidence.said, strict=False)]
-    expected = np.array([*expected, np.zeros(rows)])
+    early = [one(said) for one, said in zip(risks, evidence.said, strict=False)]
+    expected = np.array([*early, np.zeros(rows)])
     opened = np.array([_opened(notch, said) for notch, said in zip(notches, evidence.said, strict=False)])
     costs, row = np.cumsum(evidence.costs), np.arange(rows)
 
