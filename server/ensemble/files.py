@@ -17,5 +17,8 @@ class File(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def digest(path: Path) -> str:
+    found = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(1 << 20):  # hashlib.file_digest came with Python 3.11, and JetPack 6 has 3.10
+            found.update(part)
+    return found.hexdigest()

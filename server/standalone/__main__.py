@@ -1,0 +1,90 @@
+"""check and serve a model repository without Triton: `python3 -m newsdesk.server.standalone serve`."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # before the tokenizer's import
+
+from newsdesk.server.ensemble import golden, manifest
+from newsdesk.server.ensemble.classifier import Classifier
+from newsdesk.server.ensemble.errors import ManifestError, ServerError
+
+PORT = 8000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0, 1 where a check is not passed, 2 where nothing could be run."""
+    given = _parser().parse_args(arguments)
+    try:
+        return given.run(given)
+    except ServerError as error:
+        print(f"newsdesk: {error}", file=sys.stderr)
+        return 2
+
+
+def check(given: argparse.Namespace) -> int:
+    """Compare this machine's answers with the golden ones, and print how near each comes."""
+    version = find_version(given.model_repository)
+    passed = True
+    print(f"{'engine':40} {'largest':>9} {'limit':>7} {'same label':>11}")
+    for one in golden.check(given.golden, version, manifest.load(version), given.target):
+        passed &= one.passed
+        verdict = "" if one.passed else "  NOT PASSED"
+        print(f"{one.name:40} {one.largest:9.5f} {one.limit:7.3f} {one.agreement:11.1%}{verdict}", flush=True)
+    return 0 if passed else 1
+
+
+def serve(given: argparse.Namespace) -> int:
+    """Answer until SIGINT or SIGTERM."""
+    from newsdesk.server.standalone.web import Server
+
+    version = find_version(given.model_repository)
+    loaded = manifest.load(version)
+    classifier = Classifier(loaded, version, given.target, given.threads)
+    classifier.warm_up()
+    classifier.classify(["Wall Street bears claw back into the black"])  # what cannot answer does not listen
+    try:
+        server = Server((given.host, given.port), classifier, loaded.name, version.name)
+    except OSError as error:
+        raise ServerError(f"{given.host}:{given.port}: {error.strerror}. Choose another with --port.") from error
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    print(f"newsdesk answers on http://{given.host}:{given.port}/v2/models/{loaded.name}/infer", flush=True)
+    server.serve_forever()
+    server.server_close()
+    return 0
+
+
+def find_version(repository: Path) -> Path:
+    """Return the version folder with the highest number of a repository's one model. Raises ManifestError."""
+    found = [folder.parent for folder in repository.glob(f"*/*/{manifest.FILE}") if folder.parent.name.isdigit()]
+    if not found:
+        raise ManifestError(f"{repository}: no <model>/<version>/{manifest.FILE}; name one with --model-repository")
+    if len({version.parent for version in found}) > 1:
+        raise ManifestError(f"{repository}: {len(found)} models, expected one")
+    return max(found, key=lambda version: int(version.name))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m newsdesk.server.standalone")
+    commands = parser.add_subparsers(required=True, metavar="check|serve")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--model-repository", type=Path, default=Path("model_repository"))
+    common.add_argument("--target", default="", help='as "onnxruntime:int8"; default: what the manifest says')
+    checking = commands.add_parser("check", parents=[common], help=check.__doc__)
+    checking.add_argument("--golden", type=Path, default=Path("golden"), help="folder of the golden answers")
+    checking.set_defaults(run=check)
+    serving = commands.add_parser("serve", parents=[common], help=serve.__doc__)
+    serving.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for every address; nobody is asked for a key")
+    serving.add_argument("--port", type=int, default=PORT)
+    serving.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of an engine on the processor")
+    serving.set_defaults(run=serve)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
