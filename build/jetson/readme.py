@@ -31,19 +31,18 @@ _TEXT = """\
 # {name} for Jetson
 
 A text classifier ({labels}), of {members}: ONNX graphs, tokenizers, the manifest, golden answers and the code that
-serves. Nothing of it was run on a Jetson yet; on x86-64 every step but `build` and `triton` was.
+serves. Nothing of it was run on a Jetson yet; on x86-64 all of it was, `triton` without its container.
 
     python3 -m venv --system-site-packages env          # JetPack's own TensorRT is a system package
     env/bin/pip install --requirement requirements.txt
     export PYTHON=env/bin/python
-    ./jetson build      # TensorRT engines of every encoder, int8 and fp16; the faster one that agrees serves
     ./jetson check      # this device's answers beside the golden ones
     ./jetson serve      # without Triton: a subset of the Open Inference Protocol on port 8000
     ./jetson triton     # or with Triton, in NVIDIA's -igpu container (TRITON names another tag)
 
-Without `build`, `check` and `serve` run on the processor with ONNX Runtime, which needs Python 3.11 or newer (JetPack 7
-has 3.12; JetPack 6 has 3.10, and there TensorRT is the way). `serve` takes `--host`, `--port` and `--target` and asks
-nobody for a key: keep it on loopback or behind what does.
+`check` and `serve` run on the processor with ONNX Runtime, which needs Python 3.11 or newer (JetPack 7 has 3.12;
+JetPack 6 has 3.10: use the container there). `serve` takes `--host`, `--port` and `--target` and asks nobody for a key:
+keep it on loopback or behind what does.
 
     curl -s localhost:8000/v2/models/{name}/infer -d \\
       '{{"inputs":[{{"name":"TEXT","shape":[1,1],"datatype":"BYTES","data":["Keeper saves two penalties"]}}]}}'

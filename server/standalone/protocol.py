@@ -79,9 +79,11 @@ def read(body: bytes) -> Asked:
     wanted = [output.name for output in given.outputs] or [name for name in TYPES if name != _ASKED_FOR]
     if unknown := set(wanted) - TYPES.keys():
         raise RequestError(f"no output {sorted(unknown)[0]!r}, expected of {', '.join(TYPES)}")
-    for one in (*given.inputs, *given.outputs):
-        if one.parameters.get("binary_data") or {"binary_data_size", "classification"} & one.parameters.keys():
-            raise RequestError(f"{one.name}: binary tensors and classification are not spoken here, send plain JSON")
+    parameters = [(one.name, one.parameters) for one in given.inputs]
+    parameters += [(one.name, one.parameters) for one in given.outputs]
+    for name, said in parameters:
+        if said.get("binary_data") or {"binary_data_size", "classification"} & said.keys():
+            raise RequestError(f"{name}: binary tensors and classification are not spoken here, send plain JSON")
     try:
         quality = np.array(raw["QUALITY"], np.object_) if "QUALITY" in raw else None
         return Asked(read_texts(np.array(raw["TEXT"], np.object_)), read_qualities(quality, count), wanted, given.id)
@@ -97,19 +99,18 @@ def write(model: str, asked: Asked, labels: list[str], stages: list[str], answer
     probabilities, members = answers.probabilities[own], answers.members[own]
     if not (np.isfinite(probabilities).all() and np.isfinite(members).all()):
         raise RequestError("newsdesk computed no finite answer", 500)
-    columns = {
-        "LABEL": [labels[place] for place in probabilities.argmax(-1)],
+    columns: dict[str, np.ndarray] = {
+        "LABEL": np.array(labels, np.object_)[probabilities.argmax(-1)],
         "PROBABILITIES": probabilities,
-        "ANSWERED_BY": [stages[stage] for stage in answers.stages[own]],
+        "ANSWERED_BY": np.array(stages, np.object_)[answers.stages[own]],
         "WINDOWS": answers.windows[own],
         "MEMBER_PROBABILITIES": members,
     }
     outputs = []
     for name in asked.outputs:
-        column = columns[name]
-        shape = [len(column), 1] if isinstance(column, list) or column.ndim == 1 else list(column.shape)
-        data = column if isinstance(column, list) else column.ravel().tolist()
-        outputs.append({"name": name, "datatype": TYPES[name], "shape": shape, "data": data})
+        column = columns[name] if columns[name].ndim > 1 else columns[name][:, None]
+        data = column.ravel().tolist()
+        outputs.append({"name": name, "datatype": TYPES[name], "shape": list(column.shape), "data": data})
     head = {"id": asked.id} if asked.id else {}
     return msgspec.json.encode({**head, "model_name": model, "outputs": outputs})
 
