@@ -132,7 +132,7 @@ def quantise(job: Job) -> Artefact:
             source=source,
             facts=job.facts,
             gate=job.gate(validation, reference),
-            calibration=job.encode(job.drawn("train", settings.calibration_rows)).ids,
+            calibration=[[*ids] for ids in job.encode(job.drawn("train", settings.calibration_rows)).ids],
             settings=settings,
             folder=folder,
             say=job.shop.say,

@@ -35,6 +35,23 @@ def train(
     The epoch with the best log-loss on `validation` is kept, and training ends when `patience` epochs were not better.
     Returns the figures: accuracy and log-loss per epoch, n-grams known, rows and texts learned from.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a step is so short that threads would wait for each other, on a busy machine for long
+    try:
+        return _train(member, labels, rows, validation, seed, folder, taught)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(
+    member: Member,
+    labels: list[str],
+    rows: list[Row],
+    validation: list[Row],
+    seed: int,
+    folder: Path,
+    taught: Taught | None,
+) -> dict[str, Any]:
     recipe = member.student
     torch.manual_seed(seed)
     every = Ngrams(recipe.features)
