@@ -184,6 +184,31 @@ class Compile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     with the batch, and then an answer depends on who else asked."""
 
 
+class Engines(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """TensorRT engines, built of the variants that pass."""
+
+    runtimes: tuple[Literal["tensorrt", "tensorrt_rtx"], ...] = ()
+    """tensorrt needs the GPU that it builds for; tensorrt_rtx builds ahead of time, on any machine. Empty: none."""
+    variants: tuple[Variant, ...] = ("fp16", "int8-fp16", "fp8")
+    """Of those that `quantise.variants` makes."""
+    batches: tuple[Positive, ...] = (1, 8, 32, 128)
+    """Where the buckets of batches end."""
+    buckets: Positive = 6
+    """Of lengths, placed by those of the training rows."""
+    workspace_mib: Positive = 2048
+    optimization_level: Annotated[int, Meta(ge=0, le=5)] = 3
+    version_compatible: bool = False
+    """Run on later versions of TensorRT, too; slower."""
+    hardware: Literal["same", "same-capability", "ampere-plus"] = "same"
+    """tensorrt: on which GPUs the engine runs beside the one that it was built on."""
+    compute_capabilities: tuple[str, ...] = ("8.9", "12.0")
+    """tensorrt_rtx: GPUs that the engine is built for, "8.6" and so on. fp8 needs 8.9 or later."""
+
+    def __post_init__(self) -> None:
+        if not self.batches or list(self.batches) != sorted(set(self.batches)):
+            raise ValueError(f"engines.batches {self.batches}: expected ascending sizes, such as 1, 8, 32, 128")
+
+
 class Verify(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Largest differences of a probability from the original's, by the artefact's precision."""
 
@@ -251,6 +276,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seed: int = 17
     split: Split = Split()
     quantise: Quantise = Quantise()
+    engines: Engines = Engines()
     compile: Compile = Compile()
     verify: Verify = Verify()
     ensemble: Ensemble = Ensemble()

@@ -16,7 +16,7 @@ _HEADROOM = 6
 """An activation that comes within this factor of fp16's largest number on the calibration rows is computed in fp32:
 other articles go further. (The masks, at 1e4, are below it.)"""
 SCANNED_ROWS = 64
-_QDQ_OPSET = 19
+QDQ_OPSET = 19
 """The first in which QuantizeLinear reads fp16."""
 
 
@@ -47,7 +47,7 @@ def to_half(source: Path, target: Path, keep: Iterable[str] = ()) -> dict[str, A
     model = onnx.load(source)
     name_nodes(model)
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        raise_opset(model, _QDQ_OPSET)
+        raise_opset(model, QDQ_OPSET)
     model = float16.convert_float_to_float16(
         model,
         keep_io_types=True,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from newsdesk.build.compile import fp8, half, int8, qdq
+from newsdesk.build.compile import explicit, half, int8, qdq
 from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.predict import probabilities
 from newsdesk.build.errors import BuildError
@@ -22,7 +22,6 @@ from newsdesk.server.ensemble import engines
 RUNS_ANY = "onnxruntime:fp32"
 """ONNX Runtime takes every variant as it is written; the variants are judged through it."""
 SENSITIVITY_ROWS = 256
-_NO_SMOOTHING = -1.0
 
 Figures = dict[str, Any]
 Candidate = tuple[Figures, Path]
@@ -107,7 +106,7 @@ def _fp8(bench: Workbench, graph: Path) -> Figures:
     scratch = _scratch(bench) / "fp8-fp32.onnx"
 
     def write(target: Path, names: list[str]) -> Figures:
-        made = fp8.to_fp8(bench.source, scratch, bench.calibration, names)
+        made = explicit.quantise(bench.source, scratch, bench.calibration, explicit.FP8, names)
         half.to_half(scratch, target, large)
         return made
 
@@ -131,24 +130,22 @@ def _int8_dynamic(bench: Workbench, graph: Path) -> Figures:
 def _int8(bench: Workbench, graph: Path) -> Figures:
     """Search, within the recipe's bounds, for int8 that passes: SmoothQuant's alphas, then products in float.
 
-    Decided on the validation rows alone. Where nothing passes the nearest is kept, and marked so.
+    Decided on the validation rows alone. Where nothing passes the nearest is kept, and marked so. A graph that NNCF
+    does not know (DeBERTa's shared projections, ALBERT's shared layers) gets plain pairs around its products.
     """
     found: list[Candidate] = []
-    for alpha in (*bench.settings.smooth_quant_alphas, _NO_SMOOTHING):
-        if found and alpha == _NO_SMOOTHING:
-            break
+    for alpha in bench.settings.smooth_quant_alphas:
         candidate = _scratch(bench) / f"int8-{alpha}.onnx"
         try:
             made = int8.to_int8(bench.source, candidate, bench.calibration, alpha)
+            measured = bench.measure(candidate, f"int8, alpha {alpha}")
         except BuildError:
             raise
-        except Exception:  # SmoothQuant does not know every graph (ALBERT's shared weights)
-            if alpha == _NO_SMOOTHING:
-                raise
-            continue
-        figures = {"smooth_quant_alpha": alpha, **made, **bench.measure(candidate, f"int8, alpha {alpha}")}
-        found.append((figures, candidate))
-        if figures["passed"]:
+        except Exception as error:  # of every kind, and some only when the graph is loaded
+            bench.say(f"int8: NNCF does not know this graph ({type(error).__name__}); plain pairs instead")
+            return _plain_int8(bench, graph)
+        found.append(({"smooth_quant_alpha": alpha, **made, **measured}, candidate))
+        if measured["passed"]:
             break
     if not found[-1][0]["passed"]:
         start, best = max(found, key=_nearness)
@@ -163,6 +160,13 @@ def _int8(bench: Workbench, graph: Path) -> Figures:
     return _nearest(found, graph, "smooth_quant_alpha", "float_products")
 
 
+def _plain_int8(bench: Workbench, graph: Path) -> Figures:
+    def write(target: Path, names: list[str]) -> Figures:
+        return explicit.quantise(bench.source, target, bench.calibration, explicit.INT8, names)
+
+    return _searched(bench, graph, "int8", write, _products_of(bench.source))
+
+
 def _searched(bench: Workbench, graph: Path, variant: str, write: Write, products: list[str]) -> Figures:
     """Write the variant, and where it does not pass, with products left in float; return the nearest's figures."""
     candidate = _scratch(bench) / f"{variant}.onnx"
@@ -170,7 +174,7 @@ def _searched(bench: Workbench, graph: Path, variant: str, write: Write, product
     found = [({**made, **bench.measure(candidate, variant)}, candidate)]
     if not found[0][0]["passed"]:
         found += _relaxed(bench, variant, write, products)
-    return _nearest(found, graph, "float_products" if variant == "fp8" else "kept_float")
+    return _nearest(found, graph, "kept_float" if variant == "fp16" else "float_products")
 
 
 def _relaxed(bench: Workbench, variant: str, write: Write, products: list[str]) -> list[Candidate]:
@@ -215,7 +219,7 @@ def sensitivity(write: Write, products: list[str], gate: Gate, scratch: Path) ->
 def _products_of(source: Path) -> list[str]:
     model = onnx.load(source)
     half.name_nodes(model)
-    return fp8.products(model)
+    return explicit.products(model)
 
 
 def _nearness(candidate: Candidate) -> tuple[bool, float, float]:

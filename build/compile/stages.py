@@ -140,7 +140,7 @@ def quantise(job: Job) -> Artefact:
         make = bag.quantise if job.member.kind == "ngrams" else quantising.quantise
         return {"variants": make(bench)}
 
-    own = ("bag",) if job.member.kind == "ngrams" else ("calibration", "fp8", "half", "int8", "qdq")
+    own = ("bag",) if job.member.kind == "ngrams" else ("calibration", "explicit", "half", "int8", "qdq")
     modules = "gate", *own, "quantise", "predict"
     code = tuple(f"newsdesk.build.compile.{name}" for name in modules)
     return job.run("quantise", work, [settings, job.recipe.seed, job.member.max_length], ("split", "export"), code)

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from newsdesk.build.compile import calibration, fp8, int8
+from newsdesk.build.compile import calibration, explicit, int8
 from newsdesk.build.errors import BuildError
 from newsdesk.server.ensemble import engines
 
@@ -28,7 +28,9 @@ def test_real_rows_pass(calibration_ids):
         (RANDOM.integers(0, 38, (60, 20)).tolist(), "no tokenizer gave these ids"),
     ],
 )
-@pytest.mark.parametrize("quantiser", [lambda *given: int8.to_int8(*given, 0.5), fp8.to_fp8])
+@pytest.mark.parametrize(
+    "quantiser", [lambda *given: int8.to_int8(*given, 0.5), lambda *given: explicit.quantise(*given, explicit.FP8)]
+)
 def test_what_is_not_to_be_learned_from_is_refused(quantiser, rows, said, exported, tmp_path):
     with pytest.raises(BuildError, match=said):
         quantiser(exported().graph, tmp_path / "never.onnx", rows)

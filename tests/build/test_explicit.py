@@ -1,4 +1,4 @@
-"""fp8 (E4M3) by explicit Q/DQ pairs: written for Ada, Hopper and later, checked here through ONNX Runtime."""
+"""Explicit Q/DQ pairs: fp8 for Ada, Hopper and later, int8 where NNCF gives up; checked here by ONNX Runtime."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from newsdesk.build.compile import fp8, half
+from newsdesk.build.compile import explicit, half, qdq
 from newsdesk.build.compile.predict import probabilities
 from newsdesk.build.errors import BuildError
 from newsdesk.server.ensemble import engines
@@ -21,7 +21,7 @@ def run(graph: Path, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def quantised(exported, calibration_ids, tmp_path: Path) -> Path:
-    fp8.to_fp8(exported().graph, tmp_path / "fp8.onnx", calibration_ids)
+    explicit.quantise(exported().graph, tmp_path / "fp8.onnx", calibration_ids, explicit.FP8)
     return tmp_path / "fp8.onnx"
 
 
@@ -29,10 +29,10 @@ def test_weights_and_activations_are_e4m3(quantised: Path, exported):
     model = onnx.load(quantised)
     named = onnx.load(exported().graph)
     half.name_nodes(named)
-    products = fp8.products(named)
+    products = explicit.products(named)
     assert len(products) == 14  # 2 layers of 6, the pooler and the classifier
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    assert all(tensors[f"{name}/e4m3"].data_type == TensorProto.FLOAT8E4M3FN for name in products)
+    assert all(tensors[f"{name}/quantised"].data_type == TensorProto.FLOAT8E4M3FN for name in products)
     quantisers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     assert len(quantisers) == 10  # query, key and value read the same activation
     assert {tensors[node.input[2]].data_type for node in quantisers} == {TensorProto.FLOAT8E4M3FN}
@@ -45,18 +45,21 @@ def test_its_answers_come_near(quantised: Path, gate, tmp_path: Path):
         assert 0 < np.abs(found - gate.reference).max() < 0.03
 
 
+@pytest.mark.parametrize("form", [explicit.FP8, explicit.INT8], ids=lambda form: form.name)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_becomes_fp8(family, exported, calibration_ids, batch, tmp_path: Path):
-    made = fp8.to_fp8(exported(family).graph, tmp_path / "fp8.onnx", calibration_ids)
-    assert made["fp8_products"] >= 6
+def test_every_family_becomes_eight_bits(family, form, exported, calibration_ids, batch, tmp_path: Path):
+    made = explicit.quantise(exported(family).graph, tmp_path / "fp8.onnx", calibration_ids, form)
+    assert made["quantised_products"] >= 5
     ids, mask = (part[:3] for part in batch)
     found, expected = run(tmp_path / "fp8.onnx", ids, mask), run(exported(family).graph, ids, mask)
     np.testing.assert_allclose(found, expected, atol=0.2)
+    if form is explicit.INT8:
+        assert qdq.check_symmetric(onnx.load(tmp_path / "fp8.onnx"))
 
 
 def test_a_product_that_is_skipped_stays_as_it_was(exported, calibration_ids, tmp_path: Path):
     skipped = "/bert/encoder/layer.1/output/dense/MatMul"
-    made = fp8.to_fp8(exported().graph, tmp_path / "fp8.onnx", calibration_ids, [skipped])
+    made = explicit.quantise(exported().graph, tmp_path / "fp8.onnx", calibration_ids, explicit.FP8, [skipped])
     assert made["float_products"] == [skipped]
     before, after = (
         next(node for node in onnx.load(path).graph.node if node.name == skipped)
@@ -68,4 +71,6 @@ def test_a_product_that_is_skipped_stays_as_it_was(exported, calibration_ids, tm
 def test_a_graph_without_products_is_refused(calibration_ids, tmp_path: Path):
     write_votes(tmp_path / "model")
     with pytest.raises(BuildError, match="no matrix product with a constant weight"):
-        fp8.to_fp8(tmp_path / "model" / "tiny" / "model.fp32.onnx", tmp_path / "fp8.onnx", calibration_ids)
+        explicit.quantise(
+            tmp_path / "model" / "tiny" / "model.fp32.onnx", tmp_path / "fp8.onnx", calibration_ids, explicit.FP8
+        )
