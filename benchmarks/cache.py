@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import load, machine, servers, texts
+from benchmarks import machine, servers, texts
 from newsdesk.clients import Client
+from newsdesk.server import load
 
 ONE_CLIENT = 300
 CLIENTS = 64

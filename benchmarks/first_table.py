@@ -12,7 +12,8 @@ import platform
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from benchmarks import load, machine, servers, texts
+from benchmarks import machine, servers, texts
+from newsdesk.server import load
 from newsdesk.server.settings import granted_cores
 
 CLIENTS = (1, 8, 32, 128)

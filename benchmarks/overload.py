@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import load, machine, servers, texts
+from benchmarks import machine, servers, texts
+from newsdesk.server import load
 
 PATH = "/v2/models/ag_news/infer"
 _SETTLE = 1 / 3

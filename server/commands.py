@@ -26,11 +26,16 @@ ModelRepository = Annotated[
     typer.Option(
         envvar="NEWSDESK_MODEL_REPOSITORY",
         help="Folder with ag_news in it.",
-        show_default="checkout's, else ./model_repository",
+        show_default="the checkout's, else ./",
     ),
 ]
 Instances = Annotated[
-    int, typer.Option(envvar="NEWSDESK_INSTANCES", help="Backend processes of one thread; 0: one a core granted.")
+    int, typer.Option(envvar="NEWSDESK_INSTANCES", help="Backend processes; 0: tuned, else one a core.")
+]
+Threads = Annotated[int, typer.Option(envvar="NEWSDESK_THREADS", help="Threads of each process; 0: tuned, else 1.")]
+QueueDelay = Annotated[
+    int | None,
+    typer.Option(envvar="NEWSDESK_QUEUE_DELAY", help="Microseconds a request waits for others.", show_default="tuned"),
 ]
 Target = Annotated[
     str,
@@ -44,7 +49,7 @@ State = Annotated[
     Path | None,
     typer.Option(
         envvar="NEWSDESK_STATE",
-        help="Run directories, measurements, logs.",
+        help="Runs, measurements, logs.",
         show_default="~/.local/state/newsdesk",
     ),
 ]
@@ -63,6 +68,8 @@ def serve(
     metrics_port: MetricsPort = 8002,
     model_repository: ModelRepository = None,
     instances: Instances = 0,
+    threads: Threads = 0,
+    queue_delay: QueueDelay = None,
     target: Target = "",
     state: State = None,
     cache: Cache = "",
@@ -95,11 +102,16 @@ def serve(
         metrics_port=metrics_port,
         model_repository=model_repository,
         instances=instances,
+        threads=threads,
+        queue_delay=queue_delay,
         target=target,
         state=state,
         cache=cache,
         log_level=log_level,
     )
+    from newsdesk.server import tuning
+
+    settings = tuning.applied(settings)
     if gateway:
         settings = _with_gateway(
             settings,
@@ -135,7 +147,7 @@ def serve(
         raise typer.Exit(2)
     try:
         chosen = settings.target or choose(settings.model_repository / MODEL, settings.state, _say).target
-        _say(f"starting {settings.instance_count} backend processes with {chosen}")
+        _say(f"starting {settings.instance_count} backend processes of {settings.threads or 1} threads with {chosen}")
         supervisor = Supervisor(settings, chosen, _say)
         supervisor.run(lambda answer: _welcome(settings, chosen, answer, time.monotonic() - began))
     except ServerError as error:

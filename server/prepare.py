@@ -84,8 +84,7 @@ def prepare(model: Path, state: Path, say: Callable[[str], None], again: bool = 
     folder = workspace.latest_version(model)
     loaded = manifest.load(folder)
     digest, machine, packages = manifest.digest(folder / manifest.FILE), processor(), _packages()
-    key = sha256(json.dumps([digest, machine, packages], sort_keys=True).encode()).hexdigest()[:16]
-    record = state / "prepared" / f"{key}.json"
+    record = state / "prepared" / f"{key(folder)}.json"
     if not again:
         try:
             return msgspec.json.decode(record.read_bytes(), type=Preparation)
@@ -111,6 +110,12 @@ def prepare(model: Path, state: Path, say: Callable[[str], None], again: bool = 
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(prepared), indent=1))
     partial.replace(record)
     return prepared
+
+
+def key(folder: Path) -> str:
+    """Return what findings about a version folder hold for: its manifest, this processor and the packages installed."""
+    known = [manifest.digest(folder / manifest.FILE), processor(), _packages()]
+    return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def available(member: Member) -> list[str]:

@@ -17,6 +17,7 @@ from newsdesk.server.gateway.settings import GatewaySettings
 LOG_LEVELS = ("error", "warning", "info", "verbose")
 # Triton starts its stubs through a shell command line that quotes nothing.
 _CACHE_LEAST = 10**6
+_LONGEST_DELAY = 1_000_000
 _PLAIN_PATH = re.compile(r"[\w./@%+=:,-]+")
 
 
@@ -56,7 +57,11 @@ class Settings:
     metrics_port: int = 8002
     model_repository: Path = field(default_factory=default_repository)
     instances: int = 0
-    """Backend processes of one thread each; 0 = as many as the cores granted."""
+    """Backend processes; 0 = as many as `tune` found best, else one for each core granted."""
+    threads: int = 0
+    """Threads of each process's engine; 0 = as many as `tune` found best, else 1."""
+    queue_delay: int | None = None
+    """Microseconds that a request may wait for others to share its batch; None = what `tune` found best, else 0."""
     target: str = ""
     """Compile target, "openvino:int8", or each member's own, "minilm=openvino:int8,student=onnxruntime:fp32"; empty =
     the fastest measured on this machine."""
@@ -81,6 +86,10 @@ class Settings:
             targets.parse(self.target)
         except EngineError as error:
             raise SettingsError(f"--target (NEWSDESK_TARGET): {error}, or nothing for the fastest measured") from error
+        if self.threads < 0:
+            raise _refused("threads", self.threads, "0 (what `newsdesk tune` found, else 1) or more")
+        if self.queue_delay is not None and not 0 <= self.queue_delay <= _LONGEST_DELAY:
+            raise _refused("queue_delay", self.queue_delay, f"microseconds, 0 to {_LONGEST_DELAY}")
         if self.cache and self.cache_bytes < _CACHE_LEAST:
             raise _refused("cache", self.cache, 'a size of at least 1MB, as "256MB" or "2GB", or nothing for no cache')
         if self.log_level not in LOG_LEVELS:

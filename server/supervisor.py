@@ -17,7 +17,6 @@ from newsdesk.server.triton import Answer, Refusal, Triton, TritonError, find_in
 from newsdesk.server.workspace import MODEL, RepositoryError, Served, Workspace
 
 ARTICLE = "Wall Street bears claw back into the black"
-THREADS = "1"
 _TICK_SECONDS = 0.2
 _PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT = 5.0
@@ -40,7 +39,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, target: str, say: Callable[[str], None]) -> None:
         self._settings, self._say = settings, say
-        self._parameters = {"target": target, "threads": THREADS}
+        self._parameters = {"target": target, "threads": str(settings.threads or 1)}
         self._workspace = Workspace(settings.state)
         self.log = settings.state / "log" / f"tritonserver-{settings.http_port}.log"
         self._token = secrets.token_hex(16)
@@ -139,7 +138,8 @@ class Supervisor:
                 "Put the new one into a folder of the next number, or start anew."
             )
         self._rendered = version.name, digest
-        self._workspace.render(source, self._parameters, self._settings.instance_count, cached)
+        settings = self._settings
+        self._workspace.render(source, self._parameters, settings.instance_count, cached, settings.queue_delay)
 
     def _start(self) -> Answer | None:
         """Start tritonserver and return its first real answer, or None when told to stop meanwhile."""

@@ -61,7 +61,9 @@ class Workspace:
         shutil.copy2(stub, python / stub.name)
         self.caches.symlink_to(caches)
 
-    def render(self, source: Path, parameters: dict[str, str], instances: int, cached: bool = False) -> None:
+    def render(
+        self, source: Path, parameters: dict[str, str], instances: int, cached: bool = False, delay: int | None = None
+    ) -> None:
         """Put a model folder's latest version into the repository, in one move, keeping the one before for `restore`.
 
         Raises RepositoryError.
@@ -71,7 +73,7 @@ class Workspace:
         shutil.rmtree(staging, ignore_errors=True)
         version = latest_version(source)
         parameters = {**parameters, _GENERATION: str(self._generation)}
-        config = _configured(source / "config.pbtxt", parameters, instances, cached)
+        config = _configured(source / "config.pbtxt", parameters, instances, cached, delay)
         _place(version, staging / version.name)
         for file in source.iterdir():
             if file.is_file() and file.name != "config.pbtxt":
@@ -182,7 +184,7 @@ def _place(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _configured(path: Path, parameters: dict[str, str], instances: int, cached: bool) -> str:
+def _configured(path: Path, parameters: dict[str, str], instances: int, cached: bool, delay: int | None) -> str:
     config = _parse(path)
     if config.name not in ("", MODEL):
         raise RepositoryError(f"{path}: the model's name is {config.name!r}, expected {MODEL!r}.")
@@ -192,6 +194,8 @@ def _configured(path: Path, parameters: dict[str, str], instances: int, cached: 
     group = config.instance_group.add()
     group.count, group.kind = instances, group.KIND_CPU
     config.response_cache.enable = cached
+    if delay is not None:
+        config.dynamic_batching.max_queue_delay_microseconds = delay
     # A request may say how long its client waits: one that has waited longer is refused and not computed. Triton takes
     # its word only where it is less than the model's own limit.
     policy = config.dynamic_batching.default_queue_policy

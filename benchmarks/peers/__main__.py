@@ -18,9 +18,10 @@ import urllib.request
 from hashlib import sha256
 from pathlib import Path
 
-from benchmarks import load, machine, servers, texts
+from benchmarks import machine, servers, texts
 from benchmarks.peers import catalogue, environments
 from benchmarks.peers.catalogue import Peer, Setting
+from newsdesk.server import load
 from newsdesk.server.settings import granted_cores
 
 CLIENTS = (1, 8, 32, 128, 512)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import tritonclient.grpc
 
-from benchmarks import load
 from benchmarks.servers import Server, family
+from newsdesk.server import load
 from newsdesk.server.settings import granted_cores
 from tests.headlines import TEXTS, unique
 from tests.service import requests
