@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from os import PathLike
 from typing import Self, overload
@@ -68,6 +68,9 @@ class Client:
     ca_file         certificates (PEM) to trust instead of the system's
     micro_batching  send single calls that come while `concurrency` requests are in flight together as one request,
                     once one of those ends; nobody waits for company
+    shared_memory   hand texts over by system shared memory, over grpc:// to a Triton of the same host and user; where
+                    it refuses (`newsdesk serve` closes these endpoints) one RuntimeWarning says why, and texts are sent
+                    as ever. News texts are small: expect little of it.
 
     One client may be used by any number of threads, and in processes forked from its own, which connect anew. (A
     program that imports grpc before newsdesk and forks must set GRPC_ENABLE_FORK_SUPPORT=1 first.)
@@ -85,8 +88,11 @@ class Client:
         api_key: str | None = None,
         ca_file: str | PathLike[str] = "",
         micro_batching: bool = False,
+        shared_memory: bool = False,
     ) -> None:
-        address = parse(url, model, api_key, str(ca_file))
+        address = replace(parse(url, model, api_key, str(ca_file)), shared_memory=shared_memory)
+        if shared_memory and address.scheme != "grpc":
+            raise ValueError(f"shared_memory is given with {url!r}, expected grpc://host:port on the same host")
         self._settings = Settings(address, timeout, retries, concurrency, micro_batching)
         # By process, because neither connections nor threads survive a fork; without a lock, because one held by
         # another thread while the process forks would stay held in the child.

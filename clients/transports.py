@@ -70,6 +70,7 @@ class Address:
 
     key      API key or bearer token, "" for none
     ca_file  certificates to trust instead of the system's, "" for the system's
+    shared_memory  whether texts go by system shared memory
     """
 
     scheme: str
@@ -78,6 +79,7 @@ class Address:
     model: str
     key: str = field(default="", repr=False)
     ca_file: str = ""
+    shared_memory: bool = False
 
     @property
     def url(self) -> str:

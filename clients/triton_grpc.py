@@ -7,6 +7,7 @@ blocking and the asyncio transport, errors keep their status code, and no numpy 
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from newsdesk.clients.errors import BadResponse, NewsdeskError, error_of
 from newsdesk.clients.options import Options
+from newsdesk.clients.shared_memory import Regions
 from newsdesk.clients.tensors import (
     ALL_CLASSES,
     PROBABILITIES,
@@ -53,6 +55,7 @@ class GrpcTransport:
         self._address = address
         self._channel = _open(address)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._regions = Regions(self._stub, address.url) if address.shared_memory else None
 
     def describe(self, timeout: float) -> Model:
         try:
@@ -63,13 +66,17 @@ class GrpcTransport:
         return _model(config.config, probe)
 
     def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+        request, end = _infer_request(self._address, texts, options), time.monotonic() + timeout
         try:
-            response = self._stub.ModelInfer(_infer_request(self._address, texts, options), timeout=timeout)
+            with self._regions.shared(request, timeout) if self._regions else contextlib.nullcontext():
+                response = self._stub.ModelInfer(request, timeout=max(end - time.monotonic(), 0))
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
         return read_answers(_outputs(response), len(texts), model, options)
 
     def close(self) -> None:
+        if self._regions:
+            self._regions.close()
         self._channel.close()
 
 
