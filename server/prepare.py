@@ -119,8 +119,8 @@ def key(folder: Path) -> str:
 
 
 def available(member: Member) -> list[str]:
-    """Return the targets whose variant of the graph the member has."""
-    return [target for target in engines.TARGETS if targets.runs(target, member)]
+    """Return the targets of this machine whose variant of the graph the member has."""
+    return [target for target in engines.here() if targets.runs(target, member)]
 
 
 def processor() -> str:

@@ -27,7 +27,8 @@ def measure(graphs: dict[str, Path], gate: Gate, settings: Compile) -> dict[str,
     figures: dict[str, Figures] = {}
     loaded: dict[str, Engine] = {}
     some = gate.examples.part(0, settings.rows)
-    for target, variant in engines.TARGETS.items():
+    for target in engines.here():
+        variant = engines.TARGETS[target]
         if variant not in graphs:
             continue
         try:

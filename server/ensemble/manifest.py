@@ -14,6 +14,7 @@ from newsdesk.server.ensemble.calibrate import Calibrator, Uncalibrated
 from newsdesk.server.ensemble.cascade import Stage
 from newsdesk.server.ensemble.errors import ManifestError
 from newsdesk.server.ensemble.files import File, digest
+from newsdesk.server.ensemble.plans import Plan
 
 SCHEMA = 2
 FILE = "manifest.json"
@@ -38,6 +39,8 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_length: Annotated[int, Meta(ge=0)]
     """Tokens that an encoder reads at once, special ones included. 0, for n-grams: any number."""
     pad_id: int
+    plans: dict[str, Plan] = {}
+    """What the compiled engines among the graphs were built with and for, by the same key ("tensorrt:fp16")."""
     calibrator: Calibrator = Uncalibrated()
     """What this member's probabilities go through before they are shown or combined."""
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from newsdesk.server.ensemble import batching, calibrate, engines, manifest
 from newsdesk.server.ensemble.engines import Engine
+from newsdesk.server.ensemble.grids import Grid
 from newsdesk.server.ensemble.ngrams import Ngrams
 from newsdesk.server.ensemble.tokens import Tokens
 
@@ -39,6 +40,7 @@ class Member:
         self._about, self._overlap = about, windows.overlap
         self._calibrate = calibrate.ready(about.calibrator)
         self._engine: Engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path, threads)
+        self._grid: Grid | None = getattr(self._engine, "grid", None)
         reader = folder / about.reader.path
         self._read: Callable[[list[str]], tuple[list, np.ndarray]]
         if about.kind == "ngrams":
@@ -51,7 +53,9 @@ class Member:
     def warm_up(self) -> None:
         """Compile kernels for the lengths of most news, so that no request waits for them."""
         shapes = [_WARM_BAG]
-        if self._about.kind == "encoder":
+        if self._grid:
+            shapes = self._grid.shapes
+        elif self._about.kind == "encoder":
             shapes = batching.shapes(*(min(length, self._about.max_length) for length in _WARM_LENGTHS))
         for shape in shapes:
             self._engine(np.full(shape, self._about.pad_id, np.int64), np.ones(shape, np.int64))
@@ -68,19 +72,27 @@ class Member:
             sum(part.computed_tokens for part in parts),
         )
 
+    def _plan(self, lengths: list[int]) -> list[list[int]]:
+        return self._grid.plan(lengths) if self._grid else batching.plan(lengths, self._about.max_length)
+
+    def _computed(self, count: int, length: int) -> int:
+        batch, width = self._grid.fit(count, length) if self._grid else (count, length)
+        return batch * width
+
     def _answer(self, texts: list[str]) -> Reading:
         ids, counts = self._read(texts)
         lengths = [len(one) for one in ids]
         bag = self._about.kind == "ngrams"
-        groups = batching.bags(lengths) if bag else batching.plan(lengths, self._about.max_length)
+        groups = batching.bags(lengths) if bag else self._plan(lengths)
         batches = [*batching.pad(ids, groups, self._about.pad_id, self._about.max_length)]
-        parts = [self._engine(*padded) for padded in batches]
+        pending = [engines.submit(self._engine, *padded) for padded in batches]
+        parts = [result() for result in pending]
         logits = np.empty((len(ids), parts[0].shape[-1]), np.float32)
         logits[np.concatenate(groups)] = np.concatenate(parts)
         probabilities = calibrate.softmax(logits)
         if len(ids) > len(texts):
             probabilities = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
-        real, computed = (0, 0) if bag else (sum(lengths), sum(padded.size for padded, _ in batches))
+        real, computed = (0, 0) if bag else (sum(lengths), sum(self._computed(*padded.shape) for padded, _ in batches))
         return Reading(self._calibrate(probabilities), counts, real, computed)
 
 

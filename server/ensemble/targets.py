@@ -2,6 +2,7 @@
 "minilm=openvino:int8,student=onnxruntime:fp32".
 """
 
+from newsdesk.server.ensemble import plans
 from newsdesk.server.ensemble.engines import TARGETS
 from newsdesk.server.ensemble.errors import EngineError
 from newsdesk.server.ensemble.manifest import Manifest, Member
@@ -53,11 +54,22 @@ def choose(line: str, manifest: Manifest) -> dict[str, str]:
 
 
 def check(line: str, manifest: Manifest) -> None:
-    """Raise EngineError as `choose` does, and where the line names who is no member."""
+    """Raise EngineError as `choose` does, where the line names who is no member, and where a chosen engine was built
+    for another machine."""
     members = [member.name for member in manifest.members]
     if strangers := sorted(parse(line).keys() - {EVERY, *members}):
         raise EngineError(f"target {line!r} names {', '.join(strangers)}, but the members are {', '.join(members)}")
-    choose(line, manifest)
+    chosen = choose(line, manifest)
+    for member in manifest.members:
+        target = chosen[member.name]
+        if plan := member.plans.get(TARGETS[target]):
+            plans.check(f"member {member.name}, {target}", plan, rebuild(manifest))
+
+
+def rebuild(manifest: Manifest) -> str:
+    """Return the command that builds the model again."""
+    found = next((entry["command"] for entry in manifest.built if entry.get("command")), "")
+    return found or "newsdesk build --recipe compact"
 
 
 def runs(target: str, member: Member) -> bool:

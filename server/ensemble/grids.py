@@ -1,0 +1,64 @@
+"""Batches for a GPU: few shapes, each compiled and captured once, and texts padded up to them.
+
+A GPU is idle at small batches and pays for a launch, not for a token: what is padded away costs less than a new shape.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import numpy as np
+
+OVERHEAD = 2048
+"""What a launch costs beside its tokens, in tokens: an estimate, not measured yet."""
+
+
+class Grid:
+    """The shapes of an engine: `batches` × `lengths`, both ascending."""
+
+    def __init__(self, batches: Sequence[int], lengths: Sequence[int]) -> None:
+        self.batches, self.lengths = sorted(set(batches)), sorted(set(lengths))
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        return [(batch, length) for batch in self.batches for length in self.lengths]
+
+    def fit(self, count: int, length: int) -> tuple[int, int]:
+        """Return the least shape that holds `count` texts of `length` tokens. Raises ValueError beyond the last."""
+        if count > self.batches[-1] or length > self.lengths[-1]:
+            raise ValueError(
+                f"{count} texts of {length} tokens, expected at most {self.batches[-1]} of {self.lengths[-1]}"
+            )
+        return (
+            self.batches[bisect_left(self.batches, count)],
+            self.lengths[bisect_left(self.lengths, length)],
+        )
+
+    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Part texts into groups, the cheapest way: a launch costs OVERHEAD and its shape's tokens, padding included.
+
+        Returns indices into `lengths`; every one stands in exactly one group. Exact, by dynamic programming over the
+        texts in order of length.
+        """
+        order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+        widths = [self.fit(1, lengths[i])[1] for i in order]
+        count = len(order)
+        costs, sizes = [0] * (count + 1), [0] * count
+        for at in range(count - 1, -1, -1):
+            costs[at], sizes[at] = min(
+                (OVERHEAD + batch * widths[at] + costs[min(count, at + batch)], batch) for batch in self.batches
+            )
+        groups, at = [], 0
+        while at < count:
+            groups.append(order[at : at + sizes[at]])
+            at += sizes[at]
+        return groups
+
+    def pad(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ids and mask, INT64 [batch, length], with rows and columns of nothing up to a shape of the grid."""
+        batch, length = self.fit(*ids.shape)
+        beyond = (0, batch - ids.shape[0]), (0, length - ids.shape[1])
+        return np.pad(ids, beyond), np.pad(mask, beyond)
+
+
+ANY = Grid((1, 8, 32, 128), (16, 32, 48, 64, 96, 128, 192, 256, 384, 512))
+"""For engines that say nothing of their shapes."""
