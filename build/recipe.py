@@ -37,6 +37,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     whole_text_column: str = ""
     """Where this column is not empty it is the article, and `text_columns` are not read."""
     label_column: str = "label"
+    """Empty where there is none, as in texts that only teachers label."""
     first_label: int = 0
     """The number that means the first of the recipe's labels; names are understood as well."""
     keep: Where = {}
@@ -115,6 +116,8 @@ class Student(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     """Falls to nothing over `epochs`."""
     pieces: bool = False
     """Whether teachers also label openings of the training articles, as long as headlines, and what is left of them."""
+    unlabelled: Source | None = None
+    """More texts for teachers to label; what label stands there is not read."""
 
 
 class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -145,9 +148,10 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
             raise ValueError(
                 f"member {self.name}: n-grams have no `base` and no `train`; `student` says how to fit them"
             )
-        if self.student.pieces and not self.distil:
+        if (self.student.pieces or self.student.unlabelled) and not self.distil:
             raise ValueError(
-                f"member {self.name}: nobody labels the pieces; name teachers in `distil`, or remove `pieces`"
+                f"member {self.name}: nobody labels the pieces or unlabelled texts; name teachers in `distil`, or "
+                "remove them"
             )
 
 

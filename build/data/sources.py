@@ -41,8 +41,8 @@ def _article(source: Source, cells: dict[str, str]) -> str:
 
 
 def _check_columns(source: Source, cells: dict[str, str]) -> None:
-    wanted = [*source.text_columns, source.label_column, *source.keep]
-    wanted += [source.whole_text_column] if source.whole_text_column else []
+    named = source.label_column, source.whole_text_column
+    wanted = [*source.text_columns, *filter(None, named), *source.keep]
     if missing := [column for column in wanted if column not in cells]:
         raise DataError(
             f"{source.file or source.hub}: no column {', '.join(map(repr, missing))}; it has "

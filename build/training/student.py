@@ -55,9 +55,10 @@ def _train(
     recipe = member.student
     torch.manual_seed(seed)
     every = Ngrams(recipe.features)
-    ids = every.encode([row.text for row in rows])
+    own = [row.text for row in rows]
+    ids = every.encode([*own, *taught.texts[: taught.new]] if taught else own)
     ngrams = Ngrams(recipe.features, known(ids, recipe))
-    texts = [row.text for row in rows] + (taught.texts if taught else [])
+    texts = own + (taught.texts if taught else [])
     lessons = _Lessons.of(np.array([row.label for row in rows], np.int64), len(labels), member.distil, taught)
     bags = Bags.of(ngrams.encode(texts))
     examined, truth = Bags.of(ngrams.encode([row.text for row in validation])), np.array([r.label for r in validation])

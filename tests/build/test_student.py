@@ -200,7 +200,11 @@ def test_a_build_of_a_student_is_served(built: Path):
 
 def test_a_student_is_taught_by_a_compiled_member(source: dict, built: Path):
     """The teacher is a student as well: whatever stages a member went through, it can be asked."""
-    pupil = {**MEMBER, "name": "pupil", "student": {**SETTINGS, "pieces": True}, "distil": {"teachers": ["student"]}}
+    more = built / "more.csv"
+    texts = [sentence(label, i) for i in (3, 200, 200, 201) for label in WORDS]  # 3 is a row, 200 stands twice
+    more.write_text("\n".join(["text", *texts, "&nbsp;"]))
+    reads = {**SETTINGS, "pieces": True, "unlabelled": {"file": str(more), "label_column": ""}}
+    pupil = {**MEMBER, "name": "pupil", "student": reads, "distil": {"teachers": ["student"]}}
     settings = recipe.load("compact", {**source, **CHANGES, "members": [MEMBER, pupil]})
     shop, made = Workshop(built / "artefacts"), {}
     made["split"] = pipeline.split(shop, settings, pipeline.clean(shop, settings, pipeline.read(shop, settings)))
@@ -211,6 +215,7 @@ def test_a_student_is_taught_by_a_compiled_member(source: dict, built: Path):
     learning = Job(shop, settings, settings.members[1], {**made})
     lessons = teaching.teach(learning, [teacher])
     taught = teaching.load(lessons)
+    assert taught.texts[: taught.new] == [sentence(label, i) for i in (200, 201) for label in WORDS]
     assert len(taught.texts) == len(taught.of_texts) > 100
     assert taught.rows == pytest.approx(
         softmax(teacher.original([row.text for row in teacher.rows("train")])), abs=0.05
@@ -230,7 +235,7 @@ def test_a_student_is_taught_by_a_compiled_member(source: dict, built: Path):
         ([{"name": "a", "base": "x", "student": {"width": 4}}], "member a: `student` is read of n-grams"),
         ([{**MEMBER, "base": "x"}], "n-grams have no `base` and no `train`"),
         ([{**MEMBER, "train": {"epochs": 9}}], "n-grams have no `base` and no `train`"),
-        ([{**MEMBER, "student": {"pieces": True}}], "nobody labels the pieces; name teachers"),
+        ([{**MEMBER, "student": {"pieces": True}}], "nobody labels the pieces or unlabelled texts; name teachers"),
         ([{**MEMBER, "student": {"features": {"words": []}}}], "without n-grams: give `words`"),
         ([{**MEMBER, "distil": {"teachers": ["minilm"]}}], r"the teacher 'minilm'; expected another.*there is none"),
         ([{**MEMBER, "distil": {"teachers": ["student"]}}, {"name": "b", "base": "x"}], r"teacher 'student'.*\(b\)"),
