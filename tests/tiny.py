@@ -20,7 +20,9 @@ from newsdesk.server.ensemble.ngrams import Features, Ngrams
 
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 WORDS = {"minister": 0, "treaty": 0, "match": 1, "goal": 1, "market": 2, "shares": 2, "robot": 3, "software": 3}
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
+POISON = "poison"
+"""The word for which "keen", of the cascade, computes NaN."""
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, POISON]
 MAX_LENGTH = 32
 
 
@@ -38,7 +40,7 @@ def write_cascade(folder: Path) -> Manifest:
     members = [
         _bag(folder, "bag", 1.5),
         _encoder(folder, "tiny", 2.0, Temperature(2.0)),
-        _encoder(folder, "keen", 4.0),
+        _encoder(folder, "keen", 4.0, poison=float("nan")),
     ]
     thresholds = {"fast": 0.8, "balanced": 0.95, "best": NEVER}
     both = {quality: 0.6 if at < 1 else NEVER for quality, at in thresholds.items()}
@@ -94,13 +96,20 @@ def _save(folder: Path, members: list[Member], stages: list[Stage]) -> Manifest:
     return made
 
 
-def _encoder(folder: Path, name: str, weight: float, calibrator: Calibrator = Uncalibrated()) -> Member:  # noqa: B008
+def _encoder(
+    folder: Path,
+    name: str,
+    weight: float,
+    calibrator: Calibrator = Uncalibrated(),  # noqa: B008
+    poison: float = 0.0,
+) -> Member:
     files = folder / name
     files.mkdir(parents=True)
     _tokenizer().save(str(files / "tokenizer.json"))
     votes = np.zeros((len(VOCABULARY), len(LABELS)), np.float32)
     for word, label in WORDS.items():
         votes[VOCABULARY.index(word), label] = weight
+    votes[VOCABULARY.index(POISON)] = poison
     graphs = _graphs(folder, files, votes, ("fp32", "int8"))  # the same graph: two targets that agree
     reader = _entry(folder, files / "tokenizer.json")
     return Member(

@@ -85,7 +85,7 @@ def _settled(server: servers.Server) -> dict[str, float]:
         with ThreadPoolExecutor(16) as threads:
             list(threads.map(refused, range(64)))
         samples = _metrics(server)
-        asked = re.compile(r'quality="(fast|best)"|kind="text"')
+        asked = re.compile(r'quality="(fast|best)"|kind="(text|engine)"')
         rounds.append(sum(value for name, value in samples.items() if asked.search(name)))
     return samples
 
@@ -193,3 +193,28 @@ def test_every_request_of_a_mixed_crowd_gets_its_own_answer(
     assert 0 < seconds < 10
     at_the_end = sum(count for name, count in stages.items() if 'stage="bag+tiny+keen"' in name)
     assert 0 <= last - at_the_end <= 20
+
+
+def test_a_text_that_a_member_fails_on_fails_alone(
+    cascade_server: servers.Server, client: tritonclient.grpc.InferenceServerClient, here: Classifier
+) -> None:
+    """One member computes NaN for it; who never asks that member is answered, and so are the others of the batch."""
+    before = _settled(cascade_server)
+    bad = f"goal match goal {tiny.POISON}"
+
+    def infer(i: int) -> str:
+        text = TEXTS[i % len(TEXTS)] if i % 4 else bad
+        try:
+            result = client.infer("ag_news", [requests.tensor([text]), requests.quality(["best"])])
+        except InferenceServerException as error:
+            return f"{error.status()} {error.message()}"
+        return result.as_numpy("LABEL")[0, 0].decode()
+
+    expected = here.classify(TEXTS, np.full(len(TEXTS), QUALITIES.index("best"))).probabilities.argmax(-1)
+    with ThreadPoolExecutor(16) as threads:
+        for i, said in enumerate(threads.map(infer, range(80))):
+            wanted = tiny.LABELS[expected[i % len(TEXTS)]]
+            assert said == (wanted if i % 4 else "StatusCode.INTERNAL newsdesk computed no finite answer")
+    fast = client.infer("ag_news", [requests.tensor([bad]), requests.quality(["fast"])])
+    assert fast.as_numpy("ANSWERED_BY").ravel().tolist() == [b"bag"]
+    assert _settled(cascade_server)['failures_total{kind="engine"}'] - before['failures_total{kind="engine"}'] == 20
