@@ -1,0 +1,88 @@
+"""How cost grows: with the number of clients, with the requests answered, and with the length of a text.
+
+    python -m benchmarks.growth [--texts test.csv.gz] [--requests 500000]
+
+Articles/s at 16 to 512 clients (within 10 % is flat); memory of all processes before and after so many requests, in
+tenths (the default is none: at 700 a second, half a million take 12 minutes); the time of one text of up to 20,000
+words, alone, whose growth is told as the exponent of a power law from 1,000 words on (1 is linear).
+"""
+
+import argparse
+import json
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks import machine, servers, texts
+from newsdesk.clients import Client
+from newsdesk.server import load
+
+CLIENTS = 16, 32, 64, 128, 256, 512
+WORDS = 50, 200, 1000, 2000, 5000, 10_000, 20_000
+PATH = "/v2/models/ag_news/infer"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=Path, help="CSV with title and description; made-up articles without it")
+    parser.add_argument("--seconds", type=float, default=10, help="counted seconds at each number of clients")
+    parser.add_argument("--requests", type=int, default=0, help="requests to watch the memory over")
+    given = parser.parse_args()
+    articles = texts.read(given.texts, ["title", "description"]) if given.texts else texts.make(2000)
+    bodies = [
+        json.dumps({"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}).encode()
+        for text in articles
+    ]
+    print(f"{machine.describe()}, {len(articles)} articles\n")
+    with servers.newsdesk() as server:
+        requests = load.encode("127.0.0.1", server.http_port, PATH, bodies)
+        load.run("127.0.0.1", server.http_port, requests, 32, 5)
+        print("| clients | articles/s | p50 ms | p99 ms | failures |\n|---:|---:|---:|---:|---:|")
+        speeds = []
+        for clients in CLIENTS:
+            run = load.run("127.0.0.1", server.http_port, requests, clients, given.seconds)
+            speeds.append(run.per_second)
+            print(
+                f"| {clients} | {run.per_second:.0f} | {run.p50_ms:.0f} | {run.p99_ms:.0f} | {run.failures} |",
+                flush=True,
+            )
+        print(f"\nThe slowest is {100 * (1 - min(speeds) / max(speeds)):.0f} % below the fastest.\n")
+        if given.requests:
+            _memory(server, requests, given.requests, max(speeds))
+        _lengths(server, articles)
+
+
+def _memory(server: servers.Server, requests: list[bytes], count: int, per_second: float) -> None:
+    print("| requests answered | memory MB |\n|---:|---:|")
+    answered, sizes = 0, [server.resident_mb()]
+    print(f"| 0 | {sizes[0]:.0f} |", flush=True)
+    while answered < count:
+        run = load.run("127.0.0.1", server.http_port, requests, 128, count / 10 / per_second, warm_up=0)
+        answered += run.answers
+        sizes.append(server.resident_mb())
+        print(f"| {answered} | {sizes[-1]:.0f} |", flush=True)
+    print(f"\nFrom the second tenth to the last: {sizes[-1] - sizes[min(2, len(sizes) - 1)]:+.1f} MB.\n")
+
+
+def _lengths(server: servers.Server, articles: list[str]) -> None:
+    words = " ".join(articles).split()
+    print("| words | ms | ms per 1,000 words |\n|---:|---:|---:|")
+    times = []
+    with Client(f"grpc://127.0.0.1:{server.grpc_port}", timeout=120) as client:
+        for count in WORDS:
+            text, taken = " ".join(words[:count]), []
+            client.classify(text)
+            for _ in range(3):
+                began = perf_counter()
+                client.classify(text)
+                taken.append(perf_counter() - began)
+            times.append(1e3 * float(np.median(taken)))
+            print(f"| {count} | {times[-1]:.1f} | {1000 * times[-1] / count:.1f} |", flush=True)
+    long = [i for i, count in enumerate(WORDS) if count >= 1000]
+    slope = np.polyfit(np.log([WORDS[i] for i in long]), np.log([times[i] for i in long]), 1)[0]
+    print(f"\nTime grows with the power {slope:.2f} of the words.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""What Triton costs: the shipped model through the server, and the same engine in processes of one's own.
+
+    python -m benchmarks.through_triton [--texts test.csv.gz] [--seconds 20]
+
+At saturation: as many processes as the server has, one thread each, which classify batches of 64 without a pause,
+against 128 clients of the server over HTTP. The clients' generator takes its part of the same cores, which is measured
+(its processor time) and named. At one client: the time of a text alone, both ways. And the padding waste, as the
+server's metrics tell it.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import machine, servers, texts
+from newsdesk.server import load, prepare
+from newsdesk.server.ensemble import manifest
+from newsdesk.server.ensemble.classifier import Classifier
+from newsdesk.server.settings import Settings, granted_cores
+from newsdesk.server.workspace import MODEL, latest_version
+
+BATCH, CLIENTS, ALONE = 64, 128, 500
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=Path, help="CSV with title and description; made-up articles without it")
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--model-repository", type=Path, default=Settings().model_repository)
+    parser.add_argument("--rounds", type=int, default=2, help="turns of both at saturation; medians are printed")
+    given = parser.parse_args()
+    articles = texts.read(given.texts, ["title", "description"]) if given.texts else texts.make(2000)
+    model = given.model_repository.absolute() / MODEL
+    target = prepare.prepare(model, Settings().state, print).target
+    folder, cores = latest_version(model), granted_cores()
+    flags = ("--model-repository", str(model.parent), "--target", target, "--instances", str(cores), "--threads", "1")
+    bodies = [
+        json.dumps({"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}).encode()
+        for text in articles
+    ]
+    own, served, share = [], [], []
+    for _ in range(given.rounds):
+        own.append(_in_process(folder, target, articles, cores, given.seconds))
+        with servers.newsdesk(*flags, "--queue-delay", "0") as server:
+            requests = load.encode("127.0.0.1", server.http_port, f"/v2/models/{MODEL}/infer", bodies)
+            alone = load.run("127.0.0.1", server.http_port, requests, 1, given.seconds / 4)
+            began = time.process_time()
+            many = load.run("127.0.0.1", server.http_port, requests, CLIENTS, given.seconds, warm_up=3)
+            share.append((time.process_time() - began) / (given.seconds + 3) / cores)
+            served.append(many.per_second)
+            waste = _waste(server)
+    here = _alone(folder, target, articles)
+    inside, through, generator = (float(np.median(one)) for one in (own, served, share))
+    print(f"{machine.describe()}, {cores} cores, {target}, {len(articles)} articles, medians of {given.rounds} turns\n")
+    print(f"in {cores} processes of our own   {inside:.0f} articles/s")
+    print(
+        f"through Triton, {CLIENTS} clients {through:.0f} articles/s, {100 * through / inside:.0f} % of that; ", end=""
+    )
+    print(f"the generator took {100 * generator:.0f} % of the cores: of what it left, ", end="")
+    print(f"{100 * through / inside / (1 - generator):.0f} %")
+    print(f"one text alone, p50         {here:.2f} ms; through Triton, one client {alone.p50_ms:.2f} ms: ", end="")
+    print(f"{alone.p50_ms - here:+.2f} ms")
+    print(f"padding waste               {waste:.3f} computed tokens for a real one")
+
+
+def _in_process(folder: Path, target: str, articles: list[str], processes: int, seconds: float) -> float:
+    """Return articles/s of all processes together."""
+    context = multiprocessing.get_context("spawn")
+    ready, counts = context.Barrier(processes), context.Queue()
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    started = [
+        context.Process(target=_classify, args=(folder, target, articles[i::processes], seconds, ready, counts))
+        for i in range(processes)
+    ]
+    for one in started:
+        one.start()
+    total = sum(counts.get(timeout=seconds + 120) for _ in started)
+    for one in started:
+        one.join()
+    return total
+
+
+def _classify(folder: Path, target: str, articles: list[str], seconds: float, ready, counts) -> None:
+    classifier = _ready(folder, target)
+    ready.wait()
+    done, began, at = 0, time.perf_counter(), 0
+    while (passed := time.perf_counter() - began) < seconds:
+        batch = articles[at : at + BATCH]
+        classifier.classify(batch)
+        done, at = done + len(batch), (at + BATCH) % len(articles)
+    counts.put(done / passed)
+
+
+def _alone(folder: Path, target: str, articles: list[str]) -> float:
+    """Return the median time of a text alone, in ms."""
+    classifier, taken = _ready(folder, target), []
+    for text in articles[:ALONE]:
+        began = time.perf_counter()
+        classifier.classify([text])
+        taken.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(taken))
+
+
+def _ready(folder: Path, target: str) -> Classifier:
+    classifier = Classifier(manifest.load(folder), folder, target, 1)
+    classifier.warm_up()
+    return classifier
+
+
+def _waste(server: servers.Server) -> float:
+    """Return computed tokens over real ones."""
+    time.sleep(1)
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=10) as response:
+        metrics = response.read().decode()
+    real, computed = (
+        sum(float(value) for value in re.findall(rf"^newsdesk_{kind}_tokens_total{{.*}} (\S+)$", metrics, re.MULTILINE))
+        for kind in ("real", "computed")
+    )
+    return computed / real
+
+
+if __name__ == "__main__":
+    main()
