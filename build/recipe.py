@@ -1,6 +1,5 @@
 """The typed recipe: the whole configuration of a build, in one file that the build can be repeated from."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -310,6 +309,8 @@ def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise RecipeError(f"no recipe {name_or_path!r}: give the path of a .toml file, or one of: {known}")
+    import tomllib  # novm: Python 3.11's. A device with 3.10 takes its engines' settings from here, and reads no recipe
+
     try:
         tree = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:

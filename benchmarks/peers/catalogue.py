@@ -50,25 +50,10 @@ class Setting:
         return str(environments.python(name, self.cache))
 
 
-def all_peers(setting: Setting, repository_of_one: Path, shipped: bool) -> list[Peer]:
-    """Return newsdesk and every peer; `repository_of_one` holds the same one member for newsdesk to serve, and
-    `shipped` says whether it is measured with the shipped model, too.
-    """
+def all_peers(setting: Setting, repository_of_one: Path | None = None) -> list[Peer]:
+    """Return newsdesk and every peer; `repository_of_one` holds the same one member for newsdesk to serve."""
     cores = setting.cores
-    newsdesks = [
-        Peer(
-            name,
-            f"{cores} backend processes of 1 thread, {model}",
-            lambda flags=flags: servers.newsdesk(*flags, "--instances", str(cores), "--threads", "1"),
-            "/v2/models/ag_news/infer",
-            _oip,
-            _oip_label,
-        )
-        for name, model, flags in (
-            ("newsdesk", "the same one member, int8", ("--model-repository", str(repository_of_one))),
-            ("newsdesk, all members", "the shipped model", ()),
-        )
-    ][: 1 + shipped]
+    one = ("--model-repository", str(repository_of_one)) if repository_of_one else ()
     pipelines = [
         Peer(
             f"FastAPI + pipeline, {workers}×{threads}",
@@ -100,7 +85,14 @@ def all_peers(setting: Setting, repository_of_one: Path, shipped: bool) -> list[
     ]
     plain = {"body": lambda text: {"text": text}, "label": lambda answer: answer["label"]}
     return [
-        *newsdesks,
+        Peer(
+            "newsdesk",
+            f"{cores} backend processes of 1 thread, the same one member" if one else "the shipped model",
+            lambda: servers.newsdesk(*one),
+            "/v2/models/ag_news/infer",
+            _oip,
+            lambda answer: {each["name"]: each["data"] for each in answer["outputs"]}["LABEL"][0],
+        ),
         *pipelines,
         *mlservers,
         Peer(
@@ -134,7 +126,7 @@ def all_peers(setting: Setting, repository_of_one: Path, shipped: bool) -> list[
             lambda: _triton(setting),
             "/v2/models/ensemble/infer",
             _oip,
-            _oip_label,
+            lambda answer: {each["name"]: each["data"] for each in answer["outputs"]}["LABEL"][0],
             "triton",
         ),
     ]
@@ -142,10 +134,6 @@ def all_peers(setting: Setting, repository_of_one: Path, shipped: bool) -> list[
 
 def _oip(text: str) -> Any:
     return {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}
-
-
-def _oip_label(answer: Any) -> str:
-    return {each["name"]: each["data"] for each in answer["outputs"]}["LABEL"][0]
 
 
 def _threads(count: int) -> dict[str, str]:

@@ -17,7 +17,8 @@ from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Engines
 
 INSTALL = {"tensorrt": "pip install 'tensorrt>=10.12'", "tensorrt_rtx": "pip install 'newsdesk[tensorrt]'"}
-_OLDEST = {"tensorrt": (10, 12), "tensorrt_rtx": (1, 1)}
+_OLDEST = {"tensorrt": (10, 3), "tensorrt_rtx": (1, 1)}
+"""JetPack 6 has 10.3; strongly typed networks are older."""
 _HARDWARE = {"same": "NONE", "same-capability": "SAME_COMPUTE_CAPABILITY", "ampere-plus": "AMPERE_PLUS"}
 _PRODUCTS = "MATRIX_MULTIPLY"
 _PASSED_THROUGH = {"SHUFFLE", "IDENTITY", "CAST", "SQUEEZE", "UNSQUEEZE"}

@@ -22,11 +22,25 @@ REQUIREMENTS = """\
 msgspec>=0.19
 numpy>=1.26,<2
 onnxruntime==1.32.0; python_version >= "3.11"
+onnxruntime==1.23.2; python_version < "3.11"
 tokenizers==0.22.2
 """
-"""What the archive needs beside TensorRT, which JetPack brings. ONNX Runtime is for members that TensorRT does not take
-and for a look without it; it has no wheel for the Python 3.10 of JetPack 6."""
-_CODE = ("server/__init__.py", "server/ensemble", "server/standalone")
+"""What the archive needs beside TensorRT, which JetPack brings. ONNX Runtime is for n-grams, and where no engine was
+built; 1.23 is its last version for the Python 3.10 of JetPack 6."""
+# What serves, whole, and of what builds engines no more than they need.
+_CODE = (
+    "server/__init__.py",
+    "server/ensemble",
+    "server/standalone",
+    "build/__init__.py",
+    "build/errors.py",
+    "build/recipe.py",
+    "build/compile/__init__.py",
+    "build/compile/engine.py",
+    "build/compile/profiles.py",
+    "build/jetson/__init__.py",
+    "build/jetson/device.py",
+)
 _SCRIPT = Path(__file__).parent / "jetson.sh"
 _BACKEND = """\
 import sys

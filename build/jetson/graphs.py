@@ -7,8 +7,9 @@ from newsdesk.build.errors import BuildError
 from newsdesk.build.stage import sha256
 from newsdesk.server.ensemble.manifest import Manifest, Member
 
-PRECISIONS = "int8", "fp16"
-"""What TensorRT is built from: int8 with explicit Q/DQ, fp16 with the types in the file."""
+PRECISIONS = "int8", "fp16", "int8-fp16"
+"""int8 by explicit Q/DQ with fp32 beside it, for the processor; fp16, and Q/DQ with fp16 beside it, for TensorRT, which
+takes the types from the file."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Found:
 
 
 def find(member: Member, manifest: Manifest, version: Path, artifacts: Path | None) -> Found:
-    """Return a member's graphs for the device: of an encoder int8 (else fp32) and fp16, of n-grams whatever it has.
+    """Return a member's graphs for the device: of an encoder int8 (else fp32), fp16 and int8-fp16, of n-grams
+    whatever it has.
 
     A graph that the repository lacks is taken from the artefacts of the very build that made it. Raises BuildError
     where a member has nothing that runs.
@@ -39,7 +41,7 @@ def find(member: Member, manifest: Manifest, version: Path, artifacts: Path | No
                 missing.append(made)
     if "int8" not in graphs and "fp32" in here:
         graphs["fp32"] = here["fp32"]  # what the processor can run meanwhile
-    if not graphs.keys() - {"fp16"}:
+    if not {"int8", "fp32"} & graphs.keys():
         raise BuildError(f"member {member.name} has {', '.join(here)}, expected int8 or fp32. {missing[0]}")
     return Found(graphs, missing)
 

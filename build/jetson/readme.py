@@ -31,18 +31,22 @@ _TEXT = """\
 # {name} for Jetson
 
 A text classifier ({labels}), of {members}: ONNX graphs, tokenizers, the manifest, golden answers and the code that
-serves. Nothing of it was run on a Jetson yet; on x86-64 all of it was, `triton` without its container.
+serves. Nothing of it was run on a Jetson yet; on x86-64 all of it was: `build` with TensorRT-RTX and without a GPU to
+load its engines on, `triton` without its container.
 
     python3 -m venv --system-site-packages env          # JetPack's own TensorRT is a system package
     env/bin/pip install --requirement requirements.txt
     export PYTHON=env/bin/python
+    env/bin/pip install 'cuda-bindings<13'              # JetPack 6; on JetPack 7 'cuda-bindings>=13'
+    ./jetson build      # TensorRT engines of every encoder; the fastest that agrees with the golden answers serves
     ./jetson check      # this device's answers beside the golden ones
     ./jetson serve      # without Triton: a subset of the Open Inference Protocol on port 8000
     ./jetson triton     # or with Triton, in NVIDIA's -igpu container (TRITON names another tag)
 
-`check` and `serve` run on the processor with ONNX Runtime, which needs Python 3.11 or newer (JetPack 7 has 3.12;
-JetPack 6 has 3.10: use the container there). `serve` takes `--host`, `--port` and `--target` and asks nobody for a key:
-keep it on loopback or behind what does.
+`build` takes `--workspace` (MiB) and compares with the logits that ONNX Runtime gave of the same graph where the
+archive was made: strongly typed networks, fp16 and int8 with fp16 beside it, whichever the archive holds. TensorRT 10.3
+(JetPack 6) to 11. Without it `check` and `serve` run on the processor with ONNX Runtime. `serve` takes `--host`,
+`--port` and `--target` and asks nobody for a key: keep it on loopback or behind what does.
 
     curl -s localhost:8000/v2/models/{name}/infer -d \\
       '{{"inputs":[{{"name":"TEXT","shape":[1,1],"datatype":"BYTES","data":["Keeper saves two penalties"]}}]}}'

@@ -30,11 +30,11 @@ def check(given: argparse.Namespace) -> int:
     """Compare this machine's answers with the golden ones, and print how near each comes."""
     version = find_version(given.model_repository)
     passed = True
-    print(f"{'engine':40} {'largest':>9} {'limit':>7} {'same label':>11}")
-    for one in golden.check(given.golden, version, manifest.load(version), given.target):
+    print(f"{'engine':40} {'largest':>9} {'limit':>7} {'same label':>11} {'texts/s':>8}")
+    for one in golden.Golden.load(given.golden).check(version, manifest.load(version), given.target):
         passed &= one.passed
-        verdict = "" if one.passed else "  NOT PASSED"
-        print(f"{one.name:40} {one.largest:9.5f} {one.limit:7.3f} {one.agreement:11.1%}{verdict}", flush=True)
+        near = f"{one.name:40} {one.largest:9.5f} {one.limit:7.3f} {one.agreement:11.1%} {one.per_second:8.0f}"
+        print(near + ("" if one.passed else "  NOT PASSED"), flush=True)
     return 0 if passed else 1
 
 

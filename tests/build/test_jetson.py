@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from newsdesk.build.errors import BuildError
-from newsdesk.build.jetson import archive
+from newsdesk.build.jetson import archive, device
 from newsdesk.server import triton
-from newsdesk.server.ensemble import golden, manifest
+from newsdesk.server.ensemble import engines, golden, gpu, manifest
 from newsdesk.server.ensemble.classifier import Classifier
 from newsdesk.server.triton import find_installation
 from tests import tiny
@@ -59,10 +59,10 @@ def unpack(packed: Path, folder: Path) -> Path:
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bare environment with the archive's requirements alone."""
     folder = tmp_path_factory.mktemp("bare")
-    subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
     (folder / "requirements.txt").write_text(archive.REQUIREMENTS)
-    install = ["-m", "pip", "install", "--quiet", "--no-compile", "--requirement", folder / "requirements.txt"]
-    subprocess.run([folder / "env/bin/python", *install], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "env/bin/python", "install", "--quiet", "--no-compile"]
+    subprocess.run([*pip, "--requirement", folder / "requirements.txt"], check=True)
     return folder / "env/bin/python"
 
 
@@ -179,17 +179,55 @@ def test_a_device_that_answers_otherwise_does_not_pass(small: Path, python: Path
     assert "member tiny: the tokenizer gives other ids here" in refused.stderr
 
 
+def test_an_engine_is_built_and_without_a_gpu_it_does_not_serve(small: Path) -> None:
+    """TensorRT-RTX builds for real on a machine without a GPU; the comparison is what the device is needed for."""
+    version = small / "model_repository" / "ag_news" / "1"
+    before = (version / "manifest.json").read_bytes()
+    built = jetson(small, Path(sys.executable), "build", "--runtime", "tensorrt_rtx", "--workspace", "256")
+    assert "tiny tensorrt_rtx:fp16: building" in built.stdout, built.stderr
+    assert (version / "tiny" / "model.fp16.tensorrt_rtx.plan").stat().st_size > 1000
+    if gpu.find():
+        assert built.returncode == 0, built.stdout
+    else:
+        assert built.returncode == 1
+        assert (version / "manifest.json").read_bytes() == before
+    checked = jetson(small, Path(sys.executable), "check")
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_an_engine_that_agrees_serves(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan is real; what runs it here, in the place of a GPU, is ONNX Runtime on the graph that it was built of."""
+    version = small / "model_repository" / "ag_news" / "1"
+    load = engines.load
+
+    def on_the_processor(target: str, graph: Path, threads: int = 1) -> engines.Engine:
+        built = graph.suffix == ".plan"
+        return load(golden.REFERENCE, graph.with_name("model.fp16.onnx")) if built else load(target, graph, threads)
+
+    monkeypatch.setattr(engines, "load", on_the_processor)
+    said: list[str] = []
+    bench = device.Bench("tensorrt_rtx", 256, golden.Golden.load(small / "golden"), said.append)
+    assert device.build(version, bench)
+    made = manifest.load(version)
+    assert made.target == "tensorrt_rtx:fp16"
+    plan = made.members[0].plans["tensorrt_rtx:fp16"]
+    assert (plan.batches, plan.lengths[-1]) == ([1, 8, 32], tiny.MAX_LENGTH)
+    assert "texts/s, largest difference 0.0000" in said[-1]
+
+
 def test_what_is_missing_is_said_with_the_command_that_makes_it(tmp_path: Path) -> None:
     model = write_tiny(tmp_path)
     said: list[str] = []
     packed = archive.pack(model, tmp_path / "nowhere", tmp_path / "out", said.append)
+    assert "no fp16 graph in the repository" in said[0]
     assert "newsdesk build --recipe own.toml --stage quantise" in said[0]
+    assert "no int8-fp16 graph, and its build made none" in said[1]
     version = unpack(packed, tmp_path / "empty") / "model_repository" / "ag_news" / "1"
     assert list(manifest.load(version).members[0].graphs) == ["int8"]
     half = tmp_path / "artifacts" / "quantise" / "key" / "model.fp16.onnx"
     half.write_bytes(half.read_bytes() + b" ")
     archive.pack(model, tmp_path / "artifacts", tmp_path / "out", said.append)
-    assert "is another than what its build made" in said[2]
+    assert any("is another than what its build made" in line for line in said)
     loaded = manifest.load(model / "1")
     (member,) = loaded.members
     bare = msgspec.structs.replace(member, graphs={"int8-dynamic": member.graphs["int8"]})
@@ -198,21 +236,18 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(tmp_path: Path) 
         archive.pack(model, None, tmp_path / "out", said.append)
 
 
-@pytest.mark.parametrize("python_version", ["3.10", "3.12"])
-def test_every_wheel_is_there_for_the_device(python_version: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("python_version", "cuda"), [("3.10", "cuda-bindings<13"), ("3.12", "cuda-bindings>=13")])
+def test_every_wheel_is_there_for_the_device(python_version: str, cuda: str, tmp_path: Path) -> None:
     """JetPack 6 has Python 3.10 and glibc 2.35, JetPack 7 has 3.12 and glibc 2.39."""
-    wanted = [
-        line.split(";")[0]
-        for line in archive.REQUIREMENTS.splitlines()
-        if "3.11" not in line or python_version == "3.12"  # pip reads the marker for the Python that runs it
-    ]
+    other = '< "3.11"' if python_version == "3.12" else '>= "3.11"'  # pip reads markers for the Python that runs it
+    wanted = [line.split(";")[0] for line in archive.REQUIREMENTS.splitlines() if other not in line]
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--report", "-"]
     command += ["--only-binary=:all:", "--platform", "manylinux_2_28_aarch64", "--platform", "manylinux2014_aarch64"]
-    command += ["--python-version", python_version, "--target", str(tmp_path), *wanted]
+    command += ["--python-version", python_version, "--target", str(tmp_path), cuda, *wanted]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     wheels = [one["download_info"]["url"] for one in json.loads(ran.stdout)["install"]]
-    assert sum("aarch64" in wheel for wheel in wheels) >= 3
+    assert sum("aarch64" in wheel for wheel in wheels) >= 4
     assert all("aarch64" in wheel or wheel.endswith("-any.whl") for wheel in wheels)
 
 
