@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test bench bench-peers soak clean
+.PHONY: serve test bench bench-peers soak load clean
 
 serve: $(VENV)/.serve
 	@exec $(BIN)/newsdesk serve
@@ -28,12 +28,24 @@ bench-peers: $(VENV)/.test
 soak: $(VENV)/.test
 	$(BIN)/python -m benchmarks.soak $(if $(TEXTS),--texts $(TEXTS))
 
+# Locust, headless, against a server of its own: REST, then gRPC. Profiles: steady, spike, soak, open (RATE requests a
+# second instead of USERS). Ends with an error where the objective is not kept.
+LOAD_PROFILE ?= steady
+USERS ?= 200
+SECONDS ?= 120
+RATE ?= 50
+P99_MS ?= 2000
+load: $(VENV)/.load
+	$(BIN)/python -m benchmarks.locust --profile $(LOAD_PROFILE) --users $(USERS) --seconds $(SECONDS) \
+		--rate $(RATE) --p99-ms $(P99_MS) $(if $(TEXTS),--texts $(TEXTS)) --write benchmarks/results/locust.md
+
 EXTRAS_serve := serve,gateway
+EXTRAS_load := load
 EXTRAS_test := test
 EXTRAS_bench := bench
 
 # What is installed is remembered per extra; a change of pyproject.toml installs again.
-$(VENV)/.serve $(VENV)/.test $(VENV)/.bench: $(VENV)/.%: pyproject.toml | $(BIN)/python
+$(VENV)/.serve $(VENV)/.test $(VENV)/.bench $(VENV)/.load: $(VENV)/.%: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[$(EXTRAS_$*)]'
 	@touch $@
 

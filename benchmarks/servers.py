@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from newsdesk.server import processes
@@ -28,6 +28,7 @@ class Server:
     metrics_port: int
     start_seconds: float
     pid: int
+    gateway_port: int = 0
 
     def resident_mb(self) -> float:
         """Return the memory resident in its processes, shared pages counted once (PSS), in MB."""
@@ -35,13 +36,15 @@ class Server:
 
 
 @contextmanager
-def newsdesk(*flags: str) -> Iterator[Server]:
-    """Serve the shipped model with `newsdesk serve`."""
-    http, grpc, metrics = free_ports(3)
-    ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics), "--no-gateway"]
+def newsdesk(*flags: str, gateway: bool = False) -> Iterator[Server]:
+    """Serve the shipped model with `newsdesk serve`, behind its gateway where that is wanted."""
+    http, grpc, metrics, front = free_ports(4)
+    ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
+    ports += ["--gateway-port", str(front)] if gateway else ["--no-gateway"]
     command = [str(Path(sys.executable).with_name("newsdesk")), "serve", *ports, *flags]
-    with running(command, http, "/v2/models/ag_news/ready", grpc_port=grpc, metrics_port=metrics) as server:
-        yield server
+    asked, path = (front, "/health/ready") if gateway else (http, "/v2/models/ag_news/ready")
+    with running(command, asked, path, grpc_port=grpc, metrics_port=metrics) as server:
+        yield replace(server, http_port=http, gateway_port=front if gateway else 0)
 
 
 @contextmanager

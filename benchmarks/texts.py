@@ -54,6 +54,29 @@ def read(path: Path, text_columns: list[str]) -> list[str]:
         return [" ".join(row[column] for column in text_columns) for row in csv.DictReader(file)]
 
 
+def choose(path: Path | None) -> list[str]:
+    """Return the articles of a file, else ones put together here.
+
+    A .txt file (plain or .gz) has a line for each; a CSV file has title and description, or text. Raises ValueError.
+    """
+    if path is None:
+        return make(2000)
+    if path.name.removesuffix(".gz").endswith(".txt"):
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            found = [line.strip() for line in file if line.strip()]
+    else:
+        try:
+            found = read(path, ["title", "description"])
+        except KeyError:
+            try:
+                found = read(path, ["text"])
+            except KeyError:
+                raise ValueError(f"{path} has neither columns title and description nor a column text") from None
+    if not found:
+        raise ValueError(f"{path} holds no articles")
+    return found
+
+
 def make(count: int, seed: int = 7) -> list[str]:
     """Return `count` different articles of 10 to 100 words, most of them near 38 (as news descriptions are)."""
     chance = random.Random(seed)

@@ -12,8 +12,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from itertools import cycle
 from pathlib import Path
 
 import msgspec
@@ -76,9 +77,12 @@ class Preparation(Struct, frozen=True):
         return targets.write(self.targets)
 
 
-def prepare(model: Path, state: Path, say: Callable[[str], None], again: bool = False) -> Preparation:
+def prepare(
+    model: Path, state: Path, say: Callable[[str], None], again: bool = False, texts: Sequence[str] = ()
+) -> Preparation:
     """Return the targets to serve a model folder with, from the record in `state` or measured now and recorded there.
 
+    They are measured on `texts` where some are given, else on made-up ones as long as news.
     Raises ManifestError, RepositoryError, or PreparationError where no target is left for a member.
     """
     folder = workspace.latest_version(model)
@@ -94,7 +98,7 @@ def prepare(model: Path, state: Path, say: Callable[[str], None], again: bool = 
     say(f"measuring {sum(map(len, runs.values()))} targets on this machine, a few seconds each; done once")
     measured, chosen = [], {}
     for name, of_member in runs.items():
-        found = _race(folder, name, of_member)
+        found = _race(folder, name, of_member, texts or articles())
         passed = [one for one in found if not one.refused]
         if not passed:
             reasons = "; ".join(f"{one.target}: {one.refused}" for one in found)
@@ -148,36 +152,36 @@ def articles() -> list[str]:
     return texts
 
 
-def measure(folder: Path, name: str, target: str) -> tuple[float, np.ndarray]:
-    """Return a member's articles per second with one thread after warm-up, and its probabilities, FP [64, labels]."""
+def measure(folder: Path, name: str, target: str, texts: Sequence[str]) -> tuple[float, np.ndarray]:
+    """Return a member's articles per second with one thread after warm-up, and its probabilities, FP [n, labels]."""
     from newsdesk.server.ensemble.member import Member as Ready
 
     loaded = manifest.load(folder)
     (about,) = (one for one in loaded.members if one.name == name)
     member = Ready(about, loaded.windows, folder, target, 1)
-    texts = articles()
-    batches = [texts[i : i + _BATCH] for i in range(0, len(texts), _BATCH)]
+    batches = [list(texts[i : i + _BATCH]) for i in range(0, len(texts), _BATCH)]
     for _ in range(_WARM_UP_PASSES):
         answers = np.concatenate([member(batch).probabilities for batch in batches])
-    count, began = 0, time.perf_counter()
+    answered, runs, began = 0, cycle(batches), time.perf_counter()
     while (passed := time.perf_counter() - began) < _SECONDS:
-        member(batches[count % len(batches)])
-        count += 1
-    return count * _BATCH / passed, answers
+        batch = next(runs)
+        member(batch)
+        answered += len(batch)
+    return answered / passed, answers
 
 
-def _race(folder: Path, name: str, of_member: list[str]) -> list[Measured]:
+def _race(folder: Path, name: str, of_member: list[str], texts: Sequence[str]) -> list[Measured]:
     """Measure a member's targets, one after the other, and refuse those that do not answer like the others."""
     measured, probabilities = [], {}
     for target in of_member:
-        speed, answers, refused = _measure_apart(folder, name, target)
+        speed, answers, refused = _measure_apart(folder, name, target, texts)
         measured.append(Measured(name, target, speed, refused))
         if answers is not None:
             probabilities[target] = answers
     return _judge(measured, probabilities)
 
 
-def _measure_apart(folder: Path, name: str, target: str) -> tuple[float, np.ndarray | None, str]:
+def _measure_apart(folder: Path, name: str, target: str, texts: Sequence[str]) -> tuple[float, np.ndarray | None, str]:
     """Measure in a process of its own. Returns the speed, the answers, and why it is refused, or ""."""
     command = [sys.executable, "-m", __name__, str(folder), name, target]
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -185,7 +189,7 @@ def _measure_apart(folder: Path, name: str, target: str) -> tuple[float, np.ndar
         ran = subprocess.run(
             command,
             env={**os.environ, **single, "TOKENIZERS_PARALLELISM": "false"},
-            stdin=subprocess.DEVNULL,
+            input=json.dumps(list(texts)),
             capture_output=True,
             text=True,
             errors="replace",
@@ -230,5 +234,5 @@ def _packages() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    rate, given = measure(Path(sys.argv[1]), *sys.argv[2:])
+    rate, given = measure(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.load(sys.stdin))
     print(json.dumps({"articles_per_second": rate, "probabilities": given.tolist()}))

@@ -5,6 +5,7 @@ The engine of each member first (see `prepare`), then processes × threads, then
 
 import contextlib
 import json
+import random
 import socket
 import subprocess
 import sys
@@ -87,7 +88,8 @@ def tune(settings: Settings, texts: list[str], seconds: float, say: Callable[[st
 
     Raises ServerError where no engine can serve, or no set-up starts.
     """
-    prepared = prepare.prepare(settings.model_repository / MODEL, settings.state, say, again=True)
+    sample = random.Random(7).sample(texts, min(len(texts), prepare.TEXTS))
+    prepared = prepare.prepare(settings.model_repository / MODEL, settings.state, say, again=True, texts=sample)
     cores = granted_cores()
     setups = candidates(cores)
     each = max(1.0, seconds / (len(setups) + len(DELAYS)) / 3)

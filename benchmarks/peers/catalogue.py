@@ -50,10 +50,25 @@ class Setting:
         return str(environments.python(name, self.cache))
 
 
-def all_peers(setting: Setting, repository_of_one: Path | None = None) -> list[Peer]:
-    """Return newsdesk and every peer; `repository_of_one` holds the same one member for newsdesk to serve."""
+def all_peers(setting: Setting, repository_of_one: Path, shipped: bool) -> list[Peer]:
+    """Return newsdesk and every peer; `repository_of_one` holds the same one member for newsdesk to serve, and
+    `shipped` says whether it is measured with the shipped model, too.
+    """
     cores = setting.cores
-    one = ("--model-repository", str(repository_of_one)) if repository_of_one else ()
+    newsdesks = [
+        Peer(
+            name,
+            f"{cores} backend processes of 1 thread, {model}",
+            lambda flags=flags: servers.newsdesk(*flags, "--instances", str(cores), "--threads", "1"),
+            "/v2/models/ag_news/infer",
+            _oip,
+            _oip_label,
+        )
+        for name, model, flags in (
+            ("newsdesk", "the same one member, int8", ("--model-repository", str(repository_of_one))),
+            ("newsdesk, all members", "the shipped model", ()),
+        )
+    ][: 1 + shipped]
     pipelines = [
         Peer(
             f"FastAPI + pipeline, {workers}×{threads}",
@@ -85,14 +100,7 @@ def all_peers(setting: Setting, repository_of_one: Path | None = None) -> list[P
     ]
     plain = {"body": lambda text: {"text": text}, "label": lambda answer: answer["label"]}
     return [
-        Peer(
-            "newsdesk",
-            f"{cores} backend processes of 1 thread, the same one member" if one else "the shipped model",
-            lambda: servers.newsdesk(*one),
-            "/v2/models/ag_news/infer",
-            _oip,
-            lambda answer: {each["name"]: each["data"] for each in answer["outputs"]}["LABEL"][0],
-        ),
+        *newsdesks,
         *pipelines,
         *mlservers,
         Peer(
@@ -126,7 +134,7 @@ def all_peers(setting: Setting, repository_of_one: Path | None = None) -> list[P
             lambda: _triton(setting),
             "/v2/models/ensemble/infer",
             _oip,
-            lambda answer: {each["name"]: each["data"] for each in answer["outputs"]}["LABEL"][0],
+            _oip_label,
             "triton",
         ),
     ]
@@ -134,6 +142,10 @@ def all_peers(setting: Setting, repository_of_one: Path | None = None) -> list[P
 
 def _oip(text: str) -> Any:
     return {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}
+
+
+def _oip_label(answer: Any) -> str:
+    return {each["name"]: each["data"] for each in answer["outputs"]}["LABEL"][0]
 
 
 def _threads(count: int) -> dict[str, str]:

@@ -27,16 +27,6 @@ from tests.clients.triton_process import Ports, write_repository
 from tests.server.gateway import gateways
 
 
-@pytest.fixture(scope="module")
-def closed(triton: Ports, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The URL of a gateway that asks for keys, and its folder."""
-    folder = write_repository(tmp_path_factory.mktemp("closed"))
-    secret = folder / "secret"
-    secret.write_text(gateways.SECRET)
-    with gateways.gateway(folder, triton.both, auth=True, jwt_secret_file=secret) as served:
-        yield gateway_url(served), folder
-
-
 def test_a_key_or_a_token_opens_it(closed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     url, folder = closed
     key = gateways.key(folder, Role.reader)
@@ -86,12 +76,9 @@ def test_a_rate_limit_is_waited_for_and_told(triton: Ports, tmp_path: Path) -> N
             [client.classify("match") for _ in range(5)]
 
 
-def test_a_body_that_is_too_large_is_refused(triton: Ports, tmp_path: Path) -> None:
-    folder = write_repository(tmp_path)
-    with (
-        gateways.gateway(folder, triton.both, max_body_mib=1, max_texts=3) as served,
-        Client(gateway_url(served)) as client,
-    ):
+def test_a_body_that_is_too_large_is_refused(closed: tuple[str, Path]) -> None:
+    url, folder = closed
+    with Client(url, api_key=gateways.key(folder, Role.reader)) as client:
         with pytest.raises(RequestRefused, match=r"\(413\).*1 MiB"):
             client.classify("x" * 3_000_000)
         with pytest.raises(RequestRefused, match=r"\(413\).*at most 3 are taken"):

@@ -8,9 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from newsdesk.clients.cli import app
+from newsdesk.clients.models import _lines
 from newsdesk.server.gateway.keys import Role
-from tests.clients.conftest import gateway_url
-from tests.clients.triton_process import Ports, write_repository
 from tests.server.gateway import gateways
 
 
@@ -31,8 +30,6 @@ def test_they_are_listed(gateway: str) -> None:
 
 
 def test_figures_are_named_by_their_place() -> None:
-    from newsdesk.clients.models import _lines
-
     model = {"name": "m", "versions": [], "target": None, "labels": ["a"], "members": []}
     figures = {"accuracy": {"test": {"rows": 7600, "served": {"accuracy": 0.93724}}}, "targets": {"x": 1}}
     assert [line.split() for line in _lines({**model, "figures": figures})][3:] == [
@@ -41,22 +38,20 @@ def test_figures_are_named_by_their_place() -> None:
     ]
 
 
-def test_operators_load_and_unload_and_readers_do_not(triton: Ports, tmp_path: Path) -> None:
-    folder = write_repository(tmp_path)
+def test_operators_load_and_unload_and_readers_do_not(closed: tuple[str, Path]) -> None:
+    url, folder = closed
     operator, reader = (gateways.key(folder, role) for role in (Role.operator, Role.reader))
-    with gateways.gateway(folder, triton.both, auth=True) as served:
-        url = gateway_url(served)
-        assert models(url, "load", NEWSDESK_API_KEY=operator).stdout == "ag_news: loaded\n"
-        said = models(url, "unload", "--json", "--api-key", operator)
-        assert json.loads(said.stdout) == {"action": "unload", "model": "ag_news"}
-        assert models(url, "load", NEWSDESK_API_KEY=operator).exit_code == 0
-        for key in (reader, ""):
-            refused = models(url, "load", NEWSDESK_API_KEY=key)
-            assert (refused.exit_code, refused.stdout) == (2, "")
-            assert "refuses the caller" in refused.stderr
-        unknown = models(url, "load", "no_such_model", NEWSDESK_API_KEY=operator)
-        assert unknown.exit_code == 2
-        assert "no_such_model" in unknown.stderr
+    assert models(url, "load", NEWSDESK_API_KEY=operator).stdout == "ag_news: loaded\n"
+    said = models(url, "unload", "--json", "--api-key", operator)
+    assert json.loads(said.stdout) == {"action": "unload", "model": "ag_news"}
+    assert models(url, "load", NEWSDESK_API_KEY=operator).exit_code == 0
+    for key in (reader, ""):
+        refused = models(url, "load", NEWSDESK_API_KEY=key)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "refuses the caller" in refused.stderr
+    unknown = models(url, "load", "no_such_model", NEWSDESK_API_KEY=operator)
+    assert unknown.exit_code == 2
+    assert "no_such_model" in unknown.stderr
 
 
 @pytest.mark.parametrize("url", ["grpc://127.0.0.1:1", "http://127.0.0.1:1", "gateway+http://127.0.0.1:1"])

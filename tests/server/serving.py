@@ -32,8 +32,8 @@ output { name: "LABEL" data_type: TYPE_STRING dims: 1 }
 output { name: "PROBABILITIES" data_type: TYPE_FP32 dims: 4 label_filename: "labels.txt" }
 output { name: "ANSWERED_BY" data_type: TYPE_STRING dims: 1 }
 output { name: "WINDOWS" data_type: TYPE_INT32 dims: 1 }
-output { name: "MEMBER_PROBABILITIES" data_type: TYPE_FP32 dims: [ %d, 4 ] }
-parameters { key: "members" value: { string_value: "%s" } }
+output { name: "MEMBER_PROBABILITIES" data_type: TYPE_FP32 dims: [ 1, 4 ] }
+parameters { key: "members" value: { string_value: "stand-in" } }
 dynamic_batching { }
 """
 OPTIONS = ("--target", "openvino:int8", "--instances", "2", "--no-gateway")
@@ -79,7 +79,8 @@ def write_repository(root: Path, model: str = MODEL, members: Sequence[str] = ("
     """Write a model repository whose manifest holds, with a stand-in for the model."""
     version = root / "ag_news" / "1"
     version.mkdir(parents=True)
-    (root / "ag_news" / "config.pbtxt").write_text(CONFIG % (len(members), ",".join(members)))
+    config = CONFIG.replace('"stand-in"', f'"{",".join(members)}"').replace("[ 1, 4 ]", f"[ {len(members)}, 4 ]")
+    (root / "ag_news" / "config.pbtxt").write_text(config)
     (root / "ag_news" / "labels.txt").write_text("\n".join(LABELS) + "\n")
     (version / "model.py").write_text(model)
     files = {}

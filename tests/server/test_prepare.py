@@ -36,7 +36,7 @@ def test_the_fastest_target_is_measured_once_and_recorded(model: Path, tmp_path:
     speeds = {"openvino:int8": 900.0, "openvino:bf16": 400.0, "openvino:fp32": 300.0, "onnxruntime:int8": 950.0}
     asked: list[str] = []
 
-    def measured(folder: Path, member: str, target: str) -> tuple[float, np.ndarray, str]:
+    def measured(folder: Path, member: str, target: str, texts: list[str]) -> tuple[float, np.ndarray, str]:
         asked.append(target)
         return speeds.get(target, 100.0), np.eye(4, dtype=np.float32), ""
 
@@ -58,12 +58,16 @@ def test_the_fastest_target_is_measured_once_and_recorded(model: Path, tmp_path:
 def test_each_member_gets_its_own_fastest_target(tmp_path: Path, monkeypatch) -> None:
     """The bag has one graph, which int8 targets do not read; each member's targets are judged among themselves."""
     model = tiny.write_model(tmp_path, tiny.write_cascade) / "ag_news"
-    speeds = {("bag", "onnxruntime:fp32"): 9e4, ("tiny", "openvino:int8"): 900.0, ("keen", "onnxruntime:int8"): 500.0}
+    speeds = {
+        ("bag", "onnxruntime:fp32"): 9e4,
+        ("tiny", "openvino:int8"): 900.0,
+        ("keen", "onnxruntime:int8"): 500.0,
+    }
     answers = {"bag": np.eye(4), "tiny": np.eye(4)[::-1], "keen": np.eye(4)}
     monkeypatch.setattr(
         preparing,
         "_measure_apart",
-        lambda _, member, target: (speeds.get((member, target), 1.0), answers[member], ""),
+        lambda _, member, target, texts: (speeds.get((member, target), 1.0), answers[member], ""),
     )
     found = prepare(model, tmp_path / "state", lambda _: None)
     assert found.target == "bag=onnxruntime:fp32,tiny=openvino:int8,keen=onnxruntime:int8"
@@ -74,7 +78,7 @@ def test_each_member_gets_its_own_fastest_target(tmp_path: Path, monkeypatch) ->
 
 def test_a_bag_is_measured_like_any_member(tmp_path: Path) -> None:
     tiny.write_cascade(tmp_path)
-    speed, answers, refused = preparing._measure_apart(tmp_path, "bag", "onnxruntime:fp32")
+    speed, answers, refused = preparing._measure_apart(tmp_path, "bag", "onnxruntime:fp32", articles())
     assert (speed > 0, refused) == (True, "")
     assert answers is not None
     assert answers.shape == (preparing.TEXTS, 4)
@@ -89,7 +93,7 @@ def test_another_model_is_measured_anew(model: Path, tmp_path: Path, monkeypatch
 
 
 def test_a_target_is_measured_in_a_process_of_its_own(model: Path) -> None:
-    speed, answers, refused = preparing._measure_apart(model / "1", "tiny", "onnxruntime:fp32")
+    speed, answers, refused = preparing._measure_apart(model / "1", "tiny", "onnxruntime:fp32", articles())
     assert refused == ""
     assert speed > 0
     assert answers is not None
@@ -99,8 +103,8 @@ def test_a_target_is_measured_in_a_process_of_its_own(model: Path) -> None:
 
 def test_one_that_gives_nan_or_cannot_run_is_out(tmp_path: Path) -> None:
     tiny.write(tmp_path / "1", weight=float("nan"))
-    assert preparing._measure_apart(tmp_path / "1", "tiny", "onnxruntime:fp32")[2] == "gives NaN or Inf"
-    assert "KeyError" in preparing._measure_apart(tmp_path / "1", "tiny", "onnxruntime:int8-dynamic")[2]
+    assert preparing._measure_apart(tmp_path / "1", "tiny", "onnxruntime:fp32", articles())[2] == "gives NaN or Inf"
+    assert "KeyError" in preparing._measure_apart(tmp_path / "1", "tiny", "onnxruntime:int8-dynamic", articles())[2]
 
 
 def test_one_that_disagrees_with_the_others_is_out() -> None:

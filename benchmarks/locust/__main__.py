@@ -1,0 +1,98 @@
+"""Locust, headless, against a server of its own on free ports: figures, HTML reports, the objective as exit code.
+
+    python -m benchmarks.locust [--profile steady] [--users 200] [--seconds 120] [--texts test.csv.gz]
+
+The generator shares the cores with the server. Ends with code 1 where the objective is not kept.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import machine, servers
+from benchmarks.locust.objective import Figures
+from benchmarks.locust.profiles import PROFILES
+from newsdesk.server.settings import granted_cores
+
+ROOT = Path(__file__).parents[2]
+FILES = {"rest": "REST through the gateway", "triton": "gRPC to Triton"}
+_LAST_SECONDS = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", choices=PROFILES, default="steady")
+    parser.add_argument("--users", type=int, default=200)
+    parser.add_argument("--seconds", type=int, default=120)
+    parser.add_argument("--rate", type=float, default=50, help="requests a second of the open profile")
+    parser.add_argument("--files", nargs="+", choices=FILES, default=list(FILES), help="which locustfiles")
+    parser.add_argument("--texts", type=Path, help="CSV with title and description or text, or a line an article")
+    parser.add_argument("--p99-ms", type=float, default=2000, help="objective: milliseconds")
+    parser.add_argument("--most-failures", type=float, default=0, help="objective: share of the requests")
+    parser.add_argument("--reports", type=Path, default=Path(".cache/load"), help="folder of the HTML reports")
+    parser.add_argument("--write", type=Path, help="put the figures into this page, too, in place of the profile's")
+    given = parser.parse_args()
+    given.reports.mkdir(parents=True, exist_ok=True)
+    with servers.newsdesk(gateway=True) as server:
+        hosts = {"rest": f"http://127.0.0.1:{server.gateway_port}", "triton": f"127.0.0.1:{server.grpc_port}"}
+        ran = {name: run(name, hosts[name], given) for name in given.files}
+    section = _section(given, {name: figures for name, (_, figures) in ran.items()})
+    print(section)
+    if given.write:
+        given.write.write_text(_page(given.write.read_text() if given.write.exists() else "", section))
+    sys.exit(max(code for code, _ in ran.values()))
+
+
+def run(name: str, host: str, given: argparse.Namespace) -> tuple[int, Figures]:
+    """Run a locustfile in a process of its own: its exit code and figures."""
+    report = given.reports / f"{name}-{given.profile}.html"
+    figures = report.with_suffix(".json")
+    figures.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name(f"{name}.py")), "--headless"]
+    command += ["--host", host, "--users", str(given.users), "--run-time", f"{given.seconds}s"]
+    command += ["--stop-timeout", str(_LAST_SECONDS), "--only-summary", "--loglevel", "WARNING"]
+    command += ["--html", str(report), "--figures", str(figures), "--load-profile", given.profile]
+    for option in "rate", "p99_ms", "most_failures", "texts":
+        if (value := getattr(given, option)) is not None:
+            command += ["--" + option.replace("_", "-"), str(value)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    process = subprocess.run(command, env=environment, timeout=given.seconds + 4 * _LAST_SECONDS, check=False)
+    if not figures.exists():
+        sys.exit(f"{name}: Locust ended with code {process.returncode}, and without figures")
+    return process.returncode, Figures(**json.loads(figures.read_text()))
+
+
+def _section(given: argparse.Namespace, figures: dict[str, Figures]) -> str:
+    how = f"{given.rate:g} requests a second" if PROFILES[given.profile].open else f"{given.users} users"
+    lines = [
+        f"## {given.profile}: {how}, {given.seconds} s",
+        "",
+        f"{PROFILES[given.profile].about.capitalize()}. {machine.describe()}, {granted_cores()} cores, Python "
+        f"{platform.python_version()}, {time.strftime('%Y-%m-%d')}. Objective: p99 ≤ {given.p99_ms:g} ms, "
+        f"failures ≤ {given.most_failures:.2%}.",
+        "",
+        "| locustfile | requests | failures | requests/s | p50 ms | p95 ms | p99 ms | longest ms |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {FILES[name]} | {one.requests} | {one.failures} | {one.per_second:.0f} | {one.p50_ms:.0f} "
+        f"| {one.p95_ms:.0f} | {one.p99_ms:.0f} | {one.max_ms:.0f} |"
+        for name, one in figures.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _page(page: str, section: str) -> str:
+    """Put a section in the place of the profile's, or behind the others."""
+    head = "# Load tests\n\nPrinted by `make load`, a profile at a time; every answer is checked.\n"
+    parts = [part for part in page.split("\n## ")[1:] if part.split(":")[0] != section[3:].split(":")[0]]
+    return "\n## ".join([head, *(part.rstrip() + "\n" for part in parts), section[3:]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""A model repository with one member of another: what a peer that serves one model is compared with."""
+
+import re
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from newsdesk.server.ensemble import cascade, manifest, targets
+from newsdesk.server.workspace import MODEL, latest_version
+
+
+def write(repository: Path, member: str, into: Path) -> Path:
+    """Write the member alone, answering whatever it is asked, and return the new repository.
+
+    Raises ValueError where there is no such member.
+    """
+    source = latest_version(repository / MODEL)
+    made = manifest.load(source)
+    names = [one.name for one in made.members]
+    if member not in names:
+        raise ValueError(f"{source}: no member {member!r}, only {', '.join(names)}")
+    (kept,) = (one for one in made.members if one.name == member)
+    stage = cascade.alone(member, len(made.labels))
+    alone = msgspec.structs.replace(made, members=[kept], cascade=[stage], target=targets.choose("", made)[member])
+    version = into / MODEL / "1"
+    version.mkdir(parents=True)
+    for file in alone.files():
+        (version / file.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / file.path, version / file.path)
+    shutil.copyfile(source / "model.py", version / "model.py")
+    manifest.save(alone, version)
+    shutil.copyfile(source.parent / "labels.txt", into / MODEL / "labels.txt")
+    config = (source.parent / "config.pbtxt").read_text()
+    config = config.replace(f"dims: [ {len(names)}, {len(made.labels)} ]", f"dims: [ 1, {len(made.labels)} ]")
+    config = re.sub(r'(key: "members" value:? *{ string_value: )"[^"]*"', rf'\1"{member}"', config)
+    (into / MODEL / "config.pbtxt").write_text(config)
+    return into
