@@ -66,6 +66,7 @@ _STATUSES: tuple[tuple[str | None, int, type[NewsdeskError]], ...] = (
     ("NOT_FOUND", 404, RequestRefused),
     (None, 405, RequestRefused),
     (None, 408, ServerUnavailable),
+    (None, 409, RequestRefused),
     (None, 413, RequestRefused),
     (None, 415, RequestRefused),
     (None, 422, RequestRefused),

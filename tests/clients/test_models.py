@@ -1,6 +1,7 @@
 """`newsdesk models` before a real gateway and a Triton whose models can be loaded."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,18 @@ def test_operators_load_and_unload_and_readers_do_not(closed: tuple[str, Path]) 
     unknown = models(url, "load", "no_such_model", NEWSDESK_API_KEY=operator)
     assert unknown.exit_code == 2
     assert "no_such_model" in unknown.stderr
+
+
+def test_operators_go_back_a_version(closed: tuple[str, Path]) -> None:
+    url, folder = closed
+    operator = gateways.key(folder, Role.operator)
+    shutil.copytree(folder / "ag_news" / "1", folder / "ag_news" / "2")
+    said = models(url, "rollback", NEWSDESK_API_KEY=operator)
+    assert said.stdout == "ag_news: version 2 is withdrawn, 1 serves\n"
+    assert (folder / "ag_news" / "2.withdrawn").is_dir()
+    refused = models(url, "rollback", NEWSDESK_API_KEY=operator)
+    assert refused.exit_code == 2
+    assert "refuses the request (409)" in refused.stderr
 
 
 @pytest.mark.parametrize("url", ["grpc://127.0.0.1:1", "http://127.0.0.1:1", "gateway+http://127.0.0.1:1"])

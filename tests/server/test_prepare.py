@@ -1,9 +1,13 @@
+import json
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from newsdesk.server import commands
 from newsdesk.server import prepare as preparing
 from newsdesk.server.prepare import Measured, Preparation, PreparationError, articles, available, prepare
 from tests import tiny
@@ -30,6 +34,18 @@ def test_the_texts_are_as_long_as_news() -> None:
     assert min(lengths) >= 14
     assert max(lengths) <= 84
     assert articles() == articles()
+
+
+def test_the_command_writes_json_and_nothing_else(model: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(preparing, "_measure_apart", lambda *_: (100.0, np.eye(4, dtype=np.float32), ""))
+    app = typer.Typer()
+    app.command()(commands.prepare)
+    arguments = ["--model-repository", str(model.parent), "--state", str(tmp_path / "state"), "--json"]
+    said = CliRunner().invoke(app, arguments)
+    assert said.exit_code == 0, said.output
+    found = json.loads(said.stdout)
+    assert found["targets"].keys() == {"tiny"}
+    assert {one["member"] for one in found["measured"]} == {"tiny"}
 
 
 def test_the_fastest_target_is_measured_once_and_recorded(model: Path, tmp_path: Path, monkeypatch) -> None:
