@@ -99,20 +99,22 @@ class Student(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     features: Features = Features()
     min_count: Positive = 2
     """How often an n-gram must stand in the training rows to have a row in the table."""
-    max_ngrams: Positive = 400_000
+    max_ngrams: Positive = 240_000
     """The most rows; where more n-grams are met often enough, the most frequent."""
     width: Positive = 16
     """Numbers a row while it is fitted. Without a hidden layer they are multiplied out, to one a label, on export."""
-    hidden: Annotated[int, Meta(ge=0)] = 0
+    hidden: Annotated[int, Meta(ge=0)] = 64
     """Units of a layer (ReLU) between the mean of the rows and the logits; 0 is none, a linear model."""
-    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.5
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.3
     """Share of a text's n-grams that it is read without, each time anew."""
     epochs: Positive = 10
-    patience: Positive = 2
+    patience: Positive = 3
     """Epochs without a better log-loss on the validation rows, after which training ends."""
     batch_size: Positive = 256
-    learning_rate: Annotated[float, Meta(gt=0)] = 0.02
-    """Falls to nothing over `epochs`."""
+    learning_rate: Annotated[float, Meta(gt=0)] = 0.01
+    """Adam's, of the layers behind the table; falls to nothing over `epochs`."""
+    table_rate: Annotated[float, Meta(gt=0)] = 24
+    """SGD's, of the table, for each text of a batch; falls likewise."""
     pieces: bool = False
     """Whether teachers also label openings of the training articles, as long as headlines, and what is left of them."""
     unlabelled: Source | None = None

@@ -63,31 +63,28 @@ def _train(
     bags = Bags.of(ngrams.encode(texts))
     examined, truth = Bags.of(ngrams.encode([row.text for row in validation])), np.array([r.label for r in validation])
     bag = Bag(ngrams.rows, recipe.width, recipe.hidden, len(labels))
-    # Adam on a table must only see the rows met: dense, its decaying steps go on moving all the others.
-    optimisers = [
-        torch.optim.SparseAdam([bag.table.weight], lr=recipe.learning_rate),
-        torch.optim.Adam(
-            [value for name, value in bag.named_parameters() if name != "table.weight"], lr=recipe.learning_rate
-        ),
+    # Adam takes as long a step for a row met twice as for one met daily, and so learns the rare ones by heart: with it
+    # the log-loss of AG News' validation rows was 0.227, with plain steps 0.214.
+    batch_size = min(recipe.batch_size, -(-len(bags) // LEAST_STEPS))
+    head = [value for name, value in bag.named_parameters() if name != "table.weight"]
+    table = torch.optim.SGD([bag.table.weight], lr=recipe.table_rate * batch_size)
+    schedules = [
+        torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=recipe.epochs * -(-len(bags) // batch_size))
+        for optimiser in (table, torch.optim.Adam(head, lr=recipe.learning_rate))
     ]
     chance = np.random.default_rng(seed)
     history: list[dict[str, float]] = []
     best = -1
-    batch_size = min(recipe.batch_size, -(-len(bags) // LEAST_STEPS))
-    steps = recipe.epochs * -(-len(bags) // batch_size)
-    step = 0
     for epoch in range(recipe.epochs):
         order = chance.permutation(len(bags))
         bag.train()
         for at in track(range(0, len(order), batch_size), f"epoch {epoch + 1}"):
             part = order[at : at + batch_size]
-            for optimiser in optimisers:
-                optimiser.param_groups[0]["lr"] = recipe.learning_rate * (1 - step / steps)
-                optimiser.zero_grad()
+            bag.zero_grad()
             lessons.loss(bag(*bags.take(part, chance, recipe.dropout)), part).backward()
-            for optimiser in optimisers:
-                optimiser.step()
-            step += 1
+            for schedule in schedules:
+                schedule.optimizer.step()
+                schedule.step()
         found = softmax(predict(bag.eval(), examined))
         history.append({"epoch": epoch + 1, "accuracy": accuracy(found, truth), "log_loss": log_loss(found, truth)})
         if best < 0 or history[epoch]["log_loss"] < history[best]["log_loss"]:

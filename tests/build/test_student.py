@@ -29,7 +29,7 @@ from newsdesk.server.ensemble.ngrams import Ngrams
 from tests.build.encoders import WORDS, sentence
 
 LABELS = [*WORDS]
-SMALL = Student(features=Features(buckets=1 << 12, words=(1, 2), parts=(4,)), width=8, epochs=4, dropout=0.2)
+SMALL = Student(features=Features(buckets=1 << 12, words=(1, 2), parts=(4,)), width=8, hidden=0, epochs=4, dropout=0.2)
 LINEAR = Member(name="student", kind="ngrams", student=SMALL)
 DEEP = Member(name="student", kind="ngrams", student=Student(features=SMALL.features, width=8, hidden=6, epochs=4))
 CUT = [Row(sentence(label, i), index) for i in range(50, 70) for index, label in enumerate(WORDS)]
