@@ -101,7 +101,7 @@ def corrupt_file(version: Path) -> None:
 
 
 def wrong_sha256(version: Path) -> None:
-    _edit(version, lambda made: made["members"][0]["tokenizer"].update(sha256=hashlib.sha256(b"").hexdigest()))
+    _edit(version, lambda made: made["members"][0]["reader"].update(sha256=hashlib.sha256(b"").hexdigest()))
 
 
 def wrong_schema(version: Path) -> None:
