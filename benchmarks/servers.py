@@ -32,7 +32,7 @@ class Server:
 
     def resident_mb(self) -> float:
         """Return the memory resident in its processes, shared pages counted once (PSS), in MB."""
-        return sum(_pss_kb(pid) for pid in family(self.pid)) / 1e3
+        return resident_mb(family(self.pid))
 
 
 @contextmanager
@@ -130,6 +130,11 @@ def family(pid: int) -> list[int]:
         with contextlib.suppress(OSError):
             found += [below for child in task.read_text().split() for below in family(int(child))]
     return found
+
+
+def resident_mb(pids: Sequence[int]) -> float:
+    """Return the memory resident in processes, shared pages counted once (PSS), in MB."""
+    return sum(_pss_kb(pid) for pid in pids) / 1e3
 
 
 def _pss_kb(pid: int) -> int:

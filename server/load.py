@@ -33,21 +33,35 @@ def encode(host: str, port: int, path: str, bodies: Sequence[bytes]) -> list[byt
     return [head.encode() + str(len(body)).encode() + b"\r\n\r\n" + body for body in bodies]
 
 
-def run(host: str, port: int, requests: Sequence[bytes], clients: int, seconds: float, warm_up: float = 2) -> Reading:
-    """Send `requests` round and round from `clients` connections for `seconds`.
+def run(
+    host: str,
+    port: int,
+    requests: Sequence[bytes],
+    clients: int,
+    seconds: float,
+    warm_up: float = 2,
+    kind: "type[Client] | None" = None,
+) -> Reading:
+    """Send `requests` round and round from `clients` connections for `seconds`; `kind` is another protocol's client.
 
     Before that, uncounted: `warm_up` seconds, and on until each client was answered once (at most _FULL_SECONDS), or
     a slow server's queue would not yet be as long as it will be.
     """
-    return asyncio.run(_run(host, port, requests, clients, seconds, warm_up))
+    return asyncio.run(_run(host, port, requests, clients, seconds, warm_up, kind or Client))
 
 
 async def _run(
-    host: str, port: int, requests: Sequence[bytes], clients: int, seconds: float, warm_up: float
+    host: str,
+    port: int,
+    requests: Sequence[bytes],
+    clients: int,
+    seconds: float,
+    warm_up: float,
+    kind: "type[Client]",
 ) -> Reading:
     source = cycle(requests)
     loop = asyncio.get_running_loop()
-    made = [await loop.create_connection(lambda: _Client(source), host, port) for _ in range(clients)]
+    made = [await loop.create_connection(lambda: kind(source), host, port) for _ in range(clients)]
     connections = [client for _, client in made]
     for client in connections:
         client.send()
@@ -72,7 +86,7 @@ async def _run(
     return Reading(clients, len(latencies), failures, len(latencies) / elapsed, float(p50), float(p99))
 
 
-class _Client(asyncio.Protocol):
+class Client(asyncio.Protocol):
     """One connection: the next request goes out when the last one's response is whole."""
 
     def __init__(self, source: Iterator[bytes]) -> None:
@@ -85,11 +99,14 @@ class _Client(asyncio.Protocol):
         self.failures = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
 
     def send(self) -> None:
         self.sent = time.perf_counter()
-        self.transport.write(next(self.source))  # type: ignore[attr-defined]
+        self.write(next(self.source))
+
+    def write(self, request: bytes) -> None:
+        self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -97,10 +114,14 @@ class _Client(asyncio.Protocol):
         if not parted or not whole(head, body):
             return
         self.buffer = b""
+        self.answer(head.startswith(b"HTTP/1.1 200"))
+
+    def answer(self, good: bool) -> None:
+        """Count an answer that is whole, and send the next request."""
         if not self.answered.done():
             self.answered.set_result(None)
         self.latencies.append(time.perf_counter() - self.sent)
-        self.failures += not head.startswith(b"HTTP/1.1 200")
+        self.failures += not good
         if not self.stopped:
             self.send()
         elif not self.done.done():

@@ -14,13 +14,14 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import machine, servers
+from benchmarks import machine, pages, servers
 from benchmarks.locust.objective import Figures
 from benchmarks.locust.profiles import PROFILES
 from newsdesk.server.settings import granted_cores
 
 ROOT = Path(__file__).parents[2]
 FILES = {"rest": "REST through the gateway", "triton": "gRPC to Triton"}
+HEAD = "# Load tests\n\nPrinted by `make load`, a profile at a time; every answer is checked.\n"
 _LAST_SECONDS = 30
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     section = _section(given, {name: figures for name, (_, figures) in ran.items()})
     print(section)
     if given.write:
-        given.write.write_text(_page(given.write.read_text() if given.write.exists() else "", section))
+        pages.put(given.write, HEAD, section)
     sys.exit(max(code for code, _ in ran.values()))
 
 
@@ -85,13 +86,6 @@ def _section(given: argparse.Namespace, figures: dict[str, Figures]) -> str:
         for name, one in figures.items()
     ]
     return "\n".join(lines) + "\n"
-
-
-def _page(page: str, section: str) -> str:
-    """Put a section in the place of the profile's, or behind the others."""
-    head = "# Load tests\n\nPrinted by `make load`, a profile at a time; every answer is checked.\n"
-    parts = [part for part in page.split("\n## ")[1:] if part.split(":")[0] != section[3:].split(":")[0]]
-    return "\n## ".join([head, *(part.rstrip() + "\n" for part in parts), section[3:]])
 
 
 if __name__ == "__main__":

@@ -96,16 +96,6 @@ def test_wrong_answers_are_failures(liar: str, tmp_path: Path) -> None:
     assert figures.failures == figures.requests > 0
 
 
-def test_a_profile_s_figures_replace_its_last_ones_in_the_page() -> None:
-    page = runner._page("", "## steady: 200 users, 120 s\n\nold\n")
-    page = runner._page(page, "## open: 50 requests a second, 10 s\n\nkept\n")
-    page = runner._page(page, "## steady: 100 users, 60 s\n\nnew\n")
-    assert page.startswith("# Load tests\n")
-    assert "old" not in page
-    assert page.count("\n## ") == 2
-    assert page.index("kept") < page.index("new")
-
-
 @pytest.mark.parametrize("package", ["locust", "tritonclient"])
 def test_what_is_installed_is_what_locust_and_triton_s_http_client_both_ask_for(package: str) -> None:
     asked = [Requirement(one) for one in requires(package) or ()]

@@ -1,0 +1,128 @@
+"""What the gateway costs: single texts through its REST and straight to Triton's gRPC, and a file of many rows.
+
+    python -m benchmarks.gateway [--texts test.csv.gz] [--seconds 10] [--rounds 3] [--quality balanced]
+    python -m benchmarks.gateway --rows 1000000 [--distinct 6400 --cache 256MB]
+
+One server, one generator, and all of them on the same cores: rounds of both sides in turn, of which the medians count.
+Both ask for the same outputs at the same quality. The rows of a file are made as they are sent; its answers are read
+and checked as they come, while the gateway's memory is sampled. With --distinct, the file repeats that many rows, and
+with --cache Triton answers those that it has seen: what is measured then is the gateway and not the model. Ends with
+code 1 where a request fails or a goal is not met.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import bulk, grpc_load, machine, pages, servers, texts
+from newsdesk.server import load
+from newsdesk.server.settings import granted_cores
+
+CLIENTS = (32, 128)
+LEAST_SHARE, MOST_ADDED_MS, MOST_GROWTH_MB = 0.60, 2.0, 16.0
+"""Goals: of direct gRPC's throughput, of p50 at one client, and of the gateway's memory over a file."""
+HEAD = "# What the gateway costs\n\nPrinted by `python -m benchmarks.gateway`, see its help.\n"
+_OUTPUTS = ("LABEL", "PROBABILITIES", "ANSWERED_BY", "WINDOWS")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=Path, help="CSV with title and description or text, or a line an article")
+    parser.add_argument("--seconds", type=float, default=10, help="counted seconds of each run of single texts")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clients", nargs="+", type=int, default=CLIENTS, help="numbers of clients at saturation")
+    parser.add_argument("--quality", choices=("fast", "balanced", "best"), default="balanced")
+    parser.add_argument("--rows", type=int, default=0, help="measure a file of so many rows instead of single texts")
+    parser.add_argument("--distinct", type=int, default=0, help="rows of the file that differ; 0: all")
+    parser.add_argument("--cache", default="", help="of the server, for the file: 256MB")
+    parser.add_argument("--write", type=Path, help="put the figures into this page, too, in place of the last ones")
+    given = parser.parse_args()
+    articles = texts.choose(given.texts)
+    flags = ["--cache", given.cache] if given.cache else []
+    with servers.newsdesk(*flags, gateway=True) as server:
+        title, lines, missed = _file(server, articles, given) if given.rows else _single(server, articles, given)
+    about = (
+        f"{machine.describe()}, {granted_cores()} cores, Python {platform.python_version()}, quality {given.quality}"
+    )
+    section = "\n".join([f"## {title}", "", f"{about}, {time.strftime('%Y-%m-%d')}.", "", *lines, ""])
+    print(section)
+    if given.write:
+        pages.put(given.write, HEAD, section)
+    for one in missed:
+        print(f"not met: {one}", file=sys.stderr)
+    sys.exit(bool(missed))
+
+
+def _single(server: servers.Server, articles: list[str], given: argparse.Namespace) -> tuple[str, list[str], list[str]]:
+    bodies = [json.dumps({"text": text, "quality": given.quality}).encode() for text in articles]
+    sides = {
+        "gateway, REST": (server.gateway_port, load.Client, "/v1/classify", bodies),
+        "Triton, gRPC": (server.grpc_port, grpc_load.Client, "", grpc_load.encode(articles, given.quality, _OUTPUTS)),
+    }
+    runs: dict[tuple[str, int], list[load.Reading]] = {}
+    for turn in range(given.rounds + 1):
+        for clients in (1, *given.clients):
+            for name, (port, kind, path, requests) in sides.items():
+                encoded = load.encode("127.0.0.1", port, path, requests) if path else requests
+                seconds = given.seconds if turn else min(given.seconds, 3)  # at first every process warms up
+                reading = load.run("127.0.0.1", port, encoded, clients, seconds, kind=kind)
+                runs.setdefault((name, clients), []).extend([reading] if turn else [])
+    lines = ["| side | clients | texts/s | p50 ms | p99 ms | failures |", "|---|---:|---:|---:|---:|---:|"]
+    for (name, clients), found in runs.items():
+        p99, failures = _median(found, "p99_ms"), sum(one.failures for one in found)
+        lines.append(
+            f"| {name} | {clients} | {_median(found, 'per_second'):.0f} | {_median(found, 'p50_ms'):.2f} "
+            f"| {p99:.1f} | {failures} |"
+        )
+    through, direct = (
+        max(_median(found, "per_second") for (name, clients), found in runs.items() if name == side and clients > 1)
+        for side in sides
+    )
+    added = _median(runs["gateway, REST", 1], "p50_ms") - _median(runs["Triton, gRPC", 1], "p50_ms")
+    lines += ["", f"Through the gateway come {through / direct:.0%} of the texts that Triton answers over gRPC at "]
+    lines[-1] += f"saturation; at one client it adds {added:.2f} ms to p50. Medians of {given.rounds} rounds."
+    missed = []
+    if failures := sum(one.failures for found in runs.values() for one in found):
+        missed.append(f"{failures} requests failed")
+    if through < LEAST_SHARE * direct:
+        missed.append(f"{through / direct:.0%} of direct throughput, expected at least {LEAST_SHARE:.0%}")
+    if added > MOST_ADDED_MS:
+        missed.append(f"{added:.2f} ms added at one client, expected at most {MOST_ADDED_MS:g}")
+    return "Single texts", lines, missed
+
+
+def _median(found: list[load.Reading], name: str) -> float:
+    return statistics.median(getattr(one, name) for one in found)
+
+
+def _file(server: servers.Server, articles: list[str], given: argparse.Namespace) -> tuple[str, list[str], list[str]]:
+    # A short file first: what the gateway needs for any file is not growth.
+    bulk.classify(server, articles, bulk.BATCH * 40, given.distinct, given.quality)
+    sent = bulk.classify(server, articles, given.rows, given.distinct, given.quality)
+    differ = f"{given.distinct} of them different" if given.distinct else "all different"
+    cached = f", Triton's response cache of {given.cache}" if given.cache else ", no response cache"
+    lines = [
+        f"{given.rows} rows of CSV ({sent.megabytes:.0f} MB), {differ}{cached}: sent in {sent.upload_seconds:.1f} s, "
+        f"answered in {sent.answer_seconds:.1f} s ({given.rows / sent.answer_seconds:.0f} rows/s), in order, "
+        f"{sent.problems} problems.",
+        "",
+        "| rows answered | the gateway's memory, MB |",
+        "|---:|---:|",
+        *(f"| {rows} | {megabytes:.1f} |" for rows, megabytes in sent.marks()),
+        "",
+        f"Memory is its processes' PSS; from the first to the largest sample it grew by {sent.growth:.1f} MB.",
+    ]
+    missed = []
+    if sent.problems:
+        missed.append(f"{sent.problems} answers are wrong: {sent.first_problem}")
+    if sent.growth > MOST_GROWTH_MB:
+        missed.append(f"memory grew by {sent.growth:.1f} MB, expected at most {MOST_GROWTH_MB:g}")
+    return "A file of many rows", lines, missed
+
+
+if __name__ == "__main__":
+    main()
