@@ -3,6 +3,7 @@
 from typing import Any
 
 from newsdesk.build.recipe import Card
+from newsdesk.server.ensemble.cascade import QUALITIES
 from newsdesk.server.ensemble.manifest import Manifest
 
 
@@ -32,66 +33,90 @@ def _data(manifest: Manifest, about: Card) -> str:
 
 
 def _training(manifest: Manifest) -> str:
-    recipe, fitted, member = manifest.built[0], _entry(manifest, "train"), manifest.members[0]
-    packages = ", ".join(f"{name} {version}" for name, version in fitted["packages"].items())
-    if member.kind == "ngrams":
-        about = f"a bag of {fitted['figures']['ngrams']:,} hashed n-grams", "texts are read whole", "log-loss"
-    else:
-        base = recipe["settings"]["members"][0]["base"]
-        about = f"base `{base}`", f"at most {member.max_length} tokens a text", "accuracy"
-    what, length, decided_by = about
-    return (
-        f"## Training\n\n    {recipe['command']}\n\nMember `{member.name}`: {what}, "
-        f"{fitted['figures']['rows']:,} rows, {length}; the epoch with the best validation {decided_by} was "
-        f"kept. {packages}."
-    )
+    recipe = manifest.built[0]
+    fitted = {entry["name"]: entry for entry in manifest.built if entry["stage"] == "train"}
+    packages = ", ".join(f"{name} {version}" for name, version in next(iter(fitted.values()))["packages"].items())
+    rows = []
+    for member in recipe["settings"]["members"]:
+        found = fitted[member["name"]]["figures"]
+        rows.append(
+            [
+                f"`{member['name']}`",
+                f"`{member['base']}`" if member.get("base") else f"{found['ngrams']:,} hashed n-grams",
+                f"{found['rows']:,}",
+                ", ".join(member["distil"]["teachers"]) if member.get("distil") else "",
+                f"{found['validation']['accuracy']:.2%}",
+            ]
+        )
+    heads = ["member", "base", "rows", "taught by", "best epoch, validation"]
+    return f"## Training\n\n    {recipe['command']}\n\n{_table(heads, rows)}\n\n{packages}."
 
 
 def _accuracy(manifest: Manifest) -> str:
     intro = (
-        f"Served: `{manifest.target}`; float: the fp32 graph that it was made from. Only the validation rows decided "
-        "anything."
+        f'Served: `{manifest.target}`. A quality decides how sure the cascade must be before it answers: "best" asks '
+        "every member. Only the validation rows decided anything."
     )
     rows = [
         [
             part,
             f"{found['rows']:,}",
-            f"{found['float']['accuracy']:.2%}",
-            f"{found['served']['accuracy']:.2%}",
-            f"{found['served']['macro_f1']:.2%}",
-            f"{found['agreement']:.2%}",
+            quality,
+            f"{found[quality]['accuracy']:.2%}",
+            f"{found[quality]['macro_f1']:.2%}",
+            f"{found[quality]['calibration_error']:.2%}",
+            ", ".join(f"{name} {share:.1%}" for name, share in found[quality]["answered_by"].items() if share),
         ]
         for part, found in manifest.figures["accuracy"].items()
+        for quality in QUALITIES
     ]
-    heads = ["split", "rows", "float", "served", "served, macro F1", "same label"]
-    return f"## Accuracy\n\n{intro}\n\n{_table(heads, rows)}"
+    heads = ["split", "rows", "quality", "accuracy", "macro F1", "ECE", "answered by"]
+    return f"## Accuracy\n\n{intro}\n\n{_table(heads, rows)}\n\n{_members(manifest)}"
+
+
+def _members(manifest: Manifest) -> str:
+    rows = [
+        [
+            name,
+            part,
+            f"{found['float']['accuracy']:.2%}",
+            f"{found['served']['accuracy']:.2%}",
+            f"{found['agreement']:.2%}",
+        ]
+        for name, of_member in manifest.figures["members"].items()
+        for part, found in of_member["accuracy"].items()
+    ]
+    return f"Members alone:\n\n{_table(['member', 'split', 'float', 'served', 'same label'], rows)}"
 
 
 def _precisions(manifest: Manifest) -> str:
     rows = [
-        [variant, "", "", "", found["error"]]
+        [name, variant, "", "", "", found["error"]]
         if "error" in found
-        else [variant, f"{found['mib']}", f"{found['accuracy']:.2%}", f"{found['agreement']:.2%}", _passed(found)]
-        for variant, found in manifest.figures["variants"].items()
+        else [name, variant, f"{found['mib']}", f"{found['accuracy']:.2%}", f"{found['agreement']:.2%}", _passed(found)]
+        for name, of_member in manifest.figures["members"].items()
+        for variant, found in of_member["variants"].items()
     ]
-    table = _table(["graph", "MiB", "accuracy", "same label as fp32", "passed"], rows)
+    table = _table(["member", "graph", "MiB", "accuracy", "same label as fp32", "passed"], rows)
     return f"## Precisions\n\nOn the validation rows, through ONNX Runtime.\n\n{table}"
 
 
 def _targets(manifest: Manifest) -> str:
     rows = [
-        [target, "", "", "", found["error"]]
+        [name, target, "", "", "", found["error"]]
         if "error" in found
         else [
+            name,
             target,
             f"{found['articles_per_second']}",
             f"{found['accuracy']:.2%}",
             f"{found['agreement']:.2%}",
             _passed(found),
         ]
-        for target, found in manifest.figures["targets"].items()
+        for name, of_member in manifest.figures["members"].items()
+        for target, found in of_member["targets"].items()
     ]
-    table = _table(["target", "articles/s", "accuracy", "same label as fp32", "passed"], rows)
+    table = _table(["member", "target", "articles/s", "accuracy", "same label as fp32", "passed"], rows)
     return f"## Targets\n\nOne thread, real text lengths, on {manifest.figures['machine']}.\n\n{table}"
 
 
@@ -99,7 +124,7 @@ def _limits(manifest: Manifest) -> str:
     features = ", ".join(manifest.cpu_features) or "no int8 instructions of its own"
     return (
         "## Limits\n\nThe model knows the labels above and nothing else: a text that fits none of them gets one all "
-        "the same. Its probabilities are not calibrated. int8 and bf16 answers were measured on a processor with "
+        "the same. int8 and bf16 answers were measured on a processor with "
         f"{features}; on another they may differ."
     )
 

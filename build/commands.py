@@ -1,93 +1,177 @@
-"""The `build` command. Heavy imports wait until it runs, so that the command line starts fast without the extra."""
+"""The `build` and `evaluate` commands. Heavy imports wait until they run: the command line starts fast without them."""
+
+from __future__ import annotations
 
 import contextlib
 import json
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from newsdesk.build.recipe import Recipe
+
+
+RecipeName = Annotated[str, typer.Option("--recipe", help="A recipe of newsdesk's (compact), or a .toml file's path.")]
+DataFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Your own training rows instead of the recipe's: .csv, .jsonl or .parquet, plain or .gz."
+    ),
+]
+TestFile = Annotated[
+    Path | None, typer.Option("--test-data", help="Your own test rows, with the same columns; optional.")
+]
+TextColumns = Annotated[
+    list[str] | None,
+    typer.Option("--text-column", help="Column of the text; given more than once, they are joined. Default: text."),
+]
+LabelColumn = Annotated[str, typer.Option("--label-column", help="Column of the label.")]
+Columns = Annotated[
+    str,
+    typer.Option("--columns", help="Names of the columns, with commas between, of a CSV file without a header line."),
+]
+FirstLabel = Annotated[
+    int | None,
+    typer.Option(
+        "--first-label", help="The labels are numbers that count the recipe's labels, from this one (AG News's CSV: 1)."
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change the recipe, e.g. members.minilm.train.epochs=2; JSON values."
+    ),
+]
+Artifacts = Annotated[Path, typer.Option("--artifacts", help="Where the stages keep what they made.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+
 
 def build(
-    recipe: Annotated[
-        str, typer.Option(help="A recipe of newsdesk's (compact), or the path of a .toml file.")
-    ] = "compact",
+    recipe: RecipeName = "compact",
     stage: Annotated[
         str,
         typer.Option(
-            help="Stop after: read, clean, split, train, export, quantise, compile, verify, evaluate or repository. "
-            "What is unchanged since the last build is not run again."
+            help="Stop after: read, clean, split, train, export, quantise, compile, verify, evaluate, combine or "
+            "repository. What is unchanged since the last build is not run again."
         ),
     ] = "repository",
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Your own training rows instead of the recipe's: .csv, .jsonl or .parquet, plain or .gz."),
-    ] = None,
-    test_data: Annotated[Path | None, typer.Option(help="Your own test rows, with the same columns; optional.")] = None,
-    text_column: Annotated[
-        list[str] | None, typer.Option(help="Column of the text; given more than once, they are joined. Default: text.")
-    ] = None,
-    label_column: Annotated[str, typer.Option(help="Column of the label.")] = "label",
-    columns: Annotated[
-        str, typer.Option(help="Names of the columns, with commas between, of a CSV file without a header line.")
-    ] = "",
-    first_label: Annotated[
-        int | None,
-        typer.Option(help="The labels are numbers that count the recipe's labels, from this one (AG News's CSV: 1)."),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change the recipe, e.g. members.0.train.epochs=2; JSON values."
-        ),
-    ] = None,
-    artifacts: Annotated[Path, typer.Option(help="Where the stages keep what they made.")] = Path("artifacts"),
+    data: DataFile = None,
+    test_data: TestFile = None,
+    text_column: TextColumns = None,
+    label_column: LabelColumn = "label",
+    columns: Columns = "",
+    first_label: FirstLabel = None,
+    changes: Changes = None,
+    artifacts: Artifacts = Path("artifacts"),
     output: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path("model_repository"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print every stage's figures as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Build a model: read rows, clean, split, train, export, quantise, compile, verify, evaluate, write the repository.
+    """Build a model: read rows, clean, split, fit every member, compile, verify, combine, write the repository.
 
     The official CSV of AG News: --data train.csv --test-data test.csv --columns label,title,description
     --text-column title --text-column description --first-label 1
     """
-    try:
+    with _told():
         from newsdesk.build import pipeline, progress
-        from newsdesk.build import recipe as recipes
-        from newsdesk.build.data import own
+
+        chosen, command = _chosen(
+            "build", recipe, data, test_data, text_column, label_column, columns, first_label, changes
+        )
+        # The libraries print as they please; stdout is for the figures.
+        with contextlib.redirect_stdout(sys.stderr):
+            figures = pipeline.build(chosen, artifacts, output, last=stage, command=command, say=progress.say)
+    print(json.dumps(figures, indent=1) if as_json else _summary(figures))
+
+
+def evaluate(
+    recipe: RecipeName = "compact",
+    data: DataFile = None,
+    test_data: TestFile = None,
+    text_column: TextColumns = None,
+    label_column: LabelColumn = "label",
+    columns: Columns = "",
+    first_label: FirstLabel = None,
+    changes: Changes = None,
+    artifacts: Artifacts = Path("artifacts"),
+    model_repository: Annotated[Path, typer.Option(help="The model repository to examine.")] = Path("model_repository"),
+    output: Annotated[Path, typer.Option(help="The folder to write the report to.")] = Path("report"),
+    as_json: AsJson = False,
+) -> None:
+    """Report on a built model: accuracy, calibration, cost, robustness and errors on the recipe's test rows.
+
+    Writes report.md, report.json and plots. Rows of another source with the same labels are examined too where the
+    recipe names one: --set data.outside='{"file": "bbc.csv", "label_column": "section"}'
+    """
+    with _told():
+        from newsdesk.build import pipeline, progress
+        from newsdesk.build.evaluation import report
+
+        chosen, _ = _chosen(
+            "evaluate", recipe, data, test_data, text_column, label_column, columns, first_label, changes
+        )
+        with contextlib.redirect_stdout(sys.stderr):
+            figures = pipeline.examine(chosen, artifacts, model_repository, say=progress.say)
+            path = report.write(figures, output)
+    if as_json:
+        print(json.dumps(figures, indent=1))
+    else:
+        points = figures["test"]["points"]
+        print("\n".join(f"{quality}: {found['accuracy']:.2%}" for quality, found in points.items()))
+        print(f"{path} is written")
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Make a message of what a build refuses and of a package that is missing."""
+    try:
         from newsdesk.build.errors import BuildError
         from newsdesk.server.ensemble.errors import ServerError
     except ImportError as error:
-        _fail(f"newsdesk build needs a package that is missing ({error}): pip install 'newsdesk[build]'")
+        _fail(f"this needs a package that is missing ({error}): pip install 'newsdesk[build]'")
     try:
-        wanted = dict(_assignment(text) for text in set_ or [])
-        changes: dict[str, Any] = {}
-        if data:
-            changes = own.changes(
-                recipes.load(recipe),
-                data,
-                test_data,
-                text_columns=text_column or ["text"],
-                label_column=label_column,
-                columns=[name for name in columns.split(",") if name],
-                first_label=first_label,
-            )
-        elif test_data or text_column or columns or first_label is not None:
-            raise BuildError(
-                "--test-data, --text-column, --columns and --first-label describe --data, which is missing"
-            )
-        chosen = recipes.load(recipe, changes | wanted)
-        # The libraries print as they please; stdout is for the figures.
-        with contextlib.redirect_stdout(sys.stderr):
-            figures = pipeline.build(
-                chosen, artifacts, output, last=stage, command=_command(recipe, changes | wanted), say=progress.say
-            )
+        yield
     except ImportError as error:
-        _fail(f"newsdesk build needs a package that is missing ({error}): pip install 'newsdesk[build]'")
+        _fail(f"this needs a package that is missing ({error}): pip install 'newsdesk[build]'")
     except (BuildError, ServerError) as error:
         _fail(str(error))
-    print(json.dumps(figures, indent=1) if as_json else _summary(figures))
+
+
+def _chosen(
+    name: str,
+    recipe: str,
+    data: Path | None,
+    test_data: Path | None,
+    text_column: list[str] | None,
+    label_column: str,
+    columns: str,
+    first_label: int | None,
+    changes: list[str] | None,
+) -> tuple[Recipe, str]:
+    """Return the recipe that the options ask for, and the command that repeats this one."""
+    from newsdesk.build import recipe as recipes
+    from newsdesk.build.data import own
+    from newsdesk.build.errors import BuildError
+
+    wanted = dict(_assignment(text) for text in changes or [])
+    of_files: dict[str, Any] = {}
+    if data:
+        of_files = own.changes(
+            recipes.load(recipe),
+            data,
+            test_data,
+            text_columns=text_column or ["text"],
+            label_column=label_column,
+            columns=[name for name in columns.split(",") if name],
+            first_label=first_label,
+        )
+    elif test_data or text_column or columns or first_label is not None:
+        raise BuildError("--test-data, --text-column, --columns and --first-label describe --data, which is missing")
+    return recipes.load(recipe, of_files | wanted), _command(name, recipe, of_files | wanted)
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -95,28 +179,29 @@ def _assignment(text: str) -> tuple[str, Any]:
 
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise RecipeError(f"--set {text!r}: expected KEY=VALUE, for example members.0.train.epochs=2")
+        raise RecipeError(f"--set {text!r}: expected KEY=VALUE, for example members.minilm.train.epochs=2")
     try:
         return key, json.loads(value)
     except json.JSONDecodeError:
         return key, value
 
 
-def _command(recipe: str, changes: dict[str, Any]) -> str:
-    """Return the command that repeats this build, without this machine's folders."""
+def _command(name: str, recipe: str, changes: dict[str, Any]) -> str:
+    """Return the command that repeats this one, without this machine's folders."""
     from newsdesk.build.repository import portable
 
-    words = ["newsdesk", "build", "--recipe", portable(recipe)]
+    words = ["newsdesk", name, "--recipe", portable(recipe)]
     for key, value in portable(changes).items():
         words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join(words)
 
 
 def _summary(figures: dict[str, Any]) -> str:
+    from newsdesk.server.ensemble.cascade import QUALITIES
+
     lines = [
-        f"{part}: {found['rows']:,} rows, float {found['float']['accuracy']:.2%}, "
-        f"{figures['evaluate']['target']} {found['served']['accuracy']:.2%}, same label {found['agreement']:.2%}"
-        for part, found in figures.get("evaluate", {}).get("accuracy", {}).items()
+        f"{part}: {found['rows']:,} rows, " + ", ".join(f"{name} {found[name]['accuracy']:.2%}" for name in QUALITIES)
+        for part, found in figures.get("judge", {}).items()
     ]
     if "repository" in figures:
         lines.append(f"{figures['repository']['path']} is written; newsdesk serve serves it")

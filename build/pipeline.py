@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,92 +11,26 @@ import msgspec
 
 from newsdesk.build import repository
 from newsdesk.build.compile import stages
-from newsdesk.build.data import sources, splits, tables
-from newsdesk.build.data.cleaning import Labels, clean_rows
-from newsdesk.build.errors import DataError, RecipeError
+from newsdesk.build.compile.stages import Job
+from newsdesk.build.data import tables
+from newsdesk.build.data.stages import clean, elsewhere, labels, read, split
+from newsdesk.build.ensemble import ensemble as fitting
+from newsdesk.build.ensemble import stage as combining
+from newsdesk.build.errors import RecipeError
 from newsdesk.build.recipe import Member, Recipe
-from newsdesk.build.stage import Artefact, Workshop
+from newsdesk.build.stage import Artefact, Workshop, machine
 from newsdesk.build.training import teaching
-from newsdesk.server.ensemble import cascade, engines
-
-STAGES = "read", "clean", "split", "train", "export", "quantise", "compile", "verify", "evaluate", "repository"
-LABELS = "labels.json"
-_DATA = ("newsdesk.build.data.sources", "newsdesk.build.data.cleaning", "newsdesk.server.ensemble.text")
+from newsdesk.server import workspace
+from newsdesk.server.ensemble import targets
 
 
-def read(shop: Workshop, recipe: Recipe) -> Artefact:
-    """Read the raw rows of every source, once: `<part>.jsonl` with number, text, label and eligibility."""
-    parts = {"train": recipe.data.train} | ({"test": recipe.data.test} if recipe.data.test else {})
-    where = recipe.split.validation_where
+def train(job: Job) -> Artefact:
+    """Fit one member; of an encoder `checkpoint/` is a `from_pretrained` folder, of n-grams features and weights."""
+    member, rows, taught = job.member, job.made["split"], job.made.get("teach")
 
     def work(folder: Path) -> dict[str, Any]:
-        figures = {}
-        for part, source in parts.items():
-            with (folder / f"{part}.jsonl").open("w", encoding="utf-8") as out:
-                count = 0
-                for count, row in enumerate(sources.read(source), start=1):  # noqa: B007
-                    line = [row.number, row.text, row.label, sources.matches(row.cells, where)]
-                    out.write(json.dumps(line) + "\n")  # ASCII: lone surrogates survive
-            if not count:
-                raise DataError(f"{source.file or source.hub}: no row (that matches {source.keep})")
-            figures[part] = count
-        return figures
-
-    files = tuple(source.file for source in parts.values() if source.file)
-    return shop.run("read", work, settings=[recipe.data, where], files=files, code=_DATA[:1])
-
-
-def clean(shop: Workshop, recipe: Recipe, raw: Artefact) -> Artefact:
-    """Clean and check the rows; `<part>.parquet`, and report.json with what was found."""
-
-    def work(folder: Path) -> dict[str, Any]:
-        train = [*_raw_rows(raw, "train")]
-        first = recipe.data.train.first_label
-        known = Labels(recipe.labels, first) if recipe.labels else Labels.of(train)
-        reports, held_out = {}, []
-        if recipe.data.test:
-            test_labels = Labels(known.names, recipe.data.test.first_label)
-            rows, reports["test"] = clean_rows(_raw_rows(raw, "test"), test_labels, drop_duplicates=False)
-            tables.write(folder / "test.parquet", rows)
-            held_out = [row.text for row in rows]
-        marks = {row.number: row.cells == {"eligible": "True"} for row in train}
-        rows, reports["train"] = clean_rows(train, known, eligible=lambda row: marks[row.number], held_out=held_out)
-        tables.write(folder / "train.parquet", rows)
-        for part, report in reports.items():
-            shop.say("\n".join([f"{part}: {report.lines()[0]}", *report.lines()[1:]]))
-        (folder / LABELS).write_text(json.dumps(known.names))
-        return {part: report.as_dict() for part, report in reports.items()}
-
-    return shop.run("clean", work, settings=[recipe.labels, recipe.data], inputs={"raw": raw}, code=_DATA)
-
-
-def split(shop: Workshop, recipe: Recipe, rows: Artefact) -> Artefact:
-    """Part the training rows: train.parquet, validation.parquet, and test.parquet as it came."""
-
-    def work(folder: Path) -> dict[str, Any]:
-        train, validation = splits.split(tables.read(rows / "train.parquet"), recipe.split.validation_rows, recipe.seed)
-        parts = {"train": train, "validation": validation}
-        if recipe.data.test:
-            parts["test"] = tables.read(rows / "test.parquet")
-        for part, of_part in parts.items():
-            tables.write(folder / f"{part}.parquet", of_part)
-        shutil.copy(rows / LABELS, folder / LABELS)
-        return {part: len(of_part) for part, of_part in parts.items()}
-
-    code = ("newsdesk.build.data.splits",)
-    return shop.run("split", work, settings=[recipe.split, recipe.seed], inputs={"rows": rows}, code=code)
-
-
-def train(shop: Workshop, recipe: Recipe, member: Member, rows: Artefact, taught: Artefact | None = None) -> Artefact:
-    """Fit one member; of an encoder `checkpoint/` is a `from_pretrained` folder, of n-grams features and weights.
-
-    `taught` is what its teachers say (`teaching.teach`), for a member that is distilled.
-    """
-
-    def work(folder: Path) -> dict[str, Any]:
-        fitted, validation = (tables.read(rows / f"{part}.parquet") for part in ("train", "validation"))
-        seed = recipe.seed if member.seed is None else member.seed
-        given = member, labels(rows), fitted, validation, seed, folder
+        fitted, validation = job.rows("train"), job.rows("validation")
+        given = member, labels(rows), fitted, validation, job.seed, folder
         lessons = teaching.load(taught) if taught else None
         if member.kind == "ngrams":
             from newsdesk.build.training import student
@@ -110,10 +43,10 @@ def train(shop: Workshop, recipe: Recipe, member: Member, rows: Artefact, taught
     base = Path(member.base)
     files = [base / name for name in ("config.json", "model.safetensors", "tokenizer.json")] if member.base else []
     # Without `code`: hours of training are not thrown away for an edit of the trainer; the entry says what made it.
-    return shop.run(
+    return job.shop.run(
         "train",
         work,
-        settings=[member, recipe.seed],
+        settings=[member, job.recipe.seed],
         inputs={"rows": rows} | ({"taught": taught} if taught else {}),
         files=tuple(str(path) for path in files if path.is_file()),
         name=member.name,
@@ -125,88 +58,176 @@ def build(
     artefacts: Path,
     output: Path,
     *,
-    last: str = STAGES[-1],
+    last: str = "repository",
     command: str = "",
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Run the stages up to `last`, each only if its inputs changed, and return the figures of each.
 
+    Those of the members stand below "members", by name. A member that teaches another goes on until it is compiled.
     `command` is recorded in the manifest as what repeats the build.
     """
     if last not in STAGES:
         raise RecipeError(f"stage {last!r} is unknown; expected one of {', '.join(STAGES)}")
-    if len(recipe.members) != 1:
-        raise RecipeError(f"recipe {recipe.name} has {len(recipe.members)} members; this version serves one. Keep one.")
-    (member,) = recipe.members
     shop = Workshop(artefacts, say)
-    made: dict[str, Artefact] = {}
-    job = stages.Job(shop, recipe, member, made)
-    steps: dict[str, Callable[[], Artefact]] = {
-        "read": lambda: read(shop, recipe),
-        "clean": lambda: clean(shop, recipe, made["read"]),
-        "split": lambda: split(shop, recipe, made["clean"]),
-        "train": lambda: train(shop, recipe, member, made["split"]),
-        "export": lambda: stages.export(job),
-        "quantise": lambda: stages.quantise(job),
-        "compile": lambda: stages.compile(job),
-        "verify": lambda: stages.verify(job),
-        "evaluate": lambda: stages.evaluate(job),
-    }
-    for stage, step in steps.items():
-        made[stage] = step()
+    common: dict[str, Artefact] = {}
+    for stage, step in _DATA_STAGES.items():
+        common[stage] = step(shop, recipe, common)
         if stage == last:
-            return {stage: artefact.figures for stage, artefact in made.items()}
-    written = write(job, output, command)
-    say(f"repository: {written}")
-    figures = {stage: artefact.figures for stage, artefact in made.items()}
-    return {**figures, "repository": {"path": str(written), "target": made["compile"].figures["target"]}}
-
-
-def write(job: stages.Job, output: Path, command: str) -> Path:
-    """Write the model repository from the stages' artefacts, and return the model's folder."""
-    made, settings = job.made, job.recipe.repository
-    compiled, variants = made["compile"], made["quantise"].figures["variants"]
-    wanted = [name for name in settings.variants if variants[name]["passed"]]
-    target = compiled.figures["target"]
-    graphs = job.graphs
-    fitted = repository.Fitted(
-        name=job.member.name,
-        kind=job.member.kind,
-        reader=job.reader,
-        graphs={name: graphs[name] for name in dict.fromkeys([*wanted, engines.TARGETS[target]])},
-        max_length=job.max_length,
-        pad_id=job.facts["pad_id"],
-    )
-    figures = {
-        "accuracy": made["evaluate"].figures["accuracy"],
-        "variants": variants,
-        "targets": compiled.figures["targets"],
-        "verified": made["verify"].figures["targets"],
-        "machine": compiled.entry["machine"],
+            return _figures(common)
+    jobs = [job for member in recipe.members for job in _jobs(shop, recipe, member, common)]
+    for job in _taught_last(jobs):
+        _make(job, jobs, last)
+    figures: dict[str, Any] = _figures(common)
+    figures["members"] = {
+        job.name: _figures({stage: one for stage, one in job.made.items() if stage not in common}) for job in jobs
     }
-    opening = {"stage": "recipe", "command": command, "settings": msgspec.to_builtins(job.recipe)}
-    entries = [opening, *(artefact.entry for artefact in made.values())]
-    names = labels(made["split"])
+    if last in _MEMBER_STAGES:
+        return figures
+    combined = combining.ensemble(
+        shop,
+        recipe,
+        common["split"],
+        {job.name: combining.Said(job.made["compile"], stages.VALIDATION, job.cost) for job in jobs},
+    )
+    figures["ensemble"] = combined.figures
+    if last == "ensemble":
+        return figures
+    judged = stages.judge(shop, common["split"], combined, jobs)
+    figures["judge"] = judged.figures
+    if last == "judge":
+        return figures
+    written = write(recipe, common, jobs, combined, judged, output, command)
+    say(f"repository: {written}")
+    return {**figures, "repository": {"path": str(written), "target": _target(jobs)}}
+
+
+def write(
+    recipe: Recipe,
+    common: dict[str, Artefact],
+    jobs: list[Job],
+    combined: Artefact,
+    judged: Artefact,
+    output: Path,
+    command: str,
+) -> Path:
+    """Write the model repository from the stages' artefacts, and return the model's folder."""
+    fit = fitting.load(combined.path)
+    by_name = {job.name: job for job in jobs}
+    ordered = [by_name[name] for name in fit.order]
+    figures = {
+        "accuracy": judged.figures,
+        "ensemble": combined.figures,
+        "members": {
+            job.name: {
+                "accuracy": job.made["evaluate"].figures["accuracy"],
+                "variants": job.made["quantise"].figures["variants"],
+                "targets": job.made["compile"].figures["targets"],
+                "verified": job.made["verify"].figures["targets"],
+            }
+            for job in ordered
+        },
+        "machine": jobs[0].made["compile"].entry["machine"],
+    }
+    opening = {"stage": "recipe", "command": command, "settings": msgspec.to_builtins(recipe)}
+    of_members = [one.entry for job in jobs for stage, one in job.made.items() if stage not in common]
+    entries = [opening, *(one.entry for one in common.values()), *of_members, combined.entry, judged.entry]
     return repository.write(
         output,
-        settings,
-        job.recipe.card,
-        labels=names,
-        members=[fitted],
-        cascade=[cascade.alone(fitted.name, len(names))],
-        target=target,
+        recipe.repository,
+        recipe.card,
+        labels=labels(common["split"]),
+        members=[
+            job.fitted(recipe.repository.variants, calibrator)
+            for job, calibrator in zip(ordered, fit.calibrators, strict=True)
+        ],
+        cascade=fit.stages,
+        graphs=combined.path,
+        target=_target(ordered),
         figures=figures,
         built=entries,
     )
 
 
-def labels(rows: Artefact) -> list[str]:
-    """Return the label names, in the order of the outputs, of a `clean` or `split` artefact."""
-    return json.loads((rows / LABELS).read_text())
+def examine(recipe: Recipe, artefacts: Path, models: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Return the report's figures of a built model on the recipe's test rows (see `report.evaluate`)."""
+    from newsdesk.build.evaluation import report
+    from newsdesk.build.evaluation.examine import Examiner
+
+    if not recipe.data.test:
+        raise RecipeError(f"recipe {recipe.name} names no test rows; give some: --data TRAIN --test-data TEST")
+    shop = Workshop(artefacts, say)
+    common: dict[str, Artefact] = {}
+    for stage, step in _DATA_STAGES.items():
+        common[stage] = step(shop, recipe, common)
+    names = labels(common["split"])
+    examiner = Examiner(workspace.latest_version(models / recipe.repository.model), len(os.sched_getaffinity(0)))
+    if examiner.manifest.labels != names:
+        raise RecipeError(
+            f"the model's labels are {', '.join(examiner.manifest.labels)}, the rows' are {', '.join(names)}. "
+            "Examine the model with the recipe that built it."
+        )
+    test, training = (tables.read(common["split"] / f"{part}.parquet") for part in ("test", "train"))
+    outside = elsewhere(recipe.data.outside, names) if recipe.data.outside else []
+    return report.evaluate(examiner, test, training, outside, recipe.seed, machine())
 
 
-def _raw_rows(raw: Artefact, part: str) -> Iterator[sources.RawRow]:
-    with (raw / f"{part}.jsonl").open(encoding="utf-8") as file:
-        for line in file:
-            number, text, label, eligible = json.loads(line)
-            yield sources.RawRow(number, text, label, {"eligible": str(eligible)})
+def _make(job: Job, jobs: list[Job], last: str) -> None:
+    """Run the member's stages up to `last`, or until others can learn from it."""
+    teachers = _teachers(job, jobs)
+    teaches = any(job in _teachers(other, jobs) for other in jobs)
+    if teachers:
+        job.made["teach"] = teaching.teach(job, teachers)
+    for stage, step in _MEMBER_STAGES.items():
+        job.made[stage] = step(job)
+        if stage == last and not (teaches and "compile" not in job.made):
+            break
+
+
+def _jobs(shop: Workshop, recipe: Recipe, member: Member, common: dict[str, Artefact]) -> list[Job]:
+    """Return a member's job, or one for each snapshot of its training."""
+    snapshots = range(1, member.train.snapshots + 1) if member.train.snapshots else (0,)
+    return [Job(shop, recipe, member, dict(common), snapshot) for snapshot in snapshots]
+
+
+def _teachers(job: Job, jobs: list[Job]) -> list[Job]:
+    names = job.member.distil.teachers if job.member.distil else []
+    return [other for other in jobs if other.member.name in names]
+
+
+def _taught_last(jobs: list[Job]) -> list[Job]:
+    """Return the jobs so that teachers stand before their pupils. Raises RecipeError where two teach each other."""
+    ordered: list[Job] = []
+    while len(ordered) < len(jobs):
+        ready = [
+            job for job in jobs if job not in ordered and all(teacher in ordered for teacher in _teachers(job, jobs))
+        ]
+        if not ready:
+            waiting = ", ".join(job.name for job in jobs if job not in ordered)
+            raise RecipeError(f"members {waiting} wait for each other as teachers; let one learn from the labels alone")
+        ordered += ready
+    return ordered
+
+
+def _target(jobs: list[Job]) -> str:
+    return targets.write({job.name: job.choice["target"] for job in jobs})
+
+
+def _figures(made: dict[str, Artefact]) -> dict[str, Any]:
+    return {stage: artefact.figures for stage, artefact in made.items()}
+
+
+_DATA_STAGES: dict[str, Callable[[Workshop, Recipe, dict[str, Artefact]], Artefact]] = {
+    "read": lambda shop, recipe, made: read(shop, recipe),
+    "clean": lambda shop, recipe, made: clean(shop, recipe, made["read"]),
+    "split": lambda shop, recipe, made: split(shop, recipe, made["clean"]),
+}
+_MEMBER_STAGES: dict[str, Callable[[Job], Artefact]] = {
+    "train": lambda job: train(job),
+    "export": stages.export,
+    "quantise": stages.quantise,
+    "compile": stages.compile,
+    "verify": stages.verify,
+    "evaluate": stages.evaluate,
+}
+STAGES = *_DATA_STAGES, *_MEMBER_STAGES, "ensemble", "judge", "repository"

@@ -49,6 +49,8 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     train: Source
     test: Source | None = None
+    outside: Source | None = None
+    """Rows of another origin with the same labels, which the report looks at beside the test rows."""
 
 
 class Split(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -301,7 +303,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
-    """Read a recipe of ours by name, or any by path; `changes` are dotted keys ("members.0.train.epochs") to values.
+    """Read a recipe of ours by name, or any by path; `changes` are dotted keys ("members.minilm.train.epochs") to values.
 
     Raises RecipeError with the place of what is wrong.
     """
@@ -330,5 +332,11 @@ def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
 
 def _change(tree: Any, keys: list[str], value: Any) -> None:
     for key in keys[:-1]:
-        tree = tree[int(key)] if isinstance(tree, list) else tree.setdefault(key, {})
-    tree[int(keys[-1]) if isinstance(tree, list) else keys[-1]] = value
+        tree = tree[_place(tree, key)] if isinstance(tree, list) else tree.setdefault(key, {})
+    tree[_place(tree, keys[-1]) if isinstance(tree, list) else keys[-1]] = value
+
+
+def _place(items: list[Any], key: str) -> int:
+    """Return where an item of a list stands: by its name, or by its number, from 0."""
+    names = [item.get("name") for item in items if isinstance(item, dict)]
+    return names.index(key) if key in names else int(key)

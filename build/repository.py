@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from newsdesk.build import card
+from newsdesk.build.compile import shards
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
 from newsdesk.server.ensemble import manifest
-from newsdesk.server.ensemble.cascade import Stage
+from newsdesk.server.ensemble.calibrate import Calibrator
+from newsdesk.server.ensemble.cascade import Stage, files
 from newsdesk.server.ensemble.files import File
 from newsdesk.server.ensemble.manifest import Manifest, Member
 
@@ -34,6 +36,7 @@ class Fitted:
     graphs: dict[str, Path]
     max_length: int
     pad_id: int
+    calibrator: Calibrator
 
 
 def write(
@@ -44,11 +47,14 @@ def write(
     labels: list[str],
     members: list[Fitted],
     cascade: list[Stage],
+    graphs: Path,
     target: str,
     figures: dict[str, Any],
     built: list[dict[str, Any]],
 ) -> Path:
     """Write `<output>/<model>/` and return it. `target` is one for all members, or each one's (see `targets`).
+
+    `graphs` is the folder below which the cascade's own graphs lie, by the paths that its stages name.
 
     The version folder is made beside its place and renamed into it; every other file is written under another name and
     renamed; config.pbtxt, which is what Triton looks for, comes last.
@@ -62,6 +68,9 @@ def write(
         shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir(parents=True)
     (new / "model.py").write_text(_BACKEND)
+    for file in files(cascade):
+        (new / file.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(graphs / file.path, new / file.path)
     described = Manifest(
         schema=manifest.SCHEMA,
         name=settings.model,
@@ -132,19 +141,24 @@ def portable(value: Any) -> Any:
 
 def _place(member: Fitted, folder: Path) -> Member:
     (folder / member.name).mkdir()
+    graphs, data = {}, []
+    for variant, path in member.graphs.items():
+        graph, *parts = shards.split(path, folder / member.name)
+        graphs[variant] = _file(graph, folder)
+        data += [_file(part, folder) for part in parts]
     return Member(
         name=member.name,
         kind=member.kind,
-        reader=_copy(member.reader, folder, member.name),
-        graphs={variant: _copy(path, folder, member.name) for variant, path in member.graphs.items()},
+        reader=_file(Path(shutil.copy(member.reader, folder / member.name)), folder),
+        graphs=graphs,
+        data=data,
         max_length=member.max_length,
         pad_id=member.pad_id,
+        calibrator=member.calibrator,
     )
 
 
-def _copy(source: Path, folder: Path, member: str) -> File:
-    path = folder / member / source.name
-    shutil.copyfile(source, path)
+def _file(path: Path, folder: Path) -> File:
     return File(str(path.relative_to(folder)), manifest.digest(path))
 
 

@@ -47,7 +47,7 @@ def export(checkpoint: Path, folder: Path, max_length: int) -> dict[str, Any]:
     if max_length > limit:
         raise BuildError(
             f"max_length is {max_length}, but the model has positions for {limit} tokens. "
-            f"Ask for at most that: --set members.0.max_length={limit}"
+            f"Ask for at most that: --set members.NAME.max_length={limit}"
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)

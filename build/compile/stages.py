@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,19 @@ from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.predict import Examples, probabilities
 from newsdesk.build.data import tables
 from newsdesk.build.data.cleaning import Row
+from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import Member, Recipe
+from newsdesk.build.repository import Fitted
 from newsdesk.build.stage import Artefact, Workshop, machine
-from newsdesk.server.ensemble import engines
+from newsdesk.server.ensemble import calibrate, cascade, engines, stacker
+from newsdesk.server.ensemble.calibrate import Calibrator
+from newsdesk.server.ensemble.cascade import QUALITIES, Cascade
 
 TARGET = "target.json"
+VALIDATION = "validation.npy"
+"""What the target that serves says of the validation rows, FP64 [rows, labels]."""
+TEST = "test.npy"
 REFERENCE = "reference.npy"
 """Probabilities of the fp32 graph on the validation rows, FP64 [rows, labels]."""
 
@@ -30,6 +38,42 @@ class Job:
     recipe: Recipe
     member: Member
     made: dict[str, Artefact]
+    snapshot: int = 0
+    """Of the member's training run, counted from 1; 0 where the run leaves one model."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.member.name}-{self.snapshot}" if self.snapshot else self.member.name
+
+    @property
+    def seed(self) -> int:
+        return self.recipe.seed if self.member.seed is None else self.member.seed
+
+    @property
+    def checkpoint(self) -> Path:
+        """The fitted encoder's `from_pretrained` folder."""
+        return self.made["train"] / (f"snapshot-{self.snapshot}" if self.snapshot else "checkpoint")
+
+    @property
+    def cost(self) -> float:
+        """Seconds a text, on one thread, of the target that serves."""
+        figures = self.made["compile"].figures
+        return 1 / figures["targets"][figures["target"]]["articles_per_second"]
+
+    def fitted(self, wanted: Sequence[str], calibrator: Calibrator) -> Fitted:
+        """Return what of the member the repository holds: the `wanted` variants that passed, and the target's."""
+        variants = self.made["quantise"].figures["variants"]
+        passed = [name for name in wanted if variants.get(name, {}).get("passed")]
+        kept = dict.fromkeys([*passed, engines.TARGETS[self.choice["target"]]])
+        return Fitted(
+            name=self.name,
+            kind=self.member.kind,
+            reader=self.reader,
+            graphs={name: self.graphs[name] for name in kept},
+            max_length=self.max_length,
+            pad_id=self.facts["pad_id"],
+            calibrator=calibrator,
+        )
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -76,7 +120,7 @@ class Job:
             return bag.logits(self.made["train"].path, texts)
         from newsdesk.build.training import trainer
 
-        return trainer.logits(self.made["train"] / "checkpoint", texts, self.member.max_length)
+        return trainer.logits(self.checkpoint, texts, self.member.max_length)
 
     def rows(self, part: str) -> list[Row]:
         return tables.read(self.made["split"] / f"{part}.parquet")
@@ -94,7 +138,7 @@ class Job:
         self, stage: str, work: Any, settings: list[Any], inputs: tuple[str, ...], code: tuple[str, ...]
     ) -> Artefact:
         made = {name: self.made[name] for name in inputs}
-        return self.shop.run(stage, work, settings=settings, inputs=made, code=code, name=self.member.name)
+        return self.shop.run(stage, work, settings=settings, inputs=made, code=code, name=self.name)
 
 
 def export(job: Job) -> Artefact:
@@ -107,7 +151,7 @@ def export(job: Job) -> Artefact:
             return bag.export(job.made["train"].path, folder)
         from newsdesk.build.compile import export as exporting
 
-        return exporting.export(job.made["train"] / "checkpoint", folder, job.member.max_length)
+        return exporting.export(job.checkpoint, folder, job.member.max_length)
 
     encoder = "compile.export", "compile.families", "compile.rewrite"
     modules = ("compile.bag", "members.bag") if job.member.kind == "ngrams" else encoder
@@ -154,7 +198,8 @@ def compile(job: Job) -> Artefact:
         from newsdesk.build.compile import targets
 
         reference = np.load(job.made["quantise"] / REFERENCE)
-        gate = job.gate(job.encode(job.rows("validation")), reference)
+        validation = job.encode(job.rows("validation"))
+        gate = job.gate(validation, reference)
         figures = targets.measure(job.graphs, gate, job.recipe.compile)
         for target, found in figures.items():
             found["passed"] = found["passed"] and variants[found["variant"]]["passed"]
@@ -163,6 +208,8 @@ def compile(job: Job) -> Artefact:
         job.shop.say(f"  {chosen} serves")
         passed = sorted(target for target, found in figures.items() if found["passed"])
         (folder / TARGET).write_text(json.dumps({"target": chosen, "passed": passed}))
+        engine = engines.load(chosen, job.graphs[engines.TARGETS[chosen]])
+        np.save(folder / VALIDATION, probabilities(engine, validation, f"{chosen}, validation"))
         return {"target": chosen, "targets": figures}
 
     settings = [
@@ -219,6 +266,8 @@ def evaluate(job: Job) -> Artefact:
                 )
                 for name, of_target in {"float": "onnxruntime:fp32", "served": target}.items()
             }
+            if part == "test":
+                np.save(folder / TEST, found["served"])
             figures[part] = {
                 "rows": len(examples.ids),
                 **{name: metrics.summary(values, examples.labels) for name, values in found.items()},
@@ -234,3 +283,42 @@ def evaluate(job: Job) -> Artefact:
         inputs,
         ("newsdesk.build.evaluation.metrics", *job.serving_code),
     )
+
+
+def judge(shop: Workshop, rows: Artefact, combined: Artefact, jobs: list[Job]) -> Artefact:
+    """Measure every operating point on validation and test rows, from what the members said of them."""
+    of_jobs = {job.name: job for job in jobs}
+
+    def work(folder: Path) -> dict[str, Any]:
+        fit = fitting.load(combined.path)
+        ready = Cascade(fit.stages, fit.order, lambda graph: stacker.load(combined / graph.path))
+        figures = {}
+        for part, stage, file in (("validation", "compile", VALIDATION), ("test", "evaluate", TEST)):
+            if not (rows / f"{part}.parquet").exists():
+                continue
+            truth = np.array([row.label for row in tables.read(rows / f"{part}.parquet")])
+            said = np.stack(
+                [
+                    calibrate.ready(calibrator)(np.load(of_jobs[name].made[stage] / file))
+                    for name, calibrator in zip(fit.order, fit.calibrators, strict=True)
+                ]
+            ).astype(np.float32)
+            figures[part] = {"rows": len(truth)} | {
+                quality: _point(ready, said, place, truth) for place, quality in enumerate(QUALITIES)
+            }
+        return figures
+
+    inputs = {"split": rows, "ensemble": combined}
+    inputs |= {f"{job.name}.{stage}": job.made[stage] for job in jobs for stage in ("compile", "evaluate")}
+    code = "newsdesk.build.evaluation.metrics", "newsdesk.server.ensemble.cascade", "newsdesk.server.ensemble.combine"
+    return shop.run("judge", work, inputs=inputs, code=code)
+
+
+def _point(ready: Cascade, said: np.ndarray, quality: int, truth: np.ndarray) -> dict[str, Any]:
+    answered = cascade.replay(ready, said, quality)
+    shares = np.bincount(answered.stages, minlength=len(ready.steps)) / len(truth)
+    return {
+        **metrics.summary(answered.probabilities, truth),
+        "calibration_error": metrics.calibration_error(answered.probabilities, truth),
+        "answered_by": {step.name: float(share) for step, share in zip(ready.steps, shares, strict=True)},
+    }

@@ -39,6 +39,33 @@ def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(scores))
 
 
+def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean squared distance of the probabilities from the label's own, 0 to 2 (Brier 1950)."""
+    given = probabilities.astype(np.float64).copy()
+    given[np.arange(len(labels)), labels] -= 1
+    return float((given**2).sum(-1).mean())
+
+
+def confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return INT64 [classes, classes]: rows of a label (first axis) by the class that was named."""
+    counts = np.zeros((probabilities.shape[1],) * 2, np.int64)
+    np.add.at(counts, (labels, probabilities.argmax(-1)), 1)
+    return counts
+
+
+def per_label(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
+    """Return each class's precision, recall and rows; 0 where nothing was predicted or there."""
+    counts = confusion(probabilities, labels)
+    return [
+        {
+            "precision": float(counts[i, i] / max(counts[:, i].sum(), 1)),
+            "recall": float(counts[i, i] / max(counts[i].sum(), 1)),
+            "rows": int(counts[i].sum()),
+        }
+        for i in range(len(counts))
+    ]
+
+
 def agreement(a: np.ndarray, b: np.ndarray) -> float:
     """Return the share of rows on which two classifiers name the same class."""
     return float((a.argmax(-1) == b.argmax(-1)).mean())

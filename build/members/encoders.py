@@ -1,7 +1,7 @@
 """A pretrained encoder with a classification head: the family's own, or a pooling of ours before a linear layer."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -52,7 +52,7 @@ class Pooled(torch.nn.Module):
         save_file({name: value.contiguous() for name, value in self.head.state_dict().items()}, Path(folder) / HEAD)
 
 
-Encoder = PreTrainedModel | Pooled
+Encoder: TypeAlias = PreTrainedModel | Pooled
 
 
 def create(base: str, pooling: Pooling, labels: list[str], name: str) -> Encoder:
@@ -69,7 +69,7 @@ def create(base: str, pooling: Pooling, labels: list[str], name: str) -> Encoder
     except OSError as error:
         raise BuildError(
             f"member {name}: {base!r} is neither a folder here nor a model that the hub gave ({error}). "
-            "Name a local folder: --set members.0.base=PATH"
+            f"Name a local folder: --set members.{name}.base=PATH"
         ) from error
 
 
@@ -80,7 +80,7 @@ def load(checkpoint: Path) -> Encoder:
     slower on it.
     """
     settings: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "eager"}
-    pooling = getattr(AutoConfig.from_pretrained(checkpoint), _MARK, "own")
+    pooling: Pooling = getattr(AutoConfig.from_pretrained(checkpoint), _MARK, "own")
     if pooling == "own":
         return AutoModelForSequenceClassification.from_pretrained(checkpoint, **settings).eval()
     model = Pooled(_bare(str(checkpoint), **settings), pooling)

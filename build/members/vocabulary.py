@@ -102,6 +102,8 @@ def _renumbered(described: dict[str, Any], pieces: list[str], kept: list[int], m
 
 def _renumbered_ids(processor: dict[str, Any] | None, moved: dict[int, int]) -> dict[str, Any] | None:
     """Return a post-processor whose special tokens have their new ids."""
+    if processor is None:
+        return None
     match processor:
         case {"type": "TemplateProcessing", "special_tokens": special}:
             new = {name: {**one, "ids": [moved[i] for i in one["ids"]]} for name, one in special.items()}

@@ -56,7 +56,7 @@ class Fitting(Trainer):
         return loss
 
     def create_optimizer(self) -> torch.optim.Optimizer:
-        if self.optimizer is None and self._recipe.layer_decay < 1:
+        if self._recipe.layer_decay < 1:
             groups = layer_groups(
                 self.model, self.args.learning_rate, self._recipe.layer_decay, self._recipe.weight_decay
             )

@@ -36,6 +36,8 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     reader: File
     """What makes ids of a text: an encoder's tokenizer, the features of n-grams."""
     graphs: Annotated[dict[str, File], Meta(min_length=1)]
+    data: list[File] = []
+    """Weights of graphs that are too large for one file: ONNX external data, beside their graphs."""
     max_length: Annotated[int, Meta(ge=0)]
     """Tokens that an encoder reads at once, special ones included. 0, for n-grams: any number."""
     pad_id: int
@@ -89,7 +91,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise ValueError(f"no stage of the cascade asks {', '.join(sorted(unasked))}; leave out who is not asked")
 
     def files(self) -> list[File]:
-        of_members = [file for member in self.members for file in (member.reader, *member.graphs.values())]
+        of_members = [
+            file for member in self.members for file in (member.reader, *member.graphs.values(), *member.data)
+        ]
         return of_members + cascade.files(self.cascade)
 
 

@@ -73,7 +73,7 @@ def test_ids_beyond_the_embeddings_are_refused(tmp_path: Path):
 
 def test_more_tokens_than_positions_are_refused(tmp_path: Path):
     save(tmp_path / "checkpoint", "roberta", max_position_embeddings=66)
-    with pytest.raises(BuildError, match=r"max_length is 128.*65 tokens.*members.0.max_length=65"):
+    with pytest.raises(BuildError, match=r"max_length is 128.*65 tokens.*members.NAME.max_length=65"):
         export.export(tmp_path / "checkpoint", tmp_path, 128)
 
 

@@ -22,15 +22,16 @@ def test_changes_reach_tables_lists_and_new_places():
     changed = recipe.load(
         "compact",
         {
-            "members.0.train.epochs": 1,
-            "members.0.base": "elsewhere",
+            "members.minilm.train.epochs": 1,
+            "members.1.base": "elsewhere",
             "data.train": {"file": "rows.csv"},
             "data.test": None,
             "verify.rows": 7,
         },
     )
-    assert changed.members[0].train.epochs == 1
-    assert changed.members[0].train.learning_rate == 8e-5
+    assert changed.members[1].train.epochs == 1
+    assert changed.members[1].base == "elsewhere"
+    assert changed.members[1].train.learning_rate == 8e-5
     assert changed.data.train.file == "rows.csv"
     assert changed.data.test is None
     assert changed.verify.rows == 7
@@ -39,8 +40,11 @@ def test_changes_reach_tables_lists_and_new_places():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"members.0.train.epochs": -1}, r"recipe compact.toml: Expected `float` > 0.0.*members\[0\].train.epochs"),
-        ({"members.0.trian.epochs": 1}, r"unknown field `trian`"),
+        (
+            {"members.minilm.train.epochs": -1},
+            r"recipe compact.toml: Expected `float` > 0.0.*members\[1\].train.epochs",
+        ),
+        ({"members.1.trian.epochs": 1}, r"unknown field `trian`"),
         ({"members.5.base": "x"}, "nothing stands at 'members.5.base'"),
         ({"members.first.base": "x"}, "nothing stands at 'members.first.base'"),
         ({"name.first": "x"}, "nothing stands at 'name.first'"),

@@ -13,31 +13,47 @@ from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
 from newsdesk.build.repository import Fitted
 from newsdesk.server.ensemble import manifest
-from newsdesk.server.ensemble.cascade import alone
+from newsdesk.server.ensemble.calibrate import Uncalibrated
+from newsdesk.server.ensemble.cascade import QUALITIES, alone
 
 LABELS = ["harbour", "kitchen", "garden"]
 MEASURED = {"accuracy": 0.9, "agreement": 0.99, "passed": True}
+POINT = {"accuracy": 0.9, "macro_f1": 0.89, "calibration_error": 0.01, "answered_by": {"tiny": 1.0}}
 FIGURES = {
-    "accuracy": {
-        "validation": {
-            "rows": 60,
-            "float": {"accuracy": 0.91, "macro_f1": 0.9, "log_loss": 0.3},
-            "served": {"accuracy": 0.9, "macro_f1": 0.89, "log_loss": 0.3},
-            "agreement": 0.99,
+    "accuracy": {"validation": {"rows": 60, **dict.fromkeys(QUALITIES, POINT)}},
+    "members": {
+        "tiny": {
+            "accuracy": {
+                "validation": {
+                    "rows": 60,
+                    "float": {"accuracy": 0.91, "macro_f1": 0.9, "log_loss": 0.3},
+                    "served": {"accuracy": 0.9, "macro_f1": 0.89, "log_loss": 0.3},
+                    "agreement": 0.99,
+                }
+            },
+            "variants": {"int8": {**MEASURED, "mib": 1.5}, "fp16": {"passed": False, "error": "ValueError: no"}},
+            "targets": {
+                "openvino:int8": {**MEASURED, "articles_per_second": 321.5},
+                "openvino:bf16": {"passed": False, "error": "no such thing here"},
+            },
         }
-    },
-    "variants": {"int8": {**MEASURED, "mib": 1.5}, "fp16": {"passed": False, "error": "ValueError: no"}},
-    "targets": {
-        "openvino:int8": {**MEASURED, "articles_per_second": 321.5},
-        "openvino:bf16": {"passed": False, "error": "no such thing here"},
     },
     "machine": "a processor, 2 cores",
 }
 BUILT = [
-    {"stage": "recipe", "command": "newsdesk build --recipe own", "settings": {"members": [{"base": "/home/me/tiny"}]}},
+    {
+        "stage": "recipe",
+        "command": "newsdesk build --recipe own",
+        "settings": {"members": [{"name": "tiny", "base": "/home/me/tiny"}]},
+    },
     {"stage": "read", "read": {"/home/me/rows.csv": "ab" * 32}},
     {"stage": "split", "figures": {"train": 240, "validation": 60}},
-    {"stage": "train", "figures": {"rows": 240}, "packages": {"torch": "2"}},
+    {
+        "stage": "train",
+        "name": "tiny",
+        "figures": {"rows": 240, "validation": {"accuracy": 0.9}},
+        "packages": {"torch": "2"},
+    },
 ]
 
 
@@ -46,11 +62,12 @@ def write(output: Path, source: Path, weights: str = "weights", **changes) -> Pa
     (source / "model.int8.onnx").write_text(weights)
     (source / "tokenizer.json").write_text("{}")
     graphs = {"int8": source / "model.int8.onnx"}
-    member = Fitted("tiny", "encoder", source / "tokenizer.json", graphs, max_length=64, pad_id=0)
+    member = Fitted("tiny", "encoder", source / "tokenizer.json", graphs, 64, 0, Uncalibrated())
     given = {
         "labels": LABELS,
         "members": [member],
         "cascade": [alone("tiny", 3)],
+        "graphs": source,
         "target": "openvino:int8",
         "figures": FIGURES,
         "built": BUILT,
@@ -167,10 +184,11 @@ def test_triton_finds_the_configuration_last(tmp_path: Path, monkeypatch):
 def test_the_card_says_what_the_manifest_says(tmp_path: Path):
     text = (write(tmp_path / "out", tmp_path / "made") / "MODEL_CARD.md").read_text()
     assert "    newsdesk build --recipe own" in text
-    assert "| validation | 60 | 91.00% | 90.00% | 89.00% | 99.00% |" in text
-    assert "| int8 | 1.5 | 90.00% | 99.00% | yes |" in text
-    assert "| fp16 |  |  |  | ValueError: no |" in text
-    assert "| openvino:int8 | 321.5 |" in text
+    assert "| validation | 60 | balanced | 90.00% | 89.00% | 1.00% | tiny 100.0% |" in text
+    assert "| tiny | validation | 91.00% | 90.00% | 99.00% |" in text
+    assert "| tiny | int8 | 1.5 | 90.00% | 99.00% | yes |" in text
+    assert "| tiny | fp16 |  |  |  | ValueError: no |" in text
+    assert "| tiny | openvino:int8 | 321.5 |" in text
     assert "240 train, 60 validation" in text
     assert "`rows.csv` (sha256 `abababababab…`)" in text
     assert "Ask first." in text

@@ -184,7 +184,7 @@ def built(source: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("build")
     changes = {**source, **CHANGES, "members": [MEMBER]}
     figures = pipeline.build(recipe.load("compact", changes), folder / "artefacts", folder / "models")
-    assert figures["train"]["validation"]["accuracy"] > 0.9
+    assert figures["members"]["student"]["train"]["validation"]["accuracy"] > 0.9
     return folder
 
 
@@ -195,7 +195,7 @@ def test_a_build_of_a_student_is_served(built: Path):
     assert described.members[0].reader.path == "student/features.json"
     answers = Classifier(described, folder).classify(["the ferry near the old pier", "soup with butter and onion"])
     assert [LABELS[i] for i in answers.probabilities.argmax(-1)] == ["harbour", "kitchen"]
-    assert "a bag of" in (folder.parent / "MODEL_CARD.md").read_text()
+    assert "hashed n-grams" in (folder.parent / "MODEL_CARD.md").read_text()
 
 
 def test_a_student_is_taught_by_a_compiled_member(source: dict, built: Path):
@@ -209,7 +209,7 @@ def test_a_student_is_taught_by_a_compiled_member(source: dict, built: Path):
     shop, made = Workshop(built / "artefacts"), {}
     made["split"] = pipeline.split(shop, settings, pipeline.clean(shop, settings, pipeline.read(shop, settings)))
     teacher = Job(shop, settings, settings.members[0], {**made})
-    teacher.made["train"] = pipeline.train(shop, settings, teacher.member, made["split"])
+    teacher.made["train"] = pipeline.train(teacher)
     for stage in (pipeline.stages.export, pipeline.stages.quantise, pipeline.stages.compile):
         teacher.made[stage.__name__] = stage(teacher)  # there already: the build's
     learning = Job(shop, settings, settings.members[1], {**made})
@@ -221,7 +221,8 @@ def test_a_student_is_taught_by_a_compiled_member(source: dict, built: Path):
         softmax(teacher.original([row.text for row in teacher.rows("train")])), abs=0.05
     )
     assert lessons.figures["accuracy_on_training_rows"] > 0.9
-    trained = pipeline.train(shop, settings, learning.member, made["split"], lessons)
+    learning.made["teach"] = lessons
+    trained = pipeline.train(learning)
     assert trained.figures["taught_texts"] == len(taught.texts)
     assert trained.figures["validation"]["accuracy"] > 0.9
     shop.say = lambda line: pytest.fail(line) if "running" in line else None

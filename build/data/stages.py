@@ -1,0 +1,101 @@
+"""The stages from sources to rows to learn from, each run once (see `Workshop`)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from newsdesk.build.data import sources, splits, tables
+from newsdesk.build.data.cleaning import Labels, Row, clean_rows
+from newsdesk.build.errors import DataError
+from newsdesk.build.recipe import Recipe, Source
+from newsdesk.build.stage import Artefact, Workshop
+
+LABELS = "labels.json"
+_DATA = ("newsdesk.build.data.sources", "newsdesk.build.data.cleaning", "newsdesk.server.ensemble.text")
+
+
+def read(shop: Workshop, recipe: Recipe) -> Artefact:
+    """Read the raw rows of every source, once: `<part>.jsonl` with number, text, label and eligibility."""
+    parts = {"train": recipe.data.train} | ({"test": recipe.data.test} if recipe.data.test else {})
+    where = recipe.split.validation_where
+
+    def work(folder: Path) -> dict[str, Any]:
+        figures = {}
+        for part, source in parts.items():
+            with (folder / f"{part}.jsonl").open("w", encoding="utf-8") as out:
+                count = 0
+                for count, row in enumerate(sources.read(source), start=1):  # noqa: B007
+                    line = [row.number, row.text, row.label, sources.matches(row.cells, where)]
+                    out.write(json.dumps(line) + "\n")  # ASCII: lone surrogates survive
+            if not count:
+                raise DataError(f"{source.file or source.hub}: no row (that matches {source.keep})")
+            figures[part] = count
+        return figures
+
+    files = tuple(source.file for source in parts.values() if source.file)
+    return shop.run("read", work, settings=[recipe.data.train, recipe.data.test, where], files=files, code=_DATA[:1])
+
+
+def clean(shop: Workshop, recipe: Recipe, raw: Artefact) -> Artefact:
+    """Clean and check the rows; `<part>.parquet`, and report.json with what was found."""
+
+    def work(folder: Path) -> dict[str, Any]:
+        train = [*_raw_rows(raw, "train")]
+        first = recipe.data.train.first_label
+        known = Labels(recipe.labels, first) if recipe.labels else Labels.of(train)
+        reports, held_out = {}, []
+        if recipe.data.test:
+            test_labels = Labels(known.names, recipe.data.test.first_label)
+            rows, reports["test"] = clean_rows(_raw_rows(raw, "test"), test_labels, drop_duplicates=False)
+            tables.write(folder / "test.parquet", rows)
+            held_out = [row.text for row in rows]
+        marks = {row.number: row.cells == {"eligible": "True"} for row in train}
+        rows, reports["train"] = clean_rows(train, known, eligible=lambda row: marks[row.number], held_out=held_out)
+        tables.write(folder / "train.parquet", rows)
+        for part, report in reports.items():
+            shop.say("\n".join([f"{part}: {report.lines()[0]}", *report.lines()[1:]]))
+        (folder / LABELS).write_text(json.dumps(known.names))
+        return {part: report.as_dict() for part, report in reports.items()}
+
+    return shop.run(
+        "clean", work, settings=[recipe.labels, recipe.data.train, recipe.data.test], inputs={"raw": raw}, code=_DATA
+    )
+
+
+def split(shop: Workshop, recipe: Recipe, rows: Artefact) -> Artefact:
+    """Part the training rows: train.parquet, validation.parquet, and test.parquet as it came."""
+
+    def work(folder: Path) -> dict[str, Any]:
+        train, validation = splits.split(tables.read(rows / "train.parquet"), recipe.split.validation_rows, recipe.seed)
+        parts = {"train": train, "validation": validation}
+        if recipe.data.test:
+            parts["test"] = tables.read(rows / "test.parquet")
+        for part, of_part in parts.items():
+            tables.write(folder / f"{part}.parquet", of_part)
+        shutil.copy(rows / LABELS, folder / LABELS)
+        return {part: len(of_part) for part, of_part in parts.items()}
+
+    code = ("newsdesk.build.data.splits",)
+    return shop.run("split", work, settings=[recipe.split, recipe.seed], inputs={"rows": rows}, code=code)
+
+
+def elsewhere(source: Source, names: list[str]) -> list[Row]:
+    """Return the clean rows of another source with the same labels, for a look beyond the training data."""
+    rows, _ = clean_rows(sources.read(source), Labels(names, source.first_label), drop_duplicates=False)
+    return rows
+
+
+def labels(rows: Artefact) -> list[str]:
+    """Return the label names, in the order of the outputs, of a `clean` or `split` artefact."""
+    return json.loads((rows / LABELS).read_text())
+
+
+def _raw_rows(raw: Artefact, part: str) -> Iterator[sources.RawRow]:
+    with (raw / f"{part}.jsonl").open(encoding="utf-8") as file:
+        for line in file:
+            number, text, label, eligible = json.loads(line)
+            yield sources.RawRow(number, text, label, {"eligible": str(eligible)})

@@ -1,0 +1,143 @@
+"""Ask a built model about rows, and measure what it answers at every operating point."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from newsdesk.build.data.cleaning import Row
+from newsdesk.build.evaluation import curves, metrics, significance
+from newsdesk.build.progress import track
+from newsdesk.server.ensemble import cascade, manifest, stacker
+from newsdesk.server.ensemble.cascade import QUALITIES, Cascade, Stage, Thresholds
+from newsdesk.server.ensemble.classifier import Classifier
+from newsdesk.server.ensemble.manifest import Manifest
+
+_TEXTS_AT_ONCE = 64
+_SWEEP = np.round(np.concatenate([np.arange(0.3, 0.95, 0.05), np.arange(0.95, 1.0, 0.01), [0.995, 0.999]]), 3)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the members said of rows, FP32 [members, rows, labels], how many windows each row was read in, the seconds
+    that each stage's new members took for all of them, and the rows' labels, INT64 [rows]."""
+
+    members: np.ndarray
+    windows: np.ndarray
+    seconds: list[float]
+    labels: np.ndarray
+
+
+class Examiner:
+    """A model folder's version, asked in this process by the code that serves it, with `threads` threads."""
+
+    def __init__(self, folder: Path, threads: int, target: str = "") -> None:
+        self.manifest: Manifest = manifest.load(folder)
+        self._folder = folder
+        self._classifier = Classifier(self.manifest, folder, target, threads)
+        self._classifier.warm_up()
+
+    @property
+    def members(self) -> list[str]:
+        return [member.name for member in self.manifest.members]
+
+    def hear(self, rows: list[Row], title: str) -> Heard:
+        """Ask every member about every row, once: all operating points are replayed from it."""
+        best = QUALITIES.index("best")
+        members, windows = [], []
+        seconds = [0.0] * len(self.manifest.cascade)
+        starts = range(0, len(rows), _TEXTS_AT_ONCE)
+        for at in track(starts, title):
+            texts = [row.text for row in rows[at : at + _TEXTS_AT_ONCE]]
+            answers = self._classifier.classify(texts, np.full(len(texts), best))
+            members.append(answers.members.transpose(1, 0, 2))
+            windows.append(answers.windows)
+            for stage, took in answers.work.stages.items():
+                seconds[stage] += took.seconds
+        labels = np.array([row.label for row in rows], np.int64)
+        return Heard(np.concatenate(members, 1), np.concatenate(windows), seconds, labels)
+
+    def replay(self, heard: Heard, quality: str, stages: list[Stage] | None = None) -> cascade.Answered:
+        """Answer at an operating point from what the members said."""
+        ready = Cascade(
+            stages or self.manifest.cascade, self.members, lambda graph: stacker.load(self._folder / graph.path)
+        )
+        return cascade.replay(ready, heard.members, QUALITIES.index(quality))
+
+    def frontier(self, heard: Heard) -> list[dict[str, float]]:
+        """Return accuracy and cost (seconds a text) where every stage answers from one and the same probability on."""
+        found = []
+        for threshold in _SWEEP:
+            flat = [float(threshold)] * len(self.manifest.labels)
+            same = Thresholds(fast=flat, balanced=flat, best=flat)
+            stages = [msgspec.structs.replace(stage, thresholds=same) for stage in self.manifest.cascade]
+            answered = self.replay(heard, "balanced", stages)
+            found.append({"threshold": float(threshold), **_cost(answered, heard)})
+        return found
+
+    def measure(self, heard: Heard, seed: int) -> dict[str, Any]:
+        """Return the figures of every operating point, member and stage on the rows heard."""
+        return {
+            "points": {
+                quality: {**_figures(answered.probabilities, heard.labels, seed), **_cost(answered, heard)}
+                | {"answered_by": self._shares(answered)}
+                for quality, answered in ((quality, self.replay(heard, quality)) for quality in QUALITIES)
+            },
+            "members": {
+                name: _figures(said, heard.labels, seed) for name, said in zip(self.members, heard.members, strict=True)
+            },
+            "mcnemar": self._compared(heard),
+            "frontier": self.frontier(heard),
+        }
+
+    def accuracies(self, heard: Heard, among: np.ndarray | None = None) -> dict[str, float]:
+        """Return each operating point's accuracy, on all rows heard or those marked in `among`, BOOL [rows]."""
+        chosen = np.ones(len(heard.labels), bool) if among is None else among
+        return {
+            quality: metrics.accuracy(self.replay(heard, quality).probabilities[chosen], heard.labels[chosen])
+            for quality in QUALITIES
+        }
+
+    def _shares(self, answered: cascade.Answered) -> dict[str, float]:
+        counts = np.bincount(answered.stages, minlength=len(self.manifest.cascade)) / len(answered.stages)
+        return {stage.name: float(share) for stage, share in zip(self.manifest.cascade, counts, strict=True)}
+
+    def _compared(self, heard: Heard) -> list[dict[str, Any]]:
+        answers = dict(zip(self.members, heard.members, strict=True))
+        answers |= {quality: self.replay(heard, quality).probabilities for quality in QUALITIES}
+        return [
+            {"first": a, "second": b, **significance.mcnemar(answers[a], answers[b], heard.labels)}
+            for a, b in _pairs([*answers])
+        ]
+
+
+def _pairs(names: list[str]) -> Iterator[tuple[str, str]]:
+    for i, name in enumerate(names):
+        for other in names[i + 1 :]:
+            yield name, other
+
+
+def _figures(probabilities: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, Any]:
+    low, high = significance.interval(metrics.accuracy, probabilities, labels, seed=seed)
+    return {
+        **metrics.summary(probabilities, labels),
+        "accuracy_interval": [low, high],
+        "brier": metrics.brier(probabilities, labels),
+        "calibration_error": metrics.calibration_error(probabilities, labels),
+        "per_label": metrics.per_label(probabilities, labels),
+        "confusion": metrics.confusion(probabilities, labels).tolist(),
+        "reliability": curves.reliability(probabilities, labels),
+        "coverage": curves.coverage(probabilities, labels),
+    }
+
+
+def _cost(answered: cascade.Answered, heard: Heard) -> dict[str, float]:
+    """Return accuracy, and seconds a text: a text takes every stage up to the one that answers it."""
+    per_text = np.cumsum(heard.seconds) / len(heard.labels)
+    return {
+        "accuracy": metrics.accuracy(answered.probabilities, heard.labels),
+        "seconds_per_text": float(per_text[answered.stages].mean()),
+    }

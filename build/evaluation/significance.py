@@ -1,0 +1,33 @@
+"""How sure a figure is: bootstrap intervals, and McNemar's test between two classifiers on the same rows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+Measure = Callable[[np.ndarray, np.ndarray], float]
+
+
+def interval(
+    measure: Measure, probabilities: np.ndarray, labels: np.ndarray, *, seed: int, draws: int = 1000
+) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of a measure over rows (Efron and Tibshirani 1993, chapter 13)."""
+    chance = np.random.default_rng(seed)
+    found = np.empty(draws)
+    for i in range(draws):
+        drawn = chance.integers(0, len(labels), len(labels))
+        found[i] = measure(probabilities[drawn], labels[drawn])
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def mcnemar(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Return on how many rows only `a` or only `b` (probabilities, [rows, labels]) is right, and the exact two-sided p.
+
+    McNemar 1947, in its exact form: under no difference the rows where one alone is right fall either way like a coin.
+    """
+    right_a, right_b = a.argmax(-1) == labels, b.argmax(-1) == labels
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return {"only_first": only_a, "only_second": only_b, "p": p}

@@ -1,0 +1,131 @@
+"""How a step of training goes, against values worked out apart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from transformers import TrainingArguments
+
+from newsdesk.build.compile import export
+from newsdesk.build.members import encoders
+from newsdesk.build.recipe import Distil, Train
+from newsdesk.build.training.fitting import Fitting, layer_groups
+from tests.build.encoders import save_base
+
+LABELS = ["harbour", "kitchen", "garden"]
+BATCH = {
+    "input_ids": torch.tensor([[2, 5, 9, 3], [2, 7, 3, 0]]),
+    "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
+    "labels": torch.tensor([0, 2]),
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_base(tmp_path_factory.mktemp("base")))
+
+
+@pytest.fixture
+def fitting(base: str, tmp_path: Path):
+    def of(recipe: Train, distil: Distil | None = None) -> Fitting:
+        torch.manual_seed(0)
+        arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[], learning_rate=1e-3)
+        return Fitting(recipe=recipe, distil=distil, model=encoders.create(base, "own", LABELS, "tiny"), args=arguments)
+
+    return of
+
+
+def logits_of(trainer: Fitting) -> torch.Tensor:
+    trainer.model.eval()
+    with torch.no_grad():
+        return trainer.model(input_ids=BATCH["input_ids"], attention_mask=BATCH["attention_mask"]).logits
+
+
+def test_without_options_the_loss_is_cross_entropy(fitting):
+    trainer = fitting(Train())
+    expected = functional.cross_entropy(logits_of(trainer), BATCH["labels"])
+    assert trainer.compute_loss(trainer.model, dict(BATCH)).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_teachers_share_of_the_loss(fitting):
+    soft = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    trainer = fitting(Train(), Distil(teachers=["x"], weight=0.25, temperature=2.0))
+    given = logits_of(trainer).double().numpy()
+    powered = soft.double().numpy() ** 0.5
+    target = powered / powered.sum(-1, keepdims=True)
+    warm = np.exp(given / 2) / np.exp(given / 2).sum(-1, keepdims=True)
+    taught = 4 * (target * np.log(target / warm)).sum(-1).mean()
+    hard = functional.cross_entropy(logits_of(trainer), BATCH["labels"]).item()
+    found = trainer.compute_loss(trainer.model, {**BATCH, "soft": soft}).item()
+    assert found == pytest.approx(0.75 * hard + 0.25 * taught, rel=1e-4)
+
+
+def test_r_drop_adds_nothing_where_two_passes_agree_and_something_where_they_do_not(fitting):
+    trainer = fitting(Train(r_drop=3.0))
+    plain = functional.cross_entropy(logits_of(trainer), BATCH["labels"]).item()
+    trainer.model.train()
+    for layer in trainer.model.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
+        if hasattr(layer, "dropout_prob"):  # of fused attention
+            layer.dropout_prob = 0.0
+    assert trainer.compute_loss(trainer.model, dict(BATCH)).item() == pytest.approx(plain, rel=1e-5)
+    trainer.model.dropout.p = 0.5
+    torch.manual_seed(1)
+    with_term = trainer.compute_loss(trainer.model, dict(BATCH)).item()
+    trainer._recipe = Train()
+    torch.manual_seed(1)
+    assert with_term != pytest.approx(trainer.compute_loss(trainer.model, dict(BATCH)).item(), rel=1e-3)
+
+
+def test_an_adversarial_step_adds_a_gradient_and_puts_the_words_back(fitting):
+    gradients = {}
+    for fgm in (0.0, 1.0):
+        trainer = fitting(Train(fgm=fgm))
+        words = trainer.model.get_input_embeddings().weight
+        before = words.detach().clone()
+        trainer.model.train()
+        trainer.current_gradient_accumulation_steps = 1
+        trainer.create_optimizer()
+        trainer.training_step(trainer.model, dict(BATCH))
+        torch.testing.assert_close(words.detach(), before)
+        gradients[fgm] = trainer.model.classifier.weight.grad.clone()
+    assert not torch.allclose(gradients[0.0], gradients[1.0])
+
+
+def test_each_layer_learns_slower_than_the_one_above(base: str):
+    model = encoders.create(base, "own", LABELS, "tiny")
+    rates = {}
+    for group in layer_groups(model, 1.0, 0.5, 0.01):
+        for one in group["params"]:
+            rates[id(one)] = group["lr"], group["weight_decay"]
+    by_name = {name: rates[id(one)] for name, one in model.named_parameters()}
+    assert len(by_name) == len(rates)
+    assert by_name["classifier.weight"] == (1.0, 0.01)
+    assert by_name["bert.pooler.dense.bias"] == (1.0, 0.0)
+    assert by_name["bert.encoder.layer.1.output.dense.weight"] == (0.5, 0.01)
+    assert by_name["bert.encoder.layer.0.output.dense.weight"] == (0.25, 0.01)
+    assert by_name["bert.embeddings.word_embeddings.weight"] == (0.125, 0.01)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+def test_a_pooling_of_ours_is_saved_loaded_and_exported(base: str, pooling, tmp_path: Path):
+    from transformers import AutoTokenizer
+
+    torch.manual_seed(0)
+    made = encoders.create(base, pooling, LABELS, "tiny").eval()
+    made.save_pretrained(tmp_path / "checkpoint")
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "checkpoint")
+    loaded = encoders.load(tmp_path / "checkpoint")
+    given = {name: BATCH[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        expected, found = made(**given).logits, loaded(**given).logits
+        states = made.encoder(**given).last_hidden_state
+    torch.testing.assert_close(found, expected)
+    pooled = states[:, 0] if pooling == "first" else torch.stack([states[0].mean(0), states[1, :3].mean(0)])
+    torch.testing.assert_close(expected, made.head(pooled))
+    figures = export.export(tmp_path / "checkpoint", tmp_path, 64)
+    assert figures["largest_difference"] < 1e-5
+    assert figures["exporter"] == "torchscript"

@@ -1,0 +1,26 @@
+"""A graph in several files answers as in one, with both engines, and the manifest checks all of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from newsdesk.build.compile import shards
+from newsdesk.server.ensemble import engines
+
+
+@pytest.mark.parametrize("target", ["onnxruntime:fp32", "openvino:fp32"])
+def test_a_graph_in_several_files_answers_alike(exported, batch, tmp_path: Path, target: str):
+    whole = exported().graph
+    limit = 70_000
+    graph, *parts = shards.split(whole, tmp_path, limit)
+    assert len(parts) > 1
+    assert all(part.stat().st_size <= limit for part in parts)
+    assert graph.stat().st_size < whole.stat().st_size / 2
+    ids, mask = (part[:3] for part in batch)
+    np.testing.assert_array_equal(engines.load(target, graph)(ids, mask), engines.load(target, whole)(ids, mask))
+
+
+def test_a_small_graph_stays_one_file(exported, tmp_path: Path):
+    assert shards.split(exported().graph, tmp_path) == [tmp_path / exported().graph.name]
+    assert (tmp_path / exported().graph.name).read_bytes() == exported().graph.read_bytes()
