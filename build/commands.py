@@ -44,7 +44,7 @@ FirstLabel = Annotated[
 Changes = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change the recipe, e.g. members.minilm.train.epochs=2; JSON values."
+        "--set", metavar="KEY=VALUE", help="Change the recipe, e.g. members.minilm.max_length=64; JSON values."
     ),
 ]
 Artifacts = Annotated[Path, typer.Option("--artifacts", help="Where the stages keep what they made.")]

@@ -303,7 +303,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
-    """Read a recipe of ours by name, or any by path; `changes` are dotted keys ("members.minilm.train.epochs") to values.
+    """Read a recipe of ours by name, or any by path; `changes` are dotted keys ("members.minilm.base") to values.
 
     Raises RecipeError with the place of what is wrong.
     """

@@ -42,7 +42,7 @@ def test_changes_reach_tables_lists_and_new_places():
     [
         (
             {"members.minilm.train.epochs": -1},
-            r"recipe compact.toml: Expected `float` > 0.0.*members\[1\].train.epochs",
+            r"recipe compact.toml: Expected `float` > 0.0.*\[1\].train.epochs",
         ),
         ({"members.1.trian.epochs": 1}, r"unknown field `trian`"),
         ({"members.5.base": "x"}, "nothing stands at 'members.5.base'"),
