@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.server.serving import free_ports
 
 SECRET = "a secret of the tests, long enough for HS256"
 JSON = {"Content-Type": "application/json"}
+LINES = {"Content-Type": "application/x-ndjson"}
 
 
 def until_listening(gateway: Gateway) -> None:
@@ -26,11 +27,10 @@ def until_listening(gateway: Gateway) -> None:
         time.sleep(0.05)
 
 
-@contextlib.contextmanager
-def gateway(folder: Path, ports: list[int], **settings: Any) -> Iterator[httpx.Client]:
-    """Start a gateway of its own settings before a Triton at `ports`, and yield a client of it."""
+def launch(folder: Path, ports: Sequence[int] = (1, 1, 1), **settings: Any) -> Launch:
+    """Return what starts a gateway of its own settings before a Triton at `ports`."""
     given = {"keys": folder / "keys.json", "port": free_ports()[0]} | settings
-    launch = Launch(
+    return Launch(
         settings=GatewaySettings(**given),
         grpc_url=f"grpc://127.0.0.1:{ports[1]}",
         http_url=f"http://127.0.0.1:{ports[0]}",
@@ -40,11 +40,17 @@ def gateway(folder: Path, ports: list[int], **settings: Any) -> Iterator[httpx.C
         audit_log=folder / "audit.jsonl",
         token="unknown",
     )
-    process = Gateway(launch, folder / "gateway.log")
+
+
+@contextlib.contextmanager
+def gateway(folder: Path, ports: list[int], **settings: Any) -> Iterator[httpx.Client]:
+    """Start such a gateway, and yield a client of it."""
+    given = launch(folder, ports, **settings)
+    process = Gateway(given, folder / "gateway.log")
     process.start()
     try:
         until_listening(process)
-        with client(launch.settings.local_url) as caller:
+        with client(given.settings.local_url) as caller:
             yield caller
     finally:
         process.ask_to_stop()

@@ -14,7 +14,7 @@ import pytest
 
 from newsdesk.server import processes
 from newsdesk.server.gateway.process import Gateway, GatewayError
-from newsdesk.server.gateway.settings import GatewaySettings, Launch
+from newsdesk.server.gateway.settings import Launch
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import STAND_IN
 from tests.server.serving import Server, free_ports, gone, write_repository
@@ -109,7 +109,8 @@ def test_a_stop_answers_what_is_under_way_and_leaves_nothing(alone: tuple[Server
     asking = threading.Thread(target=lambda: answers.append(ask(url, "stand-in, be slow")))
     watching.start()
     asking.start()
-    time.sleep(0.4)
+    while "newsdesk_gateway_queued_texts 1.0" not in httpx.get(f"{url}/metrics").text:
+        time.sleep(0.02)
     server.process.send_signal(signal.SIGTERM)
     assert server.wait(20) == 0
     asking.join()
@@ -137,23 +138,9 @@ def test_serve_refuses_to_stand_open_beyond_loopback(tmp_path: Path) -> None:
     assert "--insecure" in server.text()
 
 
-def launch(folder: Path, port: int, **settings: object) -> Launch:
-    given = {"keys": folder / "keys.json", "port": port} | settings
-    return Launch(
-        settings=GatewaySettings(**given),  # type: ignore[arg-type]
-        grpc_url="grpc://127.0.0.1:1",
-        http_url="http://127.0.0.1:1",
-        repository=folder,
-        source=folder,
-        state=folder,
-        audit_log=folder / "audit.jsonl",
-        token="secret of the supervisor",
-    )
-
-
 def test_a_gateway_that_cannot_start_says_why(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        gateway = Gateway(launch(tmp_path, taken.getsockname()[1]), tmp_path / "gateway.log")
+        gateway = Gateway(gateways.launch(tmp_path, port=taken.getsockname()[1]), tmp_path / "gateway.log")
         gateway.start()
         with pytest.raises(GatewayError, match=r"ended with code 3: .*address already in use"):
             gateways.until_listening(gateway)
@@ -163,6 +150,6 @@ def test_a_gateway_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 
 def test_a_launch_survives_its_pipe(tmp_path: Path) -> None:
-    given = launch(tmp_path, 8080, jwt_secret_file=tmp_path / "secret", cors_origin=("https://a.example",))
+    given = gateways.launch(tmp_path, jwt_secret_file=tmp_path / "secret", cors_origin=("https://a.example",))
     assert Launch.decode(given.encode()) == given
     assert os.fspath(tmp_path) in given.encode().decode()
