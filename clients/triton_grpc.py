@@ -32,6 +32,7 @@ from newsdesk.clients.tensors import (
     read_labels,
     read_members,
 )
+from newsdesk.clients.trace import carried
 from newsdesk.clients.transports import Address, Answer, Model
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
@@ -69,7 +70,7 @@ class GrpcTransport:
         request, end = _infer_request(self._address, texts, options), time.monotonic() + timeout
         try:
             with self._regions.shared(request, timeout) if self._regions else contextlib.nullcontext():
-                response = self._stub.ModelInfer(request, timeout=max(end - time.monotonic(), 0))
+                response = self._stub.ModelInfer(request, timeout=max(end - time.monotonic(), 0), metadata=_metadata())
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
         return read_answers(_outputs(response), len(texts), model, options)
@@ -101,9 +102,8 @@ class AsyncGrpcTransport:
 
     async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
         try:
-            response = await _end(
-                self._stub.ModelInfer.future(_infer_request(self._address, texts, options), timeout=timeout)
-            )
+            request = _infer_request(self._address, texts, options)
+            response = await _end(self._stub.ModelInfer.future(request, timeout=timeout, metadata=_metadata()))
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
         return read_answers(_outputs(response), len(texts), model, options)
@@ -138,6 +138,10 @@ async def _end(call: grpc.Future) -> Any:
         call.cancel()
         raise
     return call.result()
+
+
+def _metadata() -> tuple[tuple[str, str], ...]:
+    return tuple(carried().items())
 
 
 def _config_request(address: Address) -> service_pb2.ModelConfigRequest:

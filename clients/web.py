@@ -8,6 +8,7 @@ import aiohttp
 import urllib3
 
 from newsdesk.clients.errors import NewsdeskError, error_of, late, unavailable
+from newsdesk.clients.trace import carried
 from newsdesk.clients.transports import Address
 
 # Connections are made when needed, and this many kept.
@@ -33,7 +34,7 @@ class Web:
                 method,
                 self._address.path + path,
                 body,
-                {**headers, **_presented(self._address)},
+                {**headers, **carried(), **_presented(self._address)},
                 redirect=False,
                 timeout=urllib3.Timeout(total=timeout),
             )
@@ -69,7 +70,7 @@ class AsyncWeb:
                 method,
                 self._address.path + path,
                 data=body,
-                headers={**headers, **_presented(self._address)},
+                headers={**headers, **carried(), **_presented(self._address)},
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout),
             ) as response:

@@ -92,6 +92,8 @@ def serve(
     max_texts: options.MaxTexts = 1024,
     max_queue: options.MaxQueue = 4096,
     request_timeout: options.RequestTimeout = 30.0,
+    hedge_share: options.HedgeShare = 0.01,
+    log_texts: options.LogTexts = False,
 ) -> None:
     """Serve the model on NVIDIA Triton until Ctrl-C, and keep it answering. SIGUSR1 loads it anew."""
     began = time.monotonic()
@@ -132,6 +134,8 @@ def serve(
             max_texts=max_texts,
             max_queue=max_queue,
             request_timeout=request_timeout,
+            hedge_share=hedge_share,
+            log_texts=log_texts,
         )
     from newsdesk.server import preflight
     from newsdesk.server.ensemble.errors import ServerError

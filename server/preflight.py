@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from newsdesk.server import workspace
+from newsdesk.server import traces, workspace
 from newsdesk.server.ensemble import manifest, targets
 from newsdesk.server.ensemble.errors import EngineError, ServerError
 from newsdesk.server.settings import Settings
@@ -51,7 +51,7 @@ def check(settings: Settings) -> list[Check]:
         checks.append(Check("triton", "problem", str(error)))
     else:
         checks += [_libpython(), *_binaries(installation)]
-    checks += [_ports(settings), _shm(settings, workspace.SHM), _state(settings.state)]
+    checks += [_ports(settings), _shm(settings, workspace.SHM), _state(settings.state), _traces()]
     return checks + _model(settings)
 
 
@@ -70,6 +70,14 @@ def _glibc() -> Check:
             "Use Debian 12, Ubuntu 22.04 or newer, or a container of one.",
         )
     return Check("glibc", "ok", version)
+
+
+def _traces() -> Check:
+    try:
+        url = traces.endpoint()
+    except ServerError as error:
+        return Check("traces", "problem", str(error), "Unset it to serve without traces.")
+    return Check("traces", "ok", f"sent to {url}" if url else "off: OTEL_EXPORTER_OTLP_ENDPOINT is not set")
 
 
 def _numpy() -> Check:

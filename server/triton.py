@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from newsdesk.server import processes
+from newsdesk.server import processes, traces
 from newsdesk.server.ensemble.errors import ServerError
 from newsdesk.server.processes import Process
 from newsdesk.server.settings import Settings
@@ -208,6 +208,7 @@ class Triton:
             f"--backend-config=python,shm-default-byte-size={SHM_BYTES}",
             f"--backend-config=python,shm-region-prefix-name={workspace.shm_prefix}",
             *(f"--{name}={value}" for name, value in options.items()),
+            *traces.arguments(traces.endpoint()),
         ]
 
     @property

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -15,8 +15,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from newsdesk.clients import NewsdeskError
+from newsdesk.server import traces
 from newsdesk.server.ensemble.errors import ServerError
 from newsdesk.server.gateway.auth import Gate
+from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.logs import AuditLog
 from newsdesk.server.gateway.observed import Observed
 from newsdesk.server.gateway.plane import Plane
@@ -29,6 +31,9 @@ from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.gateway.tokens import Tokens
 from newsdesk.server.gateway.triton import Triton, open_session
+
+if TYPE_CHECKING:
+    from newsdesk.server.gateway.tracing import Tracing
 
 _ROUTERS = (
     classify.router,
@@ -50,9 +55,9 @@ _PREFLIGHT_SECONDS = 600
 def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
     """Return the ASGI application. `stopping` says whether streams without an end of their own must end.
 
-    Raises GatewaySettingsError.
+    Raises GatewaySettingsError and TracesError.
     """
-    telemetry, rates = Telemetry(), Rates(launch.settings)
+    telemetry, rates, breaker, tracing = Telemetry(), Rates(launch.settings), Breaker(), _tracing()
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -60,8 +65,8 @@ def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
             state = app.state
             state.settings, state.launch, state.stopping = launch.settings, launch, stopping
             state.telemetry, state.audit = telemetry, AuditLog(launch.audit_log)
-            state.plane = Plane(launch, telemetry)
-            state.triton = Triton(launch, session)
+            state.plane = Plane(launch, telemetry, breaker, tracing)
+            state.triton = Triton(launch, session, breaker)
             state.gate = Gate(launch.settings, Tokens(launch.settings, session), rates)
             probing = asyncio.create_task(state.plane.probe())
             try:
@@ -69,6 +74,8 @@ def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
             finally:
                 probing.cancel()
                 await state.plane.close()
+                if tracing:
+                    await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="newsdesk",
@@ -92,7 +99,16 @@ def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
             max_age=_PREFLIGHT_SECONDS,
         )
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    return Observed(app, launch.settings, telemetry)
+    return Observed(app, launch.settings, telemetry, tracing)
+
+
+def _tracing() -> "Tracing | None":
+    url = traces.endpoint()
+    if not url:
+        return None
+    from newsdesk.server.gateway.tracing import Tracing
+
+    return Tracing(url)
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

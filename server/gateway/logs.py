@@ -1,9 +1,10 @@
-"""Structured logs, a JSON object a line; and the audit log of who managed what. Texts are in neither."""
+"""Structured logs, a JSON object a line, without texts unless asked for; and the audit log of who managed what."""
 
 import logging
 import os
 import sys
 import time
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import msgspec
 
 access = logging.getLogger("newsdesk.gateway")
+request_id: ContextVar[str] = ContextVar("newsdesk_request_id", default="")
+"""Of the request that is being answered."""
 
 
 class JsonLines(logging.Formatter):

@@ -5,15 +5,21 @@ import logging
 import random
 import re
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from newsdesk.server.gateway import logs
 from newsdesk.server.gateway.logs import log
 from newsdesk.server.gateway.problems import Slow, TooLarge
 from newsdesk.server.gateway.settings import GatewaySettings
 from newsdesk.server.gateway.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from newsdesk.server.gateway.tracing import Tracing
 
 FILE_ROUTE = "/v1/classify/file"
 _TIMED = frozenset({"/v1/classify", "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"})
@@ -34,17 +40,26 @@ _HEADERS = {
 
 
 class Observed:
-    def __init__(self, app: ASGIApp, settings: GatewaySettings, telemetry: Telemetry) -> None:
-        self._app, self._settings, self._telemetry = app, settings, telemetry
+    def __init__(
+        self, app: ASGIApp, settings: GatewaySettings, telemetry: Telemetry, tracing: "Tracing | None" = None
+    ) -> None:
+        self._app, self._settings, self._telemetry, self._tracing = app, settings, telemetry, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
-            return
+        elif self._tracing and scope["path"] not in _QUIET:
+            with self._tracing.request(Headers(scope=scope)) as span:
+                await self._serve(scope, receive, send, span)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, span: "Span | None" = None) -> None:
         began = time.perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
         state = scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        logs.request_id.set(request_id)
         status = 0
 
         async def sending(message: Message) -> None:
@@ -70,7 +85,7 @@ class Observed:
             if not status and scope["type"] == "http":
                 raise
         finally:
-            self._finish(scope, state, status or _GONE, time.perf_counter() - began, error)
+            self._finish(scope, state, status or _GONE, time.perf_counter() - began, error, span)
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         """Return `receive` that raises TooLarge and Slow."""
@@ -103,7 +118,13 @@ class Observed:
         return receiving
 
     def _finish(
-        self, scope: Scope, state: dict[str, Any], status: int, seconds: float, error: BaseException | None
+        self,
+        scope: Scope,
+        state: dict[str, Any],
+        status: int,
+        seconds: float,
+        error: BaseException | None,
+        span: "Span | None",
     ) -> None:
         route = getattr(scope.get("route"), "path", "none")
         self._telemetry.request(route, status, seconds, timed=route in _TIMED and status == 200)
@@ -117,5 +138,7 @@ class Observed:
             "ms": round(seconds * 1e3, 2),
             **{name: state[name] for name in ("caller", "texts", "refused", "cause") if name in state},
         }
+        if self._tracing and span:
+            fields["trace_id"] = self._tracing.finish(span, fields["method"], route, status, state["request_id"])
         failed = isinstance(error, Exception)
         log("request", logging.ERROR if failed else logging.INFO, error if failed else None, **fields)

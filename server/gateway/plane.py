@@ -1,20 +1,26 @@
 """The one data plane under every protocol of the gateway: texts to answers, over the SDK, within one queue's limit."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from newsdesk.clients import AsyncClient, BadResponse, NewsdeskError, Prediction, TextRefused
 from newsdesk.clients.options import Options
 from newsdesk.server.gateway import explain
+from newsdesk.server.gateway.breaker import Breaker
+from newsdesk.server.gateway.hedging import Hedging
+from newsdesk.server.gateway.logs import log, request_id
 from newsdesk.server.gateway.problems import TooLarge, TooMany
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.workspace import MODEL
+
+if TYPE_CHECKING:
+    from newsdesk.server.gateway.tracing import Tracing
 
 Text = str | bytes
 Item = Prediction | TextRefused
@@ -22,7 +28,6 @@ Item = Prediction | TextRefused
 PROBE = "Wall Street bears claw back into the black"
 _PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT = 5.0
-_RECENT_SECONDS = 5.0
 # The supervisor heals in seconds: within a request's time limit, keep trying.
 _RETRIES = 60
 STREAM_TEXTS = 64
@@ -43,22 +48,26 @@ class Asked(Options):
 class Plane:
     """For one event loop. Calls raise NewsdeskError, and TooMany where the queue is full."""
 
-    def __init__(self, launch: Launch, telemetry: Telemetry) -> None:
+    def __init__(
+        self, launch: Launch, telemetry: Telemetry, breaker: Breaker, tracing: "Tracing | None" = None
+    ) -> None:
         self.timeout = launch.settings.request_timeout
         self._most, self._taken = launch.settings.max_queue, 0
         self._most_texts = launch.settings.max_texts
         self._room = asyncio.Condition()
         self._client = AsyncClient(launch.grpc_url, timeout=self.timeout, retries=_RETRIES, model=MODEL)
         self._prober = AsyncClient(launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=MODEL)
-        self._telemetry = telemetry
-        self._answered = float("-inf")
+        self._telemetry, self._breaker, self._tracing = telemetry, breaker, tracing
+        self._hedging = Hedging(launch.settings.hedge_share, telemetry.hedged.inc)
+        self._log_texts = launch.settings.log_texts
 
     async def close(self) -> None:
         await self._client.close()
         await self._prober.close()
 
     async def labels(self) -> tuple[str, ...]:
-        return await self._client.labels()
+        with self._breaker.counting():
+            return await self._client.labels()
 
     async def classify(self, texts: Sequence[str], asked: Asked, wait: bool = False) -> list[Item]:
         """Answer texts in their order; a text that is refused has a TextRefused in its place.
@@ -106,21 +115,24 @@ class Plane:
             return [_moved(item, first) for item in await self._answer(texts, asked)]
 
     async def _answer(self, texts: Sequence[Text], asked: Asked) -> list[Item]:
+        if self._log_texts:
+            await _log(texts)
         items = await self._ask(texts, asked)
         refused = sum(isinstance(item, TextRefused) for item in items)
         self._telemetry.texts(len(items) - refused, refused)
         if refused < len(items):
-            self.answered()
+            self._breaker.answered()
         return items
 
     async def _ask(self, texts: Sequence[Text], asked: Asked) -> list[Item]:
         async def ask() -> list[Item]:
             return await self._client.classify(texts, top_k=asked.top_k, quality=asked.quality, members=asked.members)
 
-        try:
-            return await ask()
-        except BadResponse:  # a reload has brought other labels, which the client reads when it is asked again
-            return await ask()
+        with self._breaker.counting(), self._tracing.question(len(texts)) if self._tracing else nullcontext():
+            try:
+                return await self._hedging.answer(len(texts), ask)
+            except BadResponse:  # a reload has brought other labels, which the client reads when it is asked again
+                return await ask()
 
     async def _explain(self, texts: Sequence[str], items: list[Item], asked: Asked, wait: bool) -> list[Item]:
         """Add its words to each answer. The texts without them count in the queue, but not among those answered."""
@@ -138,7 +150,11 @@ class Plane:
 
     @asynccontextmanager
     async def room(self, count: int, wait: bool = False) -> AsyncIterator[None]:
-        """Take room in the queue for texts, waiting for it or raising TooMany. A lone request of any size fits."""
+        """Take room in the queue for texts, waiting for it or raising TooMany. A lone request of any size fits.
+
+        Raises Unavailable while the circuit breaker is open.
+        """
+        self._breaker.check()
         async with self._room:
             if wait:
                 await self._room.wait_for(lambda: self._fits(count))
@@ -162,18 +178,14 @@ class Plane:
         """Texts on their way to the model."""
         return self._taken
 
-    def answered(self) -> None:
-        """Note that the model has just answered a real request."""
-        self._answered = time.monotonic()
-
     @property
     def age(self) -> float:
         """Seconds since the model last answered a real request."""
-        return time.monotonic() - self._answered
+        return self._breaker.age
 
     @property
     def ready(self) -> bool:
-        return self.age < _RECENT_SECONDS
+        return self._breaker.ready
 
     async def probe(self) -> None:
         """Ask the model for ever, where nobody else does."""
@@ -181,9 +193,18 @@ class Plane:
             if self.age > _PROBE_SECONDS:
                 with suppress(NewsdeskError):
                     await self._prober.classify(PROBE)
-                    self.answered()
+                    self._breaker.answered()
             self._telemetry.ready.set(self.ready)
+            self._telemetry.open.set(self._breaker.open)
             await asyncio.sleep(_PROBE_SECONDS)
+
+
+async def _log(texts: Sequence[Text]) -> None:
+    from newsdesk.server.gateway.masking import mask
+
+    decoded = [text if isinstance(text, str) else text.decode(errors="replace") for text in texts]
+    masked = await asyncio.to_thread(lambda: [mask(text) for text in decoded])
+    log("texts", request_id=request_id.get(), texts=masked)
 
 
 def _moved(item: Item, by: int) -> Item:

@@ -26,6 +26,8 @@ PACKAGES = (
     "jwt",
     "limits",
     "multipart",
+    "opentelemetry.exporter.otlp.proto.http",
+    "opentelemetry.sdk",
     "prometheus_client",
     "strawberry",
     "uvicorn",
@@ -153,12 +155,22 @@ def check(settings: Settings) -> list[Check]:
     """Return what must hold before the gateway starts, each with what to do about it; nothing without a gateway."""
     if settings.gateway is None:
         return []
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in PACKAGES if not _installed(name)]
     if missing:
         found = f"the gateway needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
         return [Check("gateway", "problem", found, f"pip install 'newsdesk[gateway]'. {_NO_GATEWAY}")]
+    if settings.gateway.log_texts and not _installed("datafog"):
+        found = "--log-texts needs datafog, which masks personal details, and is not installed"
+        return [Check("gateway", "problem", found, "pip install 'newsdesk[log-texts]', or log no texts.")]
     triton = settings.http_port, settings.grpc_port, settings.metrics_port
     return [_port(settings.gateway, triton), _access(settings.gateway), *_beside(settings)]
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # not even what it is a part of
+        return False
 
 
 def _port(settings: GatewaySettings, triton_ports: tuple[int, ...]) -> Check:

@@ -15,6 +15,7 @@ from newsdesk.server.ensemble.errors import ServerError
 _RATE = re.compile(r"\d+\s*/\s*\d*\s*(second|minute|hour|day)s?")
 _REDIS = ("redis://", "rediss://", "unix://")
 _SECRET_BYTES = 32
+_MOST_HEDGED = 0.1
 
 
 class GatewaySettingsError(ServerError):
@@ -57,6 +58,10 @@ class GatewaySettings:
     """Most texts on their way to the model at once; further requests are told to come later."""
     request_timeout: float = 30.0
     """Seconds that a request may take."""
+    hedge_share: float = 0.01
+    """Share of the texts that may be asked for a second time, when their first answer is late; 0 = none."""
+    log_texts: bool = False
+    """Write texts to the log, masked for personal details. What the OIP passes through is never read, nor logged."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.port <= 65535:
@@ -64,6 +69,8 @@ class GatewaySettings:
         for name in "max_body_mib", "max_file_mib", "max_texts", "max_queue", "request_timeout":
             if getattr(self, name) <= 0:
                 raise _refused(name, getattr(self, name), "more than 0")
+        if not 0 <= self.hedge_share <= _MOST_HEDGED:
+            raise _refused("hedge_share", self.hedge_share, f"a share of 0 (none) to {_MOST_HEDGED}")
         if self.rate_limit and not _RATE.fullmatch(self.rate_limit):
             raise _refused("rate_limit", self.rate_limit, 'requests over time, as "600/minute"')
         if self.rate_storage and not self.rate_storage.startswith(_REDIS):

@@ -29,6 +29,10 @@ class Telemetry:
         )
         self.queued = Gauge("newsdesk_gateway_queued_texts", "Texts on their way to the model", registry=self._registry)
         self.ready = Gauge("newsdesk_gateway_ready", "1 when the model answered lately", registry=self._registry)
+        self.open = Gauge(
+            "newsdesk_gateway_breaker_open", "1 when requests are turned away unasked", registry=self._registry
+        )
+        self.hedged = Counter("newsdesk_gateway_hedged_texts", "Texts asked for again", registry=self._registry)
         self._recent: deque[tuple[float, float]] = deque(maxlen=_KEPT)
         self._totals = {"requests": 0, "errors": 0, "texts": 0, "refused": 0}
 

@@ -10,6 +10,8 @@ import msgspec
 
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import NewsdeskError, ServerUnavailable, error_of, late, unavailable
+from newsdesk.clients.trace import carried
+from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.triton import TOKEN_HEADER
 
@@ -40,9 +42,9 @@ def open_session() -> aiohttp.ClientSession:
 
 
 class Triton:
-    def __init__(self, launch: Launch, session: aiohttp.ClientSession) -> None:
+    def __init__(self, launch: Launch, session: aiohttp.ClientSession, breaker: Breaker) -> None:
         self._url, self._timeout = launch.http_url, launch.settings.request_timeout
-        self._session, self._token = session, launch.token
+        self._session, self._token, self._breaker = session, launch.token, breaker
 
     async def ask(self, method: str, path: str) -> Any:
         """Return a JSON answer. Raises NewsdeskError."""
@@ -54,20 +56,26 @@ class Triton:
     async def send(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, managing: bool = False
     ) -> Reply:
-        """Return whatever Triton answers, errors of the request's own among it. Raises NewsdeskError.
+        """Return whatever Triton answers, errors of the request's own among it. Raises NewsdeskError and Unavailable.
 
         Requests are repeated within the time limit while nothing answers, or a backend process is dead. `managing` ones
         carry the token, and are sent once.
         """
-        deadline = Deadline(self._timeout, self._url)
-        retries = Retries(0 if managing else _RETRIES, deadline)
+        headers = {**headers, **carried()}
         if managing:
-            headers = {**headers, TOKEN_HEADER: self._token}
+            return await self._once(method, path, {**headers, TOKEN_HEADER: self._token}, body, self._timeout)
+        self._breaker.check()
+        with self._breaker.counting():
+            return await self._until_answered(method, path, headers, body)
+
+    async def _until_answered(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        deadline = Deadline(self._timeout, self._url)
+        retries = Retries(_RETRIES, deadline)
         while True:
             try:
                 reply = await self._once(method, path, headers, body, deadline.left())
                 found = error_of(reply.status, reply.error(), self._url) if reply.status >= 500 else None
-                if not isinstance(found, ServerUnavailable) or managing:
+                if not isinstance(found, ServerUnavailable):
                     return reply
                 raise found
             except NewsdeskError as error:

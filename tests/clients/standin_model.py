@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -39,6 +40,9 @@ class TritonPythonModel:
         texts = [text.decode() for text in raw]
         if any("stand-in, be slow" in text for text in texts):
             time.sleep(1.0)
+        for text in texts:
+            if "stand-in, stall at " in text:
+                stall(Path(text.rpartition(" ")[2]))
         if any("stand-in, fail" in text for text in texts):
             return pb_utils.InferenceResponse([], pb_utils.TritonError("the stand-in was told to fail"))
         probabilities = np.stack([row(text) for text in texts])
@@ -62,6 +66,15 @@ class TritonPythonModel:
             row[: len(names)] = 1 / len(LABELS)
             row[0] = answer
         return rows
+
+
+def stall(marker):
+    """Hang for a while, the first time that a file is named; the next process that is asked answers at once."""
+    try:
+        marker.touch(exist_ok=False)
+        time.sleep(2.5)
+    except FileExistsError:
+        pass
 
 
 def refusal(text):

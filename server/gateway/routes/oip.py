@@ -24,7 +24,7 @@ from newsdesk.server.workspace import MODEL
 
 health = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], dependencies=only(Role.reader))
-_PASSED_ON = ("content-type", "accept-encoding", "inference-header-content-length", "traceparent")
+_PASSED_ON = ("content-type", "accept-encoding", "inference-header-content-length")
 _PASSED_BACK = ("content-type", "content-encoding", "inference-header-content-length")
 _MIB = 2**20
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS

@@ -1,0 +1,202 @@
+"""Hedging and the circuit breaker: by themselves, and before a real server that hangs or is gone."""
+
+import asyncio
+import concurrent.futures
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from newsdesk.clients import DeadlineExceeded, ServerFailed, ServerUnavailable
+from newsdesk.clients.errors import TooManyRequests
+from newsdesk.server.gateway import breaker
+from newsdesk.server.gateway.breaker import Breaker
+from newsdesk.server.gateway.hedging import MOST_TEXTS, Hedging
+from newsdesk.server.gateway.problems import Unavailable
+from tests.server.gateway import gateways
+from tests.server.gateway.conftest import STAND_IN, Served
+from tests.server.serving import Server, write_repository
+
+QUICK, SLOW = 0.0, 60.0
+
+
+class Model:
+    """Takes as long as it is told, call by call, then at once."""
+
+    def __init__(self, *seconds: float | Exception) -> None:
+        self._seconds = list(seconds)
+        self.asked = self.cancelled = 0
+
+    async def ask(self) -> int:
+        self.asked += 1
+        asked = self.asked
+        takes = self._seconds.pop(0) if self._seconds else QUICK
+        try:
+            if isinstance(takes, Exception):
+                raise takes
+            await asyncio.sleep(takes)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return asked
+
+
+async def learnt(share: float, hedged: Callable[[int], None], texts: int = 200) -> Hedging:
+    """Return hedging that has seen texts answered at once."""
+    hedging = Hedging(share, hedged)
+    for _ in range(texts):
+        await hedging.answer(1, Model().ask)
+    return hedging
+
+
+def test_the_second_answers_and_the_first_is_cancelled() -> None:
+    async def run() -> None:
+        again: list[int] = []
+        hedging, model = await learnt(0.1, again.append), Model(SLOW)
+        assert await asyncio.wait_for(hedging.answer(2, model.ask), 5) == 2
+        assert (again, model.cancelled) == ([2], 1)
+        model = Model(0.3, SLOW)  # the first still wins where it is first
+        assert await asyncio.wait_for(hedging.answer(1, model.ask), 5) == 1
+        assert (again, model.cancelled) == ([2, 1], 1)
+
+    asyncio.run(run())
+
+
+def test_one_failure_waits_for_the_other_and_two_are_the_first() -> None:
+    async def run() -> None:
+        hedging = await learnt(0.1, lambda _: None)
+        assert await hedging.answer(1, Model(0.3, ServerFailed("second")).ask) == 1
+        with pytest.raises(ServerFailed, match="alone"):
+            await hedging.answer(1, Model(ServerFailed("alone")).ask)
+        model = Model(SLOW, SLOW)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(hedging.answer(1, model.ask), 0.5)
+        assert model.cancelled == 2  # nothing is left behind by a caller who goes
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.1])
+def test_it_cannot_amplify_an_overload(share: float) -> None:
+    """Every request is late from one moment on: no more than the share is asked for again."""
+
+    async def run() -> int:
+        again: list[int] = []
+        hedging = await learnt(share, again.append)
+        late = [Model(0.2, 0.2) for _ in range(800)]
+        await asyncio.gather(*(hedging.answer(1, one.ask) for one in late))
+        assert sum(one.asked for one in late) == 800 + sum(again)
+        return sum(again)
+
+    again = asyncio.run(run())
+    assert again <= share * (200 + 800)
+    assert again == 0 or share > 0
+    assert again >= share * 500
+
+
+def test_large_requests_and_beginners_are_asked_once() -> None:
+    async def run() -> None:
+        again: list[int] = []
+        hedging = await learnt(0.1, again.append)
+        await hedging.answer(MOST_TEXTS + 1, Model(0.3).ask)
+        assert await hedging.answer(40, Model(0.3).ask) == 1  # more than was earned
+        await Hedging(0.1, again.append).answer(1, Model(0.3).ask)
+        assert again == []
+
+    asyncio.run(run())
+
+
+def test_a_process_that_hangs_is_not_waited_for(served: Served, tmp_path: Path) -> None:
+    """The real server, one of whose two backend processes stalls; the same without hedging waits for it."""
+    for share in 0.1, 0.0:
+        with gateways.gateway(tmp_path, served.server.ports, hedge_share=share) as client:
+            for _ in range(2):
+                client.post("/v1/classify", json={"text": ["shares"] * 30})
+            for _ in range(70):
+                client.post("/v1/classify", json={"text": "shares"})
+            began = time.monotonic()
+            answer = client.post("/v1/classify", json={"text": f"shares, stand-in, stall at {tmp_path}/{share}"})
+            took = time.monotonic() - began
+            again = float(
+                re.findall(r"^newsdesk_gateway_hedged_texts_total (.*)", client.get("/metrics").text, re.M)[0]
+            )
+        assert answer.json()["items"][0]["label"] == "Business"
+        if share:
+            assert took < 2
+            assert 1 <= again <= share * 131
+        else:
+            assert took >= 2
+            assert again == 0
+
+
+def failing(error: Exception, subject: Breaker) -> None:
+    with pytest.raises(type(error)), subject.counting():
+        raise error
+
+
+def test_the_breaker_opens_after_failures_in_a_row_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(breaker.time, "monotonic", lambda: now)
+    subject = Breaker()
+    subject.answered()
+    now += 60
+    for _ in range(4):
+        failing(ServerUnavailable("away"), subject)
+    for other in TooManyRequests("full"), ServerFailed("failed"):
+        for _ in range(9):
+            failing(other, subject)
+    subject.check()
+    failing(DeadlineExceeded("late"), subject)
+    with pytest.raises(Unavailable, match="5 requests in a row") as refused:
+        subject.check()
+    assert (refused.value.status_code, refused.value.headers) == (503, {"Retry-After": "1"})
+    subject.answered()
+    subject.check()
+    for _ in range(9):  # some are late, but others have just been answered: it is slow, not gone
+        failing(DeadlineExceeded("late"), subject)
+    subject.check()
+
+
+def test_it_opens_when_the_server_is_gone_for_good_and_closes_by_itself(tmp_path: Path) -> None:
+    repository = write_repository(tmp_path / "models", STAND_IN.read_text())
+    options = ["--target", "openvino:int8", "--instances", "1", "--no-gateway"]
+    server = Server(repository, tmp_path / "state", options=options).start()
+    try:
+        server.until("Ctrl-C stops it")
+        with gateways.gateway(tmp_path, server.ports, request_timeout=1.0) as client:
+            assert ask(client).status_code == 200
+            server.process.kill()
+            server.wait()
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                failed = list(pool.map(lambda _: ask(client), range(8)))
+            assert {answer.status_code for answer in failed} == {503}
+            until(lambda: "newsdesk_gateway_breaker_open 1.0" in client.get("/metrics").text)
+            began = time.monotonic()
+            oip = {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["shares"]}]}
+            for answer in ask(client), client.post("/v2/models/ag_news/infer", json=oip), client.get("/v1/models"):
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+                assert "requests in a row" in answer.json()["detail"]
+            lines = client.post(
+                "/v1/classify/file", content='{"text": "a"}\n', headers={"Content-Type": "application/x-ndjson"}
+            )
+            assert lines.json()["problem"]["status"] == 503
+            assert time.monotonic() - began < 0.9  # none of them waited for its deadline
+            server.start().until("Ctrl-C stops it")
+            until(lambda: ask(client).status_code == 200, 5)
+            until(lambda: "newsdesk_gateway_breaker_open 0.0" in client.get("/metrics").text, 5)
+    finally:
+        server.stop()
+
+
+def ask(client: httpx.Client) -> httpx.Response:
+    return client.post("/v1/classify", json={"text": "shares"})
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

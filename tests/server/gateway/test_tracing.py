@@ -1,0 +1,156 @@
+"""Traces: the caller's, the gateway's and Triton's are one, at a real collector; and without one there are none."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from newsdesk.clients import Client
+from newsdesk.clients.trace import traceparent
+from newsdesk.server import preflight, traces
+from tests.server.gateway import gateways
+from tests.server.gateway.collector import Collector, Span
+from tests.server.gateway.conftest import STAND_IN
+from tests.server.serving import Server, free_ports, write_repository
+
+TRITON = ["InferRequest", "ag_news", "compute"]
+TEXT = "Zanzibar shares"
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with Collector() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def traced(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, httpx.Client]]:
+    """A server with its gateway, started with the standard variables."""
+    folder, port = tmp_path_factory.mktemp("traced"), free_ports()[0]
+    options = ["--target", "openvino:int8", "--instances", "1", "--gateway-port", str(port)]
+    server = Server(write_repository(folder / "models", STAND_IN.read_text()), folder / "state", options=options)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        patched.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+        server.start()
+    try:
+        server.until("Ctrl-C stops it")
+        with gateways.client(f"http://127.0.0.1:{port}") as client:
+            yield server, client
+    finally:
+        server.stop()
+
+
+def chain(spans: list[Span], parent: str) -> list[Span]:
+    """Return the spans from a parent down, each of which has one child."""
+    found: list[Span] = []
+    while children := [span for span in spans if span.parent == parent]:
+        found += children
+        (parent,) = [span.id for span in children]
+    return found
+
+
+def test_one_trace_from_the_caller_to_the_model(traced: tuple[Server, httpx.Client], collector: Collector) -> None:
+    server, client = traced
+    given = {"traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01", "X-Request-ID": "traced-1"}
+    assert client.post("/v1/classify", json={"text": TEXT}, headers=given).status_code == 200
+    found = chain(collector.of("a1" * 16, 5), "b2" * 8)
+    assert [span.name for span in found] == ["POST /v1/classify", "ask the model", *TRITON]
+    assert [span.service for span in found] == ["newsdesk-gateway"] * 2 + ["triton-inference-server"] * 3
+    assert found[0].attributes["http.response.status_code"] == 200
+    assert found[0].attributes["newsdesk.request_id"] == "traced-1"
+    assert found[1].attributes["newsdesk.texts"] == 1
+    (log,) = (server.state / "log").glob("gateway-*.log")
+    (entry,) = [entry for entry in gateways.logged(log) if entry.get("request_id") == "traced-1"]
+    assert entry["trace_id"] == "a1" * 16
+
+
+def test_what_is_passed_through_and_a_list_of_many(traced: tuple[Server, httpx.Client], collector: Collector) -> None:
+    _, client = traced
+    tensor = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [TEXT]}
+    given = {"traceparent": f"00-{'a2' * 16}-{'b2' * 8}-01"}
+    assert client.post("/v2/models/ag_news/infer", json={"inputs": [tensor]}, headers=given).status_code == 200
+    found = chain(collector.of("a2" * 16, 4), "b2" * 8)
+    assert [span.name for span in found] == ["POST /v2/models/{model}/infer", *TRITON]
+    given = {"traceparent": f"00-{'a3' * 16}-{'b2' * 8}-01"}
+    assert client.post("/v1/classify", json={"text": [TEXT] * 130}, headers=given).status_code == 200
+    found = collector.of("a3" * 16, 2 + 3 * len(TRITON))
+    (asking,) = [span for span in found if span.name == "ask the model"]
+    assert [span.parent for span in found if span.name == "InferRequest"] == [asking.id] * 3
+    assert not any(b"Zanzibar" in body for body in collector.bodies)
+
+
+def test_who_is_not_to_be_traced(traced: tuple[Server, httpx.Client], collector: Collector) -> None:
+    """A caller who says so, health checks, probes, and who asks Triton without a trace of its own."""
+    server, client = traced
+    known = {span.trace for span in collector.spans}
+    client.get("/health/ready")
+    assert server.classify()[0] == 200
+    client.post("/v1/classify", json={"text": TEXT}, headers={"traceparent": f"00-{'a4' * 16}-{'b2' * 8}-00"})
+    client.get("/v1/labels", headers={"traceparent": f"00-{'a5' * 16}-{'b2' * 8}-01"})
+    collector.of("a5" * 16, 1)
+    time.sleep(1.5)  # the prober asks once a second
+    assert {span.trace for span in collector.spans} - known == {"a5" * 16}
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http", "gateway+http"])
+def test_the_sdk_carries_the_trace_that_it_is_called_in(
+    traced: tuple[Server, httpx.Client], collector: Collector, scheme: str
+) -> None:
+    server, client = traced
+    ports = {"http": server.ports[0], "grpc": server.ports[1], "gateway+http": client.base_url.port}
+    trace = f"{ports[scheme]:032x}"
+    with Client(f"{scheme}://127.0.0.1:{ports[scheme]}") as sdk:
+        sdk.classify(TEXT)
+        before = traceparent.set(f"00-{trace}-{'b2' * 8}-01")
+        try:
+            sdk.classify(TEXT)
+        finally:
+            traceparent.reset(before)
+    spans = 5 if scheme.startswith("gateway") else 3
+    assert [span.name for span in chain(collector.of(trace, spans), "b2" * 8)][-3:] == TRITON
+
+
+def test_without_an_endpoint_nothing_of_it_is_loaded(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from tests.server.gateway import gateways
+        from newsdesk.server.gateway import application
+        application.create(gateways.launch(Path(sys.argv[1])), bool)
+        print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))])
+    """
+    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, ""),
+        ({"ENDPOINT": "http://c:4318/"}, "http://c:4318/v1/traces"),
+        ({"ENDPOINT": "http://c:4318", "TRACES_ENDPOINT": "https://other/x"}, "https://other/x"),
+        ({"ENDPOINT": "http://c:4318", "PROTOCOL": "http/protobuf"}, "http://c:4318/v1/traces"),
+    ],
+)
+def test_the_endpoint_is_that_of_the_standard_variables(environ: dict[str, str], url: str) -> None:
+    given = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in environ.items()}
+    assert traces.endpoint(given) == url
+    assert traces.endpoint(given | {"OTEL_SDK_DISABLED": "true"}) == ""
+    assert traces.endpoint(given | {"OTEL_TRACES_EXPORTER": "none"}) == ""
+
+
+def test_what_is_not_offered_stops_the_start_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    with pytest.raises(traces.TracesError, match=r"OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'; .*http/protobuf"):
+        traces.endpoint()
+    assert preflight._traces().level == "problem"
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_PROTOCOL")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318")
+    with pytest.raises(traces.TracesError, match="expected the collector's URL"):
+        traces.endpoint()
