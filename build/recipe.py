@@ -109,13 +109,13 @@ class Student(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     """Units of a layer (ReLU) between the mean of the rows and the logits; 0 is none, a linear model."""
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.3
     """Share of a text's n-grams that it is read without, each time anew."""
-    epochs: Positive = 10
+    epochs: Positive = 12
     patience: Positive = 3
     """Epochs without a better log-loss on the validation rows, after which training ends."""
     batch_size: Positive = 256
     learning_rate: Annotated[float, Meta(gt=0)] = 0.01
     """Adam's, of the layers behind the table; falls to nothing over `epochs`."""
-    table_rate: Annotated[float, Meta(gt=0)] = 24
+    table_rate: Annotated[float, Meta(gt=0)] = 80
     """SGD's, of the table, for each text of a batch; falls likewise."""
     pieces: bool = False
     """Whether teachers also label openings of the training articles, as long as headlines, and what is left of them."""
