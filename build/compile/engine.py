@@ -99,8 +99,9 @@ def _precision(tensor: Any, sources: dict[str, Any]) -> str:
     layer = sources.get(tensor.name)
     while layer is not None and layer.type.name in _PASSED_THROUGH:
         layer = sources.get(layer.get_input(0).name)
-    dequantised = layer is not None and layer.type.name == "DEQUANTIZE"
-    return _type((layer.get_input(0) if dequantised else tensor).dtype)
+    if layer is not None and layer.type.name == "DEQUANTIZE":
+        return _type(layer.get_input(0).dtype)
+    return _type(tensor.dtype)
 
 
 def _type(dtype: Any) -> str:

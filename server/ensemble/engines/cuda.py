@@ -45,7 +45,8 @@ def pinned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """Return a zeroed array in page-locked memory, which copies to and from the GPU without waiting."""
     nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     address = call(cuda.cudaHostAlloc, nbytes, 0)
-    array = np.frombuffer((ctypes.c_char * nbytes).from_address(int(address)), dtype).reshape(shape)
+    memory = memoryview((ctypes.c_char * nbytes).from_address(int(address)))
+    array: np.ndarray = np.frombuffer(memory, dtype).reshape(shape)
     array[:] = 0
     return array
 
