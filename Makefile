@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test bench bench-peers soak load clean
+.PHONY: serve test bench bench-peers soak load engines clean
 
 serve: $(VENV)/.serve
 	@exec $(BIN)/newsdesk serve
@@ -39,13 +39,18 @@ load: $(VENV)/.load
 	$(BIN)/python -m benchmarks.locust --profile $(LOAD_PROFILE) --users $(USERS) --seconds $(SECONDS) \
 		--rate $(RATE) --p99-ms $(P99_MS) $(if $(TEXTS),--texts $(TEXTS)) --write benchmarks/results/locust.md
 
+# Every family and precision: parity on the CPU, engines by TensorRT-RTX ahead of time. No GPU is needed, and none is used.
+engines: $(VENV)/.engines
+	$(BIN)/python -m benchmarks.engines
+
 EXTRAS_serve := serve,gateway
 EXTRAS_load := load
 EXTRAS_test := test
 EXTRAS_bench := bench
+EXTRAS_engines := tensorrt
 
 # What is installed is remembered per extra; a change of pyproject.toml installs again.
-$(VENV)/.serve $(VENV)/.test $(VENV)/.bench $(VENV)/.load: $(VENV)/.%: pyproject.toml | $(BIN)/python
+$(VENV)/.serve $(VENV)/.test $(VENV)/.bench $(VENV)/.load $(VENV)/.engines: $(VENV)/.%: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[$(EXTRAS_$*)]'
 	@touch $@
 

@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -48,6 +48,7 @@ Changes = Annotated[
     ),
 ]
 Artifacts = Annotated[Path, typer.Option("--artifacts", help="Where the stages keep what they made.")]
+Layout = Literal["ensemble", "members"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 
 
@@ -69,6 +70,13 @@ def build(
     changes: Changes = None,
     artifacts: Artifacts = Path("artifacts"),
     output: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path("model_repository"),
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            help="ensemble: one model that answers texts. members: beside it each encoder as a plain model of Triton's "
+            "own backends, tokens in and logits out."
+        ),
+    ] = "ensemble",
     as_json: AsJson = False,
 ) -> None:
     """Build a model: read rows, clean, split, fit every member, compile, verify, combine, write the repository.
@@ -77,6 +85,7 @@ def build(
     --text-column title --text-column description --first-label 1
     """
     with _told():
+        from newsdesk.build import layout as layouts
         from newsdesk.build import pipeline, progress
 
         chosen, command = _chosen(
@@ -85,6 +94,9 @@ def build(
         # The libraries print as they please; stdout is for the figures.
         with contextlib.redirect_stdout(sys.stderr):
             figures = pipeline.build(chosen, artifacts, output, last=stage, command=command, say=progress.say)
+            if layout == "members" and "repository" in figures:
+                for written in layouts.write(output / chosen.repository.model, output):
+                    progress.say(f"repository: {written}")
     print(json.dumps(figures, indent=1) if as_json else _summary(figures))
 
 

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from newsdesk.server.ensemble.calibrate import Calibrator
 from newsdesk.server.ensemble.cascade import Stage, files
 from newsdesk.server.ensemble.files import File
 from newsdesk.server.ensemble.manifest import Manifest, Member
+from newsdesk.server.ensemble.plans import Plan
 
 VERSION = "1"
 LABELS = "labels.txt"
@@ -37,6 +38,8 @@ class Fitted:
     max_length: int
     pad_id: int
     calibrator: Calibrator
+    plans: dict[str, Plan] = field(default_factory=dict)
+    """What the compiled engines among the graphs were built with and for."""
 
 
 def write(
@@ -143,6 +146,9 @@ def _place(member: Fitted, folder: Path) -> Member:
     (folder / member.name).mkdir()
     graphs, data = {}, []
     for variant, path in member.graphs.items():
+        if variant in member.plans:
+            graphs[variant] = _file(Path(shutil.copy(path, folder / member.name)), folder)
+            continue
         graph, *parts = shards.split(path, folder / member.name)
         graphs[variant] = _file(graph, folder)
         data += [_file(part, folder) for part in parts]
@@ -155,6 +161,7 @@ def _place(member: Fitted, folder: Path) -> Member:
         max_length=member.max_length,
         pad_id=member.pad_id,
         calibrator=member.calibrator,
+        plans=member.plans,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from newsdesk.build.compile import planning
 from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.predict import Examples, probabilities
 from newsdesk.build.data import tables
@@ -64,7 +65,8 @@ class Job:
         """Return what of the member the repository holds: the `wanted` variants that passed, and the target's."""
         variants = self.made["quantise"].figures["variants"]
         passed = [name for name in wanted if variants.get(name, {}).get("passed")]
-        kept = dict.fromkeys([*passed, engines.TARGETS[self.choice["target"]]])
+        plans = planning.read(self.made["engines"])[1] if "engines" in self.made else {}
+        kept = dict.fromkeys([*passed, engines.TARGETS[self.choice["target"]], *plans])
         return Fitted(
             name=self.name,
             kind=self.member.kind,
@@ -73,6 +75,7 @@ class Job:
             max_length=self.max_length,
             pad_id=self.facts["pad_id"],
             calibrator=calibrator,
+            plans=plans,
         )
 
     @property
@@ -85,7 +88,8 @@ class Job:
         """The graph of every variant that could be made."""
         quantised = self.made["quantise"]
         variants = quantised.figures["variants"]
-        return {name: quantised / f"model.{name}.onnx" for name, found in variants.items() if "error" not in found}
+        made = {name: quantised / f"model.{name}.onnx" for name, found in variants.items() if "error" not in found}
+        return made | (planning.read(self.made["engines"])[0] if "engines" in self.made else {})
 
     @property
     def choice(self) -> dict[str, Any]:
@@ -191,7 +195,12 @@ def quantise(job: Job) -> Artefact:
 
 
 def compile(job: Job) -> Artefact:
-    """Compile for every target that runs on this machine, measure each, and choose: target.json."""
+    """Compile for every target that runs on this machine, measure each, and choose: target.json.
+
+    TensorRT's engines are built first, where the recipe asks for them (a stage of its own, "engines").
+    """
+    if job.recipe.engines.runtimes and job.member.kind == "encoder":
+        job.made["engines"] = planning.build(job)
     variants = job.made["quantise"].figures["variants"]
 
     def work(folder: Path) -> dict[str, Any]:
@@ -202,7 +211,7 @@ def compile(job: Job) -> Artefact:
         gate = job.gate(validation, reference)
         figures = targets.measure(job.graphs, gate, job.recipe.compile)
         for target, found in figures.items():
-            found["passed"] = found["passed"] and variants[found["variant"]]["passed"]
+            found["passed"] = found["passed"] and variants[found["variant"].rpartition(":")[2]]["passed"]
             job.shop.say(f"  {target}: {targets.describe(found)}")
         chosen = targets.choose(figures, job.recipe.repository.variants, job.shop.say)
         job.shop.say(f"  {chosen} serves")
@@ -223,7 +232,7 @@ def compile(job: Job) -> Artefact:
         "compile",
         work,
         settings,
-        ("split", "export", "quantise"),
+        ("split", "export", "quantise", *(["engines"] if "engines" in job.made else [])),
         ("newsdesk.build.compile.targets", *job.serving_code),
     )
 

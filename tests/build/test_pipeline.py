@@ -157,6 +157,27 @@ def test_a_report_is_written_of_the_built_model(built: Result, newsdesk_build):
     assert all((folder / name).stat().st_size > 5000 for name in ("cost.png", "reliability.png", "confusion.png"))
 
 
+def test_engines_are_built_and_members_written_for_tritons_own_backends(built: Result, newsdesk_build):
+    """TensorRT-RTX builds ahead of time here; the engine is in the repository, described, and does not serve here."""
+    wanted = {"runtimes": ["tensorrt_rtx"], "variants": ["fp16"], "buckets": 2, "compute_capabilities": ["8.9"]}
+    output = built.folder / "with_engines"
+    again = newsdesk_build(
+        "--set", f"engines={json.dumps(wanted)}", "--output", str(output), "--layout", "members", "--json"
+    )
+    assert again.exit_code == 0, again.stderr
+    made = json.loads(again.stdout)["members"]["minilm"]["engines"]["plans"]["tensorrt_rtx:fp16"]
+    assert made["products"] == {"fp16": 1.0}
+    loaded = manifest.load(output / "ag_news" / "1")
+    plan = loaded.members[0].plans["tensorrt_rtx:fp16"]
+    assert plan.compute_capabilities == ["8.9"]
+    assert plan.lengths[-1] == 64
+    assert plan.version == made["version"]
+    assert loaded.target in ("openvino:int8", "onnxruntime:int8")
+    config = text_format.Parse((output / "ag_news_minilm" / "config.pbtxt").read_text(), ModelConfig())
+    assert config.platform == "onnxruntime_onnx"
+    assert [given.name for given in config.input] == ["input_ids", "attention_mask", "token_type_ids"]
+
+
 def test_a_tampered_artefact_stops_the_build(built: Result, newsdesk_build):
     graph = next(built.folder.glob("artefacts/export/*/model.fp32.onnx"))
     whole = graph.read_bytes()
