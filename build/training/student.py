@@ -64,7 +64,7 @@ def _train(
     examined, truth = Bags.of(ngrams.encode([row.text for row in validation])), np.array([r.label for r in validation])
     bag = Bag(ngrams.rows, recipe.width, recipe.hidden, len(labels))
     # Adam takes as long a step for a row met twice as for one met daily, and so learns the rare ones by heart: with it
-    # the log-loss of AG News' validation rows was 0.227, with plain steps 0.208.
+    # the validation rows of AG News were worse off with it than with plain steps.
     batch_size = min(recipe.batch_size, -(-len(bags) // LEAST_STEPS))
     head = [value for name, value in bag.named_parameters() if name != "table.weight"]
     table = torch.optim.SGD([bag.table.weight], lr=recipe.table_rate * batch_size)
