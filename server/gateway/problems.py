@@ -21,6 +21,7 @@ from newsdesk.clients import (
 
 MEDIA_TYPE = "application/problem+json"
 _COME_BACK = "1"
+_MOST_DETAIL = 2000
 _QUEUE_FULL = "maximum queue size"
 
 
@@ -31,7 +32,9 @@ class Problem(HTTPException):
     kind = "internal-error"
 
     def __init__(self, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> None:
-        super().__init__(self.status, detail, dict(headers or {}))
+        # What it repeats of a request is bounded, and may hold half a character, which JSON cannot carry.
+        readable = detail[:_MOST_DETAIL].encode(errors="replace").decode()
+        super().__init__(self.status, readable, dict(headers or {}))
         self.more = more
 
 

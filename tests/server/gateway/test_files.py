@@ -73,6 +73,8 @@ def test_bad_texts_have_their_error_in_their_place(reader: httpx.Client) -> None
     [
         (b"a,b\n1,2\n", {}, 422, "no column text among a, b: name one with ?column="),
         (b"a,b\n1,2\n", {"column": "c"}, 422, "no column c"),
+        (b"\x89PNG,\xff\n1,2\n", {}, 422, "no column text among ?PNG, ?"),
+        (b"x" * 10_000 + b",y\n1,2\n", {}, 422, "no column text among xxx"),
         (b'{"text": 5}', {"format": "jsonl"}, 422, "must be text"),
         (b"[", {"format": "jsonl"}, 422, "line 1 is not JSON"),
         (b"PAR1 not at all", {"format": "parquet"}, 422, "not a Parquet file"),
@@ -87,6 +89,7 @@ def test_wrong_files(reader: httpx.Client, given: bytes, params: dict[str, str],
     answer = reader.post(URL, params=params, content=given, headers=CSV)
     assert answer.status_code == status
     assert says in answer.json()["detail"]
+    assert len(answer.json()["detail"]) <= 2000
 
 
 def test_wrong_types_and_forms(reader: httpx.Client) -> None:
