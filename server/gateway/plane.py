@@ -1,6 +1,7 @@
 """The one data plane under every protocol of the gateway: texts to answers, over the SDK, within one queue's limit."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
@@ -28,6 +29,7 @@ Item = Prediction | TextRefused
 PROBE = "Wall Street bears claw back into the black"
 _PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT = 5.0
+_INSTANT = 1e-3
 # The supervisor heals in seconds: within a request's time limit, keep trying.
 _RETRIES = 60
 STREAM_TEXTS = 64
@@ -125,8 +127,13 @@ class Plane:
         return items
 
     async def _ask(self, texts: Sequence[Text], asked: Asked) -> list[Item]:
+        end = time.monotonic() + self.timeout
+
         async def ask() -> list[Item]:
-            return await self._client.classify(texts, top_k=asked.top_k, quality=asked.quality, members=asked.members)
+            left = max(end - time.monotonic(), _INSTANT)  # of one deadline, however often it is asked
+            return await self._client.classify(
+                texts, top_k=asked.top_k, quality=asked.quality, members=asked.members, timeout=left
+            )
 
         with self._breaker.counting(), self._tracing.question(len(texts)) if self._tracing else nullcontext():
             try:

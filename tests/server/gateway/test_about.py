@@ -46,6 +46,9 @@ def test_security_headers_and_request_ids(open_gateway: httpx.Client) -> None:
         assert "server" not in headers
         assert "access-control-allow-origin" not in headers
         assert len(headers["x-request-id"]) == 16
+    asked = {"Origin": "https://desk.example", "Access-Control-Request-Method": "POST"}
+    for answer in open_gateway.get("/v1/labels", headers=asked), open_gateway.options("/v1/classify", headers=asked):
+        assert not any(name.startswith("access-control-") for name in answer.headers)
     assert open_gateway.get("/health/live", headers={"X-Request-ID": "mine-7"}).headers["x-request-id"] == "mine-7"
     assert open_gateway.get("/health/live", headers={"X-Request-ID": "a b\t{"}).headers["x-request-id"] != "a b\t{"
 
@@ -111,8 +114,8 @@ def test_a_slow_model_meets_the_time_limit_and_a_full_queue_is_429(served: Serve
         assert client.post("/v1/classify", json={"text": ["shares"] * 20}).status_code == 200
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(served: Served, tmp_path: Path) -> None:
-    with gateways.gateway(tmp_path, served.server.ports, request_timeout=0.5) as client:
+def test_a_body_that_does_not_come_is_not_waited_for_nor_one_too_large(served: Served, tmp_path: Path) -> None:
+    with gateways.gateway(tmp_path, served.server.ports, request_timeout=0.5, max_file_mib=1) as client:
         port = client.base_url.port
         assert port is not None
         with socket.create_connection(("127.0.0.1", port), timeout=10) as slow:
@@ -123,8 +126,15 @@ def test_a_body_that_does_not_come_is_not_waited_for(served: Served, tmp_path: P
             answer = b""
             while received := slow.recv(4096):
                 answer += received
+        file = b"text\n" + b"shares\n" * 2**18
+        large = [
+            client.post("/v1/classify/file", content=file, headers={"Content-Type": "text/csv"}),
+            client.post("/v1/classify/file", content=iter([file[:9], file[9:]]), headers={"Content-Type": "text/csv"}),
+            client.post("/v1/classify/file", files={"file": ("a.csv", file, "text/csv")}),
+        ]
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"urn:newsdesk:problem:slow-request" in answer
+    assert [(one.status_code, "1 MiB" in one.json()["detail"]) for one in large] == [(413, True)] * 3
 
 
 def _while_busy(client: httpx.Client, texts: list[str]) -> httpx.Response:

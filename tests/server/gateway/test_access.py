@@ -233,7 +233,7 @@ def test_a_broken_key_file_closes_the_gateway(served: Served, tmp_path: Path) ->
 
 
 def test_tokens_of_public_keys(served: Served, tmp_path: Path) -> None:
-    """JWKS: each key under its own algorithm; a public key is never taken for a secret."""
+    """JWKS beside a secret: each key under its own algorithm; a public key is never taken for a secret."""
     keys = {"rsa": rsa.generate_private_key(65537, 2048), "ec": ec.generate_private_key(ec.SECP256R1())}
     algorithms = {"rsa": jwt.algorithms.RSAAlgorithm, "ec": jwt.algorithms.ECAlgorithm}
     published = [
@@ -247,6 +247,8 @@ def test_tokens_of_public_keys(served: Served, tmp_path: Path) -> None:
         .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     stranger = rsa.generate_private_key(65537, 2048)
+    its_own = json.loads(algorithms["rsa"].to_jwk(stranger.public_key()))
+    (tmp_path / "secret").write_text(SECRET)
     claims = {"iss": "https://id.example", "aud": "newsdesk", "role": "operator"}
     confused = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"rsa"}').decode().rstrip("=")
     body = token(keys["rsa"], "RS256", **claims).split(".")[1]
@@ -261,10 +263,17 @@ def test_tokens_of_public_keys(served: Served, tmp_path: Path) -> None:
         token(keys["rsa"], "PS256", {"kid": "rsa"}, **claims): 401,
         token(keys["rsa"], "RS256", {"kid": "rsa"}, **claims | {"aud": "others"}): 401,
         token(keys["rsa"], "RS256", {"kid": "rsa"}, **claims | {"iss": "https://evil.example"}): 401,
-        token(SECRET, "HS256", **claims): 401,
+        token(SECRET, "HS256", **claims): 200,  # that of the file
+        token("", "none", {"kid": "rsa"}, **claims): 401,
+        token(stranger, "RS256", {"kid": "rsa", "jwk": its_own, "jku": "https://evil.example"}, **claims): 401,
         f"{confused}.{base64.urlsafe_b64encode(forged).decode().rstrip('=')}": 401,
     }
-    settings = {"jwks": str(tmp_path / "jwks.json"), "jwt_issuer": "https://id.example", "jwt_audience": "newsdesk"}
+    settings = {
+        "jwks": str(tmp_path / "jwks.json"),
+        "jwt_secret_file": tmp_path / "secret",
+        "jwt_issuer": "https://id.example",
+        "jwt_audience": "newsdesk",
+    }
     with gateways.gateway(tmp_path, served.server.ports, auth=True, **settings) as client:
         found = [client.get("/v1/labels", headers={"Authorization": f"Bearer {one}"}).status_code for one in tokens]
     assert found == list(tokens.values())

@@ -87,7 +87,7 @@ def test_healings_are_invisible_at_the_gateway(alone: tuple[Server, str]) -> Non
         server.until("restarted in")
         time.sleep(0.5)
     assert set(load.outcomes) == {"ok"}
-    assert load.outcomes["ok"] > 100
+    assert load.outcomes["ok"] > 40
     first = gateway_of(server)
     first.kill()
     server.until("the gateway died (code -9); restarting it")

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from tests.server.gateway.conftest import Served
 from tests.server.gateway.gateways import token
@@ -93,6 +93,19 @@ def test_a_caller_who_does_not_read_is_not_read_from(served: Served, reader: htt
                 assert json.loads(await socket.recv())["index"] == i
 
     asyncio.run(run())
+
+
+def test_a_message_that_is_too_large_ends_the_stream(served: Served) -> None:
+    async def run() -> ConnectionClosedError:
+        async with opened(served) as socket:
+            await socket.send(json.dumps({"text": "x" * 2**20}))
+            with pytest.raises(ConnectionClosedError) as closed:
+                await asyncio.wait_for(socket.recv(), 5)
+            return closed.value
+
+    received = asyncio.run(run()).rcvd
+    assert received is not None
+    assert received.code == 1009
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,20 @@ def test_the_sdk_carries_the_trace_that_it_is_called_in(
     assert [span.name for span in chain(collector.of(trace, spans), "b2" * 8)][-3:] == TRITON
 
 
+def test_a_collector_that_is_away_costs_nobody_an_answer(
+    traced: tuple[Server, httpx.Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_ports()[0]}")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    with gateways.gateway(tmp_path, traced[0].ports) as client:
+        answers = [client.post("/v1/classify", json={"text": TEXT}) for _ in range(50)]
+        stopping = time.monotonic()
+    assert {answer.status_code for answer in answers} == {200}
+    assert time.monotonic() - stopping < 6
+    complaints = [entry for entry in gateways.logged(tmp_path / "gateway.log") if entry["level"] != "info"]
+    assert 0 < len(complaints) < 10
+
+
 def test_without_an_endpoint_nothing_of_it_is_loaded(tmp_path: Path) -> None:
     code = """if True:
         import sys
