@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 
 from newsdesk.clients.trace import traceparent
 
-_FLUSH_SECONDS = 2.0
+_FLUSH_SECONDS = 1.0
 
 
 class Tracing:
