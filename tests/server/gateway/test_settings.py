@@ -28,6 +28,8 @@ def found(folder: Path, **given: Any) -> dict[str, Check]:
         ({"port": 0}, "--gateway-port (NEWSDESK_GATEWAY_PORT) is '0'"),
         ({"max_texts": 0}, "--max-texts (NEWSDESK_MAX_TEXTS) is '0'; expected more than 0"),
         ({"request_timeout": -1.0}, "--request-timeout"),
+        ({"hedge_share": 0.5}, "--hedge-share (NEWSDESK_HEDGE_SHARE) is '0.5'; expected a share of 0 (none) to 0.1"),
+        ({"hedge_share": float("nan")}, "--hedge-share"),
         ({"rate_limit": "many"}, "--rate-limit (NEWSDESK_RATE_LIMIT) is 'many'; expected requests over time"),
         ({"rate_storage": "mysql://x"}, "--rate-storage"),
         ({"jwks": "http://id.example/keys"}, "--jwks"),
