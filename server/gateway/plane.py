@@ -123,7 +123,7 @@ class Plane:
         refused = sum(isinstance(item, TextRefused) for item in items)
         self._telemetry.texts(len(items) - refused, refused)
         if refused < len(items):
-            self._breaker.answered()
+            self.answered()
         return items
 
     async def _ask(self, texts: Sequence[Text], asked: Asked) -> list[Item]:
@@ -185,6 +185,10 @@ class Plane:
         """Texts on their way to the model."""
         return self._taken
 
+    def answered(self) -> None:
+        """Note that the model has just answered a real request."""
+        self._breaker.answered()
+
     @property
     def age(self) -> float:
         """Seconds since the model last answered a real request."""
@@ -200,7 +204,7 @@ class Plane:
             if self.age > _PROBE_SECONDS:
                 with suppress(NewsdeskError):
                     await self._prober.classify(PROBE)
-                    self._breaker.answered()
+                    self.answered()
             self._telemetry.ready.set(self.ready)
             self._telemetry.open.set(self._breaker.open)
             await asyncio.sleep(_PROBE_SECONDS)

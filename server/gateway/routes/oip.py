@@ -75,7 +75,10 @@ async def infer(request: Request) -> Response:
     """Inference, with JSON or binary tensors."""
     plane: Plane = request.app.state.plane
     async with plane.room(1):
-        return await _pass(request, await _body(request))
+        response = await _pass(request, await _body(request))
+    if response.status_code == 200 and request.path_params["model"] == MODEL:
+        plane.answered()
+    return response
 
 
 async def _body(request: Request) -> bytes:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -63,6 +64,15 @@ def test_the_same_answers_as_by_rest(reader: httpx.Client) -> None:
     (item,) = reader.post("/v1/classify", json={"text": "shares 5000"}).json()["items"]
     assert passed["LABEL"] == [item["label"]]
     assert dict(zip(LABELS, passed["PROBABILITIES"], strict=True)) == pytest.approx(item["probabilities"], abs=1e-6)
+
+
+def test_an_answer_that_is_passed_through_is_one_of_the_model(reader: httpx.Client) -> None:
+    """For readiness and for the circuit breaker: the prober has no reason to ask meanwhile."""
+    began = time.monotonic()
+    while time.monotonic() < began + 2:
+        assert reader.post(INFER, content=SHARES).status_code == 200
+        assert reader.get("/health/ready").json()["last_answer_seconds"] < 0.9
+        time.sleep(0.02)
 
 
 def test_many_on_one_connection(reader: httpx.Client) -> None:
