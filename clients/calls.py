@@ -19,6 +19,9 @@ from newsdesk.clients.deadline import Deadline
 from newsdesk.clients.errors import DeadlineExceeded, NewsdeskError, ServerUnavailable, TextRefused, late
 from newsdesk.clients.options import Options
 
+_PATIENCE = 2.0
+"""Seconds after which a request under way gives up its room: where one process hangs, not all calls wait for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -113,10 +116,11 @@ class AsyncCalls:
         """Raises NewsdeskError."""
         if self._room > 0:
             self._room -= 1
+            landed = self._take_off()
             try:
                 return await self._alone(text, options, deadline)
             finally:
-                self._landed()
+                landed()
         item: asyncio.Future[Item | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(Call(text, options, deadline, item))
         try:
@@ -129,6 +133,20 @@ class AsyncCalls:
         (item,) = await self._send([text], options, deadline)
         return item
 
+    def _take_off(self) -> Callable[[], None]:
+        """Return what gives the room of a request to those who wait, once: when it lands, or has taken too long."""
+        given = False
+
+        def landed() -> None:
+            nonlocal given
+            if not given:
+                given = True
+                timer.cancel()
+                self._landed()
+
+        timer = asyncio.get_running_loop().call_later(_PATIENCE, landed)
+        return landed
+
     def _landed(self) -> None:
         calls = _take(self._waiting, self._most_texts())
         if not calls:
@@ -138,7 +156,15 @@ class AsyncCalls:
         self._flying.add(task)  # the loop itself would not keep it
         task.add_done_callback(self._flying.discard)
 
+        def gave_up(_: object) -> None:
+            if all(call.item.cancelled() for call in calls):
+                task.cancel()
+
+        for call in calls:
+            call.item.add_done_callback(gave_up)
+
     async def _fly(self, calls: list[Call]) -> None:
+        landed = self._take_off()
         try:
             items = await self._send(*_together(calls))
         except asyncio.CancelledError:
@@ -150,7 +176,7 @@ class AsyncCalls:
         else:
             _hand_out(calls, items)
         finally:
-            self._landed()
+            landed()
 
 
 def _take(waiting: deque[Call], most: int) -> list[Call]:

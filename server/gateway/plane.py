@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from newsdesk.clients import AsyncClient, BadResponse, NewsdeskError, Prediction, TextRefused
 from newsdesk.clients.options import Options
@@ -57,7 +57,9 @@ class Plane:
         self._most, self._taken = launch.settings.max_queue, 0
         self._most_texts = launch.settings.max_texts
         self._room = asyncio.Condition()
-        self._client = AsyncClient(launch.grpc_url, timeout=self.timeout, retries=_RETRIES, model=MODEL)
+        self._client = AsyncClient(
+            launch.grpc_url, timeout=self.timeout, retries=_RETRIES, model=MODEL, micro_batching=True
+        )
         self._prober = AsyncClient(launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=MODEL)
         self._telemetry, self._breaker, self._tracing = telemetry, breaker, tracing
         self._hedging = Hedging(launch.settings.hedge_share, telemetry.hedged.inc)
@@ -128,12 +130,20 @@ class Plane:
 
     async def _ask(self, texts: Sequence[Text], asked: Asked) -> list[Item]:
         end = time.monotonic() + self.timeout
+        # Where many come at once, single texts share requests; a request that is traced is its caller's own.
+        sharing = len(texts) == 1 and not self._tracing
 
         async def ask() -> list[Item]:
-            left = max(end - time.monotonic(), _INSTANT)  # of one deadline, however often it is asked
-            return await self._client.classify(
-                texts, top_k=asked.top_k, quality=asked.quality, members=asked.members, timeout=left
-            )
+            nonlocal sharing
+            shared, sharing = sharing, False  # asked again, it goes alone: what it shares may be what hangs
+            wanted: dict[str, Any] = {"top_k": asked.top_k, "quality": asked.quality, "members": asked.members}
+            wanted["timeout"] = max(end - time.monotonic(), _INSTANT)  # of one deadline, however often it is asked
+            if not shared:
+                return await self._client.classify(texts, **wanted)
+            try:
+                return [await self._client.classify(texts[0], **wanted)]
+            except TextRefused as refused:
+                return [refused]
 
         with self._breaker.counting(), self._tracing.question(len(texts)) if self._tracing else nullcontext():
             try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from newsdesk.clients import AsyncClient, Client, DeadlineExceeded, NewsdeskError, ServerFailed, TextRefused
+from newsdesk.clients import AsyncClient, Client, DeadlineExceeded, NewsdeskError, ServerFailed, TextRefused, calls
 from newsdesk.clients.options import Options
 from newsdesk.clients.transports import Answer, Model
 from newsdesk.clients.triton_grpc import AsyncGrpcTransport, GrpcTransport
@@ -135,3 +135,50 @@ def test_close_leaves_nobody_waiting(triton: Ports) -> None:
         for call in calls:
             call.exception(timeout=10)
         assert time.monotonic() - start < 10
+
+
+def test_calls_that_are_given_up_take_their_request_with_them(triton: Ports, sent: list[list[bytes]]) -> None:
+    async def run() -> float:
+        async with AsyncClient(triton.grpc_url, concurrency=1, micro_batching=True) as client:
+            await client.labels()
+            first = asyncio.create_task(client.classify("match"))
+            slow = [asyncio.create_task(client.classify(SLOW)) for _ in range(3)]
+            await first
+            await asyncio.sleep(0.2)
+            for call in slow:
+                call.cancel()
+            start = time.monotonic()
+            await client.classify("shares")
+            return time.monotonic() - start
+
+    taken = asyncio.run(run())
+    assert [len(request) for request in sent] == [1, 3, 1]
+    assert taken < 1.2  # the room is free at once; the model may still be busy with what was given up
+
+
+def test_a_request_that_hangs_keeps_its_room_only_for_a_while(
+    triton: Ports, monkeypatch: pytest.MonkeyPatch, sent: list[list[bytes]]
+) -> None:
+    infer = AsyncGrpcTransport.infer
+
+    async def hang(self: Any, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+        if texts[0] == b"hang":
+            await asyncio.sleep(timeout)
+        return await infer(self, texts, model, options, timeout)
+
+    monkeypatch.setattr(AsyncGrpcTransport, "infer", hang)
+    monkeypatch.setattr(calls, "_PATIENCE", 0.3)
+
+    async def run() -> tuple[float, list[str]]:
+        async with AsyncClient(triton.grpc_url, concurrency=1, micro_batching=True) as client:
+            await client.labels()
+            hanging = asyncio.create_task(client.classify("hang", timeout=20))
+            await asyncio.sleep(0)
+            start = time.monotonic()
+            answers = await asyncio.gather(*(client.classify(text) for text in ("match", "shares")))
+            hanging.cancel()
+            return time.monotonic() - start, [answer.label for answer in answers]
+
+    taken, labels = asyncio.run(run())
+    assert labels == ["Sports", "Business"]
+    assert 0.25 < taken < 5

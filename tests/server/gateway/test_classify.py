@@ -5,7 +5,9 @@ import aiohttp
 import httpx
 import pytest
 
+from newsdesk.server import load
 from tests.headlines import unique
+from tests.server.gateway.conftest import Served
 from tests.server.gateway.gateways import JSON
 
 
@@ -120,3 +122,16 @@ def test_a_failing_model_is_said_so_and_others_are_answered(open_gateway: httpx.
     assert (answer.status_code, answer.json()["type"]) == (500, "urn:newsdesk:problem:model-failed")
     assert "127.0.0.1" not in answer.text
     assert items(open_gateway, "shares")
+
+
+def test_single_texts_that_come_at_once_share_requests(served: Served, open_gateway: httpx.Client) -> None:
+    def requests() -> float:
+        said = httpx.get(f"http://127.0.0.1:{served.server.ports[2]}/metrics").text
+        return float(said.split('nv_inference_request_success{model="ag_news",version="1"} ')[1].split("\n")[0])
+
+    url, before = open_gateway.base_url, requests()
+    bodies = [json.dumps({"text": f"shares {i}"}).encode() for i in range(500)]
+    assert url.port
+    reading = load.run("127.0.0.1", url.port, load.encode("x", 1, "/v1/classify", bodies), 64, seconds=1, warm_up=0)
+    assert reading.failures == 0
+    assert 0 < requests() - before < 0.7 * reading.answers
