@@ -11,7 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from newsdesk.clients.chunk import Item, Text
@@ -25,12 +26,16 @@ _PATIENCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One text that waits. Its item is None when it is to be sent alone."""
+    """One text that waits. Its item is None when it is to be sent alone.
+
+    A request of several calls is sent in the context of the first, and so is part of that one's trace alone.
+    """
 
     text: Text
     options: Options
     deadline: Deadline
     item: "Future[Item | None] | asyncio.Future[Item | None]"
+    context: Context = field(default_factory=copy_context)
 
 
 class Calls:
@@ -80,7 +85,9 @@ class Calls:
                 self._room += 1
                 return
         try:
-            self._executor.submit(self._fly, calls).add_done_callback(lambda end: self._dropped(end, calls))
+            self._executor.submit(calls[0].context.run, self._fly, calls).add_done_callback(
+                lambda end: self._dropped(end, calls)
+            )
         except RuntimeError:  # the client is being closed
             self._fly(calls)
 
@@ -152,7 +159,7 @@ class AsyncCalls:
         if not calls:
             self._room += 1
             return
-        task = asyncio.create_task(self._fly(calls))
+        task = asyncio.create_task(self._fly(calls), context=calls[0].context)
         self._flying.add(task)  # the loop itself would not keep it
         task.add_done_callback(self._flying.discard)
 

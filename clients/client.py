@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from os import PathLike
@@ -189,7 +190,7 @@ class Client:
             for chunk in chain(start, chunks):
                 if len(flying) >= self._settings.concurrency:
                     yield from flying.popleft().result()
-                flying.append(executor.submit(self._answer, chunk, options, deadline))
+                flying.append(executor.submit(copy_context().run, self._answer, chunk, options, deadline))
             while flying:
                 yield from flying.popleft().result()
         finally:
