@@ -22,6 +22,9 @@ ALWAYS, NEVER = 0.0, 2.0
 ABSENT = -1.0
 """Stands in the answers of members that a text was not taken to."""
 
+Ask = Callable[[int, np.ndarray], Callable[[], np.ndarray]]
+"""Of a member and the texts at `rows`: starts it, and gives what waits for what it says alone, calibrated, FP [rows,
+labels]."""
 Threshold = Annotated[float, Meta(ge=0)]
 PerLabel = Annotated[list[Threshold], Meta(min_length=2)]
 
@@ -94,25 +97,29 @@ class Cascade:
         self._count = len(order)
         self._labels = len(stages[0].thresholds.best)
 
-    def answer(self, quality: np.ndarray, ask: Callable[[int, np.ndarray], np.ndarray]) -> Answered:
+    def answer(self, quality: np.ndarray, ask: Ask) -> Answered:
         """Answer n texts of the qualities INT [n].
 
-        `ask(member, rows)` gives what that member says alone, calibrated, FP [rows, labels], of the texts at `rows`. A
-        member is asked once at most, and only of texts that no earlier stage answered.
+        A member is asked once at most, and only of texts that no earlier stage answered. All that are asked of the same
+        texts are asked before the first one's answer is read, so that those of a GPU work at once.
         """
         n = len(quality)
         said = np.full((self._count, n, self._labels), ABSENT, np.float32)
         answers = np.empty((n, self._labels), np.float32)
         by = np.empty(n, np.int64)
         rows, asked = np.arange(n), set[int]()
+        pending: dict[int, Callable[[], np.ndarray]] = {}
         for i, step in enumerate(self.steps):
             for member in step.members:
                 if member not in asked:
-                    said[member, rows] = ask(member, rows)
+                    pending[member] = ask(member, rows)
                     asked.add(member)
             last = i == len(self.steps) - 1
             if not (last or step.may_answer(quality[rows])):
                 continue
+            for member, result in pending.items():
+                said[member, rows] = result()
+            pending.clear()
             found = step.probabilities(said[:, rows])
             done = np.ones(len(rows), bool) if last else step.decide(found, quality[rows])
             answers[rows[done]], by[rows[done]] = found[done], i
@@ -130,7 +137,7 @@ def name(members: list[str]) -> str:
 def replay(cascade: Cascade, members: np.ndarray, quality: int) -> Answered:
     """Answer n texts, all of one quality, whose members' answers, FP32 [members, n, labels], are known."""
     asked = np.full(members.shape[1], quality)
-    return cascade.answer(asked, lambda member, rows: members[member, rows])
+    return cascade.answer(asked, lambda member, rows: lambda: members[member, rows])
 
 
 def alone(member: str, labels: int) -> Stage:

@@ -1,6 +1,7 @@
 """The ensemble in one process: the members, the cascade that asks them, and what it took."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,15 +70,22 @@ class Classifier:
         """
         work, windows = Work(), np.ones(len(texts), np.int32)
 
-        def ask(place: int, rows: np.ndarray) -> np.ndarray:
+        def ask(place: int, rows: np.ndarray) -> Callable[[], np.ndarray]:
             began = time.perf_counter()
-            reading = self.members[place]([texts[row] for row in rows] if len(rows) < len(texts) else texts)
-            windows[rows] = np.maximum(windows[rows], reading.windows)
+            waiting = self.members[place].submit([texts[row] for row in rows] if len(rows) < len(texts) else texts)
             took = work.stages.setdefault(self._first[place], Took(len(rows)))
-            work.real_tokens += reading.real_tokens
-            work.computed_tokens += reading.computed_tokens
             took.seconds += time.perf_counter() - began
-            return reading.probabilities
+
+            def result() -> np.ndarray:
+                began = time.perf_counter()
+                reading = waiting()
+                windows[rows] = np.maximum(windows[rows], reading.windows)
+                work.real_tokens += reading.real_tokens
+                work.computed_tokens += reading.computed_tokens
+                took.seconds += time.perf_counter() - began
+                return reading.probabilities
+
+            return result
 
         quality = np.full(len(texts), DEFAULT) if quality is None else quality
         answered = self._cascade.answer(quality, ask)

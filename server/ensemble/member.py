@@ -62,15 +62,26 @@ class Member:
 
     def __call__(self, texts: list[str]) -> Reading:
         """Read clean texts, each as if it had come alone; the probabilities of several windows by their mean."""
-        parts = [self._answer(chunk) for chunk in _chunks(texts)]
-        if len(parts) == 1:
-            return parts[0]
-        return Reading(
-            np.concatenate([part.probabilities for part in parts]),
-            np.concatenate([part.windows for part in parts]),
-            sum(part.real_tokens for part in parts),
-            sum(part.computed_tokens for part in parts),
-        )
+        return self.submit(texts)()
+
+    def submit(self, texts: list[str]) -> Callable[[], Reading]:
+        """Start on texts, and return what gives their reading. A GPU is only given the work; others compute now."""
+        *before, last = _chunks(texts)
+        parts = [self._submit(chunk)() for chunk in before]  # each to its end: what they hold together is bounded
+        waiting = self._submit(last)
+        if not parts:
+            return waiting
+
+        def result() -> Reading:
+            parts.append(waiting())
+            return Reading(
+                np.concatenate([part.probabilities for part in parts]),
+                np.concatenate([part.windows for part in parts]),
+                sum(part.real_tokens for part in parts),
+                sum(part.computed_tokens for part in parts),
+            )
+
+        return result
 
     def _plan(self, lengths: list[int]) -> list[list[int]]:
         return self._grid.plan(lengths) if self._grid else batching.plan(lengths, self._about.max_length)
@@ -79,21 +90,27 @@ class Member:
         batch, width = self._grid.fit(count, length) if self._grid else (count, length)
         return batch * width
 
-    def _answer(self, texts: list[str]) -> Reading:
+    def _submit(self, texts: list[str]) -> Callable[[], Reading]:
         ids, counts = self._read(texts)
         lengths = [len(one) for one in ids]
         bag = self._about.kind == "ngrams"
         groups = batching.bags(lengths) if bag else self._plan(lengths)
-        batches = [*batching.pad(ids, groups, self._about.pad_id, self._about.max_length)]
-        pending = [engines.submit(self._engine, *padded) for padded in batches]
-        parts = [result() for result in pending]
-        logits = np.empty((len(ids), parts[0].shape[-1]), np.float32)
-        logits[np.concatenate(groups)] = np.concatenate(parts)
-        probabilities = calibrate.softmax(logits)
-        if len(ids) > len(texts):
-            probabilities = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
-        real, computed = (0, 0) if bag else (sum(lengths), sum(self._computed(*padded.shape) for padded, _ in batches))
-        return Reading(self._calibrate(probabilities), counts, real, computed)
+        pending, computed = [], 0
+        for padded, mask in batching.pad(ids, groups, self._about.pad_id, self._about.max_length):
+            pending.append(engines.submit(self._engine, padded, mask))  # a GPU works while the next is padded
+            computed += 0 if bag else self._computed(*padded.shape)
+        real = 0 if bag else sum(lengths)
+
+        def result() -> Reading:
+            parts = [one() for one in pending]
+            logits = np.empty((len(lengths), parts[0].shape[-1]), np.float32)
+            logits[np.concatenate(groups)] = np.concatenate(parts)
+            probabilities = calibrate.softmax(logits)
+            if len(lengths) > len(texts):
+                probabilities = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
+            return Reading(self._calibrate(probabilities), counts, real, computed)
+
+        return result
 
 
 def _chunks(texts: list[str]) -> Iterator[list[str]]:

@@ -1,5 +1,6 @@
 """The cascade: who answers whom, at which quality, and that no member is asked for nothing."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -60,9 +61,9 @@ def test_a_text_is_answered_where_it_reaches_the_threshold_of_its_top_label() ->
 def test_qualities_share_a_batch_and_each_text_is_asked_of_who_is_needed() -> None:
     asked: list[tuple[str, list[int]]] = []
 
-    def ask(member: int, rows: np.ndarray) -> np.ndarray:
+    def ask(member: int, rows: np.ndarray) -> Callable[[], np.ndarray]:
         asked.append((ORDER[member], rows.tolist()))
-        return ALL[member, rows]
+        return lambda: ALL[member, rows]
 
     answered = _made().answer(np.array([BEST, BALANCED, FAST, BALANCED]), ask)
     assert asked == [("student", [0, 1, 2, 3]), ("minilm", [0, 1]), ("e5", [0, 1])]
@@ -75,8 +76,28 @@ def test_qualities_share_a_batch_and_each_text_is_asked_of_who_is_needed() -> No
 
 def test_no_member_is_asked_after_all_are_answered() -> None:
     asked = []
-    _made().answer(np.full(4, FAST), lambda member, rows: asked.append(member) or ALL[member, rows])
+    _made().answer(np.full(4, FAST), lambda member, rows: asked.append(member) or (lambda: ALL[member, rows]))
     assert asked == [0]
+
+
+@pytest.mark.parametrize(
+    ("quality", "expected"),
+    [
+        (BEST, ["ask 0", "ask 1", "ask 2", "read 0", "read 1", "read 2"]),  # nobody is answered before the last
+        (BALANCED, ["ask 0", "read 0", "ask 1", "read 1", "ask 2", "read 2"]),
+    ],
+)
+def test_members_of_the_same_texts_are_all_asked_before_one_is_read(quality: int, expected: list[str]) -> None:
+    told = []
+
+    def ask(member: int, rows: np.ndarray) -> Callable[[], np.ndarray]:
+        told.append(f"ask {member}")
+        return lambda: told.append(f"read {member}") or ALL[member, rows]
+
+    never = _stage("student", "minilm", thresholds=msgspec.structs.replace(THRESHOLDS, balanced=[NEVER, 0.99]))
+    answered = _made([STAGES[0], never, STAGES[2]]).answer(np.full(4, quality), ask)
+    assert told == expected
+    np.testing.assert_array_equal(answered.members[0], ALL[0])
 
 
 @pytest.mark.parametrize("quality", [FAST, BALANCED, BEST])

@@ -10,7 +10,7 @@ from newsdesk.server.ensemble import cascade
 from newsdesk.server.ensemble.cascade import ABSENT, QUALITIES, Cascade
 from newsdesk.server.ensemble.classifier import Classifier
 from newsdesk.server.ensemble.manifest import Manifest
-from newsdesk.server.ensemble.member import Reading
+from newsdesk.server.ensemble.member import Member, Reading
 from tests import tiny
 
 FAST, BALANCED, BEST = range(3)
@@ -38,12 +38,12 @@ def classifier(request: pytest.FixtureRequest, made: tuple[Manifest, Path]) -> C
 class Seen:
     """A member that writes down what it is asked of."""
 
-    def __init__(self, name: str, member: Callable[[list[str]], Reading], log: list[tuple[str, list[str]]]) -> None:
+    def __init__(self, name: str, member: Member, log: list[tuple[str, list[str]]]) -> None:
         self._name, self._member, self._log = name, member, log
 
-    def __call__(self, texts: list[str]) -> Reading:
+    def submit(self, texts: list[str]) -> Callable[[], Reading]:
         self._log.append((self._name, list(texts)))
-        return self._member(texts)
+        return self._member.submit(texts)
 
 
 def test_each_member_is_asked_of_those_not_yet_answered_and_in_order(classifier: Classifier) -> None:
