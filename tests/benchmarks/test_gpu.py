@@ -35,6 +35,12 @@ def test_products_are_counted_as_the_architecture_has_them() -> None:
         peak.operations(plans, folder, 16)
 
 
+def test_more_articles_a_request_than_there_are_is_refused(tmp_path, monkeypatch) -> None:
+    (tmp_path / "two.txt").write_text("one article\nanother")
+    with pytest.raises(SystemExit, match="--together 3: expected 1 to 2 articles"):
+        run(monkeypatch, "--target", "onnxruntime:int8", "--texts", str(tmp_path / "two.txt"), "--together", "3")
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "fp8"])
 def test_a_peak_is_measured_in_every_precision(precision: str) -> None:
     assert 1e6 < peak.peak(precision, "cpu", size=64, seconds=0.01) < 1e15
@@ -74,6 +80,7 @@ def test_the_whole_of_it_runs_on_a_cpu(tmp_path, monkeypatch, capsys) -> None:
     run(
         monkeypatch, "--target", "onnxruntime:int8", "--model-repository", str(repository), "--texts", str(articles),
         "--compared", "64", "--clients", "1", "8", "--instances", "1", "--seconds", "0.5", "--product", "64",
+        "--together", "4",
         "--write", str(page),
     )  # fmt: skip
     said = capsys.readouterr().out
@@ -91,7 +98,8 @@ def test_the_whole_of_it_runs_on_a_cpu(tmp_path, monkeypatch, capsys) -> None:
     for row in served:
         assert float(row[2].replace(",", "")) > 0
         assert row[5] == "0"
-        assert float(row[6]) >= 1
+        assert float(row[6]) >= 4
+    assert "quality best, 4 articles a request" in said
     assert "The most with p99 below 100 ms: " in said
 
 
