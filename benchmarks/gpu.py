@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import grpc_load, machine, pages, peak, servers, steps, texts
+from newsdesk.build.compile.verify import EXTREMES
 from newsdesk.clients import Client
 from newsdesk.server import load
 from newsdesk.server.ensemble import engines, gpu, manifest, targets
@@ -159,25 +160,32 @@ def compare(ready: Ready, reference: dict[str, str], served: np.ndarray) -> tupl
     ours, theirs = (
         Classifier(ready.described, ready.folder, targets.write(chosen)) for chosen in (ready.chosen, reference)
     )
-    found = {
-        f"{mine.name}, {ready.chosen[mine.name]}": (mine(cleaned).probabilities, their(cleaned).probabilities)
-        for mine, their in zip(ours.members, theirs.members, strict=True)
-    }
-    best = np.full(len(cleaned), QUALITIES.index("best"))
-    found["the ensemble, served"] = served, theirs.classify(cleaned, best).probabilities
+    strange = [read(text.encode()) for text in EXTREMES.values()]
     lines = [
-        f"Compared with {targets.write(reference)} on {len(cleaned)} texts:",
+        f"Compared with {targets.write(reference)} on {len(cleaned)} texts, and {len(strange)} strange ones:",
         "",
-        "| what | same label | largest difference of a probability | mean |",
-        "|---|---:|---:|---:|",
+        "| what | same label | largest difference of a probability | mean | largest on the strange ones |",
+        "|---|---:|---:|---:|---:|",
     ]
     wrong = ""
-    for name, (mine, their) in found.items():
-        difference, same = np.abs(mine - their).max(-1), float((mine.argmax(-1) == their.argmax(-1)).mean())
-        lines.append(f"| {name} | {same:.2%} | {difference.max():.4f} | {difference.mean():.5f} |")
-        if not same >= AGREEMENT or not np.isfinite(mine).all():
-            wrong = wrong or f"{name}: the label is the CPU's on {same:.2%} of the texts, expected {AGREEMENT:.0%}"
-    return lines, wrong
+    for mine, their in zip(ours.members, theirs.members, strict=True):
+        name = f"{mine.name}, {ready.chosen[mine.name]}"
+        odd, expected = mine(strange).probabilities, their(strange).probabilities
+        line, said = _compared(name, mine(cleaned).probabilities, their(cleaned).probabilities)
+        lines.append(f"{line} {np.abs(odd - expected).max():.4f} |")
+        wrong = wrong or said or ("" if np.isfinite(odd).all() else f"{name}: no numbers for a strange text")
+    best = np.full(len(cleaned), QUALITIES.index("best"))
+    line, said = _compared("the ensemble, served", served, theirs.classify(cleaned, best).probabilities)
+    return [*lines, f"{line} |"], wrong or said
+
+
+def _compared(name: str, found: np.ndarray, expected: np.ndarray) -> tuple[str, str]:
+    """Return a line of the table but for its last cell, and what is wrong, or ""."""
+    difference, same = np.abs(found - expected).max(-1), float((found.argmax(-1) == expected.argmax(-1)).mean())
+    line = f"| {name} | {same:.2%} | {difference.max():.4f} | {difference.mean():.5f} |"
+    if same >= AGREEMENT and np.isfinite(found).all():
+        return line, ""
+    return line, f"{name}: the label is the CPU's on {same:.2%} of the texts, expected {AGREEMENT:.0%} and numbers"
 
 
 def speed(ready: Ready, product: int, seconds: float) -> list[str]:

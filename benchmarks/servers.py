@@ -87,7 +87,10 @@ def running(
         )
         below: list[processes.Process] = []
         try:
-            while not _answers(f"http://127.0.0.1:{http_port}{path}", body):
+            # Triton opens its metrics last, after the model answers.
+            while not _answers(f"http://127.0.0.1:{http_port}{path}", body) or (
+                metrics_port and not _answers(f"http://127.0.0.1:{metrics_port}/metrics", None)
+            ):
                 if process.poll() is not None or time.monotonic() - start > within:
                     said.seek(0)
                     raise RuntimeError(f"{' '.join(command)}: did not start\n{said.read()[-4000:]}")

@@ -89,7 +89,7 @@ def test_the_whole_of_it_runs_on_a_cpu(tmp_path, monkeypatch, capsys) -> None:
     assert all(line in said for line in written)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines() if line.startswith("|")]
     compared = {row[0]: row[1:] for row in rows if row[0].startswith(("bag,", "tiny,", "keen,", "the ensemble"))}
-    assert compared["the ensemble, served"] == ["100.00%", "0.0000", "0.00000"]
+    assert compared["the ensemble, served"] == ["100.00%", "0.0000", "0.00000", ""]
     assert [row[5][:6] for row in rows if len(row) == 7 and row[0] == "keen, onnxruntime:int8"] == ["int8: "]
     steps = [row[0] for row in rows if len(row) == 3]
     assert {"decode and clean", "bag: n-grams", "keen: tokenise", "keen: engine"} <= {*steps}
@@ -113,7 +113,10 @@ def test_another_label_than_the_cpus_is_told(tmp_path) -> None:
     served = Classifier(described, tmp_path / "right", "onnxruntime:fp32").classify(ready.articles).probabilities
     lines, wrong = script.compare(ready, reference, served)
     assert lines[-1].startswith("| the ensemble, served | 100.00% | 0.0000 |")
-    assert wrong == "tiny, onnxruntime:int8: the label is the CPU's on 0.00% of the texts, expected 99%"
+    assert wrong == "tiny, onnxruntime:int8: the label is the CPU's on 0.00% of the texts, expected 99% and numbers"
     alike = script.Ready(described, tmp_path / "right", reference, [*tiny.WORDS])
     assert script.compare(alike, reference, served)[1] == ""
+    tiny.write(tmp_path / "none", weight=float("nan"))
+    shutil.copy(tmp_path / "none/tiny/model.int8.onnx", tmp_path / "right/tiny")
+    assert "and numbers" in script.compare(ready, reference, served)[1]
     assert "served: the label is the CPU's on" in script.compare(alike, reference, np.roll(served, 1, -1))[1]
