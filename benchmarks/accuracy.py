@@ -3,7 +3,8 @@
     python -m benchmarks.accuracy --data test.csv.gz [--checkpoint artifacts/train/<key>/checkpoint]
 
 Starts `newsdesk serve`, classifies each row by a request of its own (many at once, so that batches form), and compares
-row by row with the same artefact run here, one text at a time. With --checkpoint also with the float original.
+row by row with the same artefact run here, one text at a time, at every quality. With --checkpoint also with the float
+original of the first encoder.
 """
 
 import argparse
@@ -21,16 +22,21 @@ from newsdesk.build.evaluation.metrics import accuracy, agreement, macro_f1
 from newsdesk.build.recipe import Source
 from newsdesk.clients import Client
 from newsdesk.server.ensemble import manifest
+from newsdesk.server.ensemble.cascade import QUALITIES
 from newsdesk.server.ensemble.classifier import Classifier
 from newsdesk.server.ensemble.request import read
 from newsdesk.server.settings import Settings
+
+SAME = 0.999
+"""Share of the rows whose label must be the same: in company a probability moves in the third decimal, and with it who
+answers a text on the border."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="CSV, JSONL or Parquet: title, description, label")
     parser.add_argument("--first-label", type=int, default=1, help="the number of the first label (official CSV: 1)")
-    parser.add_argument("--target", default="openvino:int8", help="compile target of both sides")
+    parser.add_argument("--target", default="", help="compile target of both sides; the measured one without")
     parser.add_argument("--checkpoint", type=Path, help="from_pretrained folder of the float original")
     given = parser.parse_args()
     folder = Settings().model_repository / "ag_news" / "1"
@@ -40,33 +46,39 @@ def main() -> None:
     articles = [row.text for row in rows]
     known = Labels(made.labels, given.first_label)
     truth = np.array([known.index(row.label) for row in rows])
-    with servers.newsdesk("--target", given.target) as server:
-        served = _served(f"grpc://127.0.0.1:{server.grpc_port}", articles, made.labels)
-    here = _here(Classifier(made, folder, given.target), articles)
-    report = {"served": served, "in process": here}
+    report, worst = {}, 1.0
+    classifier = Classifier(made, folder, given.target)
+    with servers.newsdesk(*(("--target", given.target) if given.target else ())) as server:
+        for place, quality in enumerate(QUALITIES):
+            served = _served(f"grpc://127.0.0.1:{server.grpc_port}", articles, made.labels, quality)
+            here = _here(classifier, articles, place)
+            report |= {f"{quality}, served": (served, served), f"{quality}, in process": (here, served)}
+            worst = min(worst, agreement(served, here))
     if given.checkpoint:
-        report["float original"] = _original(given.checkpoint, articles, made.members[0].max_length)
-    print(f"{len(articles)} rows, {given.target}\n")
+        encoder = next(member for member in made.members if member.kind == "encoder")
+        report[f"{encoder.name}, float original"] = _original(given.checkpoint, articles, encoder.max_length), served
+    print(f"{len(articles)} rows, {given.target or made.target}\n")
     print("| | accuracy % | macro F1 | same label as served | largest difference |")
     print("|---|---:|---:|---:|---:|")
-    for name, probabilities in report.items():
+    for name, (probabilities, beside) in report.items():
         print(
             f"| {name} | {100 * accuracy(probabilities, truth):.2f} | {macro_f1(probabilities, truth):.4f} "
-            f"| {100 * agreement(probabilities, served):.2f} % | {np.abs(probabilities - served).max():.2g} |"
+            f"| {100 * agreement(probabilities, beside):.2f} % | {np.abs(probabilities - beside).max():.2g} |"
         )
-    if agreement(served, here) < 1:
-        sys.exit("the server does not answer as the same artefact does in this process")
+    if worst < SAME:
+        sys.exit(f"the server names the label of this process for {worst:.2%} of the rows, expected {SAME:.1%}")
 
 
-def _served(url: str, articles: Sequence[str], labels: list[str]) -> np.ndarray:
+def _served(url: str, articles: Sequence[str], labels: list[str], quality: str) -> np.ndarray:
     """Return the server's probabilities, a request a text, 64 at a time."""
     with Client(url) as client, ThreadPoolExecutor(64) as threads:
-        answers = threads.map(client.classify, articles)
+        answers = threads.map(lambda text: client.classify(text, quality=quality), articles)
         return np.array([[answer.probabilities[label] for label in labels] for answer in answers])
 
 
-def _here(classifier: Classifier, articles: Sequence[str]) -> np.ndarray:
-    return np.concatenate([classifier.classify([read(text.encode())]).probabilities for text in articles])
+def _here(classifier: Classifier, articles: Sequence[str], quality: int) -> np.ndarray:
+    asked = np.array([quality])
+    return np.concatenate([classifier.classify([read(text.encode())], asked).probabilities for text in articles])
 
 
 def _original(checkpoint: Path, articles: Sequence[str], max_length: int) -> np.ndarray:

@@ -111,7 +111,7 @@ def test_the_end_of_a_long_article_is_read(grpc: tritonclient.grpc.InferenceServ
         " ".join(text for text, label in HEADLINES if label == wanted) for wanted in ("Business", "Sports")
     )
     long = " ".join([business] * 5 + [sports] * 15)
-    result = grpc.infer("ag_news", [requests.tensor([long, TEXTS[0]])])
+    result = grpc.infer("ag_news", [requests.tensor([long, TEXTS[0]]), requests.quality(["best"] * 2)])
     assert result.as_numpy("LABEL").ravel().tolist() == [b"Sports", b"World"]
     windows = result.as_numpy("WINDOWS").ravel()
     assert windows[0] >= 5

@@ -57,6 +57,9 @@ function choose(file, isPasted = false) {
 }
 
 function offer(header) {
+  const offered = [...form.querySelectorAll("[name=column]")].map((box) => box.value);
+  // Rows still being typed must not undo what was ticked meanwhile.
+  if (header.length && JSON.stringify(offered) === JSON.stringify(header)) return;
   const read = guess(header);
   find("file-columns").hidden = header.length < 2;
   find("file-columns")
