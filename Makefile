@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test bench bench-peers soak load engines clean
+.PHONY: serve test test-long bench bench-peers soak load engines clean
 
 serve: $(VENV)/.serve
 	@exec $(BIN)/newsdesk serve
@@ -15,6 +15,10 @@ test: $(VENV)/.test
 	@for part in build clients server; do ln -sfn ../../../$$part .cache/types/newsdesk/$$part; done
 	MYPYPATH=.cache/types $(BIN)/mypy -p newsdesk.server -p newsdesk.clients -p newsdesk.build
 	$(BIN)/python -m pytest
+
+# Two minutes of soak, and the steps of the CPU image in a bare environment.
+test-long: $(VENV)/.test
+	$(BIN)/python -m pytest -m long
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.first_table

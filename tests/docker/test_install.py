@@ -19,6 +19,8 @@ import pytest
 
 from tests.docker.files import DOCKER, ROOT, context, instructions
 
+pytestmark = pytest.mark.long
+
 DOCKERFILE = DOCKER / "Dockerfile.cpu"
 PREFIX = "/opt/newsdesk"
 UID = "10001"

@@ -1,4 +1,4 @@
-"""Two minutes of what `make soak` does for ten (field notes 34, 35, 37)."""
+"""What `make soak` does for ten minutes: half a minute of it, and two (field notes 34, 35, 37)."""
 
 import pytest
 
@@ -8,12 +8,14 @@ from tests.headlines import unique
 
 
 @pytest.mark.timeout(300)
-def test_256_clients_bad_inputs_and_vanishing_clients_for_two_minutes(server: Server) -> None:
-    outcome = soak(server, mixed(unique(300)), clients=256, seconds=120)
+@pytest.mark.parametrize("seconds", [30, pytest.param(120, marks=pytest.mark.long)])
+def test_256_clients_bad_inputs_and_vanishing_clients(server: Server, seconds: int) -> None:
+    outcome = soak(server, mixed(unique(300)), clients=256, seconds=seconds)
     print(f"{dict(outcome.counts)}, {outcome.slope:+.2f} MB a minute")
     assert not outcome.problems
-    assert outcome.counts["answers"] > 3000
-    assert outcome.counts["refused"] > 100
-    assert outcome.counts["vanished"] > 40
+    assert outcome.counts["answers"] > 25 * seconds
+    assert outcome.counts["refused"] > seconds * 5 // 6
+    assert outcome.counts["vanished"] > seconds // 3
     # In its first minutes a process still grows to what its largest batch takes; the long run has the slope's limit.
-    assert outcome.slope < 10
+    if seconds >= 120:
+        assert outcome.slope < 10
