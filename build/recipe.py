@@ -80,6 +80,9 @@ class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     snapshots: Annotated[int, Meta(ge=0, le=20)] = 0
     """Cycles of the learning rate, each of which leaves a member of its own; 0 is an ordinary run."""
     freeze_word_embeddings: bool = False
+    frozen_layers: Annotated[int, Meta(ge=0)] = 0
+    """How many of the lowest layers, and with them the embeddings, stay as they were pretrained: nothing is propagated
+    back through them, which makes a step of a large encoder that much cheaper."""
     bf16: bool = True
     max_rows: Annotated[int, Meta(ge=0)] = 0
     """0 means all."""

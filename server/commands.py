@@ -94,9 +94,11 @@ def serve(
     request_timeout: options.RequestTimeout = 30.0,
     hedge_share: options.HedgeShare = 0.01,
     log_texts: options.LogTexts = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Say what happens as a JSON object a line.")] = False,
 ) -> None:
     """Serve the model on NVIDIA Triton until Ctrl-C, and keep it answering. SIGUSR1 loads it anew."""
     began = time.monotonic()
+    say = _tell if as_json else _say
     settings = settings_of(
         host=host,
         http_port=http_port,
@@ -146,17 +148,23 @@ def serve(
 
     checks = preflight.check(settings)
     checks += process.check(settings)
-    _show(check for check in checks if check.level != "ok")
+    amiss = [check for check in checks if check.level != "ok"]
+    if as_json:
+        for check in amiss:
+            _event("check", **asdict(check))
+    else:
+        _show(amiss)
     if any(check.level == "problem" for check in checks):
         raise typer.Exit(2)
+    welcome = _welcome_event if as_json else _welcome
     try:
-        chosen = settings.target or choose(settings.model_repository / MODEL, settings.state, _say).target
-        _say(f"starting {settings.instance_count} backend processes of {settings.threads or 1} threads with {chosen}")
-        supervisor = Supervisor(settings, chosen, _say)
-        supervisor.run(lambda answer: _welcome(settings, chosen, answer, time.monotonic() - began))
+        chosen = settings.target or choose(settings.model_repository / MODEL, settings.state, say).target
+        say(f"starting {settings.instance_count} backend processes of {settings.threads or 1} threads with {chosen}")
+        supervisor = Supervisor(settings, chosen, say)
+        supervisor.run(lambda answer: welcome(settings, chosen, answer, time.monotonic() - began))
     except ServerError as error:
         fail(error)
-    _say("stopped")
+    say("stopped")
 
 
 def prepare(model_repository: ModelRepository = None, state: State = None, as_json: AsJson = False) -> None:
@@ -251,6 +259,15 @@ def _say(what: str) -> None:
     print(f"newsdesk {time.strftime('%H:%M:%S')} {what}", flush=True)
 
 
+def _tell(what: str) -> None:
+    """`_say` for programs."""
+    _event("note", text=what)
+
+
+def _event(kind: str, **about: Any) -> None:
+    print(json.dumps({"time": round(time.time(), 3), "event": kind, **about}), flush=True)
+
+
 def fail(error: Exception) -> None:
     typer.echo(f"newsdesk: {error}", err=True)
     raise typer.Exit(1) from error
@@ -303,6 +320,20 @@ Try, from another terminal:
 Ctrl-C stops it.
 """,
         flush=True,
+    )
+
+
+def _welcome_event(settings: "Settings", target: str, answer: "Answer", seconds: float) -> None:
+    _event(
+        "serving",
+        seconds=round(seconds, 3),
+        target=target,
+        processes=settings.instance_count,
+        http=f"http://{settings.local_host}:{settings.http_port}",
+        grpc=f"grpc://{settings.local_host}:{settings.grpc_port}",
+        metrics=f"http://{settings.local_host}:{settings.metrics_port}/metrics",
+        gateway=settings.gateway.local_url if settings.gateway else None,
+        answer=asdict(answer),
     )
 
 

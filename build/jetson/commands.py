@@ -1,5 +1,6 @@
 """The `export` command."""
 
+import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,7 @@ def export(
         ),
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder to write the archive to.")] = Path("artifacts/export"),
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Write one archive that takes a model to a Jetson: graphs, tokenizers, golden answers, and what serves them."""
     try:
@@ -38,7 +40,8 @@ def export(
         made = archive.pack(models[0], artifacts, output, lambda line: print(f"newsdesk: {line}", file=sys.stderr))
     except (BuildError, ServerError, OSError) as error:
         _fail(str(error))
-    print(f"{made} ({made.stat().st_size / 2**20:.1f} MiB)")
+    size = made.stat().st_size
+    print(json.dumps({"archive": str(made), "bytes": size}) if as_json else f"{made} ({size / 2**20:.1f} MiB)")
 
 
 def _fail(message: str) -> None:

@@ -87,11 +87,19 @@ def layer_groups(model: Any, rate: float, decay: float, weight_decay: float) -> 
     return list(groups.values())
 
 
+def freeze(model: Any, layers: int) -> None:
+    """Leave the embeddings and the lowest `layers` of the encoder as they are."""
+    for name, one in model.named_parameters():
+        depth = _depth(name)
+        if depth is not None and depth < layers:
+            one.requires_grad_(False)
+
+
 def _depth(name: str) -> int | None:
-    """Return the layer's number, -1 for embeddings, None for the head."""
+    """Return the layer's number, -1 for embeddings (and MPNet's bias, which its layers share), None for the head."""
     if found := re.search(r"\.layers?\.(\d+)\.", name):
         return int(found[1])
-    return -1 if "embedding" in name else None
+    return -1 if "embedding" in name or "relative_attention_bias" in name else None
 
 
 def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Fine-tune a pretrained encoder with a classification head, through transformers' Trainer."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from newsdesk.build.data.cleaning import Row
 from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
 from newsdesk.build.members import encoders, vocabulary
 from newsdesk.build.recipe import Member
-from newsdesk.build.training.fitting import Fitting
+from newsdesk.build.training.fitting import Fitting, freeze
 
 CHECKPOINT = "checkpoint"
 """The fitted model, as a `from_pretrained` folder below the stage's; of a run with snapshots the last cycle's."""
@@ -69,6 +70,8 @@ def train(
     tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=member.max_length)
     if recipe.freeze_word_embeddings:
         model.get_input_embeddings().requires_grad_(False)
+    if recipe.frozen_layers:
+        freeze(model, recipe.frozen_layers)
     arguments = transformers.TrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=recipe.epochs,
@@ -114,8 +117,8 @@ def train(
     trainer.train(
         resume_from_checkpoint=transformers.trainer_utils.get_last_checkpoint(scratch) if scratch.exists() else None
     )
-    if not recipe.snapshots:
-        (scratch / "best").rename(folder / CHECKPOINT)
+    if not recipe.snapshots:  # copied, so that a stage that is cut off here finds it again
+        shutil.copytree(scratch / "best", folder / CHECKPOINT, dirs_exist_ok=True)
     history = [
         {"epoch": line["epoch"], "accuracy": line["eval_accuracy"], "log_loss": line["eval_log_loss"]}
         for line in trainer.state.log_history

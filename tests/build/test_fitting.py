@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import TrainingArguments
+from transformers import AutoConfig, AutoModel, TrainingArguments
 
 from newsdesk.build.compile import export
 from newsdesk.build.members import encoders
 from newsdesk.build.recipe import Distil, Train
-from newsdesk.build.training.fitting import Fitting, layer_groups
+from newsdesk.build.training.fitting import Fitting, freeze, layer_groups
 from tests.build.encoders import save_base
 
 LABELS = ["harbour", "kitchen", "garden"]
@@ -108,6 +108,18 @@ def test_each_layer_learns_slower_than_the_one_above(base: str):
     assert by_name["bert.encoder.layer.1.output.dense.weight"] == (0.5, 0.01)
     assert by_name["bert.encoder.layer.0.output.dense.weight"] == (0.25, 0.01)
     assert by_name["bert.embeddings.word_embeddings.weight"] == (0.125, 0.01)
+
+
+def test_nothing_is_propagated_back_through_frozen_layers(tmp_path: Path):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
+    config = AutoConfig.for_model("mpnet", vocab_size=20, max_position_embeddings=40, **sizes)
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    model = encoders.create(str(tmp_path), "mean", LABELS, "tiny").train()
+    freeze(model, 2)
+    model(BATCH["input_ids"], BATCH["attention_mask"]).logits.sum().backward()
+    learning = {name for name, one in model.named_parameters() if one.grad is not None}
+    assert {name for name in learning if not name.startswith("encoder.encoder.layer.2.")} == {"head.weight", "head.bias"}
+    assert "encoder.encoder.layer.2.attention.attn.q.weight" in learning
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first"])

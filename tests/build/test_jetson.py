@@ -18,6 +18,7 @@ import pytest
 
 from newsdesk.build.errors import BuildError
 from newsdesk.build.jetson import archive, device
+from newsdesk.build.jetson.commands import Target, export
 from newsdesk.server import triton
 from newsdesk.server.ensemble import engines, golden, gpu, manifest
 from newsdesk.server.ensemble.classifier import Classifier
@@ -213,6 +214,13 @@ def test_an_engine_that_agrees_serves(small: Path, monkeypatch: pytest.MonkeyPat
     plan = made.members[0].plans["tensorrt_rtx:fp16"]
     assert (plan.batches, plan.lengths[-1]) == ([1, 8, 32], tiny.MAX_LENGTH)
     assert "texts/s, largest difference 0.0000" in said[-1]
+
+
+def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = write_tiny(tmp_path)
+    export(Target.jetson, model.parent, tmp_path / "artifacts", tmp_path / "out", as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    assert Path(said["archive"]).stat().st_size == said["bytes"] > 0
 
 
 def test_what_is_missing_is_said_with_the_command_that_makes_it(tmp_path: Path) -> None:

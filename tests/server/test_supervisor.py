@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import signal
@@ -48,6 +49,20 @@ def test_a_killed_and_a_stopped_stub_are_healed_while_requests_go_on(launch: Lau
     assert gone(family, 0)
     assert server.shm() == []
     assert list((server.state / "run").iterdir()) == []
+
+
+def test_what_happens_is_told_to_programs_as_a_json_object_a_line(launch: Launch, repository: Path) -> None:
+    server = launch(repository, options=["--json"])
+    server.until('"event": "serving"')
+    server.stubs()[0].kill()
+    server.until("healed")
+    server.process.send_signal(signal.SIGTERM)
+    assert server.wait() == 0
+    events = [json.loads(line) for line in server.text().splitlines()]
+    (serving,) = [event for event in events if event["event"] == "serving"]
+    assert serving["grpc"] == f"grpc://127.0.0.1:{server.ports[1]}"
+    assert (serving["gateway"], serving["answer"]["label"]) == (None, "Business")
+    assert events[-1] == {"time": pytest.approx(time.time(), abs=30), "event": "note", "text": "stopped"}
 
 
 def test_a_killed_tritonserver_is_restarted(launch: Launch, repository: Path) -> None:
