@@ -169,7 +169,7 @@ def _chosen(
     from newsdesk.build.data import own
     from newsdesk.build.errors import BuildError
 
-    wanted = dict(_assignment(text) for text in changes or [])
+    wanted = dict(assignment(text) for text in changes or [])
     of_files: dict[str, Any] = {}
     if data:
         of_files = own.changes(
@@ -186,7 +186,8 @@ def _chosen(
     return recipes.load(recipe, of_files | wanted), _command(name, recipe, of_files | wanted)
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def assignment(text: str) -> tuple[str, Any]:
+    """Return the dotted key and the value of KEY=VALUE; what is no JSON is a string. Raises RecipeError."""
     from newsdesk.build.errors import RecipeError
 
     key, equals, value = text.partition("=")

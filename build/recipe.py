@@ -53,8 +53,11 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Rows of another origin with the same labels, which the report looks at beside the test rows."""
 
 
-class Split(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Split(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     validation_rows: Positive = 5000
+    train_rows: Annotated[int, Meta(ge=0)] = 0
+    """How many rows are left to learn from, drawn by content as the validation rows are, and those stay the same; 0
+    means all."""
     validation_where: Where = {}
     """Which training rows may become validation rows; empty means all."""
 

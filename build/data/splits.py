@@ -27,6 +27,16 @@ def split(rows: list[Row], validation_rows: int, seed: int) -> tuple[list[Row], 
                 f"label number {label} has {len(eligible[label])} rows to validate on, of {count}; {quota} are wanted. "
                 "Give more rows of it, or ask for fewer validation rows (split.validation_rows)."
             )
-        eligible[label].sort(key=lambda row: hashlib.sha256(f"{seed}\0{row.text}".encode()).digest())
+        eligible[label].sort(key=lambda row: _place(row, seed))
         chosen.update(row.text for row in eligible[label][:quota])
     return [row for row in rows if row.text not in chosen], [row for row in rows if row.text in chosen]
+
+
+def draw(rows: list[Row], count: int, seed: int) -> list[Row]:
+    """Return `count` of the rows, in their order. Fewer are a part of more, and a row's chance does not depend on them."""
+    drawn = {row.text for row in sorted(rows, key=lambda row: _place(row, seed))[:count]}
+    return [row for row in rows if row.text in drawn]
+
+
+def _place(row: Row, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}\0{row.text}".encode()).digest()

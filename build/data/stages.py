@@ -71,6 +71,8 @@ def split(shop: Workshop, recipe: Recipe, rows: Artefact) -> Artefact:
 
     def work(folder: Path) -> dict[str, Any]:
         train, validation = splits.split(tables.read(rows / "train.parquet"), recipe.split.validation_rows, recipe.seed)
+        if recipe.split.train_rows:
+            train = splits.draw(train, recipe.split.train_rows, recipe.seed + 1)  # not those nearest to being chosen
         parts = {"train": train, "validation": validation}
         if recipe.data.test:
             parts["test"] = tables.read(rows / "test.parquet")

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from newsdesk.build.data.cleaning import Row
-from newsdesk.build.data.splits import split
+from newsdesk.build.data.splits import draw, split
 from newsdesk.build.errors import DataError
 
 ROWS = [Row(f"text {i}", 0 if i % 4 else 1) for i in range(400)]
@@ -42,3 +42,11 @@ def test_too_few_eligible_rows_say_what_is_wanted():
     rows = [Row(row.text, row.label, eligible=i < 8) for i, row in enumerate(ROWS)]
     with pytest.raises(DataError, match=r"label number 1 has 2 rows to validate on, of 100; 10 are wanted"):
         split(rows, 40, seed=1)
+
+
+def test_fewer_rows_to_learn_from_are_a_part_of_more():
+    few, more = draw(ROWS, 30, seed=1), draw(ROWS, 90, seed=1)
+    assert (len(few), len(more)) == (30, 90)
+    assert set(few) < set(more)
+    assert more == sorted(more, key=ROWS.index)
+    assert draw(ROWS, 1000, seed=1) == ROWS

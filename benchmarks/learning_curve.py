@@ -1,0 +1,74 @@
+"""What fewer training rows cost a member: its error on the validation rows as the training rows grow.
+
+    python -m benchmarks.learning_curve --member student [--recipe compact] [--set KEY=VALUE …] [--rows 5000 10000 …]
+
+Each size is a build of that member alone, without teachers, up to its evaluation, from the same artefacts folder and
+with the same validation rows: fewer rows are a part of more. The fp32 graph counts. A power law, error = a · rows^-b, is
+fitted by least squares to the logarithms, and says what --of rows would give; it has no floor, so the further from the
+measured sizes, the more it promises.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from benchmarks import machine
+from newsdesk.build import pipeline, progress, recipe
+from newsdesk.build.commands import assignment
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--member", required=True)
+    parser.add_argument("--recipe", default="compact")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of `newsdesk build`")
+    parser.add_argument("--rows", type=int, nargs="+", default=[5000, 10000, 20000, 40000], help="at least two sizes")
+    parser.add_argument("--of", type=int, default=115_000, help="rows to extrapolate to")
+    parser.add_argument("--artifacts", type=Path, default=Path("artifacts"))
+    parser.add_argument("--write", type=Path, help="write the table there as a page, too")
+    given = parser.parse_args()
+    if len(set(given.rows)) < 2:
+        parser.error(f"--rows {given.rows}: a curve needs at least two sizes")
+    changes = dict(assignment(text) for text in given.set)
+    points = [measure(given.recipe, changes, given.member, rows, given.artifacts) for rows in sorted(set(given.rows))]
+    a, b = fit([rows for rows, _ in points], [1 - accuracy for _, accuracy in points])
+    lines = [
+        f"# Learning curve of {given.member}, {given.recipe}",
+        "",
+        f"`python -m benchmarks.learning_curve --member {given.member}`, {machine.describe()}",
+        "",
+        "| training rows | accuracy on the validation rows | the power law |",
+        "|---:|---:|---:|",
+        *(f"| {rows} | {accuracy:.2%} | {1 - a * rows**-b:.2%} |" for rows, accuracy in points),
+        f"| {given.of} | not measured | {1 - a * given.of**-b:.2%} |",
+        "",
+        f"error = {a:.3f} · rows^-{b:.3f}",
+    ]
+    print("\n".join(lines))
+    if given.write:
+        given.write.write_text("\n".join([*lines, ""]))
+
+
+def measure(name: str, changes: dict[str, Any], member: str, rows: int, artifacts: Path) -> tuple[int, float]:
+    """Return how many rows there really were, and the accuracy on the validation rows."""
+    untaught = {"distil": None, "student.pieces": False, "student.unlabelled": None}
+    untaught = {f"members.{member}.{field}": value for field, value in untaught.items()}
+    chosen = recipe.load(name, {**changes, "split.train_rows": rows, **untaught})
+    kept = [one for one in chosen.members if one.name == member]
+    alone = msgspec.structs.replace(chosen, members=kept)
+    figures = pipeline.build(alone, artifacts, artifacts / "models", last="evaluate", say=progress.say)
+    evaluated = figures["members"][member]["evaluate"]["accuracy"]["validation"]
+    return figures["split"]["train"], evaluated["float"]["accuracy"]
+
+
+def fit(rows: list[int], errors: list[float]) -> tuple[float, float]:
+    """Return a and b of error = a · rows^-b."""
+    slope, intercept = np.polyfit(np.log(rows), np.log(errors), 1)
+    return float(np.exp(intercept)), float(-slope)
+
+
+if __name__ == "__main__":
+    main()
