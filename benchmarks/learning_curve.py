@@ -3,9 +3,9 @@
     python -m benchmarks.learning_curve --member student [--recipe compact] [--set KEY=VALUE …] [--rows 5000 10000 …]
 
 Each size is a build of that member alone, without teachers, up to its evaluation, from the same artefacts folder and
-with the same validation rows: fewer rows are a part of more. The fp32 graph counts. A power law, error = a · rows^-b, is
-fitted by least squares to the logarithms, and says what --of rows would give; it has no floor, so the further from the
-measured sizes, the more it promises.
+with the same validation rows; fewer rows are a part of more. The fp32 graph counts. A power law,
+error = a · rows^-b, is fitted by least squares to the logarithms and says what --of rows would give; it has no floor,
+so the further from the measured sizes, the more it promises.
 """
 
 import argparse

@@ -33,7 +33,7 @@ def split(rows: list[Row], validation_rows: int, seed: int) -> tuple[list[Row], 
 
 
 def draw(rows: list[Row], count: int, seed: int) -> list[Row]:
-    """Return `count` of the rows, in their order. Fewer are a part of more, and a row's chance does not depend on them."""
+    """Return `count` of the rows, in their order; fewer of the same rows are a part of more."""
     drawn = {row.text for row in sorted(rows, key=lambda row: _place(row, seed))[:count]}
     return [row for row in rows if row.text in drawn]
 

@@ -118,7 +118,10 @@ def test_nothing_is_propagated_back_through_frozen_layers(tmp_path: Path):
     freeze(model, 2)
     model(BATCH["input_ids"], BATCH["attention_mask"]).logits.sum().backward()
     learning = {name for name, one in model.named_parameters() if one.grad is not None}
-    assert {name for name in learning if not name.startswith("encoder.encoder.layer.2.")} == {"head.weight", "head.bias"}
+    assert {name for name in learning if not name.startswith("encoder.encoder.layer.2.")} == {
+        "head.weight",
+        "head.bias",
+    }
     assert "encoder.encoder.layer.2.attention.attn.q.weight" in learning
 
 

@@ -12,7 +12,7 @@ from newsdesk.server import processes
 from newsdesk.server.settings import Settings
 from newsdesk.server.supervisor import Supervisor
 from newsdesk.server.triton import Refusal, TritonError
-from tests.server.serving import MODEL, Load, Server, gone, write_repository
+from tests.server.serving import MODEL, OPTIONS, Load, Server, gone, write_repository
 
 Launch = Callable[..., Server]
 READY = "Ctrl-C stops it"
@@ -52,7 +52,7 @@ def test_a_killed_and_a_stopped_stub_are_healed_while_requests_go_on(launch: Lau
 
 
 def test_what_happens_is_told_to_programs_as_a_json_object_a_line(launch: Launch, repository: Path) -> None:
-    server = launch(repository, options=["--json"])
+    server = launch(repository, options=[*OPTIONS, "--json"])
     server.until('"event": "serving"')
     server.stubs()[0].kill()
     server.until("healed")
