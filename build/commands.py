@@ -57,8 +57,8 @@ def build(
     stage: Annotated[
         str,
         typer.Option(
-            help="Stop after: read, clean, split, train, export, quantise, compile, verify, evaluate, combine or "
-            "repository. What is unchanged since the last build is not run again."
+            help="Stop after: read, clean, split, train, export, quantise, compile, verify, evaluate, ensemble, judge "
+            "or repository. What is unchanged since the last build is not run again."
         ),
     ] = "repository",
     data: DataFile = None,
@@ -70,6 +70,9 @@ def build(
     changes: Changes = None,
     artifacts: Artifacts = Path("artifacts"),
     output: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path("model_repository"),
+    next_version: Annotated[
+        bool, typer.Option("--next-version", help="Leave the version that is there, and write the one after it.")
+    ] = False,
     layout: Annotated[
         Layout,
         typer.Option(
@@ -93,7 +96,9 @@ def build(
         )
         # The libraries print as they please; stdout is for the figures.
         with contextlib.redirect_stdout(sys.stderr):
-            figures = pipeline.build(chosen, artifacts, output, last=stage, command=command, say=progress.say)
+            figures = pipeline.build(
+                chosen, artifacts, output, last=stage, command=command, next_version=next_version, say=progress.say
+            )
             if layout == "members" and "repository" in figures:
                 for written in layouts.write(output / chosen.repository.model, output):
                     progress.say(f"repository: {written}")

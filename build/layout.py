@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 
 from newsdesk.build.errors import BuildError
+from newsdesk.server import workspace
 from newsdesk.server.ensemble import manifest
 from newsdesk.server.ensemble.grids import ANY, Grid
 from newsdesk.server.ensemble.manifest import Manifest, Member
@@ -27,9 +28,10 @@ def write(model: Path, output: Path) -> list[Path]:
 
     Raises BuildError where none of its graphs can be read by Triton's own backends.
     """
-    loaded = manifest.load(model / _VERSION)
+    version = workspace.latest_version(model)
+    loaded = manifest.load(version)
     encoders = [member for member in loaded.members if member.kind == "encoder"]
-    return [_write(loaded, member, model / _VERSION, output) for member in encoders]
+    return [_write(loaded, member, version, output) for member in encoders]
 
 
 def _write(loaded: Manifest, member: Member, folder: Path, output: Path) -> Path:

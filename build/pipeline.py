@@ -60,12 +60,14 @@ def build(
     *,
     last: str = "repository",
     command: str = "",
+    next_version: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Run the stages up to `last`, each only if its inputs changed, and return the figures of each.
 
     Those of the members stand below "members", by name. A member that teaches another goes on until it is compiled.
-    `command` is recorded in the manifest as what repeats the build.
+    `command` is recorded in the manifest as what repeats the build. `next_version` leaves the version that `output`
+    holds, and writes the one after it.
     """
     if last not in STAGES:
         raise RecipeError(f"stage {last!r} is unknown; expected one of {', '.join(STAGES)}")
@@ -97,7 +99,7 @@ def build(
     figures["judge"] = judged.figures
     if last == "judge":
         return figures
-    written = write(recipe, common, jobs, combined, judged, output, command)
+    written = write(recipe, common, jobs, combined, judged, output, command, next_version)
     say(f"repository: {written}")
     return {**figures, "repository": {"path": str(written), "target": _target(jobs)}}
 
@@ -110,6 +112,7 @@ def write(
     judged: Artefact,
     output: Path,
     command: str,
+    next_version: bool,
 ) -> Path:
     """Write the model repository from the stages' artefacts, and return the model's folder."""
     fit = fitting.load(combined.path)
@@ -146,6 +149,7 @@ def write(
         target=_target(ordered),
         figures=figures,
         built=entries,
+        next_version=next_version,
     )
 
 

@@ -16,8 +16,8 @@ from newsdesk.server.ensemble.cascade import Stage, files
 from newsdesk.server.ensemble.files import File
 from newsdesk.server.ensemble.manifest import Manifest, Member
 from newsdesk.server.ensemble.plans import Plan
+from newsdesk.server.versions import WITHDRAWN
 
-VERSION = "1"
 LABELS = "labels.txt"
 CONFIG = "config.pbtxt"
 CARD = "MODEL_CARD.md"
@@ -54,10 +54,12 @@ def write(
     target: str,
     figures: dict[str, Any],
     built: list[dict[str, Any]],
+    next_version: bool = False,
 ) -> Path:
-    """Write `<output>/<model>/` and return it. `target` is one for all members, or each one's (see `targets`).
+    """Write `<output>/<model>/` and return it: in place of its highest version, or as the next one.
 
-    `graphs` is the folder below which the cascade's own graphs lie, by the paths that its stages name.
+    `target` is one for all members, or each one's (see `targets`). `graphs` is the folder below which the cascade's own
+    graphs lie, by the paths that its stages name.
 
     The version folder is made beside its place and renamed into it; every other file is written under another name and
     renamed; config.pbtxt, which is what Triton looks for, comes last.
@@ -65,8 +67,9 @@ def write(
     if bad := [label for label in labels if "\n" in label or "\r" in label]:
         raise BuildError(f"label {bad[0]!r} holds a line break; {LABELS} has a label a line. Rename it in the data.")
     model = output / settings.model
+    number = _number(model, next_version)
     # Triton passes over version folders that are no number.
-    new, old, final = (model / f"{VERSION}{suffix}" for suffix in (".partial", ".old", ""))
+    new, old, final = (model / f"{number}{suffix}" for suffix in (".partial", ".old", ""))
     for leftover in (new, old) if final.exists() else (new,):
         shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir(parents=True)
@@ -95,6 +98,15 @@ def write(
     _land(model / CARD, card.render(described, about))
     _land(model / CONFIG, render_config(settings, len(labels), [member.name for member in members]))
     return model
+
+
+def _number(model: Path, next_version: bool) -> int:
+    """Return the version to write. A withdrawn one keeps its number: it may be taken back."""
+    serving = [int(folder.name) for folder in model.glob("*/") if folder.name.isdigit()]
+    if not next_version:
+        return max(serving, default=1)
+    withdrawn = [folder.name.removesuffix(WITHDRAWN) for folder in model.glob(f"*{WITHDRAWN}/")]
+    return max([*serving, *(int(name) for name in withdrawn if name.isdigit())], default=0) + 1
 
 
 def render_config(settings: Repository, label_count: int, members: list[str]) -> str:

@@ -26,6 +26,7 @@ PLAN = Plan(
 @pytest.fixture
 def model(tmp_path):
     tiny.write(tmp_path / "ag_news" / "1")
+    (tmp_path / "ag_news" / "config.pbtxt").touch()
     return tmp_path / "ag_news"
 
 

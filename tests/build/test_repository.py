@@ -76,6 +76,18 @@ def write(output: Path, source: Path, weights: str = "weights", **changes) -> Pa
     return repository.write(output, Repository(), Card(terms="Ask first."), **given)
 
 
+def test_a_build_replaces_the_highest_version_or_writes_the_next(tmp_path: Path):
+    def versions() -> list[str]:
+        return sorted(folder.name for folder in (tmp_path / "out" / "ag_news").glob("*/"))
+
+    for next_version, expected in [(True, ["1"]), (False, ["1"]), (True, ["1", "2"]), (False, ["1", "2"])]:
+        model = write(tmp_path / "out", tmp_path / "made", next_version=next_version)
+        assert versions() == expected
+    (model / "2").rename(model / "2.withdrawn")
+    write(tmp_path / "out", tmp_path / "made", next_version=True)
+    assert versions() == ["1", "2.withdrawn", "3"]
+
+
 def test_what_is_written(tmp_path: Path):
     model = write(tmp_path / "out", tmp_path / "made")
     assert sorted(
