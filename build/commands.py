@@ -117,6 +117,9 @@ def evaluate(
     artifacts: Artifacts = Path("artifacts"),
     model_repository: Annotated[Path, typer.Option(help="The model repository to examine.")] = Path("model_repository"),
     output: Annotated[Path, typer.Option(help="The folder to write the report to.")] = Path("report"),
+    quote: Annotated[
+        bool, typer.Option("--quote/--no-quote", help="Whether the report holds the texts of the worst errors.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Report on a built model: accuracy, calibration, cost, robustness and errors on the recipe's test rows.
@@ -132,7 +135,7 @@ def evaluate(
             "evaluate", recipe, data, test_data, text_column, label_column, columns, first_label, changes
         )
         with contextlib.redirect_stdout(sys.stderr):
-            figures = pipeline.examine(chosen, artifacts, model_repository, say=progress.say)
+            figures = pipeline.examine(chosen, artifacts, model_repository, quote=quote, say=progress.say)
             path = report.write(figures, output)
     if as_json:
         print(json.dumps(figures, indent=1))

@@ -22,11 +22,13 @@ def evaluate(
     outside: list[Row],
     seed: int,
     machine: str,
+    quote: bool = True,
 ) -> dict[str, Any]:
     """Return the report's figures on the test rows.
 
     `training` rows are looked through for close neighbours of the test rows; `outside` are rows of another source with
-    the same labels. Either may be empty, and then its figures are left out.
+    the same labels. Either may be empty, and then its figures are left out. Unless `quote`, errors are named by the number
+    of their row alone, as a report has to that is given to those who may not have the rows.
     """
     heard = examiner.hear(test, "test rows")
     figures: dict[str, Any] = {
@@ -38,7 +40,7 @@ def evaluate(
         "test": examiner.measure(heard, seed),
         "windows": {"rows_in_several": int((heard.windows > 1).sum()), "most": int(heard.windows.max())},
         "precisions": _precisions(examiner),
-        "errors": _errors(examiner, heard, test),
+        "errors": _errors(examiner, heard, test, quote),
     }
     robust = {"as they are": examiner.accuracies(heard)}
     if training:
@@ -166,14 +168,14 @@ def _error_table(errors: list[dict[str, Any]]) -> str:
             f"{one['row']}",
             one["label"],
             f"{one['answered']} ({one['probability']:.1%})",
-            one["text"].replace("|", "\\|"),
+            one.get("text", "").replace("|", "\\|"),
         ]
         for one in errors
     ]
     return table(["row", "label", "answered", "text"], rows)
 
 
-def _errors(examiner: Examiner, heard: Heard, rows: list[Row]) -> list[dict[str, Any]]:
+def _errors(examiner: Examiner, heard: Heard, rows: list[Row], quote: bool) -> list[dict[str, Any]]:
     probabilities = examiner.replay(heard, "balanced").probabilities
     named, labels = probabilities.argmax(-1), examiner.manifest.labels
     wrong = np.flatnonzero(named != heard.labels)
@@ -184,7 +186,7 @@ def _errors(examiner: Examiner, heard: Heard, rows: list[Row]) -> list[dict[str,
             "label": labels[rows[i].label],
             "answered": labels[named[i]],
             "probability": float(probabilities[i].max()),
-            "text": rows[i].text,
+            **({"text": rows[i].text} if quote else {}),
         }
         for i in first
     ]

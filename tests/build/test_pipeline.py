@@ -157,6 +157,20 @@ def test_a_report_is_written_of_the_built_model(built: Result, newsdesk_build):
     assert all((folder / name).stat().st_size > 5000 for name in ("cost.png", "reliability.png", "confusion.png"))
 
 
+def test_a_report_need_not_quote_the_rows(built: Result, newsdesk_build):
+    mislabelled = built.folder / "mislabelled.csv"
+    mislabelled.write_text("headline,topic\nsoup with butter and onion,harbour\n")
+    test_rows = f"data.test={json.dumps({**OWN_COLUMNS, 'file': str(mislabelled)})}"
+    errors = []
+    for quoting in ("--quote", "--no-quote"):
+        result = newsdesk_build("--set", test_rows, quoting, "--json", command="evaluate")
+        assert result.exit_code == 0, result.stderr
+        errors += json.loads(result.stdout)["errors"]
+    assert errors[0].pop("text") == "soup with butter and onion"
+    assert errors[0] == errors[1]
+    assert "butter" not in (built.folder / "report" / "report.md").read_text()
+
+
 def test_engines_are_built_and_members_written_for_tritons_own_backends(built: Result, newsdesk_build):
     """TensorRT-RTX builds ahead of time here; the engine is in the repository, described, and does not serve here."""
     wanted = {"runtimes": ["tensorrt_rtx"], "variants": ["fp16"], "buckets": 2, "compute_capabilities": ["8.9"]}
