@@ -20,8 +20,11 @@ test: $(VENV)/.test
 test-long: $(VENV)/.test
 	$(BIN)/python -m pytest -m long
 
-bench: $(VENV)/.bench
-	$(BIN)/python -m benchmarks.first_table
+# What each quality costs, what Triton costs, what the gateway costs.
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks.qualities $(if $(TEXTS),--texts $(TEXTS))
+	$(BIN)/python -m benchmarks.through_triton $(if $(TEXTS),--texts $(TEXTS))
+	$(BIN)/python -m benchmarks.gateway $(if $(TEXTS),--texts $(TEXTS))
 
 # CHECKPOINT is the `train` stage's from_pretrained folder, TEXTS a CSV file with title and description.
 bench-peers: $(VENV)/.test
@@ -50,11 +53,10 @@ engines: $(VENV)/.engines
 EXTRAS_serve := serve,gateway
 EXTRAS_load := load
 EXTRAS_test := test
-EXTRAS_bench := bench
 EXTRAS_engines := tensorrt
 
 # What is installed is remembered per extra; a change of pyproject.toml installs again.
-$(VENV)/.serve $(VENV)/.test $(VENV)/.bench $(VENV)/.load $(VENV)/.engines: $(VENV)/.%: pyproject.toml | $(BIN)/python
+$(VENV)/.serve $(VENV)/.test $(VENV)/.load $(VENV)/.engines: $(VENV)/.%: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[$(EXTRAS_$*)]'
 	@touch $@
 

@@ -1,11 +1,11 @@
 """What Triton costs: the shipped model through the server, and the same engine in processes of one's own.
 
-    python -m benchmarks.through_triton [--texts test.csv.gz] [--seconds 20]
+    python -m benchmarks.through_triton [--texts test.csv.gz] [--seconds 20] [--member minilm]
 
 At saturation: as many processes as the server has, one thread each, which classify batches of 64 without a pause,
 against 128 clients of the server over HTTP. The clients' generator takes its part of the same cores, which is measured
 (its processor time) and named. At one client: the time of a text alone, both ways. And the padding waste, as the
-server's metrics tell it.
+server's metrics tell it. With --member it is that member alone, as it is compared with its peers.
 """
 
 import argparse
@@ -13,13 +13,14 @@ import json
 import multiprocessing
 import os
 import re
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine, servers, texts
+from benchmarks import machine, one_member, servers, texts
 from newsdesk.server import load, prepare
 from newsdesk.server.ensemble import manifest
 from newsdesk.server.ensemble.classifier import Classifier
@@ -34,10 +35,17 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, help="CSV with title and description; made-up articles without it")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--model-repository", type=Path, default=Settings().model_repository)
+    parser.add_argument("--member", help="the shipped model's member that answers alone")
     parser.add_argument("--rounds", type=int, default=2, help="turns of both at saturation; medians are printed")
     given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        alone = one_member.write(given.model_repository, given.member, Path(folder)) if given.member else None
+        measure(given, alone or given.model_repository)
+
+
+def measure(given: argparse.Namespace, repository: Path) -> None:
     articles = texts.read(given.texts, ["title", "description"]) if given.texts else texts.make(2000)
-    model = given.model_repository.absolute() / MODEL
+    model = repository.absolute() / MODEL
     target = prepare.prepare(model, Settings().state, print).target
     folder, cores = latest_version(model), granted_cores()
     flags = ("--model-repository", str(model.parent), "--target", target, "--instances", str(cores), "--threads", "1")
