@@ -18,12 +18,6 @@ def test_the_shipped_recipe():
     assert "non-commercial" in compact.card.terms
 
 
-def test_base_is_compact_and_one_more():
-    compact, base = recipe.load("compact"), recipe.load("base")
-    assert base.members[:-1] == compact.members
-    assert base.members[-1].name == "mpnet"
-
-
 def test_changes_reach_tables_lists_and_new_places():
     changed = recipe.load(
         "compact",
