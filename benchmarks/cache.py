@@ -11,7 +11,7 @@ import json
 import re
 import time
 import urllib.request
-from itertools import count
+from itertools import count, cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ from newsdesk.server import load
 
 ONE_CLIENT = 300
 CLIENTS = 64
+MOST_A_SECOND = 8000
+"""So many texts are made for each second: more than are answered."""
 
 
 def main() -> None:
@@ -71,7 +73,7 @@ def _saturated(server: servers.Server, articles: list[str], number: "count[int]"
         json.dumps(
             {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [f"{next(number)} {text}"]}]}
         ).encode()
-        for text in (articles * 10)[: int(2000 * (seconds + 3))]
+        for text in islice(cycle(articles), int(MOST_A_SECOND * (seconds + 3)))
     ]
     requests = load.encode("127.0.0.1", server.http_port, "/v2/models/ag_news/infer", bodies)
     reading = load.run("127.0.0.1", server.http_port, requests, CLIENTS, seconds)
