@@ -112,7 +112,8 @@ def _number(model: Path, next_version: bool) -> int:
 def render_config(settings: Repository, label_count: int, members: list[str]) -> str:
     """Return config.pbtxt, loadable by any Triton as it is; `newsdesk serve` sets the instances per machine.
 
-    No queue delay: batches form while the instances are busy, and who comes alone is not kept waiting.
+    No queue delay: batches form while the instances are busy, and who comes alone is not kept waiting. Two instances,
+    because one alone makes them wait (`settings.FEWEST`).
     """
     return f"""name: "{settings.model}"
 backend: "python"
@@ -133,7 +134,7 @@ dynamic_batching {{
   max_queue_delay_microseconds: 0
   default_queue_policy {{ max_queue_size: {settings.max_queue_size} }}
 }}
-instance_group [ {{ kind: KIND_CPU count: 1 }} ]
+instance_group [ {{ kind: KIND_CPU count: 2 }} ]
 """
 
 

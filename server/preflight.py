@@ -14,7 +14,7 @@ from typing import Literal
 from newsdesk.server import traces, workspace
 from newsdesk.server.ensemble import manifest, targets
 from newsdesk.server.ensemble.errors import EngineError, ServerError
-from newsdesk.server.settings import Settings
+from newsdesk.server.settings import FEWEST, Settings
 from newsdesk.server.triton import (
     SHM_BYTES,
     Installation,
@@ -51,7 +51,8 @@ def check(settings: Settings) -> list[Check]:
         checks.append(Check("triton", "problem", str(error)))
     else:
         checks += [_libpython(), *_binaries(installation)]
-    checks += [_ports(settings), _shm(settings, workspace.SHM), _state(settings.state), _traces()]
+    checks += [_ports(settings), _instances(settings.instance_count), _shm(settings, workspace.SHM)]
+    checks += [_state(settings.state), _traces()]
     return checks + _model(settings)
 
 
@@ -169,6 +170,17 @@ def _ports(settings: Settings) -> Check:
     flags = " ".join(f"--{name}-port" for name, _, _ in taken)
     remedy = f"Stop what listens there (ss -ltnp 'sport = :{taken[0][1]}' shows it), or choose others with {flags}."
     return Check("ports", "problem", found, remedy)
+
+
+def _instances(count: int) -> Check:
+    if count < FEWEST:
+        return Check(
+            "instances",
+            "warning",
+            f"{count} backend process: Triton's batcher can wait half a second until it sees it free again",
+            f"Start two: --instances {FEWEST}.",
+        )
+    return Check("instances", "ok", f"{count} backend processes")
 
 
 def _shm(settings: Settings, shm: Path) -> Check:

@@ -27,8 +27,8 @@ def evaluate(
     """Return the report's figures on the test rows.
 
     `training` rows are looked through for close neighbours of the test rows; `outside` are rows of another source with
-    the same labels. Either may be empty, and then its figures are left out. Unless `quote`, errors are named by the number
-    of their row alone, as a report has to that is given to those who may not have the rows.
+    the same labels. Either may be empty, and then its figures are left out. Unless `quote`, errors are named by the
+    number of their row alone: for those who may not have the rows.
     """
     heard = examiner.hear(test, "test rows")
     figures: dict[str, Any] = {

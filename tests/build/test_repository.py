@@ -143,7 +143,7 @@ def test_the_configuration_is_what_triton_reads():
     assert config.HasField("dynamic_batching")
     assert config.dynamic_batching.max_queue_delay_microseconds == 0
     assert config.dynamic_batching.default_queue_policy.max_queue_size == 77
-    assert [(group.kind, group.count) for group in config.instance_group] == [(2, 1)]
+    assert [(group.kind, group.count) for group in config.instance_group] == [(2, 2)]
 
 
 def test_a_new_build_takes_the_place_of_the_old(tmp_path: Path):

@@ -34,7 +34,7 @@ def test_this_machine_can_serve(settings: Settings) -> None:
     checks = check(settings)
     assert [one for one in checks if one.level == "problem"] == []
     assert {one.name for one in checks} == {
-        "glibc", "numpy", "libpython", "tritonserver", "stub", "ports", "shm", "state", "traces", "model", "cpu",
+        "glibc", "numpy", "libpython", "tritonserver", "stub", "ports", "instances", "shm", "state", "traces", "model", "cpu",
     }  # fmt: skip
 
 
@@ -70,6 +70,12 @@ def test_shared_memory_must_hold_two_generations(
     assert f"{free} MiB free in /dev/shm" in one.found
     if level != "ok":
         assert "--shm-size" in one.remedy
+
+
+def test_a_single_process_is_warned_of(settings: Settings) -> None:
+    one = found(replace(settings, instances=1), "instances")
+    assert (one.level, one.remedy) == ("warning", "Start two: --instances 2.")
+    assert found(settings, "instances").level == "ok"
 
 
 def test_a_small_shared_memory_for_real(settings: Settings) -> None:

@@ -12,7 +12,14 @@ from newsdesk.server.settings import Settings, SettingsError, granted_cores
 def test_defaults_listen_on_the_loopback(tmp_path: Path) -> None:
     found = Settings(model_repository=tmp_path)
     assert (found.host, found.http_port, found.grpc_port, found.metrics_port) == ("127.0.0.1", 8000, 8001, 8002)
-    assert found.instance_count == granted_cores()
+    assert found.instance_count == max(2, granted_cores())
+
+
+def test_one_core_has_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's batcher does not see a single instance become free, and sleeps for up to half a second."""
+    monkeypatch.setattr(settings, "granted_cores", lambda: 1)
+    assert Settings(model_repository=tmp_path).instance_count == 2
+    assert Settings(model_repository=tmp_path, instances=1).instance_count == 1
 
 
 @pytest.mark.parametrize(
