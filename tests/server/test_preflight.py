@@ -34,7 +34,8 @@ def test_this_machine_can_serve(settings: Settings) -> None:
     checks = check(settings)
     assert [one for one in checks if one.level == "problem"] == []
     assert {one.name for one in checks} == {
-        "glibc", "numpy", "libpython", "tritonserver", "stub", "ports", "instances", "shm", "state", "traces", "model", "cpu",
+        "glibc", "numpy", "libpython", "tritonserver", "stub",
+        "ports", "instances", "shm", "state", "traces", "model", "cpu",
     }  # fmt: skip
 
 
