@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine, servers, texts
+from benchmarks import servers, texts
 from newsdesk.clients import Client
-from newsdesk.server import load
+from newsdesk.server import load, processor
 
 ONE_CLIENT = 300
 CLIENTS = 64
@@ -45,7 +45,7 @@ def main() -> None:
         for _ in range(given.rounds):
             for name, server in ("plain", plain), ("cached", cached):
                 speeds[name].append(_saturated(server, articles, number, given.seconds))
-    print(f"{len(articles)} articles, {machine.describe()}, cache of {given.size}\n")
+    print(f"{len(articles)} articles, {processor.describe()}, cache of {given.size}\n")
     print("| one client, gRPC | p50 ms |\n|---|---:|")
     for name, p50 in ("no cache", alone), ("cache, a text's first time", first), ("cache, the same again", again):
         print(f"| {name} | {p50:.2f} |")

@@ -21,7 +21,8 @@ import onnx
 import openvino
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks import machine, texts
+from benchmarks import texts
+from newsdesk.server import processor
 from newsdesk.server.ensemble import batching, manifest
 from newsdesk.server.ensemble.text import clean
 from newsdesk.server.ensemble.tokens import Tokens
@@ -106,7 +107,8 @@ def main() -> None:
 
     total = engine + sum(around.values())
     print(
-        f"{machine.describe()}, one core, {about.name}, openvino:int8, {len(articles)} articles, {TOGETHER} together\n"
+        f"{processor.describe()}, one core, {about.name}, openvino:int8, {len(articles)} articles, "
+        f"{TOGETHER} together\n"
     )
     print(f"\n{len(articles) / total:.0f} articles/s; {computed / real:.3f} computed tokens for a real one; ", end="")
     print(

@@ -18,8 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import bulk, grpc_load, machine, pages, servers, texts
-from newsdesk.server import load
+from benchmarks import bulk, grpc_load, pages, servers, texts
+from newsdesk.server import load, processor
 from newsdesk.server.settings import granted_cores
 
 CLIENTS = (32, 128)
@@ -46,7 +46,7 @@ def main() -> None:
     with servers.newsdesk(*flags, gateway=True) as server:
         title, lines, missed = _file(server, articles, given) if given.rows else _single(server, articles, given)
     about = (
-        f"{machine.describe()}, {granted_cores()} cores, Python {platform.python_version()}, quality {given.quality}"
+        f"{processor.describe()}, {granted_cores()} cores, Python {platform.python_version()}, quality {given.quality}"
     )
     section = "\n".join([f"## {title}", "", f"{about}, {time.strftime('%Y-%m-%d')}.", "", *lines, ""])
     print(section)

@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import grpc_load, machine, pages, peak, servers, steps, texts
+from benchmarks import grpc_load, pages, peak, servers, steps, texts
 from newsdesk.build.compile.verify import EXTREMES
 from newsdesk.clients import Client
-from newsdesk.server import load
+from newsdesk.server import load, processor
 from newsdesk.server.ensemble import engines, gpu, manifest, targets
 from newsdesk.server.ensemble.cascade import QUALITIES
 from newsdesk.server.ensemble.classifier import Classifier
@@ -93,7 +93,7 @@ def main() -> None:
         sys.exit(str(error))
     here = gpu.find()
     device = f"{here.name} (compute capability {here.compute_capability}, CUDA {here.cuda}), " if here else ""
-    about = f"{device}{machine.describe()}, {granted_cores()} cores, {time.strftime('%Y-%m-%d')}."
+    about = f"{device}{processor.describe()}, {granted_cores()} cores, {time.strftime('%Y-%m-%d')}."
     print(about, "\n", flush=True)
 
     compared, wrong = parity(ready, reference, given.compared)

@@ -15,9 +15,9 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks import machine, servers, texts
+from benchmarks import servers, texts
 from newsdesk.clients import Client
-from newsdesk.server import load
+from newsdesk.server import load, processor
 
 CLIENTS = 16, 32, 64, 128, 256, 512
 WORDS = 50, 200, 1000, 2000, 5000, 10_000, 20_000
@@ -35,7 +35,7 @@ def main() -> None:
         json.dumps({"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}).encode()
         for text in articles
     ]
-    print(f"{machine.describe()}, {len(articles)} articles\n")
+    print(f"{processor.describe()}, {len(articles)} articles\n")
     with servers.newsdesk() as server:
         requests = load.encode("127.0.0.1", server.http_port, PATH, bodies)
         load.run("127.0.0.1", server.http_port, requests, 32, 5)

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks import machine
 from newsdesk.build import pipeline, progress, recipe
 from newsdesk.build.commands import assignment
+from newsdesk.server import processor
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     lines = [
         f"# Learning curve of {given.member}, {given.recipe}",
         "",
-        f"`python -m benchmarks.learning_curve --member {given.member}`, {machine.describe()}",
+        f"`python -m benchmarks.learning_curve --member {given.member}`, {processor.describe()}",
         "",
         "| training rows | accuracy on the validation rows | the power law |",
         "|---:|---:|---:|",

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine, servers, texts
-from newsdesk.server import load
+from benchmarks import servers, texts
+from newsdesk.server import load, processor
 
 PATH = "/v2/models/ag_news/infer"
 _SETTLE = 1 / 3
@@ -101,7 +101,8 @@ def main() -> None:
     refusals = [1e3 * (at - sent) for status, sent, at in done if status == 503]
     others = sum(1 for status, _, _ in done if status not in (200, 503))
     print(
-        f"{machine.describe()}, {len(articles)} articles, {given.times:g} times the capacity for {given.seconds:g} s\n"
+        f"{processor.describe()}, {len(articles)} articles, {given.times:g} times the capacity "
+        f"for {given.seconds:g} s\n"
     )
     print(f"peak, 128 clients     {peak.per_second:.0f} articles/s")
     print(f"goodput in overload   {goodput:.0f} articles/s, {100 * goodput / peak.per_second:.0f} % of the peak")

@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import grpc_load, machine, pages, servers, texts
-from newsdesk.server import load
+from benchmarks import grpc_load, pages, servers, texts
+from newsdesk.server import load, processor
 from newsdesk.server.ensemble.cascade import QUALITIES
 from newsdesk.server.settings import granted_cores
 
@@ -52,7 +52,7 @@ def main() -> None:
         [
             f"## Single texts, {CLIENTS} clients",
             "",
-            f"{len(articles)} articles, {machine.describe()}, {granted_cores()} cores, {time.strftime('%Y-%m-%d')}; "
+            f"{len(articles)} articles, {processor.describe()}, {granted_cores()} cores, {time.strftime('%Y-%m-%d')}; "
             f"medians of {given.rounds} rounds of {given.seconds:g} s.",
             "",
             *lines,

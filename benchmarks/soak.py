@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine, servers, texts
-from newsdesk.server import processes
+from benchmarks import servers, texts
+from newsdesk.server import processes, processor
 from newsdesk.server.triton import STUB
 
 PATH = "/v2/models/ag_news/infer"
@@ -190,7 +190,7 @@ def main() -> None:
     with servers.newsdesk() as server:
         outcome = soak(server, mixed(articles), given.clients, 60 * given.minutes)
     counts = outcome.counts
-    print(f"{given.minutes:g} minutes, {given.clients} clients, {machine.describe()}")
+    print(f"{given.minutes:g} minutes, {given.clients} clients, {processor.describe()}")
     print(f"{counts['answers']} answers, each as when asked alone but for {counts['problems']} problems; ", end="")
     print(f"{counts['refused']} bad requests refused, {counts['vanished']} clients vanished")
     print(f"memory {outcome.memory[0][1]:.0f} MB at first, {outcome.memory[-1][1]:.0f} at last, ", end="")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks import machine, texts
+from benchmarks import texts
+from newsdesk.server import processor
 from newsdesk.server.ensemble import batching, engines, manifest, targets
 from newsdesk.server.ensemble.member import Member
 from newsdesk.server.ensemble.ngrams import Ngrams
@@ -48,7 +49,9 @@ def main() -> None:
     engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path)
     member = Member(about, described.windows, folder, target, 1)
     ids = [len(one) for one in reader.encode([clean(article) for article in articles])]
-    print(f"{about.name}, {target}, {len(articles)} articles of {sum(ids) / len(ids):.0f} ids; {machine.describe()}\n")
+    print(
+        f"{about.name}, {target}, {len(articles)} articles of {sum(ids) / len(ids):.0f} ids; {processor.describe()}\n"
+    )
     print("| articles together | clean, /s | encode, /s | run, /s | all, /s |\n|---:|---:|---:|---:|---:|")
     for together in TOGETHER:
         parts = [articles[at : at + together] for at in range(0, len(articles), together)]

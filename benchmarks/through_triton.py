@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine, one_member, servers, texts
-from newsdesk.server import load, prepare
+from benchmarks import one_member, servers, texts
+from newsdesk.server import load, prepare, processor
 from newsdesk.server.ensemble import manifest
 from newsdesk.server.ensemble.classifier import Classifier
 from newsdesk.server.settings import Settings, granted_cores
@@ -66,7 +66,9 @@ def measure(given: argparse.Namespace, repository: Path) -> None:
             waste = _waste(server)
     here = _alone(folder, target, articles)
     inside, through, generator = (float(np.median(one)) for one in (own, served, share))
-    print(f"{machine.describe()}, {cores} cores, {target}, {len(articles)} articles, medians of {given.rounds} turns\n")
+    print(
+        f"{processor.describe()}, {cores} cores, {target}, {len(articles)} articles, medians of {given.rounds} turns\n"
+    )
     print(f"in {cores} processes of our own   {inside:.0f} articles/s")
     print(
         f"through Triton, {CLIENTS} clients {through:.0f} articles/s, {100 * through / inside:.0f} % of that; ", end=""

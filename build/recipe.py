@@ -87,6 +87,7 @@ class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     """How many of the lowest layers, and with them the embeddings, stay as they were pretrained: nothing is propagated
     back through them, which makes a step of a large encoder that much cheaper."""
     bf16: bool = True
+    """Autocast, where the hardware has bf16; elsewhere it is fp32."""
     max_rows: Annotated[int, Meta(ge=0)] = 0
     """0 means all."""
 

@@ -10,6 +10,7 @@ from newsdesk.build import card
 from newsdesk.build.compile import shards
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
+from newsdesk.server import processor
 from newsdesk.server.ensemble import manifest
 from newsdesk.server.ensemble.calibrate import Calibrator
 from newsdesk.server.ensemble.cascade import Stage, files
@@ -22,8 +23,6 @@ LABELS = "labels.txt"
 CONFIG = "config.pbtxt"
 CARD = "MODEL_CARD.md"
 _BACKEND = "from newsdesk.server.ensemble.backend import TritonPythonModel  # noqa: F401\n"
-_CHANGES_ANSWERS = {"avx512_vnni", "avx_vnni", "amx_int8", "avx512_bf16", "amx_bf16"}
-"""Flags of an x86 processor that change how int8 or bf16 is summed up, as /proc/cpuinfo spells them."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def write(
         members=[_place(member, new) for member in members],
         cascade=cascade,
         target=target,
-        cpu_features=cpu_features(),
+        cpu_features=processor.changes_answers(),
         figures=figures,
         built=[portable(entry) for entry in built],
     )
@@ -136,14 +135,6 @@ dynamic_batching {{
 }}
 instance_group [ {{ kind: KIND_CPU count: 2 }} ]
 """
-
-
-def cpu_features() -> list[str]:
-    """Return the flags of this processor that change int8 or bf16 answers, sorted."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    return sorted(_CHANGES_ANSWERS.intersection(flags))
 
 
 def portable(value: Any) -> Any:

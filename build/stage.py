@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import shutil
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 
 from newsdesk.build.errors import BuildError
+from newsdesk.server import processor
 
 ENTRY = "entry.json"
 _PACKAGES = (
@@ -137,10 +139,8 @@ def packages() -> dict[str, str]:
 
 
 def machine() -> str:
-    """Return the processor's name and its number of cores, as the kernel gives them."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {len(names) or '?'} cores"
+    """Return the processor, with what changes its answers, and its number of cores."""
+    return f"{processor.describe()}, {os.cpu_count()} cores"
 
 
 def _source(module: str) -> str:

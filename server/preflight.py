@@ -6,12 +6,11 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from newsdesk.server import traces, workspace
+from newsdesk.server import processor, traces, workspace
 from newsdesk.server.ensemble import manifest, targets
 from newsdesk.server.ensemble.errors import EngineError, ServerError
 from newsdesk.server.settings import FEWEST, Settings
@@ -237,9 +236,8 @@ def _model(settings: Settings) -> list[Check]:
     return [Check("model", "ok", f"{folder}: {members}; every file matches its sha256"), _cpu(loaded.cpu_features)]
 
 
-def _cpu(wanted: list[str], read: Callable[[], str] = Path("/proc/cpuinfo").read_text) -> Check:
-    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", read(), re.MULTILINE)
-    missing = sorted(set(wanted) - set(flags[1].split() if flags else ()))
+def _cpu(wanted: list[str]) -> Check:
+    missing = sorted(set(wanted) - processor.features())
     if missing:
         found = f"the figures were measured on a processor with {', '.join(missing)}, and this one lacks it"
         remedy = (

@@ -7,8 +7,6 @@ Each target is measured in a process of its own, so that one that crashes, hangs
 import importlib.metadata
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
 import time
@@ -21,7 +19,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from newsdesk.server import processes, workspace
+from newsdesk.server import processes, processor, workspace
 from newsdesk.server.ensemble import engines, manifest, targets
 from newsdesk.server.ensemble.errors import ServerError
 from newsdesk.server.ensemble.manifest import Member
@@ -87,7 +85,7 @@ def prepare(
     """
     folder = workspace.latest_version(model)
     loaded = manifest.load(folder)
-    digest, machine, packages = manifest.digest(folder / manifest.FILE), processor(), _packages()
+    digest, machine, packages = manifest.digest(folder / manifest.FILE), processor.kernels(), _packages()
     record = state / "prepared" / f"{key(folder)}.json"
     if not again:
         try:
@@ -118,25 +116,13 @@ def prepare(
 
 def key(folder: Path) -> str:
     """Return what findings about a version folder hold for: its manifest, this processor and the packages installed."""
-    known = [manifest.digest(folder / manifest.FILE), processor(), _packages()]
+    known = [manifest.digest(folder / manifest.FILE), processor.kernels(), _packages()]
     return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def available(member: Member) -> list[str]:
     """Return the targets of this machine whose variant of the graph the member has."""
     return [target for target in engines.here() if targets.runs(target, member)]
-
-
-def processor() -> str:
-    """Return the processor's model and the features that decide which kernels run."""
-    try:
-        info = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        info = ""
-    found = {key: value for key, value in re.findall(r"^([\w ]+?)\s*: (.*)$", info, re.MULTILINE)}
-    flags = set(found.get("flags", found.get("Features", "")).split())
-    kernels = sorted(flag for flag in flags if re.match(r"avx|amx|asimd|i8mm|bf16|sve", flag))
-    return f"{found.get('model name', platform.machine())} ({' '.join(kernels)})"
 
 
 def articles() -> list[str]:

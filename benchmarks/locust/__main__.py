@@ -14,9 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import machine, pages, servers
+from benchmarks import pages, servers
 from benchmarks.locust.objective import Figures
 from benchmarks.locust.profiles import PROFILES
+from newsdesk.server import processor
 from newsdesk.server.settings import granted_cores
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +74,7 @@ def _section(given: argparse.Namespace, figures: dict[str, Figures]) -> str:
     lines = [
         f"## {given.profile}: {how}, {given.seconds} s",
         "",
-        f"{PROFILES[given.profile].about.capitalize()}. {machine.describe()}, {granted_cores()} cores, Python "
+        f"{PROFILES[given.profile].about.capitalize()}. {processor.describe()}, {granted_cores()} cores, Python "
         f"{platform.python_version()}, {time.strftime('%Y-%m-%d')}. Objective: p99 ≤ {given.p99_ms:g} ms, "
         f"failures ≤ {given.most_failures:.2%}.",
         "",

@@ -19,10 +19,10 @@ import urllib.request
 from hashlib import sha256
 from pathlib import Path
 
-from benchmarks import machine, one_member, servers, texts
+from benchmarks import one_member, servers, texts
 from benchmarks.peers import catalogue, environments
 from benchmarks.peers.catalogue import Peer, Setting
-from newsdesk.server import load
+from newsdesk.server import load, processor
 from newsdesk.server.ensemble import manifest
 from newsdesk.server.settings import Settings, granted_cores
 from newsdesk.server.workspace import MODEL, latest_version
@@ -116,7 +116,7 @@ def _ask(peer: Peer, server: servers.Server, text: str) -> str:
 def _page(peers: list[Peer], readings: dict[str, dict], articles: int, cores: int, seconds: float) -> str:
     counts = next([run["clients"] for run in one["runs"]] for one in readings.values() if "runs" in one)
     lines = [
-        f"{articles} articles, {machine.describe()}, {cores} cores, Python {platform.python_version()}, "
+        f"{articles} articles, {processor.describe()}, {cores} cores, Python {platform.python_version()}, "
         f"{time.strftime('%Y-%m-%d')}, {seconds / 60:.0f} minutes.",
         "",
         "| server | articles/s | " + " | ".join(f"p50 / p99 ms at {count}" for count in counts)

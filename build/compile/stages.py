@@ -111,7 +111,7 @@ class Job:
     @property
     def max_length(self) -> int:
         """Tokens read at once, as the manifest has it: 0 for n-grams, which are read whole."""
-        return 0 if self.member.kind == "ngrams" else self.member.max_length
+        return 0 if self.member.kind == "ngrams" else self.made["train"].figures["window"]
 
     def encode(self, rows: list[Row]) -> Examples:
         return Examples.of(rows, self.reader, self.max_length, self.facts["pad_id"])
@@ -124,7 +124,7 @@ class Job:
             return bag.logits(self.made["train"].path, texts)
         from newsdesk.build.training import trainer
 
-        return trainer.logits(self.checkpoint, texts, self.member.max_length)
+        return trainer.logits(self.checkpoint, texts, self.max_length)
 
     def rows(self, part: str) -> list[Row]:
         return tables.read(self.made["split"] / f"{part}.parquet")
@@ -191,7 +191,7 @@ def quantise(job: Job) -> Artefact:
     own = ("bag",) if job.member.kind == "ngrams" else ("calibration", "explicit", "half", "int8", "qdq")
     modules = "gate", *own, "quantise", "predict"
     code = tuple(f"newsdesk.build.compile.{name}" for name in modules)
-    return job.run("quantise", work, [settings, job.recipe.seed, job.member.max_length], ("split", "export"), code)
+    return job.run("quantise", work, [settings, job.recipe.seed, job.max_length], ("split", "export"), code)
 
 
 def compile(job: Job) -> Artefact:
@@ -225,7 +225,7 @@ def compile(job: Job) -> Artefact:
         job.recipe.compile,
         job.recipe.quantise,
         job.recipe.repository.variants,
-        job.member.max_length,
+        job.max_length,
         machine(),
     ]
     return job.run(
@@ -254,7 +254,7 @@ def verify(job: Job) -> Artefact:
         examples = job.encode([Row(text, 0) for text in texts])
         return {"targets": verifying.verify(artefacts, examples, original, job.recipe.verify)}
 
-    settings = [job.recipe.verify, job.recipe.seed, job.member.max_length, machine()]
+    settings = [job.recipe.verify, job.recipe.seed, job.max_length, machine()]
     inputs = "split", "train", "export", "quantise", "compile"
     return job.run("verify", work, settings, inputs, ("newsdesk.build.compile.verify", *job.serving_code))
 
@@ -288,7 +288,7 @@ def evaluate(job: Job) -> Artefact:
     return job.run(
         "evaluate",
         work,
-        [job.member.max_length, machine()],
+        [job.max_length, machine()],
         inputs,
         ("newsdesk.build.evaluation.metrics", *job.serving_code),
     )

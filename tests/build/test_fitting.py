@@ -11,7 +11,9 @@ from transformers import AutoConfig, AutoModel, TrainingArguments
 from newsdesk.build.compile import export
 from newsdesk.build.members import encoders
 from newsdesk.build.recipe import Distil, Train
-from newsdesk.build.training.fitting import Fitting, freeze, layer_groups
+from newsdesk.build.training.fitting import Dropout, Fitting, freeze, layer_groups
+from newsdesk.build.training.trainer import _has_bf16, window
+from newsdesk.server import processor
 from tests.build.encoders import save_base
 
 LABELS = ["harbour", "kitchen", "garden"]
@@ -78,6 +80,55 @@ def test_r_drop_adds_nothing_where_two_passes_agree_and_something_where_they_do_
     trainer._recipe = Train()
     torch.manual_seed(1)
     assert with_term != pytest.approx(trainer.compute_loss(trainer.model, dict(BATCH)).item(), rel=1e-3)
+
+
+def test_dropout_drops_its_share_scales_the_rest_and_follows_the_seed():
+    ones = torch.ones(1000, 1000, requires_grad=True)
+
+    def dropped(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        with Dropout():
+            return functional.dropout(ones, 0.1, training=True)
+
+    found = dropped(3)
+    assert found.unique().tolist() == pytest.approx([0.0, 256 / 230])
+    assert (found == 0).float().mean() == pytest.approx(26 / 256, abs=0.002)
+    # each of a word's eight bytes alike
+    assert (found == 0).float().view(-1, 8).mean(0).tolist() == pytest.approx([26 / 256] * 8, abs=0.005)
+    found.sum().backward()
+    torch.testing.assert_close(ones.grad, found.detach())
+    assert torch.equal(found, dropped(3))
+    assert not torch.equal(found, dropped(4))
+
+
+@pytest.mark.parametrize(("share", "training"), [(0.1, False), (0.0, True)])
+def test_dropout_leaves_alone_what_it_is_not_for(share: float, training: bool):
+    values = torch.randn(7)
+    with Dropout():
+        assert torch.equal(functional.dropout(values, share, training), values)
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("avx2 avx512_bf16", True), ("avx2 avx512f", False)])
+def test_bf16_only_where_the_processor_computes_it(flags: str, expected: bool, tmp_path: Path, monkeypatch):
+    """Without, a step of e5-small took minutes on a processor that has AVX2 alone."""
+    (tmp_path / "cpuinfo").write_text(f"model name\t: x\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert _has_bf16() is expected
+
+
+@pytest.mark.parametrize(
+    ("lengths", "max_length", "expected"),
+    [
+        ([*range(1, 101)], 256, 104),  # the 99th of 100 is 99
+        ([40] * 199 + [250], 256, 40),
+        ([41] * 200, 256, 48),
+        ([60] * 98 + [250] * 2, 256, 256),
+        ([250] * 10, 254, 254),
+    ],
+)
+def test_a_window_holds_99_of_100_training_rows(lengths: list[int], max_length: int, expected: int):
+    assert window(lengths, max_length) == expected
 
 
 def test_an_adversarial_step_adds_a_gradient_and_puts_the_words_back(fitting):

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from newsdesk.server import preflight, triton
+from newsdesk.server import preflight, processor, triton
 from newsdesk.server.preflight import Check, check
 from newsdesk.server.settings import Settings
 from tests.server.serving import Server, free_ports, write_repository
@@ -119,13 +119,15 @@ def test_an_absent_model_says_where_to_get_it(settings: Settings, tmp_path: Path
     assert "newsdesk build --recipe compact" in one.found
 
 
-def test_a_processor_without_vnni_is_a_warning_that_says_why() -> None:
+def test_a_processor_without_vnni_is_a_warning_that_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """G 78."""
-    one = preflight._cpu(["avx512_vnni"], lambda: "flags\t\t: fpu avx2\n")
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx2\n")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
+    one = preflight._cpu(["avx512_vnni"])
     assert one.level == "warning"
     assert "avx512_vnni" in one.found
     assert "int8 answers can differ" in one.remedy
-    assert preflight._cpu(["avx2"], lambda: "flags\t\t: fpu avx2\n").level == "ok"
+    assert preflight._cpu(["avx2"]).level == "ok"
 
 
 def test_no_shared_libpython_says_what_to_install(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
