@@ -1,13 +1,12 @@
 """What the response cache saves on texts that come again, and costs on texts that never do.
 
-    python -m benchmarks.cache [--texts test.csv.gz]
+    python -m benchmarks.cache [--texts test.csv.gz] [--member minilm]
 
 One client over gRPC, one connection: the time of a request without a cache, of a first request with one, and of the
 same request again; articles/s at saturation on texts that are all different, with the cache and without, in turns.
 """
 
 import argparse
-import json
 import re
 import time
 import urllib.request
@@ -16,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import servers, texts
+from benchmarks import one_member, servers, texts
 from newsdesk.clients import Client
 from newsdesk.server import load, processor
+from newsdesk.server.settings import Settings
 
 ONE_CLIENT = 300
 CLIENTS = 64
@@ -32,10 +32,15 @@ def main() -> None:
     parser.add_argument("--size", default="256MB")
     parser.add_argument("--seconds", type=float, default=10, help="counted seconds of each run at saturation")
     parser.add_argument("--rounds", type=int, default=3, help="turns of both servers at saturation")
+    parser.add_argument("--member", help="the shipped model's member that answers alone")
     given = parser.parse_args()
-    articles = texts.read(given.texts, ["title", "description"]) if given.texts else texts.make(2000)
+    articles = texts.choose(given.texts)
     number = count()
-    with servers.newsdesk() as plain, servers.newsdesk("--cache", given.size) as cached:
+    with (
+        one_member.choose(Settings().model_repository, given.member) as repository,
+        servers.newsdesk("--model-repository", str(repository)) as plain,
+        servers.newsdesk("--model-repository", str(repository), "--cache", given.size) as cached,
+    ):
         alone = _one_client(plain, articles)
         first, again = _one_client(cached, articles), _one_client(cached, articles)
         hits = _hits(cached)
@@ -45,7 +50,8 @@ def main() -> None:
         for _ in range(given.rounds):
             for name, server in ("plain", plain), ("cached", cached):
                 speeds[name].append(_saturated(server, articles, number, given.seconds))
-    print(f"{len(articles)} articles, {processor.describe()}, cache of {given.size}\n")
+    print(f"{len(articles)} articles, {processor.describe()}")
+    print(f"{given.member or 'the whole model'}, cache of {given.size}\n")
     print("| one client, gRPC | p50 ms |\n|---|---:|")
     for name, p50 in ("no cache", alone), ("cache, a text's first time", first), ("cache, the same again", again):
         print(f"| {name} | {p50:.2f} |")
@@ -69,16 +75,10 @@ def _one_client(server: servers.Server, articles: list[str]) -> float:
 
 def _saturated(server: servers.Server, articles: list[str], number: "count[int]", seconds: float) -> float:
     """Return articles/s on texts that no server has seen: a number in front, never the same."""
-    bodies = [
-        json.dumps(
-            {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [f"{next(number)} {text}"]}]}
-        ).encode()
-        for text in islice(cycle(articles), int(MOST_A_SECOND * (seconds + 3)))
-    ]
-    requests = load.encode("127.0.0.1", server.http_port, "/v2/models/ag_news/infer", bodies)
-    reading = load.run("127.0.0.1", server.http_port, requests, CLIENTS, seconds)
-    if reading.failures or reading.answers > len(bodies):
-        raise RuntimeError(f"{reading.failures} failures; {reading.answers} answers to {len(bodies)} different texts")
+    fresh = [f"{next(number)} {text}" for text in islice(cycle(articles), int(MOST_A_SECOND * (seconds + 3)))]
+    reading = load.run("127.0.0.1", server.http_port, load.asking(server.http_port, fresh), CLIENTS, seconds)
+    if reading.failures or reading.answers > len(fresh):
+        raise RuntimeError(f"{reading.failures} failures; {reading.answers} answers to {len(fresh)} different texts")
     return reading.per_second
 
 

@@ -67,9 +67,7 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     folder = latest_version(given.model_repository.absolute() / MODEL)
     about = next(member for member in manifest.load(folder).members if member.name == given.member)
-    articles = (texts.read(given.texts, ["title", "description"]) if given.texts else texts.make(given.count))[
-        : given.count
-    ]
+    articles = texts.choose(given.texts)[: given.count]
     parts = [articles[at : at + TOGETHER] for at in range(0, len(articles), TOGETHER)]
     graph, tokens = folder / about.graphs["int8"].path, Tokens(folder / about.reader.path, about.max_length)
 

@@ -1,6 +1,6 @@
 """How cost grows: with the number of clients, with the requests answered, and with the length of a text.
 
-    python -m benchmarks.growth [--texts test.csv.gz] [--requests 500000]
+    python -m benchmarks.growth [--texts test.csv.gz] [--requests 500000] [--member minilm]
 
 Articles/s at 16 to 512 clients (within 10 % is flat); memory of all processes before and after so many requests, in
 tenths (the default is none: half a million take minutes); the time of one text of up to 20,000 words, alone, at
@@ -9,19 +9,18 @@ on (1 is linear).
 """
 
 import argparse
-import json
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
-from benchmarks import servers, texts
+from benchmarks import one_member, servers, texts
 from newsdesk.clients import Client
 from newsdesk.server import load, processor
+from newsdesk.server.settings import Settings
 
 CLIENTS = 16, 32, 64, 128, 256, 512
 WORDS = 50, 200, 1000, 2000, 5000, 10_000, 20_000
-PATH = "/v2/models/ag_news/infer"
 
 
 def main() -> None:
@@ -29,15 +28,15 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, help="CSV with title and description; made-up articles without it")
     parser.add_argument("--seconds", type=float, default=10, help="counted seconds at each number of clients")
     parser.add_argument("--requests", type=int, default=0, help="requests to watch the memory over")
+    parser.add_argument("--member", help="the shipped model's member that answers alone")
     given = parser.parse_args()
-    articles = texts.read(given.texts, ["title", "description"]) if given.texts else texts.make(2000)
-    bodies = [
-        json.dumps({"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}).encode()
-        for text in articles
-    ]
-    print(f"{processor.describe()}, {len(articles)} articles\n")
-    with servers.newsdesk() as server:
-        requests = load.encode("127.0.0.1", server.http_port, PATH, bodies)
+    articles = texts.choose(given.texts)
+    print(f"{processor.describe()}, {len(articles)} articles, {given.member or 'the whole model'}\n")
+    with (
+        one_member.choose(Settings().model_repository, given.member) as repository,
+        servers.newsdesk("--model-repository", str(repository)) as server,
+    ):
+        requests = load.asking(server.http_port, articles)
         load.run("127.0.0.1", server.http_port, requests, 32, 5)
         print("| clients | articles/s | p50 ms | p99 ms | failures |\n|---:|---:|---:|---:|---:|")
         speeds = []

@@ -1,13 +1,23 @@
 """A model repository with one member of another: what a peer that serves one model is compared with."""
 
+import contextlib
 import re
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from newsdesk.server.ensemble import cascade, manifest, targets
 from newsdesk.server.workspace import MODEL, latest_version
+
+
+@contextlib.contextmanager
+def choose(repository: Path, member: str | None) -> Iterator[Path]:
+    """Yield the repository itself, or where a member is named one with that member alone, for as long as it is used."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield write(repository, member, Path(folder)) if member else repository
 
 
 def write(repository: Path, member: str, into: Path) -> Path:

@@ -8,7 +8,6 @@ many connections as it takes, whether answered or not; then one request after an
 
 import argparse
 import asyncio
-import json
 import time
 from itertools import cycle
 from pathlib import Path
@@ -18,7 +17,6 @@ import numpy as np
 from benchmarks import servers, texts
 from newsdesk.server import load, processor
 
-PATH = "/v2/models/ag_news/infer"
 _SETTLE = 1 / 3
 """Share of the open loop before what is answered counts: the queue fills meanwhile."""
 _MOST_CONNECTIONS = 12_000
@@ -81,14 +79,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--times", type=float, default=2)
     given = parser.parse_args()
-    articles = texts.read(given.texts, ["title", "description"]) if given.texts else texts.make(2000)
-    bodies = [
-        json.dumps({"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}).encode()
-        for text in articles
-    ]
+    articles = texts.choose(given.texts)
     with servers.newsdesk() as server:
         port = server.http_port
-        requests = load.encode("127.0.0.1", port, PATH, bodies)
+        requests = load.asking(port, articles)
         idle = load.run("127.0.0.1", port, requests, 1, 3)
         peak = load.run("127.0.0.1", port, requests, 128, given.seconds / 2)
         began = time.perf_counter()

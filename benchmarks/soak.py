@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--clients", type=int, default=256)
     given = parser.parse_args()
-    articles = texts.read(given.texts, ["title", "description"]) if given.texts else texts.make(2000)
+    articles = texts.choose(given.texts)
     with servers.newsdesk() as server:
         outcome = soak(server, mixed(articles), given.clients, 60 * given.minutes)
     counts = outcome.counts

@@ -42,9 +42,7 @@ def main() -> None:
     if about is None:
         sys.exit(f"{folder}: no member reads n-grams; give a --repository whose recipe has a student")
     target = given.target or targets.choose("", described)[about.name]
-    articles = (texts.read(given.texts, ["title", "description"]) if given.texts else texts.make(given.count))[
-        : given.count
-    ]
+    articles = texts.choose(given.texts)[: given.count]
     reader = Ngrams.load(folder / about.reader.path)
     engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path)
     member = Member(about, described.windows, folder, target, 1)

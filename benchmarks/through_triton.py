@@ -9,11 +9,9 @@ server's metrics tell it. With --member it is that member alone, as it is compar
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import re
-import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -38,26 +36,21 @@ def main() -> None:
     parser.add_argument("--member", help="the shipped model's member that answers alone")
     parser.add_argument("--rounds", type=int, default=2, help="turns of both at saturation; medians are printed")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        alone = one_member.write(given.model_repository, given.member, Path(folder)) if given.member else None
-        measure(given, alone or given.model_repository)
+    with one_member.choose(given.model_repository, given.member) as repository:
+        measure(given, repository)
 
 
 def measure(given: argparse.Namespace, repository: Path) -> None:
-    articles = texts.read(given.texts, ["title", "description"]) if given.texts else texts.make(2000)
+    articles = texts.choose(given.texts)
     model = repository.absolute() / MODEL
     target = prepare.prepare(model, Settings().state, print).target
     folder, cores = latest_version(model), granted_cores()
     flags = ("--model-repository", str(model.parent), "--target", target, "--instances", str(cores), "--threads", "1")
-    bodies = [
-        json.dumps({"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}).encode()
-        for text in articles
-    ]
     own, served, share = [], [], []
     for _ in range(given.rounds):
         own.append(_in_process(folder, target, articles, cores, given.seconds))
         with servers.newsdesk(*flags, "--queue-delay", "0") as server:
-            requests = load.encode("127.0.0.1", server.http_port, f"/v2/models/{MODEL}/infer", bodies)
+            requests = load.asking(server.http_port, articles)
             alone = load.run("127.0.0.1", server.http_port, requests, 1, given.seconds / 4)
             began = time.process_time()
             many = load.run("127.0.0.1", server.http_port, requests, CLIENTS, given.seconds, warm_up=3)

@@ -122,10 +122,14 @@ def _targets(manifest: Manifest) -> str:
 
 def _limits(manifest: Manifest) -> str:
     features = ", ".join(manifest.cpu_features) or "no int8 instructions of its own"
+    lengths = ", ".join(
+        f"`{member.name}` {member.max_length} tokens" for member in manifest.members if member.max_length
+    )
     return (
         "## Limits\n\nThe model knows the labels above and nothing else: a text that fits none of them gets one all "
         "the same. int8 and bf16 answers were measured on a processor with "
         f"{features}; on another they may differ."
+        + (f" Longer texts are read in overlapping windows: {lengths} at once." if lengths else "")
     )
 
 

@@ -32,7 +32,6 @@ DELAYS = 500, 2000
 NEARLY = 0.97
 """Of set-ups whose throughput is this near to the best, the one that answers a single client soonest is chosen."""
 _START_SECONDS = 180
-_PATH = f"/v2/models/{MODEL}/infer"
 
 
 class TuningError(ServerError):
@@ -140,13 +139,7 @@ def _record(settings: Settings) -> Path:
 def _measure(settings: Settings, target: str, setup: Setup, texts: list[str], seconds: float) -> Point:
     try:
         with _server(settings, target, setup) as port:
-            bodies = [
-                json.dumps(
-                    {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}
-                ).encode()
-                for text in texts
-            ]
-            requests = load.encode("127.0.0.1", port, _PATH, bodies)
+            requests = load.asking(port, texts)
             load.run("127.0.0.1", port, requests, 8, 1)  # the shapes of these texts are compiled
             alone = load.run("127.0.0.1", port, requests, ALONE, seconds, warm_up=0.5)
             many = load.run("127.0.0.1", port, requests, MANY, seconds, warm_up=1)

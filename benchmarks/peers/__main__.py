@@ -61,7 +61,7 @@ def main() -> None:
         environments.python(name, given.environments)
     if given.install:
         return
-    articles = texts.read(given.texts, ["title", "description"]) if given.texts else texts.make(2000)
+    articles = texts.choose(given.texts)
     began, readings, expected = time.monotonic(), {}, None
     for peer in peers:
         print(f"measuring {peer.name}", file=sys.stderr, flush=True)
