@@ -1,8 +1,9 @@
-"""Rewrite what exporters leave in a graph and compilers refuse, into operators that all of them read."""
+"""Rewrite what exporters leave in a graph: what compilers refuse, and what is computed for nothing."""
 
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from newsdesk.build.compile import first_token
 from newsdesk.build.compile.qdq import prune, replace_nodes
 
 
@@ -11,6 +12,7 @@ def rewrite(model: ModelProto) -> list[str]:
     done = {
         "EyeLike over a dynamic shape": spell_out_identities(model),
         "If that compares a length with itself": settle_branches(model),
+        "products of the last layer, for the first token alone": first_token.narrow(model),
     }
     return [f"{what} ({count})" for what, count in done.items() if count]
 

@@ -157,7 +157,7 @@ def export(job: Job) -> Artefact:
 
         return exporting.export(job.checkpoint, folder, job.member.max_length)
 
-    encoder = "compile.export", "compile.families", "compile.rewrite"
+    encoder = "compile.export", "compile.families", "compile.first_token", "compile.rewrite"
     modules = ("compile.bag", "members.bag") if job.member.kind == "ngrams" else encoder
     code = tuple(f"newsdesk.build.{name}" for name in modules)
     return job.run("export", work, [job.member.max_length], ("train",), code)
