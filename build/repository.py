@@ -10,7 +10,7 @@ from newsdesk.build import card
 from newsdesk.build.compile import shards
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
-from newsdesk.server import processor
+from newsdesk.server import processor, workspace
 from newsdesk.server.ensemble import manifest
 from newsdesk.server.ensemble.calibrate import Calibrator
 from newsdesk.server.ensemble.cascade import Stage, files
@@ -101,7 +101,7 @@ def write(
 
 def _number(model: Path, next_version: bool) -> int:
     """Return the version to write. A withdrawn one keeps its number: it may be taken back."""
-    serving = [int(folder.name) for folder in model.glob("*/") if folder.name.isdigit()]
+    serving = [int(folder.name) for folder in workspace.versions(model)]
     if not next_version:
         return max(serving, default=1)
     withdrawn = [folder.name.removesuffix(WITHDRAWN) for folder in model.glob(f"*{WITHDRAWN}/")]
