@@ -17,6 +17,7 @@ from newsdesk.server.ensemble.cascade import Stage, files
 from newsdesk.server.ensemble.files import File
 from newsdesk.server.ensemble.manifest import Manifest, Member
 from newsdesk.server.ensemble.plans import Plan
+from newsdesk.server.settings import FEWEST_INSTANCES
 from newsdesk.server.versions import WITHDRAWN
 
 LABELS = "labels.txt"
@@ -111,8 +112,8 @@ def _number(model: Path, next_version: bool) -> int:
 def render_config(settings: Repository, label_count: int, members: list[str]) -> str:
     """Return config.pbtxt, loadable by any Triton as it is; `newsdesk serve` sets the instances per machine.
 
-    No queue delay: batches form while the instances are busy, and who comes alone is not kept waiting. Two instances,
-    because one alone makes them wait (`settings.FEWEST`).
+    No queue delay: batches form while the instances are busy, and who comes alone is not kept waiting. As few instances
+    as `settings.FEWEST_INSTANCES`, and no fewer, because one alone makes them wait.
     """
     return f"""name: "{settings.model}"
 backend: "python"
@@ -133,7 +134,7 @@ dynamic_batching {{
   max_queue_delay_microseconds: 0
   default_queue_policy {{ max_queue_size: {settings.max_queue_size} }}
 }}
-instance_group [ {{ kind: KIND_CPU count: 2 }} ]
+instance_group [ {{ kind: KIND_CPU count: {FEWEST_INSTANCES} }} ]
 """
 
 
