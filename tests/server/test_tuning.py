@@ -82,6 +82,10 @@ def test_a_set_up_is_measured_through_the_real_server(
     assert measured.alone.failures == 0
     assert measured.many is not None
     assert measured.many.per_second > measured.many.clients
+    refused = tuning._measure(settings, "openvino:int9", Setup(2, 1, 0), ["a text"], 0.3)
+    assert refused.alone is refused.many is None
+    assert "did not start" in refused.refused
+    assert "openvino:int9" in refused.refused
     server = launch(
         settings.model_repository,
         options=["--target", "openvino:int8", "--instances", "1", "--no-gateway", "--queue-delay", "700"],
