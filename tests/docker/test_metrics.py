@@ -17,7 +17,9 @@ from tests.docker.files import DOCKER
 from tests.server.gateway import gateways
 from tests.server.serving import Server, free_ports
 
-pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="apt-get install prometheus")
+pytestmark = pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="Prometheus is no Python package: apt-get install prometheus"
+)
 REPOSITORY = DOCKER.parent / "model_repository"
 HEADLINES = ["Striker signs for a third season", "", "Chip maker raises its forecast"]
 
