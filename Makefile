@@ -22,9 +22,9 @@ test-long: $(VENV)/.test
 
 # What each quality costs, what Triton costs, what the gateway costs.
 bench: $(VENV)/.test
-	$(BIN)/python -m benchmarks.qualities $(if $(TEXTS),--texts $(TEXTS))
-	$(BIN)/python -m benchmarks.through_triton $(if $(TEXTS),--texts $(TEXTS))
-	$(BIN)/python -m benchmarks.gateway $(if $(TEXTS),--texts $(TEXTS))
+	for part in qualities through_triton gateway; do \
+		$(BIN)/python -m benchmarks.$$part $(if $(TEXTS),--texts $(TEXTS)) || exit; \
+	done
 
 # CHECKPOINT is the `train` stage's from_pretrained folder, TEXTS a CSV file with title and description.
 bench-peers: $(VENV)/.test

@@ -26,6 +26,7 @@ from newsdesk.server.ensemble.cascade import QUALITIES
 from newsdesk.server.ensemble.classifier import Classifier
 from newsdesk.server.ensemble.request import read
 from newsdesk.server.settings import Settings
+from newsdesk.server.workspace import MODEL, latest_version
 
 SAME = 0.999
 """Share of the rows whose label must be the same: in company a probability moves in the third decimal, and with it who
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--target", default="", help="compile target of both sides; the measured one without")
     parser.add_argument("--checkpoint", type=Path, help="from_pretrained folder of the float original")
     given = parser.parse_args()
-    folder = Settings().model_repository / "ag_news" / "1"
+    folder = latest_version(Settings().model_repository / MODEL)
     made = manifest.load(folder)
     source = Source(file=given.data, text_columns=("title", "description"), first_label=given.first_label)
     rows = [*sources.read(source)]

@@ -21,6 +21,7 @@ from newsdesk.server.ensemble.member import Member
 from newsdesk.server.ensemble.ngrams import Ngrams
 from newsdesk.server.ensemble.text import clean
 from newsdesk.server.settings import Settings
+from newsdesk.server.workspace import latest_version
 
 TOGETHER = 1, 8, 64
 """Articles that arrive together."""
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--target", default="", help="such as onnxruntime:int8; the manifest's without it")
     given = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    folder = given.repository / given.model / "1"
+    folder = latest_version(given.repository / given.model)
     described = manifest.load(folder)
     about = next((member for member in described.members if member.kind == "ngrams"), None)
     if about is None:

@@ -135,7 +135,9 @@ def evaluate(
             "evaluate", recipe, data, test_data, text_column, label_column, columns, first_label, changes
         )
         with contextlib.redirect_stdout(sys.stderr):
-            figures = pipeline.examine(chosen, artifacts, model_repository, quote=quote, say=progress.say)
+            figures = pipeline.examine(chosen, artifacts, model_repository, say=progress.say)
+            if not quote:
+                figures = report.without_texts(figures)
             path = report.write(figures, output)
     if as_json:
         print(json.dumps(figures, indent=1))

@@ -153,9 +153,7 @@ def write(
     )
 
 
-def examine(
-    recipe: Recipe, artefacts: Path, models: Path, *, quote: bool = True, say: Callable[[str], None] = print
-) -> dict[str, Any]:
+def examine(recipe: Recipe, artefacts: Path, models: Path, *, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Return the report's figures of a built model on the recipe's test rows (see `report.evaluate`)."""
     from newsdesk.build.evaluation import report
     from newsdesk.build.evaluation.examine import Examiner
@@ -175,7 +173,7 @@ def examine(
         )
     test, training = (tables.read(common["split"] / f"{part}.parquet") for part in ("test", "train"))
     outside = elsewhere(recipe.data.outside, names) if recipe.data.outside else []
-    return report.evaluate(examiner, test, training, outside, recipe.seed, machine(), quote)
+    return report.evaluate(examiner, test, training, outside, recipe.seed, machine())
 
 
 def _make(job: Job, jobs: list[Job], last: str) -> None:

@@ -82,7 +82,6 @@ class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     """Norm of the adversarial step on the word embeddings; 0 turns it off, and saves its second pass."""
     snapshots: Annotated[int, Meta(ge=0, le=20)] = 0
     """Cycles of the learning rate, each of which leaves a member of its own; 0 is an ordinary run."""
-    freeze_word_embeddings: bool = False
     frozen_layers: Annotated[int, Meta(ge=0)] = 0
     """How many of the lowest layers, and with them the embeddings, stay as they were pretrained: nothing is propagated
     back through them, which makes a step of a large encoder that much cheaper."""

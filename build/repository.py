@@ -10,13 +10,14 @@ from newsdesk.build import card
 from newsdesk.build.compile import shards
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
-from newsdesk.server import processor
+from newsdesk.server import processor, workspace
 from newsdesk.server.ensemble import manifest
 from newsdesk.server.ensemble.calibrate import Calibrator
 from newsdesk.server.ensemble.cascade import Stage, files
 from newsdesk.server.ensemble.files import File
 from newsdesk.server.ensemble.manifest import Manifest, Member
 from newsdesk.server.ensemble.plans import Plan
+from newsdesk.server.settings import FEWEST_INSTANCES
 from newsdesk.server.versions import WITHDRAWN
 
 LABELS = "labels.txt"
@@ -101,7 +102,7 @@ def write(
 
 def _number(model: Path, next_version: bool) -> int:
     """Return the version to write. A withdrawn one keeps its number: it may be taken back."""
-    serving = [int(folder.name) for folder in model.glob("*/") if folder.name.isdigit()]
+    serving = [int(folder.name) for folder in workspace.versions(model)]
     if not next_version:
         return max(serving, default=1)
     withdrawn = [folder.name.removesuffix(WITHDRAWN) for folder in model.glob(f"*{WITHDRAWN}/")]
@@ -111,8 +112,8 @@ def _number(model: Path, next_version: bool) -> int:
 def render_config(settings: Repository, label_count: int, members: list[str]) -> str:
     """Return config.pbtxt, loadable by any Triton as it is; `newsdesk serve` sets the instances per machine.
 
-    No queue delay: batches form while the instances are busy, and who comes alone is not kept waiting. Two instances,
-    because one alone makes them wait (`settings.FEWEST`).
+    No queue delay: batches form while the instances are busy, and who comes alone is not kept waiting. As few instances
+    as `settings.FEWEST_INSTANCES`, and no fewer, because one alone makes them wait.
     """
     return f"""name: "{settings.model}"
 backend: "python"
@@ -133,7 +134,7 @@ dynamic_batching {{
   max_queue_delay_microseconds: 0
   default_queue_policy {{ max_queue_size: {settings.max_queue_size} }}
 }}
-instance_group [ {{ kind: KIND_CPU count: 2 }} ]
+instance_group [ {{ kind: KIND_CPU count: {FEWEST_INSTANCES} }} ]
 """
 
 

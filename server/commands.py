@@ -98,7 +98,7 @@ def serve(
 ) -> None:
     """Serve the model on NVIDIA Triton until Ctrl-C, and keep it answering. SIGUSR1 loads it anew."""
     began = time.monotonic()
-    say = _tell if as_json else _say
+    say, show, welcome = (_tell, _show_events, _welcome_event) if as_json else (_say, _show, _welcome)
     settings = settings_of(
         host=host,
         http_port=http_port,
@@ -148,15 +148,9 @@ def serve(
 
     checks = preflight.check(settings)
     checks += process.check(settings)
-    amiss = [check for check in checks if check.level != "ok"]
-    if as_json:
-        for check in amiss:
-            _event("check", **asdict(check))
-    else:
-        _show(amiss)
+    show(check for check in checks if check.level != "ok")
     if any(check.level == "problem" for check in checks):
         raise typer.Exit(2)
-    welcome = _welcome_event if as_json else _welcome
     try:
         chosen = settings.target or choose(settings.model_repository / MODEL, settings.state, say).target
         say(f"starting {settings.instance_count} backend processes of {settings.threads or 1} threads with {chosen}")
@@ -278,6 +272,11 @@ def _show(checks: "Iterable[Check]") -> None:
         print(f"{check.level:8} {check.name:13} {check.found}", flush=True)
         if check.remedy:
             print(f"{'':22} → {check.remedy}", flush=True)
+
+
+def _show_events(checks: "Iterable[Check]") -> None:
+    for check in checks:
+        _event("check", **asdict(check))
 
 
 def _table(found: "Preparation") -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 from newsdesk.server import processor, traces, workspace
 from newsdesk.server.ensemble import manifest, targets
 from newsdesk.server.ensemble.errors import EngineError, ServerError
-from newsdesk.server.settings import FEWEST, Settings
+from newsdesk.server.settings import FEWEST_INSTANCES, Settings
 from newsdesk.server.triton import (
     SHM_BYTES,
     Installation,
@@ -172,12 +172,12 @@ def _ports(settings: Settings) -> Check:
 
 
 def _instances(count: int) -> Check:
-    if count < FEWEST:
+    if count < FEWEST_INSTANCES:
         return Check(
             "instances",
             "warning",
             f"{count} backend process: Triton's batcher can wait half a second until it sees it free again",
-            f"Start two: --instances {FEWEST}.",
+            f"Start two: --instances {FEWEST_INSTANCES}.",
         )
     return Check("instances", "ok", f"{count} backend processes")
 

@@ -15,13 +15,13 @@ from newsdesk.server.ensemble.errors import EngineError, ServerError
 from newsdesk.server.gateway.settings import GatewaySettings
 
 LOG_LEVELS = ("error", "warning", "info", "verbose")
-# Triton starts its stubs through a shell command line that quotes nothing.
 _CACHE_LEAST = 10**6
 _LONGEST_DELAY = 1_000_000
-FEWEST = 2
+FEWEST_INSTANCES = 2
 """Backend processes. Triton's batcher looks for a free instance when a request comes, or after half a second. Where the
 only instance is not yet free when the last one comes, as in a closed loop, everybody waits for that: the curve that
 `newsdesk tune` prints shows it."""
+# Triton starts its stubs through a shell command line that quotes nothing.
 _PLAIN_PATH = re.compile(r"[\w./@%+=:,-]+")
 
 
@@ -61,7 +61,8 @@ class Settings:
     metrics_port: int = 8002
     model_repository: Path = field(default_factory=default_repository)
     instances: int = 0
-    """Backend processes; 0 = as many as `tune` found best, else one for each core granted, and at least FEWEST."""
+    """Backend processes; 0 = as many as `tune` found best, else one for each core granted, and at least
+    FEWEST_INSTANCES."""
     threads: int = 0
     """Threads of each process's engine; 0 = as many as `tune` found best, else 1."""
     queue_delay: int | None = None
@@ -85,7 +86,9 @@ class Settings:
             if list(ports.values()).count(port) > 1:
                 raise _refused(name, port, "three different ports for HTTP, gRPC and metrics")
         if self.instances < 0:
-            raise _refused("instances", self.instances, f"0 (one per core granted, at least {FEWEST}) or more")
+            raise _refused(
+                "instances", self.instances, f"0 (one per core granted, at least {FEWEST_INSTANCES}) or more"
+            )
         try:
             targets.parse(self.target)
         except EngineError as error:
@@ -117,7 +120,7 @@ class Settings:
 
     @property
     def instance_count(self) -> int:
-        return self.instances or max(FEWEST, granted_cores())
+        return self.instances or max(FEWEST_INSTANCES, granted_cores())
 
 
 def with_gateway(settings: Settings, *, host: str = "", keys: Path | None = None, **given: Any) -> Settings:

@@ -155,7 +155,7 @@ def _server(settings: Settings, target: str, setup: Setup) -> Iterator[int]:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         ports = [one.getsockname()[1] for one in sockets]
     program = "from newsdesk.server.commands import serve; import typer; typer.run(serve)"
-    command = [sys.executable, "-c", program, "--no-gateway", "--target", target]
+    command = [sys.executable, "-c", program, "--json", "--no-gateway", "--target", target]
     for name, value in {
         "model-repository": settings.model_repository,
         "state": settings.state,
@@ -174,7 +174,7 @@ def _server(settings: Settings, target: str, setup: Setup) -> Iterator[int]:
             while True:
                 said.seek(0)
                 output = said.read()
-                if "newsdesk serves after" in output:
+                if _serves(output):
                     break
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"did not start: {output.strip().splitlines()[-1:]}")
@@ -183,3 +183,9 @@ def _server(settings: Settings, target: str, setup: Setup) -> Iterator[int]:
         finally:
             process.terminate()
             process.wait()
+
+
+def _serves(output: str) -> bool:
+    """Return whether `newsdesk serve --json` has said that it does. Lines that are no objects say what failed."""
+    whole = output[: output.rfind("\n") + 1]  # the last line may still be written
+    return any(json.loads(line)["event"] == "serving" for line in whole.splitlines() if line.startswith("{"))

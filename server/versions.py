@@ -20,8 +20,7 @@ def withdraw(model: Path) -> tuple[str, str]:
     Returns its number and that of the version before, which now serves. Raises RepositoryError where there is none.
     """
     latest = workspace.latest_version(model)
-    others = [folder.name for folder in model.iterdir() if folder.is_dir() and folder.name.isdigit()]
-    before = max((int(name) for name in others if 0 < int(name) < int(latest.name)), default=0)
+    before = workspace.versions(model)[:-1]
     if not before:
         raise RepositoryError(
             f"{model}: version {latest.name} is the only one, there is none to go back to. Put a version folder "
@@ -31,7 +30,7 @@ def withdraw(model: Path) -> tuple[str, str]:
         latest.rename(latest.with_name(latest.name + WITHDRAWN))
     except OSError as error:
         raise RepositoryError(f"{latest}: cannot be renamed to {latest.name}{WITHDRAWN}: {error.strerror}") from error
-    return latest.name, str(before)
+    return latest.name, before[-1].name
 
 
 def reload(state: Path) -> list[str]:

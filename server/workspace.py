@@ -148,6 +148,12 @@ def remove_dead(state: Path) -> list[str]:
     return sorted(dead)
 
 
+def versions(model: Path) -> list[Path]:
+    """Return a model's version folders, 1, 2, …, the highest last; none where there is no such model."""
+    numbered = [folder for folder in model.glob("*/") if folder.name.isdigit() and int(folder.name)]
+    return sorted(numbered, key=lambda folder: int(folder.name))
+
+
 def latest_version(model: Path) -> Path:
     """Return a model's version folder with the highest number, the one that Triton serves. Raises RepositoryError."""
     if not (model / "config.pbtxt").is_file():
@@ -155,10 +161,9 @@ def latest_version(model: Path) -> Path:
             f"{model}: no config.pbtxt, expected a model folder. Restore it (git checkout model_repository), rebuild "
             "it (newsdesk build --recipe compact), or name another repository with --model-repository."
         )
-    versions = [folder for folder in model.iterdir() if folder.is_dir() and folder.name.isdigit() and int(folder.name)]
-    if not versions:
-        raise RepositoryError(f"{model}: no version folder (1, 2, …). Rebuild it (newsdesk build --recipe compact).")
-    return max(versions, key=lambda folder: int(folder.name))
+    if found := versions(model):
+        return found[-1]
+    raise RepositoryError(f"{model}: no version folder (1, 2, …). Rebuild it (newsdesk build --recipe compact).")
 
 
 def _remove_shm(name: str) -> None:

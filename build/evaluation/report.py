@@ -22,13 +22,11 @@ def evaluate(
     outside: list[Row],
     seed: int,
     machine: str,
-    quote: bool = True,
 ) -> dict[str, Any]:
     """Return the report's figures on the test rows.
 
     `training` rows are looked through for close neighbours of the test rows; `outside` are rows of another source with
-    the same labels. Either may be empty, and then its figures are left out. Unless `quote`, errors are named by the
-    number of their row alone: for those who may not have the rows.
+    the same labels. Either may be empty, and then its figures are left out.
     """
     heard = examiner.hear(test, "test rows")
     figures: dict[str, Any] = {
@@ -40,7 +38,7 @@ def evaluate(
         "test": examiner.measure(heard, seed),
         "windows": {"rows_in_several": int((heard.windows > 1).sum()), "most": int(heard.windows.max())},
         "precisions": _precisions(examiner),
-        "errors": _errors(examiner, heard, test, quote),
+        "errors": _errors(examiner, heard, test),
     }
     robust = {"as they are": examiner.accuracies(heard)}
     if training:
@@ -56,6 +54,12 @@ def evaluate(
         figures["outside"] = examiner.measure(found, seed)
     figures["robustness"] = robust
     return figures
+
+
+def without_texts(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures with errors named by the number of their row alone: for those who may not have the rows."""
+    errors = [{name: value for name, value in one.items() if name != "text"} for one in figures["errors"]]
+    return {**figures, "errors": errors}
 
 
 def write(figures: dict[str, Any], folder: Path) -> Path:
@@ -175,7 +179,7 @@ def _error_table(errors: list[dict[str, Any]]) -> str:
     return table(["row", "label", "answered", "text"], rows)
 
 
-def _errors(examiner: Examiner, heard: Heard, rows: list[Row], quote: bool) -> list[dict[str, Any]]:
+def _errors(examiner: Examiner, heard: Heard, rows: list[Row]) -> list[dict[str, Any]]:
     probabilities = examiner.replay(heard, "balanced").probabilities
     named, labels = probabilities.argmax(-1), examiner.manifest.labels
     wrong = np.flatnonzero(named != heard.labels)
@@ -186,7 +190,7 @@ def _errors(examiner: Examiner, heard: Heard, rows: list[Row], quote: bool) -> l
             "label": labels[rows[i].label],
             "answered": labels[named[i]],
             "probability": float(probabilities[i].max()),
-            **({"text": rows[i].text} if quote else {}),
+            "text": rows[i].text,
         }
         for i in first
     ]

@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 
 import newsdesk.server
-from newsdesk.build.errors import BuildError
 from newsdesk.build.jetson import graphs, readme
 from newsdesk.build.jetson.texts import TEXTS
 from newsdesk.build.repository import portable
 from newsdesk.server.ensemble import golden, manifest, targets
 from newsdesk.server.ensemble.manifest import File, Manifest, Member
 from newsdesk.server.ensemble.text import clean
+from newsdesk.server.workspace import latest_version
 
 NAME = "newsdesk-jetson"
 REQUIREMENTS = """\
@@ -57,7 +57,7 @@ def pack(model: Path, artifacts: Path | None, output: Path, say: Callable[[str],
 
     Raises ServerError and BuildError.
     """
-    version = _latest(model)
+    version = latest_version(model)
     loaded = manifest.load(version)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".jetson-") as scratch:
@@ -80,15 +80,6 @@ def pack(model: Path, artifacts: Path | None, output: Path, say: Callable[[str],
         final = output / f"{NAME}-{model.name}.tar.gz"
         partial.replace(final)
     return final
-
-
-def _latest(model: Path) -> Path:
-    numbered = [folder for folder in model.glob("*") if folder.name.isdigit() and folder.is_dir()]
-    if not numbered:
-        raise BuildError(
-            f"{model}: no version folder, expected a model folder of a model repository. Name another one."
-        )
-    return max(numbered, key=lambda folder: int(folder.name))
 
 
 def _place_model(

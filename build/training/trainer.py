@@ -70,8 +70,6 @@ def train(
         pruned = vocabulary.prune(member.base, [row.text for row in rows], member.min_piece_count, Path(base))
     model = encoders.create(base, member.pooling, labels, member.name)
     tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=member.max_length)
-    if recipe.freeze_word_embeddings:
-        model.get_input_embeddings().requires_grad_(False)
     if recipe.frozen_layers:
         freeze(model, recipe.frozen_layers)
     arguments = transformers.TrainingArguments(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from newsdesk.clients import commands
@@ -272,6 +273,16 @@ def test_the_shell_completes(words: str, expected: str) -> None:
     result = subprocess.run([NEWSDESK], capture_output=True, text=True, timeout=60, env=os.environ | said)
     assert expected in result.stdout.split()
     assert "--install-completion" in run("--help").output
+
+
+def test_every_command_writes_json() -> None:
+    group: Any = typer.main.get_command(app)
+    context = typer.Context(group)
+    names = group.list_commands(context)
+    assert {"classify", "models", "serve", "build"} <= {*names}
+    found = {name: group.resolve_command(context, [name])[1] for name in names}
+    options = {name: {flag for one in command.params for flag in one.opts} for name, command in found.items()}
+    assert [name for name in names if "--json" not in options[name]] == []
 
 
 def test_doctor_and_classify_write_json(classify: Any) -> None:

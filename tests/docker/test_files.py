@@ -14,7 +14,9 @@ from tests.docker.files import DOCKER, DOCKERFILES, ROOT, context, instructions
 
 PROMETHEUS = DOCKER / "prometheus"
 SECRET = "/run/secrets/prometheus"
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="apt-get install prometheus")
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is no Python package: apt-get install prometheus"
+)
 
 
 def ran(*command: str | Path, cwd: Path = ROOT) -> str:

@@ -84,7 +84,7 @@ def test_no_library_is_missing_in_a_slim_image(image: Path) -> None:
     assert owners <= SLIM, owners - SLIM
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces take root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="to mount and to be another user takes root")
 def test_it_serves_as_nobody_on_a_read_only_root(image: Path) -> None:
     last = dict(instructions(DOCKERFILE))
     inside = _Inside(image)

@@ -17,7 +17,9 @@ from tests.docker.files import DOCKER
 from tests.server.gateway import gateways
 from tests.server.serving import Server, free_ports
 
-pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="apt-get install prometheus")
+pytestmark = pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="Prometheus is no Python package: apt-get install prometheus"
+)
 REPOSITORY = DOCKER.parent / "model_repository"
 HEADLINES = ["Striker signs for a third season", "", "Chip maker raises its forecast"]
 
@@ -31,7 +33,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
     (folder / "key").write_text(gateways.key(state, Role.reader))
     gateway, port = free_ports()[:2]
     # As in its image: the gateway asks for keys.
-    options = ["--target", "openvino:int8", "--instances", "1", "--gateway-port", str(gateway), "--auth"]
+    options = ["--target", "openvino:int8", "--instances", "2", "--gateway-port", str(gateway), "--auth"]
     server = Server(REPOSITORY, state, options=options).start()
     process = None
     try:
@@ -78,13 +80,14 @@ def _until_scraped(client: httpx.Client, caller: httpx.Client) -> None:
         assert caller.post("/v1/classify", json={"text": HEADLINES}).status_code == 200
         try:
             enough += len(_ask(client, "up == 1")) == 2
-        except (httpx.TransportError, KeyError):
+        except (httpx.HTTPError, KeyError):  # not yet: it answers 503 while it starts
             enough = 0
         time.sleep(1)
 
 
 def _ask(client: httpx.Client, expression: str) -> list:
-    return client.get("/api/v1/query", params={"query": expression}).json()["data"]["result"]
+    answer = client.get("/api/v1/query", params={"query": expression}).raise_for_status()
+    return answer.json()["data"]["result"]
 
 
 def _panels() -> list[tuple[str, str]]:

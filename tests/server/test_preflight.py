@@ -82,7 +82,7 @@ def test_a_single_process_is_warned_of(settings: Settings) -> None:
 def test_a_small_shared_memory_for_real(settings: Settings) -> None:
     """C 30, with a /dev/shm of the 64 MB that docker gives."""
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
-        pytest.skip("no permission to mount")
+        pytest.skip("to mount another /dev/shm takes root")
     doctor = (
         "mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "
         f"{sys.executable} -c 'from newsdesk.server.commands import doctor; import typer; typer.run(doctor)' "

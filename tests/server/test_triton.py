@@ -10,7 +10,7 @@ from tritonclient.utils import InferenceServerException
 import newsdesk.server.ensemble
 from newsdesk.server import processes, workspace
 from newsdesk.server.triton import SHM_BYTES, explain, find_installation
-from newsdesk.server.workspace import RepositoryError, Workspace, latest_version, remove_dead
+from newsdesk.server.workspace import RepositoryError, Workspace, latest_version, remove_dead, versions
 from tests.server.serving import SHM, Server, write_repository
 
 
@@ -163,6 +163,16 @@ def test_the_latest_version_is_rendered_whole_and_can_be_taken_back(tmp_path: Pa
     space.remove()
     assert not space.root.exists()
     assert (source / "2" / "model.int8.onnx").read_text() == "model.int8.onnx"
+
+
+def test_versions_are_numbers_from_one_on_in_their_order(tmp_path: Path) -> None:
+    model = write_repository(tmp_path / "models") / "ag_news"
+    for name in "10", "9", "0", "11.withdrawn", "12.partial", "new":
+        (model / name).mkdir()
+    (model / "13").touch()
+    assert [folder.name for folder in versions(model)] == ["1", "9", "10"]
+    assert latest_version(model).name == "10"
+    assert versions(tmp_path / "elsewhere") == []
 
 
 def test_a_repository_that_cannot_be_served_is_refused(tmp_path: Path) -> None:

@@ -76,15 +76,19 @@ def test_a_set_up_is_measured_through_the_real_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..., Server]
 ) -> None:
     settings = Settings(model_repository=write_repository(tmp_path / "models"), state=tmp_path / "state")
-    measured = tuning._measure(settings, "openvino:int8", Setup(1, 1, 700), ["a text"], 0.3)
+    measured = tuning._measure(settings, "openvino:int8", Setup(2, 1, 700), ["a text"], 0.3)
     assert measured.refused == ""
     assert measured.alone is not None
     assert measured.alone.failures == 0
     assert measured.many is not None
     assert measured.many.per_second > measured.many.clients
+    refused = tuning._measure(settings, "openvino:int9", Setup(2, 1, 0), ["a text"], 0.3)
+    assert refused.alone is refused.many is None
+    assert "did not start" in refused.refused
+    assert "openvino:int9" in refused.refused
     server = launch(
         settings.model_repository,
-        options=["--target", "openvino:int8", "--instances", "1", "--no-gateway", "--queue-delay", "700"],
+        options=["--target", "openvino:int8", "--instances", "2", "--no-gateway", "--queue-delay", "700"],
     )
     server.until("Ctrl-C stops it")
     _, config = server.ask("/v2/models/ag_news/config")

@@ -9,8 +9,12 @@ from newsdesk.server.ensemble.errors import EngineError
 from newsdesk.server.ensemble.gpu import Gpu
 from tests import tiny
 
-pytestmark = pytest.mark.skipif(gpu.find() is not None, reason="this machine has a GPU")
 ON_GPU = [target for target in engines.TARGETS if target.partition(":")[0] not in ("openvino", "onnxruntime")]
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(gpu, "find", lambda: None)
 
 
 @pytest.fixture
@@ -19,6 +23,7 @@ def graph(tmp_path):
     return tmp_path / "tiny" / "model.fp32.onnx"
 
 
+@pytest.mark.usefixtures("no_gpu")
 def test_targets_of_a_gpu_are_not_worth_trying_here(monkeypatch):
     assert len(ON_GPU) == 10
     assert not set(ON_GPU) & set(engines.here())
@@ -26,12 +31,14 @@ def test_targets_of_a_gpu_are_not_worth_trying_here(monkeypatch):
     assert engines.here() == list(engines.TARGETS)
 
 
+@pytest.mark.usefixtures("no_gpu")
 def test_prepare_does_not_measure_them(graph):
     (member,) = manifest.load(graph.parents[1]).members
     assert "onnxruntime-cuda:fp32" not in prepare.available(member)
     assert "onnxruntime:fp32" in prepare.available(member)
 
 
+@pytest.mark.skipif(gpu.find() is not None, reason="CUDA itself is asked, and finds the GPU of this machine")
 @pytest.mark.parametrize("target", ON_GPU)
 def test_loading_one_says_what_is_missing(target, graph):
     with pytest.raises(EngineError) as refused:

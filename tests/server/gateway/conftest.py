@@ -63,7 +63,7 @@ def open_gateway(served: Served, tmp_path_factory: pytest.TempPathFactory) -> It
 def browser() -> Iterator[Browser]:
     with browsers.chromium() as found:
         if found is None:
-            pytest.skip("no Chromium on this machine")
+            pytest.skip("the playwright package brings no browser: apt-get install chromium")
         yield found
 
 

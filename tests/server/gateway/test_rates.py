@@ -47,10 +47,9 @@ def keys(tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
-    pytest.importorskip("redis")
     server, (port, *_) = shutil.which("redis-server"), free_ports()
     if server is None:
-        pytest.skip("no redis-server on this machine")
+        pytest.skip("Redis is no Python package: apt-get install redis-server")
     command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     time.sleep(0.5)
@@ -77,7 +76,6 @@ def test_by_two_gateways_in_redis(served: Served, tmp_path: Path, keys: list[str
 
 
 def test_a_storage_that_is_away_is_said_so(served: Served, tmp_path: Path, keys: list[str]) -> None:
-    pytest.importorskip("redis")
     with limited(served, tmp_path, rate_storage="redis://127.0.0.1:1") as client:
         answer = client.get("/v1/labels", headers={"X-API-Key": keys[0]})
     assert answer.status_code == 503
