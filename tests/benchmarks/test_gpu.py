@@ -79,7 +79,7 @@ def test_the_whole_of_it_runs_on_a_cpu(tmp_path, monkeypatch, capsys) -> None:
     articles.write_text("\n".join(f"{word} and {word}, for item {i}" for i, word in enumerate([*tiny.WORDS] * 8)))
     run(
         monkeypatch, "--target", "onnxruntime:int8", "--model-repository", str(repository), "--texts", str(articles),
-        "--compared", "64", "--clients", "1", "8", "--instances", "1", "--seconds", "0.5", "--product", "64",
+        "--compared", "64", "--clients", "1", "8", "--instances", "2", "--seconds", "1", "--product", "64",
         "--together", "4",
         "--write", str(page),
     )  # fmt: skip
@@ -93,7 +93,7 @@ def test_the_whole_of_it_runs_on_a_cpu(tmp_path, monkeypatch, capsys) -> None:
     assert [row[5][:6] for row in rows if len(row) == 7 and row[0] == "keen, onnxruntime:int8"] == ["int8: "]
     steps = [row[0] for row in rows if len(row) == 3]
     assert {"decode and clean", "bag: n-grams", "keen: tokenise", "keen: engine"} <= {*steps}
-    served = [row for row in rows if len(row) == 10 and row[0] == "1"]
+    served = [row for row in rows if len(row) == 10 and row[0] == "2"]
     assert [row[1] for row in served] == ["1", "8"]
     for row in served:
         assert float(row[2].replace(",", "")) > 0

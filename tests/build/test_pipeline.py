@@ -106,6 +106,15 @@ def test_the_repository_loads_and_answers_at_every_quality(built: Result):
     assert (model / "labels.txt").read_text().splitlines() == sorted(WORDS)
 
 
+def test_windows_are_as_long_as_what_was_fitted_on(built: Result):
+    """A recipe's maximum of 64 tokens, but the sentences of the rows have no more than 32."""
+    loaded = manifest.load(built.folder / "models" / "ag_news" / "1")
+    lengths = {member.name: member.max_length for member in loaded.members}
+    assert lengths == {"student": 0, "minilm": 32, "mean": 32}
+    long = Classifier(loaded, built.folder / "models" / "ag_news" / "1").classify(["the ferry " * 20], np.full(1, 2))
+    assert long.windows == [2]
+
+
 def test_the_manifest_says_what_made_it_without_this_machines_folders(built: Result):
     path = built.folder / "models" / "ag_news" / "1" / manifest.FILE
     assert str(built.folder) not in path.read_text()
@@ -184,7 +193,7 @@ def test_engines_are_built_and_members_written_for_tritons_own_backends(built: R
     loaded = manifest.load(output / "ag_news" / "1")
     (plan,) = (one.plans["tensorrt_rtx:fp16"] for one in loaded.members if one.name == "minilm")
     assert plan.compute_capabilities == ["8.9"]
-    assert plan.lengths[-1] == 64
+    assert plan.lengths[-1] == 32
     assert plan.version == made["version"]
     assert not [target for target in targets.parse(loaded.target).values() if target.startswith("tensorrt")]
     config = text_format.Parse((output / "ag_news_minilm" / "config.pbtxt").read_text(), ModelConfig())
