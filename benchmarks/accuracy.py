@@ -21,6 +21,7 @@ from newsdesk.build.data.cleaning import Labels
 from newsdesk.build.evaluation.metrics import accuracy, agreement, macro_f1
 from newsdesk.build.recipe import Source
 from newsdesk.clients import Client
+from newsdesk.server import prepare, processor
 from newsdesk.server.ensemble import manifest
 from newsdesk.server.ensemble.cascade import QUALITIES
 from newsdesk.server.ensemble.classifier import Classifier
@@ -37,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="CSV, JSONL or Parquet: title, description, label")
     parser.add_argument("--first-label", type=int, default=1, help="the number of the first label (official CSV: 1)")
-    parser.add_argument("--target", default="", help="compile target of both sides; the measured one without")
+    parser.add_argument("--target", default="", help="compile target of both sides; what `serve` would choose without")
     parser.add_argument("--checkpoint", type=Path, help="from_pretrained folder of the float original")
     given = parser.parse_args()
     folder = latest_version(Settings().model_repository / MODEL)
@@ -48,8 +49,9 @@ def main() -> None:
     known = Labels(made.labels, given.first_label)
     truth = np.array([known.index(row.label) for row in rows])
     report, worst = {}, 1.0
-    classifier = Classifier(made, folder, given.target)
-    with servers.newsdesk(*(("--target", given.target) if given.target else ())) as server:
+    target = given.target or prepare.prepare(folder.parent, Settings().state, print).target
+    classifier = Classifier(made, folder, target)
+    with servers.newsdesk("--target", target) as server:
         for place, quality in enumerate(QUALITIES):
             served = _served(f"grpc://127.0.0.1:{server.grpc_port}", articles, made.labels, quality)
             here = _here(classifier, articles, place)
@@ -58,7 +60,7 @@ def main() -> None:
     if given.checkpoint:
         encoder = next(member for member in made.members if member.kind == "encoder")
         report[f"{encoder.name}, float original"] = _original(given.checkpoint, articles, encoder.max_length), served
-    print(f"{len(articles)} rows, {given.target or made.target}\n")
+    print(f"{len(articles)} rows, {target}, {processor.describe()}\n")
     print("| | accuracy % | macro F1 | same label as served | largest difference |")
     print("|---|---:|---:|---:|---:|")
     for name, (probabilities, beside) in report.items():
