@@ -20,8 +20,6 @@ from newsdesk.server.ensemble.errors import QualityError, TextError
 from newsdesk.server.ensemble.metrics import Metrics
 from newsdesk.server.ensemble.request import read_qualities, read_texts
 
-EXPLAINED = "MEMBER_PROBABILITIES"
-
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
@@ -40,7 +38,7 @@ class TritonPythonModel:
         responses: list[Any] = [None] * len(requests)
         texts: list[str] = []
         qualities: list[np.ndarray] = []
-        shares: list[tuple[int, slice]] = []
+        shares: list[tuple[int, slice, list[str]]] = []
         for i, request in enumerate(requests):
             raw = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().ravel()
             quality = pb_utils.get_input_tensor_by_name(request, "QUALITY")
@@ -51,12 +49,11 @@ class TritonPythonModel:
                 self._metrics.failed("text" if isinstance(error, TextError) else "quality")
                 responses[i] = _failed(str(error), pb_utils.TritonError.INVALID_ARG)
                 continue
-            shares.append((i, slice(len(texts), len(texts) + len(own))))
+            shares.append((i, slice(len(texts), len(texts) + len(own)), request.requested_output_names()))
             texts += own
             qualities.append(asked)
         if texts:
-            explained = {i for i, _ in shares if EXPLAINED in requests[i].requested_output_names()}
-            self._answer(texts, np.concatenate(qualities), shares, explained, responses)
+            self._answer(texts, np.concatenate(qualities), shares, responses)
         self._metrics.hand_over()
         return responses
 
@@ -67,36 +64,34 @@ class TritonPythonModel:
         self,
         texts: list[str],
         qualities: np.ndarray,
-        shares: list[tuple[int, slice]],
-        explained: set[int],
+        shares: list[tuple[int, slice, list[str]]],
         responses: list[Any],
     ) -> None:
         try:
             answers = self._classifier.classify(texts, qualities)
         except Exception as error:  # the process must outlive whatever an engine raises
             self._metrics.failed("engine", len(shares))
-            for i, _ in shares:
+            for i, *_ in shares:
                 responses[i] = _failed(f"newsdesk could not compute: {error}", pb_utils.TritonError.INTERNAL)
             return
-        labels = self._labels[answers.probabilities.argmax(-1)]
-        answered_by = self._stages[answers.stages]
-        members = np.ascontiguousarray(answers.members) if explained else None
+        columns = {
+            "LABEL": self._labels[answers.probabilities.argmax(-1), None],
+            "PROBABILITIES": answers.probabilities,
+            "ANSWERED_BY": self._stages[answers.stages, None],
+            "WINDOWS": answers.windows[:, None],
+            "MEMBER_PROBABILITIES": np.ascontiguousarray(answers.members),
+        }
         # A member's NaN too: what combines may have an answer for it.
         finite = np.isfinite(answers.probabilities).all(-1) & np.isfinite(answers.members).all((1, 2))
-        for i, own in shares:
-            if not finite[own].all():
+        all_finite = finite.all()
+        for i, own, asked in shares:
+            if all_finite or finite[own].all():
+                # A tensor costs as much as a short text's answer, and Triton would only drop what nobody asked for.
+                outputs = [pb_utils.Tensor(name, column[own]) for name, column in columns.items() if name in asked]
+                responses[i] = pb_utils.InferenceResponse(outputs)
+            else:
                 self._metrics.failed("engine")
                 responses[i] = _failed("newsdesk computed no finite answer", pb_utils.TritonError.INTERNAL)
-                continue
-            outputs = [
-                pb_utils.Tensor("LABEL", labels[own, None]),
-                pb_utils.Tensor("PROBABILITIES", answers.probabilities[own]),
-                pb_utils.Tensor("ANSWERED_BY", answered_by[own, None]),
-                pb_utils.Tensor("WINDOWS", answers.windows[own, None]),
-            ]
-            if members is not None and i in explained:
-                outputs.append(pb_utils.Tensor(EXPLAINED, members[own]))
-            responses[i] = pb_utils.InferenceResponse(outputs)
         self._metrics.answered(answers, qualities)
 
 
