@@ -4,8 +4,8 @@
 
 Each size is a build of that member alone, without teachers, up to its evaluation, from the same artefacts folder and
 with the same validation rows; fewer rows are a part of more. The fp32 graph counts. A power law,
-error = a · rows^-b, is fitted by least squares to the logarithms and says what --of rows would give; it has no floor,
-so the further from the measured sizes, the more it promises.
+error = a · rows^-b, is fitted by least squares to the logarithms; its slope says what --of rows would give, from the
+largest size that was measured on. It has no floor, so the further from the measured sizes, the more it promises.
 """
 
 import argparse
@@ -35,6 +35,8 @@ def main() -> None:
     changes = dict(assignment(text) for text in given.set)
     points = [measure(given.recipe, changes, given.member, rows, given.artifacts) for rows in sorted(set(given.rows))]
     a, b = fit([rows for rows, _ in points], [1 - accuracy for _, accuracy in points])
+    most, best = points[-1]
+    fall = (given.of / most) ** -b
     lines = [
         f"# Learning curve of {given.member}, {given.recipe}",
         "",
@@ -43,9 +45,9 @@ def main() -> None:
         "| training rows | accuracy on the validation rows | the power law |",
         "|---:|---:|---:|",
         *(f"| {rows} | {accuracy:.2%} | {1 - a * rows**-b:.2%} |" for rows, accuracy in points),
-        f"| {given.of} | not measured | {1 - a * given.of**-b:.2%} |",
         "",
-        f"error = {a:.3f} · rows^-{b:.3f}",
+        f"error = {a:.3f} · rows^-{b:.3f}; from {most} rows to {given.of} it falls by {1 - fall:.0%}, to "
+        f"{1 - fall * (1 - best):.2%} right.",
     ]
     print("\n".join(lines))
     if given.write:

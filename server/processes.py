@@ -12,7 +12,7 @@ _PROC = Path("/proc")
 _PR_SET_PDEATHSIG = 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 _GONE = frozenset("ZXx")
-_STOPPED = frozenset("Tt")
+_STOPPED, _TRACED = "T", "t"
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,13 @@ class Process:
 
     @property
     def working(self) -> bool:
-        """Alive and not stopped by a signal."""
-        return self.state not in _GONE | _STOPPED
+        """Alive and not stopped by a signal. A profiler holds it for milliseconds; held for long, it fails a probe."""
+        return self.state not in _GONE | {_STOPPED}
+
+    @property
+    def held(self) -> bool:
+        """Stopped by a signal, or by a profiler or a debugger."""
+        return self.state in (_STOPPED, _TRACED)
 
     @property
     def cpu_seconds(self) -> float:

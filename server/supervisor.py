@@ -238,7 +238,7 @@ class Supervisor:
         began = time.monotonic()
         self._say(f"{what}; starting fresh ones")
         for stub in self._stubs:
-            if not stub.working:
+            if stub.held:
                 stub.kill()  # one that was stopped and went on later would take the server down
         self._workspace.renew()
         try:
