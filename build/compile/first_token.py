@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from newsdesk.build.compile.qdq import replace_nodes
+from newsdesk.build.compile.qdq import nested, replace_nodes
 
 _TOKENS = 1
 """The axis of [batch, tokens, numbers] that the head takes the first of."""
@@ -95,7 +95,9 @@ class _Graph:
             if value.type.tensor_type.HasField("shape")
         }
         self._values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        # What a branch or a loop reads from outside is read whole, like what the graph gives.
         self.outputs = {value.name for value in model.graph.output}
+        self.outputs |= {name for node in model.graph.node for names in nested(node) for name in names}
         self._makers: dict[str, NodeProto] = {}
         self.readers: dict[str, list[NodeProto]] = defaultdict(list)
         for node in model.graph.node:
@@ -108,7 +110,9 @@ class _Graph:
 
     def takes_first(self, node: NodeProto) -> bool:
         """Whether it is a head's look at the first token: Gather(states, 0) over the tokens of [batch, tokens, n]."""
-        if node.op_type != "Gather" or _attribute(node, "axis", 0) != _TOKENS or len(self._shapes[node.input[0]]) != 3:
+        if node.op_type != "Gather" or _attribute(node, "axis", 0) != _TOKENS:
+            return False
+        if len(self._shapes.get(node.input[0], ())) != 3:
             return False
         index = self._values.get(node.input[1])
         return index is not None and index.shape == () and index == 0
@@ -144,8 +148,8 @@ class _Graph:
         target = self._values.get(node.input[1])
         if target is not None:
             return target[_TOKENS] in (0, -1)
-        concat = self._makers[node.input[1]]
-        if concat.op_type != "Concat" or len(concat.input) <= _TOKENS:
+        concat = self._makers.get(node.input[1])
+        if concat is None or concat.op_type != "Concat" or len(concat.input) <= _TOKENS:
             return False
         count = self._values.get(concat.input[_TOKENS])
         if count is not None:

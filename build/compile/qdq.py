@@ -120,7 +120,7 @@ def prune(model: ModelProto) -> None:
         if needed.intersection(node.output):
             kept.append(node)
             needed.update(node.input)
-            needed.update(name for nested in _nested(node) for name in nested)
+            needed.update(name for nested in nested(node) for name in nested)
     replace_nodes(model, kept[::-1])
     constants = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.initializer[:]
@@ -137,13 +137,13 @@ def _float_sources(model: ModelProto) -> dict[str, str]:
     }
 
 
-def _nested(node: NodeProto) -> list[list[str]]:
+def nested(node: NodeProto) -> list[list[str]]:
     """Return what the nodes of a control-flow node's subgraphs read: they see the outer graph's values."""
     graphs = [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
     inside = [inner for graph in graphs for inner in graph.node]
     return (
         [list(inner.input) for inner in inside]
-        + [names for inner in inside for names in _nested(inner)]
+        + [names for inner in inside for names in nested(inner)]
         + [[value.name for value in graph.output] for graph in graphs]
     )
 

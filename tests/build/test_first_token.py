@@ -82,6 +82,18 @@ def test_a_bias_of_a_vector_and_a_scale_are_not_cut():
     assert sum(node.op_type == "Slice" for node in model.graph.node) == 1
 
 
+def test_what_a_branch_reads_stays_whole():
+    model = head()
+    inside = helper.make_graph(
+        [helper.make_node("Identity", ["product"], ["same"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("same", TensorProto.FLOAT, ["batch", "tokens", 2])],
+    )
+    model.graph.node.append(helper.make_node("If", ["flag"], ["all"], "if", then_branch=inside, else_branch=inside))
+    assert first_token.narrow(model) == 0
+
+
 @pytest.mark.parametrize("index", [1, -1])
 def test_another_token_than_the_first_is_left_alone(index: int):
     assert first_token.narrow(head(index=index)) == 0
