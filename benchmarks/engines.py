@@ -12,6 +12,7 @@ import json
 import platform
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def measure(name: str, checkpoint: Path, work: Path, count: int) -> list[str]:
     examples = Examples.of(rows, work / export.TOKENIZER, 128, facts["pad_id"])
     compared = examples.part(0, count)
     reference = probabilities(engines.load(quantise.RUNS_ANY, work / export.GRAPH), compared, name)
-    compared = Examples(compared.ids, reference.argmax(-1), facts["pad_id"], 128)
+    compared = replace(compared, labels=reference.argmax(-1))
     gate = Gate(compared, reference, 1.0, 0.0)  # nothing is searched for: random heads have no accuracy to lose
     settings = Quantise(variants=VARIANTS)
     calibration = examples.part(count, count + 64).ids

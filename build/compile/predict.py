@@ -1,4 +1,4 @@
-"""Run an engine over rows the way the server does: by length, in small groups."""
+"""Run an engine over rows the way the server does: in windows where they are long, by length, in small groups."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from newsdesk.build.evaluation.metrics import softmax
 from newsdesk.build.progress import track
 from newsdesk.server.ensemble import batching
 from newsdesk.server.ensemble.engines import Engine
+from newsdesk.server.ensemble.manifest import Windows
 from newsdesk.server.ensemble.ngrams import Ngrams
 from newsdesk.server.ensemble.tokens import Tokens
 
@@ -20,21 +21,33 @@ class Examples:
     """Rows as ids, with their labels, INT64 [rows]. A `max_length` of 0 means n-grams, which are read whole."""
 
     ids: Sequence[Sequence[int] | np.ndarray]
+    """Of every window, row after row."""
+    windows: np.ndarray
+    """How many each row has, INT64 [rows]."""
     labels: np.ndarray
     pad_id: int
     max_length: int
 
     @classmethod
-    def of(cls, rows: list[Row], reader: Path, max_length: int, pad_id: int) -> "Examples":
-        reads = Tokens(reader, max_length) if max_length else Ngrams.load(reader)
-        ids = reads.encode([row.text for row in rows])
-        return cls(ids, np.array([row.label for row in rows], np.int64), pad_id, max_length)
+    def of(cls, rows: list[Row], reader: Path, max_length: int, pad_id: int, cut: bool = False) -> "Examples":
+        """Read rows; what is longer than `max_length` is cut into windows as the server does, or off with `cut`."""
+        texts, windows = [row.text for row in rows], np.ones(len(rows), np.int64)
+        ids: Sequence[Sequence[int] | np.ndarray]
+        if not max_length:
+            ids = Ngrams.load(reader).encode(texts)
+        elif cut:
+            ids = Tokens(reader, max_length).encode(texts)
+        else:
+            ids, windows = Tokens(reader, max_length).windows(texts, Windows().overlap)
+        return cls(ids, windows, np.array([row.label for row in rows], np.int64), pad_id, max_length)
 
     def part(self, start: int, end: int) -> "Examples":
-        return replace(self, ids=self.ids[start:end], labels=self.labels[start:end])
+        """Return rows `start` to `end`, fewer where there are no more."""
+        first, last = self.windows[:start].sum(), self.windows[:end].sum()
+        return replace(self, ids=self.ids[first:last], windows=self.windows[start:end], labels=self.labels[start:end])
 
     def groups(self) -> list[list[int]]:
-        """Return the rows' indices as the server would group them."""
+        """Return the windows' indices as the server would group them."""
         lengths = [len(i) for i in self.ids]
         return batching.plan(lengths, self.max_length) if self.max_length else batching.bags(lengths)
 
@@ -44,11 +57,18 @@ class Examples:
 
 
 def probabilities(engine: Engine, examples: Examples, title: str, *, alone: bool = False) -> np.ndarray:
-    """Return FP64 [rows, labels], in groups or each row alone; NaN where the engine gives NaN or Inf."""
+    """Return FP64 [rows, labels], in groups or each window alone; NaN where the engine gives NaN or Inf.
+
+    A row of several windows gets the mean of their probabilities.
+    """
     groups = [[i] for i in range(len(examples.ids))] if alone else examples.groups()
     parts = [engine(*padded) for padded in track(examples.padded(groups), title, len(groups))]
     logits = np.empty((len(examples.ids), parts[0].shape[-1]), np.float32)
     for indices, part in zip(groups, parts, strict=True):
         logits[indices] = part
     with np.errstate(invalid="ignore"):
-        return softmax(logits)
+        of_windows = softmax(logits)
+    if len(examples.ids) == len(examples.labels):
+        return of_windows
+    starts = np.cumsum(examples.windows) - examples.windows
+    return np.add.reduceat(of_windows, starts) / examples.windows[:, None]

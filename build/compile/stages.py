@@ -113,8 +113,9 @@ class Job:
         """Tokens read at once, as the manifest has it: 0 for n-grams, which are read whole."""
         return 0 if self.member.kind == "ngrams" else self.made["train"].figures["window"]
 
-    def encode(self, rows: list[Row]) -> Examples:
-        return Examples.of(rows, self.reader, self.max_length, self.facts["pad_id"])
+    def encode(self, rows: list[Row], cut: bool = False) -> Examples:
+        """Return rows as the server reads them, or with `cut` as `original` does."""
+        return Examples.of(rows, self.reader, self.max_length, self.facts["pad_id"], cut)
 
     def original(self, texts: list[str]) -> np.ndarray:
         """Return the fitted model's own logits, FP32 [texts, labels]."""
@@ -251,7 +252,7 @@ def verify(job: Job) -> Artefact:
         for variant in verifying.ON_GPUS & variants.keys():
             if variants[variant]["passed"]:
                 artefacts[f"onnxruntime:{variant}"] = job.graphs[variant]
-        examples = job.encode([Row(text, 0) for text in texts])
+        examples = job.encode([Row(text, 0) for text in texts], cut=True)
         return {"targets": verifying.verify(artefacts, examples, original, job.recipe.verify)}
 
     settings = [job.recipe.verify, job.recipe.seed, job.max_length, machine()]
@@ -278,7 +279,7 @@ def evaluate(job: Job) -> Artefact:
             if part == "test":
                 np.save(folder / TEST, found["served"])
             figures[part] = {
-                "rows": len(examples.ids),
+                "rows": len(examples.labels),
                 **{name: metrics.summary(values, examples.labels) for name, values in found.items()},
                 "agreement": metrics.agreement(found["float"], found["served"]),
             }

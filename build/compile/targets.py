@@ -51,7 +51,7 @@ def speeds(loaded: dict[str, Engine], examples: Examples, settings: Compile) -> 
 
     The engines take turns, so that what else the machine does meets all of them; the best round counts.
     """
-    arriving = [examples.part(at, at + settings.batch) for at in range(0, len(examples.ids), settings.batch)]
+    arriving = [examples.part(at, at + settings.batch) for at in range(0, len(examples.labels), settings.batch)]
     batches = [[*part.padded(part.groups())] for part in arriving]
     best = dict.fromkeys(loaded, np.inf)
     turns = [(turn, *item) for turn in range(settings.rounds + 1) for item in loaded.items()]
@@ -62,7 +62,7 @@ def speeds(loaded: dict[str, Engine], examples: Examples, settings: Compile) -> 
                 engine(*padded)
         if turn:  # the first is the warm-up: kernels are made for the shapes met
             best[target] = min(best[target], time.perf_counter() - start)
-    return {target: len(examples.ids) / seconds for target, seconds in best.items()}
+    return {target: len(examples.labels) / seconds for target, seconds in best.items()}
 
 
 def choose(figures: dict[str, Figures], wanted: Sequence[str], say: Callable[[str], None]) -> str:

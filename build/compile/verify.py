@@ -92,7 +92,7 @@ def verify(
     Rows are run in groups and alone: `largest_in_company` says how much a row's neighbours changed its answer, which
     must stay within the same limits.
     """
-    real = len(examples.ids) - len(EXTREMES)
+    real = len(examples.labels) - len(EXTREMES)
     figures = {}
     for target, graph in artefacts.items():
         engine = engines.load(target if target in engines.TARGETS else "onnxruntime:fp32", graph)

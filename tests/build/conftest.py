@@ -1,7 +1,7 @@
 """Fixtures of the offline half: tiny fitted members, exported once a session."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +27,8 @@ class Exported:
     def graph(self) -> Path:
         return self.folder / export.GRAPH
 
-    def encode(self, rows: list[Row]) -> Examples:
-        return Examples.of(rows, self.folder / export.TOKENIZER, max_length=64, pad_id=0)
+    def encode(self, rows: list[Row], cut: bool = False) -> Examples:
+        return Examples.of(rows, self.folder / export.TOKENIZER, max_length=64, pad_id=0, cut=cut)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,7 @@ def gate(exported: Callable[..., Exported], rows: list[Row]) -> Gate:
     """The gate of the tiny bert, which is always right: its own answers are the labels."""
     examples = exported().encode(rows)
     reference = probabilities(engines.load("onnxruntime:fp32", exported().graph), examples, "reference")
-    return Gate(Examples(examples.ids, reference.argmax(-1), 0, 64), reference, 0.001, 0.995)
+    return Gate(replace(examples, labels=reference.argmax(-1)), reference, 0.001, 0.995)
 
 
 @pytest.fixture(scope="session")

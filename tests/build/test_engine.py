@@ -1,6 +1,7 @@
 """Engines, built for real by TensorRT-RTX ahead of time on a machine without a GPU (notes 04, 83 to 85, 98)."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -9,7 +10,7 @@ from onnx import helper
 
 from newsdesk.build.compile import engine, export, profiles, quantise
 from newsdesk.build.compile.gate import Gate
-from newsdesk.build.compile.predict import Examples, probabilities
+from newsdesk.build.compile.predict import probabilities
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Engines, Quantise
 from newsdesk.server.ensemble import engines
@@ -31,7 +32,7 @@ def variants(exported, rows, calibration_ids, tmp_path_factory):
             tiny = exported(family)
             examples = tiny.encode(rows)
             reference = probabilities(engines.load(quantise.RUNS_ANY, tiny.graph), examples, family)
-            gate = Gate(Examples(examples.ids, reference.argmax(-1), 0, 64), reference, 1.0, 0.0)  # no search
+            gate = Gate(replace(examples, labels=reference.argmax(-1)), reference, 1.0, 0.0)  # no search
             facts = json.loads((tiny.folder / export.FACTS).read_text())
             folder = tmp_path_factory.mktemp("variants")
             settings = Quantise(variants=("fp16", "int8", "int8-fp16", "fp8"))

@@ -104,7 +104,7 @@ def test_dynamic_quantisation_of_a_fused_graph(exported, batch, tmp_path: Path):
     assert figures["fused"]["SkipLayerNormalization"]
     tensors = onnx.load(tmp_path / "dynamic.onnx").graph.initializer
     weights = [t for t in tensors if t.name.endswith("_quantized") and "embeddings" not in t.name]
-    assert len(weights) == 10
+    assert len(weights) == 12  # of the last layer, whose queries are of one token, the projections are not fused
     assert all(weight.data_type == TensorProto.INT8 for weight in weights)  # QInt8, chosen on purpose
     found, expected = run(tmp_path / "dynamic.onnx", *batch), run(exported().graph, *batch)
     np.testing.assert_allclose(found[:3], expected[:3], atol=0.03)

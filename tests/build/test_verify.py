@@ -20,7 +20,7 @@ from newsdesk.build.training import trainer
 def asked(exported, rows) -> tuple[Examples, np.ndarray]:
     """Forty sentences and the extremes, and what the original says of them."""
     texts = [row.text for row in rows[:40]] + [*EXTREMES.values()]
-    examples = exported().encode([Row(text, 0) for text in texts])
+    examples = exported().encode([Row(text, 0) for text in texts], cut=True)
     return examples, softmax(trainer.logits(exported().checkpoint, texts, 64))
 
 
