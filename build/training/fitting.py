@@ -68,7 +68,7 @@ class Fitting(Trainer):
 
 
 class Dropout(TorchFunctionMode):
-    """Dropout that draws a byte an element, where a CPU otherwise draws a number: a third of its time or less.
+    """Dropout that draws a byte an element, where a CPU otherwise draws a number: about half of its time.
 
     The share is rounded to a 256th, and what is left is scaled by just that share. torch's generator draws, so seeds
     and checkpoints hold.
