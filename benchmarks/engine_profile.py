@@ -17,11 +17,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import onnx
 import openvino
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks import texts
+from benchmarks import peak, texts
 from newsdesk.server import processor
 from newsdesk.server.ensemble import batching, manifest
 from newsdesk.server.ensemble.text import clean
@@ -33,6 +32,8 @@ TOGETHER = 64
 LARGE = 4096, 1024, 1024
 """Rows, columns in, columns out of the product that stands for what the processor can do at most."""
 _SECONDS = 2.0
+_PROBE = 16
+"""Tokens of the text in which products are found."""
 _KINDS = {
     "FullyConnected": "int8 matrix products",
     "Subgraph": "fused subgraphs: attention (products, softmax), GELU",
@@ -119,14 +120,15 @@ def main() -> None:
         own = seconds * scale if name in inside else seconds
         print(f"| {name} | {own / total:.1%} | {1e6 * own / len(articles):.0f} |")
     products = layers["int8 matrix products"] * min(1.0, scale)
-    operations = 2 * computed * sum(rows * columns for rows, columns in _weights(graph))
+    weights = _weights(graph)
+    operations = sum(2 * (computed if per_token else len(articles)) * deep * wide for per_token, deep, wide in weights)
     print(f"\nthe member's int8 products    {operations / products / 1e12:.3f} T operations/s")
-    shapes = Counter((ids.shape[0] * ids.shape[1]) for ids, _ in batches)
-    (common, _), *_ = shapes.most_common(1)
-    alone = _products(common, _weights(graph))
-    print(f"the same products alone, {common} rows   {alone / 1e12:.3f} T operations/s: ", end="")
+    ((together, length), _), *_ = Counter(ids.shape for ids, _ in batches).most_common(1)
+    rows = together * length
+    alone = _products([(rows if per_token else together, deep, wide) for per_token, deep, wide in weights])
+    print(f"the same products alone, {rows} rows   {alone / 1e12:.3f} T operations/s: ", end="")
     print(f"the member reaches {operations / products / alone:.0%} of it")
-    large = _products(LARGE[0], [LARGE[1:]])
+    large = _products([LARGE])
     print(f"one large product, {LARGE[0]}x{LARGE[1]}x{LARGE[2]}   {large / 1e12:.3f} T operations/s: ", end="")
     print(f"the member reaches {operations / products / large:.0%} of it")
 
@@ -166,24 +168,16 @@ def _best(work: Callable[[], object], rounds: int = 3) -> float:
     return min(found)
 
 
-def _weights(graph: Path) -> list[tuple[int, int]]:
-    """Return the shapes of the weights that every token is multiplied with: int8 matrices behind a product."""
-    model = onnx.load(graph)
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    dequantised = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    found = []
-    for node in model.graph.node:
-        if node.op_type in ("MatMul", "Gemm"):
-            shape = shapes.get(dequantised.get(node.input[1], node.input[1]), ())
-            if len(shape) == 2 and min(shape) >= 64:
-                found.append(shape)
-    return found
+def _weights(graph: Path) -> list[tuple[bool, int, int]]:
+    """Return the matrices that texts are multiplied with: whether by each token or once a text, and the shape."""
+    ran = peak.products(graph, _PROBE)
+    return [(one.rows == _PROBE, one.deep, one.wide) for one in ran if one.of_weights and min(one.deep, one.wide) >= 64]
 
 
-def _products(rows: int, weights: list[tuple[int, int]]) -> float:
+def _products(shapes: list[tuple[int, int, int]]) -> float:
     """Return operations/s of int8 products of so many rows with weights of these shapes, each alone."""
     seconds, operations = 0.0, 0
-    for (deep, wide), count in Counter(weights).items():
+    for (rows, deep, wide), count in Counter(shapes).items():
         request = _compile(_product(deep, wide), True)
         values = np.random.default_rng(0).normal(size=(rows, deep)).astype(np.float32)
         began = time.perf_counter()

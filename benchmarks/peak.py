@@ -4,6 +4,7 @@ Nothing is taken from a data sheet: the peak is what torch's own product of that
 """
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -38,32 +39,51 @@ class Speed:
         return self.batch / self.seconds
 
 
+@dataclass(frozen=True)
+class Product:
+    """A matrix product as it ran: [rows, deep] times [deep, wide], all heads of an attention together."""
+
+    rows: int
+    deep: int
+    wide: int
+    of_weights: bool
+    """Whether the right side is a matrix of the member's own, not of the text."""
+
+    @property
+    def operations(self) -> int:
+        return 2 * self.rows * self.deep * self.wide
+
+
 def operations(member: Member, folder: Path, length: int) -> int:
     """Return the multiplications and additions of one text's matrix products, `length` tokens with padding.
 
-    Counted by ONNX Runtime on the CPU, in the products that run: from a graph as it is written, any but fused ones and
-    plans. Raises ValueError where the member has no such graph.
+    Counted in a graph as it is written, any but fused ones and plans. Raises ValueError where the member has none.
     """
     written = [name for name in member.graphs if name not in member.plans and name != "int8-dynamic"]
     if not written:
         raise ValueError(f"member {member.name} has only {', '.join(member.graphs)}: keep an ONNX graph to count in")
+    graph = folder / member.graphs["fp32" if "fp32" in written else written[0]].path
+    return sum(product.operations for product in products(graph, length))
+
+
+def products(graph: Path, length: int) -> list[Product]:
+    """Return the products that a text of `length` tokens runs through, as ONNX Runtime finds them on the CPU."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.enable_profiling = True
     with tempfile.TemporaryDirectory() as scratch:
         options.profile_file_prefix = f"{scratch}/profile"
-        graph = folder / member.graphs["fp32" if "fp32" in written else written[0]].path
         session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         session.run(["logits"], {given.name: np.ones((1, length), np.int64) for given in session.get_inputs()})
         events = json.loads(Path(session.end_profiling()).read_text())
     ran = [event["args"] for event in events if event.get("args", {}).get("op_name") in _PRODUCTS]
-    return sum(2 * int(np.prod(_shape(one["output_type_shape"]))) * _shape(one["input_type_shape"])[-1] for one in ran
-               if "output_type_shape" in one)  # fmt: skip
-
-
-def _shape(typed: list[dict[str, list[int]]]) -> list[int]:
-    """Return the first tensor's shape: of a product's inputs, its last axis is what is summed over."""
-    return next(iter(typed[0].values()))
+    found = []
+    for one in ran:
+        if "output_type_shape" in one:
+            left, right, *_ = (shape for typed in one["input_type_shape"] for shape in typed.values())
+            ((*rows, wide),) = (shape for typed in one["output_type_shape"] for shape in typed.values())
+            found.append(Product(math.prod(rows), left[-1], wide, len(right) == 2))
+    return found
 
 
 def speed(engine: Engine, batch: int, length: int, seconds: float = _SECONDS) -> Speed:
