@@ -137,6 +137,8 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
     base: str = ""
     """The pretrained encoder: a hub name or a local directory."""
     max_length: Annotated[int, Meta(ge=8, le=8192)] = 128
+    """Tokens of a training row that are read, at most. Where next to none is as long, what serves reads shorter windows
+    (`training.trainer.window`)."""
     pooling: Literal["own", "mean", "first"] = "own"
     """What stands between the encoder and the linear layer: the family's own head, or a pooling of the tokens."""
     min_piece_count: Annotated[int, Meta(ge=0)] = 0

@@ -86,7 +86,7 @@ class TritonPythonModel:
         all_finite = finite.all()
         for i, own, asked in shares:
             if all_finite or finite[own].all():
-                # A tensor costs as much as a short text's answer, and Triton would only drop what nobody asked for.
+                # Triton would drop what nobody asked for, after it was made and handed over.
                 outputs = [pb_utils.Tensor(name, column[own]) for name, column in columns.items() if name in asked]
                 responses[i] = pb_utils.InferenceResponse(outputs)
             else:
