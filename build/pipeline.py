@@ -19,38 +19,9 @@ from newsdesk.build.ensemble import stage as combining
 from newsdesk.build.errors import RecipeError
 from newsdesk.build.recipe import Member, Recipe
 from newsdesk.build.stage import Artefact, Workshop, machine
-from newsdesk.build.training import teaching
+from newsdesk.build.training import stages as training
 from newsdesk.server import workspace
 from newsdesk.server.ensemble import targets
-
-
-def train(job: Job) -> Artefact:
-    """Fit one member; of an encoder `checkpoint/` is a `from_pretrained` folder, of n-grams features and weights."""
-    member, rows, taught = job.member, job.made["split"], job.made.get("teach")
-
-    def work(folder: Path) -> dict[str, Any]:
-        fitted, validation = job.rows("train"), job.rows("validation")
-        given = member, labels(rows), fitted, validation, job.seed, folder
-        lessons = teaching.load(taught) if taught else None
-        if member.kind == "ngrams":
-            from newsdesk.build.training import student
-
-            return student.train(*given, lessons)
-        from newsdesk.build.training import trainer
-
-        return trainer.train(*given, lessons.rows if lessons else None)
-
-    base = Path(member.base)
-    files = [base / name for name in ("config.json", "model.safetensors", "tokenizer.json")] if member.base else []
-    # Without `code`: hours of training are not thrown away for an edit of the trainer; the entry says what made it.
-    return job.shop.run(
-        "train",
-        work,
-        settings=[member, job.recipe.seed],
-        inputs={"rows": rows} | ({"taught": taught} if taught else {}),
-        files=tuple(str(path) for path in files if path.is_file()),
-        name=member.name,
-    )
 
 
 def build(
@@ -65,9 +36,8 @@ def build(
 ) -> dict[str, Any]:
     """Run the stages up to `last`, each only if its inputs changed, and return the figures of each.
 
-    Those of the members stand below "members", by name. A member that teaches another goes on until it is compiled.
-    `command` is recorded in the manifest as what repeats the build. `next_version` leaves the version that `output`
-    holds, and writes the one after it.
+    Those of the members stand below "members", by name. `command` is recorded in the manifest as what repeats the
+    build. `next_version` leaves the version that `output` holds, and writes the one after it.
     """
     if last not in STAGES:
         raise RecipeError(f"stage {last!r} is unknown; expected one of {', '.join(STAGES)}")
@@ -177,14 +147,13 @@ def examine(recipe: Recipe, artefacts: Path, models: Path, *, say: Callable[[str
 
 
 def _make(job: Job, jobs: list[Job], last: str) -> None:
-    """Run the member's stages up to `last`, or until others can learn from it."""
+    """Run the member's stages up to `last`."""
     teachers = _teachers(job, jobs)
-    teaches = any(job in _teachers(other, jobs) for other in jobs)
-    if teachers:
-        job.made["teach"] = teaching.teach(job, teachers)
+    if teachers or (job.recipe.teaching and job.member.distil):
+        job.made["teach"] = training.teach(job, teachers)
     for stage, step in _MEMBER_STAGES.items():
         job.made[stage] = step(job)
-        if stage == last and not (teaches and "compile" not in job.made):
+        if stage == last:
             break
 
 
@@ -195,7 +164,7 @@ def _jobs(shop: Workshop, recipe: Recipe, member: Member, common: dict[str, Arte
 
 
 def _teachers(job: Job, jobs: list[Job]) -> list[Job]:
-    names = job.member.distil.teachers if job.member.distil else []
+    names = job.recipe.teachers(job.member)
     return [other for other in jobs if other.member.name in names]
 
 
@@ -227,7 +196,7 @@ _DATA_STAGES: dict[str, Callable[[Workshop, Recipe, dict[str, Artefact]], Artefa
     "split": lambda shop, recipe, made: split(shop, recipe, made["clean"]),
 }
 _MEMBER_STAGES: dict[str, Callable[[Job], Artefact]] = {
-    "train": lambda job: train(job),
+    "train": training.train,
     "export": stages.export,
     "quantise": stages.quantise,
     "compile": stages.compile,

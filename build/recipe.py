@@ -94,8 +94,9 @@ class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
 class Distil(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """Learn from other members' probabilities, beside the labels (Hinton, Vinyals, Dean 2015)."""
 
-    teachers: Annotated[list[Name], Meta(min_length=1)]
-    """Members whose mean probability teaches."""
+    teachers: list[Name] = []
+    """Members whose mean probability teaches. Empty: the recipe's `teaching`, or where it has none the members that
+    stand behind this one; the last of them learns from the labels alone."""
     weight: Fraction = 0.7
     """Share of the loss; the labels have the rest."""
     temperature: Annotated[float, Meta(gt=0)] = 2.0
@@ -159,11 +160,18 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
             raise ValueError(
                 f"member {self.name}: n-grams have no `base` and no `train`; `student` says how to fit them"
             )
-        if (self.student.pieces or self.student.unlabelled) and not self.distil:
-            raise ValueError(
-                f"member {self.name}: nobody labels the pieces or unlabelled texts; name teachers in `distil`, or "
-                "remove them"
-            )
+
+
+class Teaching(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Encoders that are fitted to teach alone, and don't serve.
+
+    Each is fitted once for every fold, without that part of the training rows, and then labels it: what somebody has
+    learned by heart teaches nothing but the label (cross-fitting; Dao et al. 2021, "Knowledge distillation as
+    semiparametric inference").
+    """
+
+    teachers: Annotated[list[Member], Meta(min_length=1)]
+    folds: Annotated[int, Meta(ge=2)] = 4
 
 
 Variant = Literal["fp32", "fp16", "int8", "int8-fp16", "int8-dynamic", "fp8"]
@@ -288,6 +296,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """In the order of the outputs. Empty: the distinct labels of the training rows, sorted."""
     data: Data
     members: Annotated[list[Member], Meta(min_length=1)]
+    teaching: Teaching | None = None
     seed: int = 17
     split: Split = Split()
     quantise: Quantise = Quantise()
@@ -308,25 +317,30 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                         f"member {member.name} has the teacher {teacher!r}; expected another member of this recipe "
                         f"({', '.join(others) or 'there is none'})"
                     )
+            if (member.student.pieces or member.student.unlabelled) and not (
+                member.distil and (self.teaching or self.teachers(member))
+            ):
+                raise ValueError(
+                    f"member {member.name}: nobody labels the pieces or unlabelled texts; name teachers in `distil`, "
+                    "or remove them"
+                )
+
+    def teachers(self, member: Member) -> list[Name]:
+        """Return the members that teach one; none where it learns from labels alone, or from `teaching`."""
+        if member.distil is None or member.distil.teachers or self.teaching:
+            return member.distil.teachers if member.distil else []
+        names = [other.name for other in self.members]
+        return names[names.index(member.name) + 1 :]
 
 
 def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
     """Read a recipe of ours by name, or any by path; `changes` are dotted keys ("members.minilm.base") to values.
 
+    A file that says `extends = "compact"` is read on top of that recipe: tables are merged, lists are continued.
     Raises RecipeError with the place of what is wrong.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = RECIPES / f"{name_or_path}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-        raise RecipeError(f"no recipe {name_or_path!r}: give the path of a .toml file, or one of: {known}")
-    import tomllib  # novm: Python 3.11's. A device with 3.10 takes its engines' settings from here, and reads no recipe
-
-    try:
-        tree = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"recipe {path.name}: {error}") from error
+    path = _path(name_or_path)
+    tree = _read(path)
     for key, value in (changes or {}).items():
         try:
             _change(tree, key.split("."), value)
@@ -336,6 +350,33 @@ def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
         return msgspec.convert(tree, Recipe)
     except msgspec.ValidationError as error:
         raise RecipeError(f"recipe {path.name}: {error}") from error
+
+
+def _path(name_or_path: str) -> Path:
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = RECIPES / f"{name_or_path}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise RecipeError(f"no recipe {name_or_path!r}: give the path of a .toml file, or one of: {known}")
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import tomllib  # novm: Python 3.11's. A device with 3.10 takes its engines' settings from here, and reads no recipe
+
+    try:
+        tree = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {path.name}: {error}") from error
+    below = tree.pop("extends", "")
+    return _merged(_read(_path(below)), tree) if below else tree
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if isinstance(below, dict) and isinstance(above, dict):
+        return below | {key: _merged(below[key], value) if key in below else value for key, value in above.items()}
+    return below + above if isinstance(below, list) and isinstance(above, list) else above
 
 
 def _change(tree: Any, keys: list[str], value: Any) -> None:

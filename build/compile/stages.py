@@ -41,9 +41,13 @@ class Job:
     made: dict[str, Artefact]
     snapshot: int = 0
     """Of the member's training run, counted from 1; 0 where the run leaves one model."""
+    fold: tuple[int, int] | None = None
+    """Number, from 0, and count: the member is fitted without that part of the training rows. None: on all."""
 
     @property
     def name(self) -> str:
+        if self.fold:
+            return f"{self.member.name} without fold {self.fold[0] + 1} of {self.fold[1]}"
         return f"{self.member.name}-{self.snapshot}" if self.snapshot else self.member.name
 
     @property
@@ -117,18 +121,26 @@ class Job:
         """Return rows as the server reads them, or with `cut` as `original` does."""
         return Examples.of(rows, self.reader, self.max_length, self.facts["pad_id"], cut)
 
-    def original(self, texts: list[str]) -> np.ndarray:
-        """Return the fitted model's own logits, FP32 [texts, labels]."""
+    def original(self, texts: list[str], exact: bool = True) -> np.ndarray:
+        """Return the fitted model's own logits, FP32 [texts, labels]; not `exact`, in bf16 where that is faster."""
         if self.member.kind == "ngrams":
             from newsdesk.build.members import bag
 
             return bag.logits(self.made["train"].path, texts)
         from newsdesk.build.training import trainer
 
-        return trainer.logits(self.checkpoint, texts, self.max_length)
+        return trainer.logits(self.checkpoint, texts, self.max_length, exact)
 
     def rows(self, part: str) -> list[Row]:
-        return tables.read(self.made["split"] / f"{part}.parquet")
+        rows = tables.read(self.made["split"] / f"{part}.parquet")
+        if part != "train" or not self.fold:
+            return rows
+        return [row for row, left_out in zip(rows, self.left_out(len(rows)), strict=True) if not left_out]
+
+    def left_out(self, count: int) -> np.ndarray:
+        """Return which of `count` training rows are the fold's, BOOL [count]: all of them without folds."""
+        number, folds = self.fold or (0, 1)
+        return np.arange(count) % folds == number
 
     def drawn(self, part: str, count: int) -> list[Row]:
         """Return `count` rows, the same ones in every build with the recipe's seed."""

@@ -22,7 +22,8 @@ def changes(
     """Return the changes (see `recipe.load`) that make the recipe read these files.
 
     The recipe's labels stay where the files' labels are just these names, or where `first_label` says that they are
-    numbers counting them; otherwise the labels are taken from the rows. What the recipe says of its own data goes.
+    numbers counting them; otherwise the labels are taken from the rows. What the recipe says of its own data goes, and
+    so does `teaching`, whose large encoders take a GPU: members teach each other.
     """
     described = {
         "text_columns": text_columns,
@@ -40,5 +41,6 @@ def changes(
         "data.test": {"file": str(test), **described} if test else None,
         "labels": recipe.labels if keep else [],
         "split.validation_where": {},
+        "teaching": None,
         "card": {},
     }

@@ -46,11 +46,6 @@ class Pooled(torch.nn.Module):
     def get_input_embeddings(self) -> torch.nn.Module:
         return self.encoder.get_input_embeddings()
 
-    def save_pretrained(self, folder: Path) -> None:
-        setattr(self.config, _MARK, self.pooling)
-        self.encoder.save_pretrained(folder)
-        save_file({name: value.contiguous() for name, value in self.head.state_dict().items()}, Path(folder) / HEAD)
-
 
 Encoder: TypeAlias = PreTrainedModel | Pooled
 
@@ -78,6 +73,18 @@ def create(base: str, pooling: Pooling, labels: list[str], name: str) -> Encoder
         ) from error
 
 
+def save(model: Encoder, folder: Path) -> None:
+    """Write a fitted member as a `from_pretrained` folder, in fp16: half of the disk, and finer than any precision that
+    it is served in."""
+    head = None
+    if isinstance(model, Pooled):
+        setattr(model.config, _MARK, model.pooling)
+        model, head = model.encoder, model.head
+    model.save_pretrained(folder, state_dict=_halved(model))
+    if head:
+        save_file(_halved(head), Path(folder) / HEAD)
+
+
 def load(checkpoint: Path) -> Encoder:
     """Return a fitted member in fp32, ready to be asked or exported.
 
@@ -91,6 +98,13 @@ def load(checkpoint: Path) -> Encoder:
     model = Pooled(_bare(str(checkpoint), **settings), pooling)
     model.head.load_state_dict(load_file(checkpoint / HEAD))
     return model.eval()
+
+
+def _halved(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in module.state_dict().items()
+    }
 
 
 def _bare(base: str, **settings: Any) -> PreTrainedModel:

@@ -1,5 +1,6 @@
 """How a step of training goes: the loss, its regularisers, and the learning rate of each layer."""
 
+import contextlib
 import re
 from typing import Any
 
@@ -23,16 +24,18 @@ class Fitting(Trainer):
     def __init__(self, *arguments: Any, recipe: Train, distil: Distil | None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._recipe, self._distil = recipe, distil
+        self._on_cpu = self.args.device.type == "cpu"
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         labels, soft = inputs["labels"], inputs.get("soft")
         given = {name: value for name, value in inputs.items() if name not in ("labels", "soft")}
-        with Dropout():
+        dropout = Dropout if self._on_cpu else contextlib.nullcontext
+        with dropout():
             outputs = model(**given)
         loss = self._one(outputs.logits, labels, soft)
         if self._recipe.r_drop and model.training:
-            with Dropout():
+            with dropout():
                 again = model(**given).logits
             loss = (loss + self._one(again, labels, soft)) / 2 + self._recipe.r_drop * _distance(outputs.logits, again)
         return (loss, {"logits": outputs.logits}) if return_outputs else loss
@@ -63,7 +66,7 @@ class Fitting(Trainer):
             groups = layer_groups(
                 self.model, self.args.learning_rate, self._recipe.layer_decay, self._recipe.weight_decay
             )
-            self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate)
+            self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate, fused=not self._on_cpu)
         return super().create_optimizer()
 
 
@@ -80,7 +83,7 @@ class Dropout(TorchFunctionMode):
 
 def _dropped(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
     dropped = round(p * 256)
-    if x.device.type != "cpu" or not training or not 0 < dropped < 256:
+    if not training or not 0 < dropped < 256:
         return functional.dropout(x, p, training, inplace)
     words = torch.empty(x.numel() // 8 + 1, dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
     kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped

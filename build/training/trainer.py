@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, DataCollatorWithPadding
 from newsdesk.build.data.cleaning import Row
 from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
 from newsdesk.build.members import encoders, vocabulary
+from newsdesk.build.progress import track
 from newsdesk.build.recipe import Member
 from newsdesk.build.training.fitting import Fitting, freeze
 from newsdesk.server import processor
@@ -57,13 +58,14 @@ def train(
 
     `soft`: a teacher's probabilities, FP32 [rows, labels], for a member that is distilled. With snapshots the learning
     rate falls to nothing that many times, and the model is kept each time: `folder`/snapshot-1, … (Huang et al. 2017).
-    Resumes from the newest checkpoint in `folder`/scratch. Returns the figures: accuracy and log-loss per epoch, and
-    `window`, the tokens that `window` finds.
+    Resumes from the newest checkpoint in `folder`/scratch. Returns the figures: accuracy and log-loss per epoch, the
+    `device`, and `window`, the tokens that `window` finds.
     """
     recipe = member.train
     if recipe.max_rows:
         rows, soft = rows[: recipe.max_rows], None if soft is None else soft[: recipe.max_rows]
     transformers.set_seed(seed)
+    cuda = torch.cuda.is_available()
     scratch, base, pruned = folder / "scratch", member.base, {}
     if member.min_piece_count:
         base = str(scratch / "base")
@@ -83,19 +85,19 @@ def train(
         warmup_ratio=recipe.warmup_ratio,
         weight_decay=recipe.weight_decay,
         bf16=recipe.bf16 and _has_bf16(),
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=not cuda,
         group_by_length=True,
         remove_unused_columns=False,
         label_names=["labels"],
         eval_strategy="epoch",
         save_strategy="steps",
-        save_steps=500,
+        save_steps=5000 if cuda else 500,  # a quarter of an hour of a CPU's work
         save_total_limit=2,
         logging_steps=100,
         load_best_model_at_end=False,  # the best epoch is kept by _KeepBest, at any save interval
         seed=seed,
         report_to=[],
-        dataloader_num_workers=0,
+        dataloader_num_workers=2 if cuda else 0,
     )
     if recipe.snapshots:
         keep: transformers.TrainerCallback = _KeepSnapshots(folder, recipe.snapshots, tokenizer)
@@ -127,6 +129,7 @@ def train(
     ]
     return {
         "rows": len(rows),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
         "window": window([len(ids) for ids in fitted.ids], member.max_length),
         **pruned,
         "validation": max(history, key=lambda line: line["accuracy"]),
@@ -184,7 +187,7 @@ class _KeepBest(transformers.TrainerCallback):
         mark = self.folder / "accuracy.json"
         if mark.exists() and json.loads(mark.read_text()) >= metrics["eval_accuracy"]:
             return
-        model.save_pretrained(self.folder)
+        encoders.save(model, self.folder)
         self.tokenizer.save_pretrained(self.folder)
         mark.write_text(json.dumps(metrics["eval_accuracy"]))
 
@@ -200,22 +203,27 @@ class _KeepSnapshots(transformers.TrainerCallback):
         cycle = (state.max_steps - start) / self.count
         for i in range(1, self.count + 1):
             if state.global_step == round(start + i * cycle):
-                model.save_pretrained(self.folder / checkpoint(i))
+                encoders.save(model, self.folder / checkpoint(i))
                 self.tokenizer.save_pretrained(self.folder / checkpoint(i))
 
 
-def logits(folder: Path, texts: list[str], max_length: int, batch_size: int = 64) -> np.ndarray:
-    """Return the fp32 logits, FP32 [len(texts), classes], of a fitted member's folder: every artefact's reference."""
+def logits(folder: Path, texts: list[str], max_length: int, exact: bool = True) -> np.ndarray:
+    """Return the logits, FP32 [len(texts), classes], of a fitted member's folder.
+
+    In fp32 they are every artefact's reference; not `exact`, in bf16 where the hardware has it.
+    """
+    device, batch_size = ("cuda", 512) if torch.cuda.is_available() else ("cpu", 64)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = encoders.load(folder)
+    model = encoders.load(folder).to(device)
     ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     result = np.empty((len(texts), model.config.num_labels), np.float32)
-    with torch.inference_mode():
-        for at in range(0, len(order), batch_size):
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=not exact and _has_bf16()):
+        for at in track(range(0, len(order), batch_size), f"{len(texts)} texts"):
             part = order[at : at + batch_size]
             batch = tokenizer.pad(
                 {"input_ids": [ids[i] for i in part]}, return_tensors="pt", return_attention_mask=True
-            )
-            result[part] = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.numpy()
+            ).to(device)
+            answers = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            result[part] = answers.float().cpu().numpy()
     return result

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, TrainingArguments
 
@@ -181,10 +182,13 @@ def test_a_pooling_of_ours_is_saved_loaded_and_exported(base: str, pooling, tmp_
     from transformers import AutoTokenizer
 
     torch.manual_seed(0)
-    made = encoders.create(base, pooling, LABELS, "tiny").eval()
-    made.save_pretrained(tmp_path / "checkpoint")
+    made = encoders.create(base, pooling, LABELS, "tiny").half().float().eval()
+    encoders.save(made, tmp_path / "checkpoint")
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "checkpoint")
+    saved = load_file(tmp_path / "checkpoint" / "model.safetensors")
+    assert {one.dtype for one in saved.values()} == {torch.float16}
     loaded = encoders.load(tmp_path / "checkpoint")
+    assert {one.dtype for one in loaded.parameters()} == {torch.float32}
     given = {name: BATCH[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
         expected, found = made(**given).logits, loaded(**given).logits

@@ -18,6 +18,29 @@ def test_the_shipped_recipe():
     assert "non-commercial" in compact.card.terms
 
 
+def test_base_is_compact_and_one_more():
+    compact, base = recipe.load("compact"), recipe.load("base")
+    assert base.members[:-1] == compact.members
+    assert base.members[-1].name == "mpnet"
+    assert (base.teaching, base.labels) == (compact.teaching, compact.labels)
+    assert (base.card.title, base.card.terms) == ("newsdesk: AG News, with MPNet", compact.card.terms)
+
+
+def test_who_teaches_whom():
+    compact = recipe.load("compact", {"teaching": None})
+    assert {member.name: compact.teachers(member) for member in compact.members} == {
+        "student": ["minilm", "e5"],
+        "minilm": ["e5"],
+        "e5": [],
+    }
+    named = recipe.load("compact", {"members.student.distil.teachers": ["e5"], "members.minilm.distil": None})
+    assert {member.name: named.teachers(member) for member in named.members} == {
+        "student": ["e5"],
+        "minilm": [],
+        "e5": [],  # `teaching` does
+    }
+
+
 def test_changes_reach_tables_lists_and_new_places():
     changed = recipe.load(
         "compact",
@@ -31,7 +54,7 @@ def test_changes_reach_tables_lists_and_new_places():
     )
     assert changed.members[1].train.epochs == 1
     assert changed.members[1].base == "elsewhere"
-    assert changed.members[1].train.learning_rate == 8e-5
+    assert changed.members[1].train.learning_rate == 1e-4
     assert changed.data.train.file == "rows.csv"
     assert changed.data.test is None
     assert changed.verify.rows == 7

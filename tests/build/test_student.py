@@ -1,5 +1,6 @@
 """The student: its n-grams, its lessons, its graphs, and the build that serves it."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from newsdesk.build.evaluation.metrics import accuracy, softmax
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, logits, predict
 from newsdesk.build.recipe import Distil, Features, Member, Student
 from newsdesk.build.stage import Workshop
-from newsdesk.build.training import student, teaching
+from newsdesk.build.training import stages, student, teaching
 from newsdesk.build.training.teaching import Taught
 from newsdesk.server.ensemble import engines, manifest
 from newsdesk.server.ensemble.classifier import Classifier
@@ -198,8 +199,8 @@ def test_a_build_of_a_student_is_served(built: Path):
     assert "hashed n-grams" in (folder.parent / "MODEL_CARD.md").read_text()
 
 
-def test_a_student_is_taught_by_a_compiled_member(source: dict, built: Path):
-    """The teacher is a student as well: whatever stages a member went through, it can be asked."""
+def test_a_student_is_taught_by_a_fitted_member(source: dict, built: Path):
+    """The teacher is a student as well: a member of any kind can be asked."""
     more = built / "more.csv"
     texts = [sentence(label, i) for i in (3, 200, 200, 201) for label in WORDS]  # 3 is a row, 200 stands twice
     more.write_text("\n".join(["text", *texts, "&nbsp;"]))
@@ -209,24 +210,50 @@ def test_a_student_is_taught_by_a_compiled_member(source: dict, built: Path):
     shop, made = Workshop(built / "artefacts"), {}
     made["split"] = pipeline.split(shop, settings, pipeline.clean(shop, settings, pipeline.read(shop, settings)))
     teacher = Job(shop, settings, settings.members[0], {**made})
-    teacher.made["train"] = pipeline.train(teacher)
-    for stage in (pipeline.stages.export, pipeline.stages.quantise, pipeline.stages.compile):
-        teacher.made[stage.__name__] = stage(teacher)  # there already: the build's
+    teacher.made["train"] = stages.train(teacher)  # there already: the build's
     learning = Job(shop, settings, settings.members[1], {**made})
-    lessons = teaching.teach(learning, [teacher])
-    taught = teaching.load(lessons)
+    lessons = stages.teach(learning, [teacher])
+    taught = teaching.load(lessons.path, lessons.figures["new"])
     assert taught.texts[: taught.new] == [sentence(label, i) for i in (200, 201) for label in WORDS]
     assert len(taught.texts) == len(taught.of_texts) > 100
     assert taught.rows == pytest.approx(
-        softmax(teacher.original([row.text for row in teacher.rows("train")])), abs=0.05
+        softmax(teacher.original([row.text for row in teacher.rows("train")])), abs=1e-6
     )
     assert lessons.figures["accuracy_on_training_rows"] > 0.9
     learning.made["teach"] = lessons
-    trained = pipeline.train(learning)
+    trained = stages.train(learning)
     assert trained.figures["taught_texts"] == len(taught.texts)
     assert trained.figures["validation"]["accuracy"] > 0.9
     shop.say = lambda line: pytest.fail(line) if "running" in line else None
-    assert teaching.teach(learning, [replace(teacher)]).path == lessons.path
+    assert stages.teach(learning, [replace(teacher)]).path == lessons.path
+
+
+def test_teachers_label_the_rows_that_they_did_not_see(source: dict, tmp_path: Path):
+    pupil = {**MEMBER, "name": "pupil", "student": {**SETTINGS, "pieces": True}, "distil": {}}
+    own = {"teachers": [MEMBER, {**MEMBER, "name": "other", "student": {**SETTINGS, "width": 8}}], "folds": 3}
+    settings = recipe.load("compact", {**source, **CHANGES, "members": [pupil], "teaching": own})
+    shop, made = Workshop(tmp_path), {}
+    made["split"] = pipeline.split(shop, settings, pipeline.clean(shop, settings, pipeline.read(shop, settings)))
+    job = Job(shop, settings, settings.members[0], made)
+    lessons = stages.teach(job, [])
+    taught = teaching.load(lessons.path, 0)
+    every = job.rows("train")
+    expected, of_texts = np.zeros_like(taught.rows), []
+    teachers = stages.cross_fitted(job, settings.teaching)
+    assert [teacher.name for teacher in teachers][:2] == ["student without fold 1 of 3", "student without fold 2 of 3"]
+    shop.say = lambda line: pytest.fail(line) if "running" in line else None
+    for teacher in teachers:
+        teacher.made["train"] = stages.train(teacher)
+        number = teacher.fold[0]
+        assert teacher.rows("train") == [row for i, row in enumerate(every) if i % 3 != number]
+        assert teacher.rows("validation") == job.rows("validation")
+        expected[number::3] += softmax(teacher.original([row.text for row in every[number::3]])) / 2
+        of_texts.append(softmax(teacher.original(taught.texts)))
+    assert taught.rows == pytest.approx(expected, abs=1e-6)
+    assert taught.of_texts == pytest.approx(np.mean(of_texts, axis=0), abs=1e-6)
+    assert set(lessons.figures["teachers"]) == {teacher.name for teacher in teachers}
+    shutil.rmtree(tmp_path / "train")  # once they have taught, nobody needs them
+    assert stages.teach(job, []).path == lessons.path
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,133 @@
+"""The stages of training, each run once (see `Workshop`): fit a member, and ask its teachers before."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsdesk.build.compile.stages import Job
+from newsdesk.build.data import pieces, sources
+from newsdesk.build.data.stages import labels
+from newsdesk.build.evaluation.metrics import accuracy, softmax
+from newsdesk.build.recipe import Member, Source, Teaching
+from newsdesk.build.stage import Artefact
+from newsdesk.build.training import teaching
+from newsdesk.build.training.teaching import Taught
+from newsdesk.server.ensemble.text import clean
+
+
+def train(job: Job) -> Artefact:
+    """Fit one member; of an encoder `checkpoint/` is a `from_pretrained` folder, of n-grams features and weights."""
+    member, rows, taught = job.member, job.made["split"], job.made.get("teach")
+
+    def work(folder: Path) -> dict[str, Any]:
+        fitted, validation = job.rows("train"), job.rows("validation")
+        given = member, labels(rows), fitted, validation, job.seed, folder
+        lessons = teaching.load(taught.path, taught.figures["new"]) if taught else None
+        if member.kind == "ngrams":
+            from newsdesk.build.training import student
+
+            return student.train(*given, lessons)
+        from newsdesk.build.training import trainer
+
+        return trainer.train(*given, lessons.rows if lessons else None)
+
+    # Without `code`: hours of training are not thrown away for an edit of the trainer; the entry says what made it.
+    return job.shop.run(
+        "train",
+        work,
+        settings=[member, job.recipe.seed, *([job.fold] if job.fold else [])],
+        inputs={"rows": rows} | ({"taught": taught} if taught else {}),
+        files=_files(member),
+        name=job.name if job.fold else member.name,
+    )
+
+
+def teach(pupil: Job, members: list[Job]) -> Artefact:
+    """Ask fitted teachers about every training row, and about the pieces and texts that the pupil's recipe has.
+
+    Leaves the mean of their probabilities (see `teaching`). The teachers are `members`, or without any the recipe's
+    `teaching`; those are fitted here, each stage of it its own: nothing of them is needed once they have taught. What a
+    teacher has said before an interruption is not asked again.
+    """
+    with_pieces, source = pupil.member.student.pieces, pupil.member.student.unlabelled
+    own = None if members else pupil.recipe.teaching
+    teachers = cross_fitted(pupil, own) if own else members
+
+    def work(folder: Path) -> dict[str, Any]:
+        labelled = pupil.rows("train")
+        texts = _unlabelled(pupil, source) if source else []
+        new = len(texts)
+        texts += pieces.cut(labelled, pupil.recipe.seed) if with_pieces else []
+        said = [ask(teacher, [row.text for row in labelled], texts, folder / "scratch") for teacher in teachers]
+        of_rows, of_texts = (np.nanmean(one, axis=0) for one in zip(*said, strict=True))
+        teaching.save(Taught(of_rows, texts, of_texts, new), folder)
+        return {
+            "teachers": {teacher.name: teacher.made["train"].figures["validation"] for teacher in teachers},
+            "rows": len(labelled),
+            "new": new,
+            "pieces": len(texts) - new,
+            "accuracy_on_training_rows": accuracy(of_rows, np.array([row.label for row in labelled])),
+        }
+
+    return pupil.shop.run(
+        "teach",
+        work,
+        settings=[with_pieces, source, pupil.recipe.seed, *([own] if own else [])],
+        inputs={"split": pupil.made["split"]} | {f"{teacher.name}.train": teacher.made["train"] for teacher in members},
+        files=(
+            *((source.file,) if source and source.file else ()),
+            *(path for teacher in (own.teachers if own else ()) for path in _files(teacher)),
+        ),
+        code=("newsdesk.build.data.pieces", "newsdesk.server.ensemble.text"),
+        name=pupil.member.name,
+    )
+
+
+def cross_fitted(pupil: Job, teaching: Teaching) -> list[Job]:
+    """Return the jobs of a recipe's `teaching`: every teacher once for each fold, not fitted yet."""
+    return [
+        Job(pupil.shop, pupil.recipe, teacher, {"split": pupil.made["split"]}, fold=(fold, teaching.folds))
+        for teacher in teaching.teachers
+        for fold in range(teaching.folds)
+    ]
+
+
+def ask(teacher: Job, rows: list[str], texts: list[str], folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a teacher says of the training rows and of other texts, FP32 [n, labels]; it is fitted if need be.
+
+    NaN stands for the rows that a teacher of a fold was fitted on. Kept in `folder`.
+    """
+    if "train" not in teacher.made:
+        teacher.made["train"] = train(teacher)
+    asked = teacher.left_out(len(rows))  # all of them without folds
+    saved = folder / f"{teacher.name}.npy"
+    if not saved.exists():
+        folder.mkdir(exist_ok=True)
+        answers = teacher.original([*(rows[i] for i in np.flatnonzero(asked)), *texts], exact=False)
+        with saved.open("wb") as file:
+            np.save(file, softmax(answers).astype(np.float32))
+    said = np.load(saved)
+    of_rows = np.full((len(rows), said.shape[1]), np.nan, np.float32)
+    of_rows[asked] = said[: asked.sum()]
+    return of_rows, said[asked.sum() :]
+
+
+def _files(member: Member) -> tuple[str, ...]:
+    """Return the files of a base that is a folder here."""
+    names = ("config.json", "model.safetensors", "tokenizer.json") if member.base else ()
+    return tuple(str(path) for name in names if (path := Path(member.base) / name).is_file())
+
+
+def _unlabelled(pupil: Job, source: Source) -> list[str]:
+    """Return the source's clean texts, each once, without those of any split: what is examined is never learned."""
+    parts = [part for part in ("train", "validation", "test") if (pupil.made["split"] / f"{part}.parquet").exists()]
+    seen = {row.text.casefold() for part in parts for row in pupil.rows(part)}
+    found = []
+    for raw in sources.read(source):
+        text = clean(raw.text)
+        # An undecodable byte stands there as a lone surrogate.
+        if text and text.casefold() not in seen and not any("\ud800" <= c <= "\udfff" for c in text):
+            seen.add(text.casefold())
+            found.append(text)
+    return found
