@@ -35,7 +35,11 @@ def _data(manifest: Manifest, about: Card) -> str:
 def _training(manifest: Manifest) -> str:
     recipe = manifest.built[0]
     fitted = {entry["name"]: entry for entry in manifest.built if entry["stage"] == "train"}
-    taught = {entry["name"]: entry["figures"] for entry in manifest.built if entry["stage"] == "teach"}
+    taught = {
+        entry["name"]: dict.fromkeys(name.partition(" without fold ")[0] for name in entry["figures"]["teachers"])
+        for entry in manifest.built
+        if entry["stage"] == "teach"
+    }
     packages = ", ".join(f"{name} {version}" for name, version in next(iter(fitted.values()))["packages"].items())
     rows = []
     for member in recipe["settings"]["members"]:
@@ -45,7 +49,7 @@ def _training(manifest: Manifest) -> str:
                 f"`{member['name']}`",
                 f"`{member['base']}`" if member.get("base") else f"{found['ngrams']:,} hashed n-grams",
                 f"{found['rows']:,}",
-                ", ".join(taught[member["name"]]["teachers"]) if member["name"] in taught else "",
+                ", ".join(taught.get(member["name"], ())),
                 f"{found['validation']['accuracy']:.2%}",
             ]
         )

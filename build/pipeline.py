@@ -103,7 +103,13 @@ def write(
         "machine": jobs[0].made["compile"].entry["machine"],
     }
     opening = {"stage": "recipe", "command": command, "settings": msgspec.to_builtins(recipe)}
-    of_members = [one.entry for job in jobs for stage, one in job.made.items() if stage not in common]
+    # Pupils that learn the same share one artefact: its entry has the name of the first.
+    of_members = [
+        {**one.entry, "name": job.member.name} if stage == "teach" else one.entry
+        for job in jobs
+        for stage, one in job.made.items()
+        if stage not in common
+    ]
     entries = [opening, *(one.entry for one in common.values()), *of_members, combined.entry, judged.entry]
     return repository.write(
         output,
