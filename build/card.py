@@ -40,6 +40,11 @@ def _training(manifest: Manifest) -> str:
         for entry in manifest.built
         if entry["stage"] == "teach"
     }
+    pretrained = {
+        entry["name"]: f"{entry['figures']['texts']:,} texts, {len(entry['figures']['validation'])} times"
+        for entry in manifest.built
+        if entry["stage"] == "pretrain"
+    }
     packages = ", ".join(f"{name} {version}" for name, version in next(iter(fitted.values()))["packages"].items())
     rows = []
     for member in recipe["settings"]["members"]:
@@ -48,12 +53,13 @@ def _training(manifest: Manifest) -> str:
             [
                 f"`{member['name']}`",
                 f"`{member['base']}`" if member.get("base") else f"{found['ngrams']:,} hashed n-grams",
+                pretrained.get(member["name"], ""),
                 f"{found['rows']:,}",
                 ", ".join(taught.get(member["name"], ())),
                 f"{found['validation']['accuracy']:.2%}",
             ]
         )
-    heads = ["member", "base", "rows", "taught by", "best epoch, validation"]
+    heads = ["member", "base", "pretrained further on", "rows", "taught by", "best epoch, validation"]
     return f"## Training\n\n    {recipe['command']}\n\n{_table(heads, rows)}\n\n{packages}."
 
 

@@ -91,6 +91,17 @@ class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     """0 means all."""
 
 
+class Pretrain(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Go on pretraining on the training rows' texts, without their labels, before an encoder is fitted (task-adaptive
+    pretraining: Gururangan et al. 2020, "Don't Stop Pretraining"). `newsdesk.build.training.pretraining` says how."""
+
+    epochs: Annotated[float, Meta(gt=0)] = 10
+    batch_size: Positive = 256
+    learning_rate: Annotated[float, Meta(gt=0)] = 1e-4
+    masked: Annotated[float, Meta(gt=0, lt=1)] = 0.15
+    """Share of the pieces that are hidden, and named from the others."""
+
+
 class Distil(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """Learn from other members' probabilities, beside the labels (Hinton, Vinyals, Dean 2015)."""
 
@@ -146,6 +157,7 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
     """Pieces of the vocabulary that the training rows hold fewer times are dropped before it is fitted; 0 keeps all."""
     seed: int | None = None
     """Of its training; the recipe's without."""
+    pretrain: Pretrain | None = None
     train: Train = Train()
     student: Student = Student()
     distil: Distil | None = None
@@ -156,9 +168,9 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
                 raise ValueError(f"member {self.name}: an encoder needs `base`, a hub name or a folder")
             if self.student != Student():
                 raise ValueError(f'member {self.name}: `student` is read of n-grams; set kind = "ngrams", or remove it')
-        elif self.base or self.train != Train():
+        elif self.base or self.pretrain or self.train != Train():
             raise ValueError(
-                f"member {self.name}: n-grams have no `base` and no `train`; `student` says how to fit them"
+                f"member {self.name}: n-grams have no `base`, `pretrain` or `train`; `student` says how to fit them"
             )
 
 

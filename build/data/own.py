@@ -23,7 +23,7 @@ def changes(
 
     The recipe's labels stay where the files' labels are just these names, or where `first_label` says that they are
     numbers counting them; otherwise the labels are taken from the rows. What the recipe says of its own data goes, and
-    so does `teaching`, whose large encoders take a GPU: members teach each other.
+    so do `pretrain` and `teaching`, which take a GPU: members are fitted as their bases are, and teach each other.
     """
     described = {
         "text_columns": text_columns,
@@ -42,5 +42,6 @@ def changes(
         "labels": recipe.labels if keep else [],
         "split.validation_where": {},
         "teaching": None,
+        **{f"members.{member.name}.pretrain": None for member in recipe.members if member.pretrain},
         "card": {},
     }

@@ -1,8 +1,10 @@
 """The stages of training, each run once (see `Workshop`): fit a member, and ask its teachers before."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from newsdesk.build.compile.stages import Job
@@ -16,13 +18,42 @@ from newsdesk.build.training.teaching import Taught
 from newsdesk.server.ensemble.text import clean
 
 
+def pretrain(job: Job) -> Artefact:
+    """Go on pretraining a member's base on the texts of all training rows, a fold's too: no label is read.
+
+    Leaves a `from_pretrained` folder, with the vocabulary pruned where the member asks for that.
+    """
+    member = job.member
+
+    def work(folder: Path) -> dict[str, Any]:
+        from newsdesk.build.training import pretraining
+
+        texts, validation = (
+            [row.text for row in replace(job, fold=None).rows(part)] for part in ("train", "validation")
+        )
+        return pretraining.pretrain(member, texts, validation, job.recipe.seed, folder)
+
+    # Without `code`, as `train`. Members and teachers with the same base share the artefact.
+    return job.shop.run(
+        "pretrain",
+        work,
+        settings=[member.base, member.min_piece_count, member.max_length, member.pretrain, job.recipe.seed],
+        inputs={"rows": job.made["split"]},
+        files=_files(member),
+        name=member.name,
+    )
+
+
 def train(job: Job) -> Artefact:
     """Fit one member; of an encoder `checkpoint/` is a `from_pretrained` folder, of n-grams features and weights."""
     member, rows, taught = job.member, job.made["split"], job.made.get("teach")
+    inputs = {"rows": rows} | ({"taught": taught} if taught else {})
+    if member.pretrain:
+        inputs["pretrained"] = job.made["pretrain"] = pretrain(job)
 
     def work(folder: Path) -> dict[str, Any]:
         fitted, validation = job.rows("train"), job.rows("validation")
-        given = member, labels(rows), fitted, validation, job.seed, folder
+        given = _after_pretraining(job), labels(rows), fitted, validation, job.seed, folder
         lessons = teaching.load(taught.path, taught.figures["new"]) if taught else None
         if member.kind == "ngrams":
             from newsdesk.build.training import student
@@ -37,7 +68,7 @@ def train(job: Job) -> Artefact:
         "train",
         work,
         settings=[member, job.recipe.seed, *([job.fold] if job.fold else [])],
-        inputs={"rows": rows} | ({"taught": taught} if taught else {}),
+        inputs=inputs,
         files=_files(member),
         name=job.name if job.fold else member.name,
     )
@@ -111,6 +142,13 @@ def ask(teacher: Job, rows: list[str], texts: list[str], folder: Path) -> tuple[
     of_rows = np.full((len(rows), said.shape[1]), np.nan, np.float32)
     of_rows[asked] = said[: asked.sum()]
     return of_rows, said[asked.sum() :]
+
+
+def _after_pretraining(job: Job) -> Member:
+    """Return the member that starts from what `pretrain` left, if the recipe has that."""
+    if not job.member.pretrain:
+        return job.member
+    return msgspec.structs.replace(job.member, base=str(job.made["pretrain"].path), min_piece_count=0)
 
 
 def _files(member: Member) -> tuple[str, ...]:

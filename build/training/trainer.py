@@ -65,39 +65,23 @@ def train(
     if recipe.max_rows:
         rows, soft = rows[: recipe.max_rows], None if soft is None else soft[: recipe.max_rows]
     transformers.set_seed(seed)
-    cuda = torch.cuda.is_available()
-    scratch, base, pruned = folder / "scratch", member.base, {}
-    if member.min_piece_count:
-        base = str(scratch / "base")
-        pruned = vocabulary.prune(member.base, [row.text for row in rows], member.min_piece_count, Path(base))
+    scratch = folder / "scratch"
+    base, of_vocabulary = pruned(member, [row.text for row in rows], scratch)
     model = encoders.create(base, member.pooling, labels, member.name)
     tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=member.max_length)
     if recipe.frozen_layers:
         freeze(model, recipe.frozen_layers)
-    arguments = transformers.TrainingArguments(
-        output_dir=str(scratch),
+    settings = arguments(
+        scratch,
+        seed,
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=64,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine_with_restarts" if recipe.snapshots else recipe.schedule,
         lr_scheduler_kwargs={"num_cycles": recipe.snapshots} if recipe.snapshots else {},
         warmup_ratio=recipe.warmup_ratio,
         weight_decay=recipe.weight_decay,
         bf16=recipe.bf16 and _has_bf16(),
-        use_cpu=not cuda,
-        group_by_length=True,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        eval_strategy="epoch",
-        save_strategy="steps",
-        save_steps=5000 if cuda else 500,  # a quarter of an hour of a CPU's work
-        save_total_limit=2,
-        logging_steps=100,
-        load_best_model_at_end=False,  # the best epoch is kept by _KeepBest, at any save interval
-        seed=seed,
-        report_to=[],
-        dataloader_num_workers=2 if cuda else 0,
     )
     if recipe.snapshots:
         keep: transformers.TrainerCallback = _KeepSnapshots(folder, recipe.snapshots, tokenizer)
@@ -108,7 +92,7 @@ def train(
         recipe=recipe,
         distil=member.distil,
         model=model,
-        args=arguments,
+        args=settings,
         train_dataset=fitted,
         eval_dataset=_encode(tokenizer, validation, member.max_length),
         # Few shapes: kernels are cached per shape.
@@ -117,9 +101,7 @@ def train(
         compute_metrics=_measure,
         callbacks=[keep],
     )
-    trainer.train(
-        resume_from_checkpoint=transformers.trainer_utils.get_last_checkpoint(scratch) if scratch.exists() else None
-    )
+    trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
     if not recipe.snapshots:  # copied, so that a stage that is cut off here finds it again
         shutil.copytree(scratch / "best", folder / CHECKPOINT, dirs_exist_ok=True)
     history = [
@@ -129,12 +111,54 @@ def train(
     ]
     return {
         "rows": len(rows),
-        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "device": device(),
         "window": window([len(ids) for ids in fitted.ids], member.max_length),
-        **pruned,
+        **of_vocabulary,
         "validation": max(history, key=lambda line: line["accuracy"]),
         "epochs": history,
     }
+
+
+def arguments(scratch: Path, seed: int, **settings: Any) -> transformers.TrainingArguments:
+    """Return the Trainer's arguments that every kind of training here shares, and `settings` on top."""
+    cuda = torch.cuda.is_available()
+    common: dict[str, Any] = {
+        "output_dir": str(scratch),
+        "per_device_eval_batch_size": 64,
+        "bf16": _has_bf16(),
+        "use_cpu": not cuda,
+        "group_by_length": True,
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+        "eval_strategy": "epoch",
+        "save_strategy": "steps",
+        "save_steps": 5000 if cuda else 500,  # a quarter of an hour of a CPU's work
+        "save_total_limit": 2,
+        "logging_steps": 100,
+        "load_best_model_at_end": False,  # the best epoch is kept by _KeepBest, at any save interval
+        "seed": seed,
+        "report_to": [],
+        "dataloader_num_workers": 2 if cuda else 0,
+    }
+    return transformers.TrainingArguments(**(common | settings))
+
+
+def last_checkpoint(scratch: Path) -> str | None:
+    """Return the newest checkpoint of an interrupted run, to resume from."""
+    return transformers.trainer_utils.get_last_checkpoint(scratch) if scratch.exists() else None
+
+
+def device() -> str:
+    """Return what training runs on: a GPU's name, or "cpu"."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def pruned(member: Member, texts: list[str], scratch: Path) -> tuple[str, dict[str, Any]]:
+    """Return the member's base, its vocabulary pruned to `texts` where the member asks for that, and the figures."""
+    if not member.min_piece_count:
+        return member.base, {}
+    base = scratch / "base"
+    return str(base), vocabulary.prune(member.base, texts, member.min_piece_count, base)
 
 
 def _has_bf16() -> bool:

@@ -145,3 +145,6 @@ def test_own_rows_keep_the_recipes_labels_only_where_they_match(labels, first_la
     assert changed.labels == (compact.labels if kept else [])
     assert changed.data.test is None
     assert changed.card.terms == ""
+    # What takes a GPU is left out.
+    assert (changed.teaching, {member.pretrain for member in changed.members}) == (None, {None})
+    assert any(member.pretrain for member in compact.members)

@@ -261,8 +261,9 @@ def test_teachers_label_the_rows_that_they_did_not_see(source: dict, tmp_path: P
     [
         ([{"name": "a"}], "member a: an encoder needs `base`"),
         ([{"name": "a", "base": "x", "student": {"width": 4}}], "member a: `student` is read of n-grams"),
-        ([{**MEMBER, "base": "x"}], "n-grams have no `base` and no `train`"),
-        ([{**MEMBER, "train": {"epochs": 9}}], "n-grams have no `base` and no `train`"),
+        ([{**MEMBER, "base": "x"}], "n-grams have no `base`, `pretrain` or `train`"),
+        ([{**MEMBER, "train": {"epochs": 9}}], "n-grams have no `base`, `pretrain` or `train`"),
+        ([{**MEMBER, "pretrain": {}}], "n-grams have no `base`, `pretrain` or `train`"),
         ([{**MEMBER, "student": {"pieces": True}}], "nobody labels the pieces or unlabelled texts; name teachers"),
         ([{**MEMBER, "student": {"features": {"words": []}}}], "without n-grams: give `words`"),
         ([{**MEMBER, "distil": {"teachers": ["minilm"]}}], r"the teacher 'minilm'; expected another.*there is none"),
