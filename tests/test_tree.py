@@ -1,7 +1,10 @@
-"""The tree stays small: a clone is quick, and a machine that is lent for minutes takes it whole."""
+"""The tree stays small: a clone is quick, and a machine lent for minutes takes it whole. And all of its tests run."""
 
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 MIB = 1 << 20
@@ -14,3 +17,13 @@ def test_shipped_weights_and_the_tree_keep_to_their_sizes():
     assert 0 < weights <= 48 * MIB
     assert max(sizes.values()) <= 25 * MIB
     assert sum(sizes.values()) < 52 * MIB
+
+
+def test_no_folder_of_tests_is_passed_over(pytestconfig: pytest.Config):
+    """pytest skips folders by their names, "build" among them, and says nothing."""
+    passed_over = pytestconfig.getini("norecursedirs")
+    folders = {
+        folder for file in Path(__file__).parent.rglob("test_*.py") for folder in file.relative_to(ROOT).parts[:-1]
+    }
+    assert folders >= {"build", "clients", "server", "service"}
+    assert not [folder for folder in folders if any(fnmatch(folder, pattern) for pattern in passed_over)]

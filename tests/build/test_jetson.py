@@ -124,7 +124,9 @@ def test_the_archive_holds_what_a_device_needs_and_nobody_s_name(small: Path, tm
 def test_the_shipped_model_answers_from_an_empty_folder(shipped: Path, python: Path) -> None:
     checked = jetson(shipped, python, "check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert re.search(r"minilm onnxruntime:int8 .*\nensemble ", checked.stdout)
+    for member in manifest.load(SHIPPED / "1").members:
+        assert re.search(rf"^{member.name} onnxruntime:int8 .* 100\.0% ", checked.stdout, re.M)
+    assert re.search(r"^ensemble .* 100\.0% ", checked.stdout, re.M)
     (port, *_) = free_ports()
     process = subprocess.Popen(
         [shipped / "jetson", "serve", "--port", str(port), "--threads", "1"],
