@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
+from newsdesk.build import trees
 from newsdesk.build.errors import RecipeError
 from newsdesk.server.ensemble.ngrams import Features
 
@@ -98,8 +99,6 @@ class Pretrain(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, om
     epochs: Annotated[float, Meta(gt=0)] = 10
     batch_size: Positive = 256
     learning_rate: Annotated[float, Meta(gt=0)] = 1e-4
-    masked: Annotated[float, Meta(gt=0, lt=1)] = 0.15
-    """Share of the pieces that are hidden, and named from the others."""
 
 
 class Distil(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -355,7 +354,7 @@ def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
     tree = _read(path)
     for key, value in (changes or {}).items():
         try:
-            _change(tree, key.split("."), value)
+            trees.change(tree, key.split("."), value)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise RecipeError(f"recipe {path.name}: nothing stands at {key!r}, so it cannot be set") from error
     try:
@@ -382,22 +381,4 @@ def _read(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {path.name}: {error}") from error
     below = tree.pop("extends", "")
-    return _merged(_read(_path(below)), tree) if below else tree
-
-
-def _merged(below: Any, above: Any) -> Any:
-    if isinstance(below, dict) and isinstance(above, dict):
-        return below | {key: _merged(below[key], value) if key in below else value for key, value in above.items()}
-    return below + above if isinstance(below, list) and isinstance(above, list) else above
-
-
-def _change(tree: Any, keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        tree = tree[_place(tree, key)] if isinstance(tree, list) else tree.setdefault(key, {})
-    tree[_place(tree, keys[-1]) if isinstance(tree, list) else keys[-1]] = value
-
-
-def _place(items: list[Any], key: str) -> int:
-    """Return where an item of a list stands: by its name, or by its number, from 0."""
-    names = [item.get("name") for item in items if isinstance(item, dict)]
-    return names.index(key) if key in names else int(key)
+    return trees.merged(_read(_path(below)), tree) if below else tree

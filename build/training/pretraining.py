@@ -1,4 +1,4 @@
-"""Go on pretraining an encoder on texts alone: pieces are hidden, and named from those around them."""
+"""Go on pretraining an encoder on texts alone: a share of the pieces is hidden, and named from the rest."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ class Masked(torch.nn.Module):
     """An encoder under BERT's masked-language head (Devlin et al. 2019), fitted from zero: sentence encoders are
     published without one.
 
-    The word embeddings are the head's weights as well. Only hidden pieces pass through it, a seventh of all.
+    The word embeddings are the head's weights as well. Only hidden pieces pass through it.
     """
 
     def __init__(self, encoder: transformers.PreTrainedModel) -> None:
@@ -69,7 +69,7 @@ def pretrain(member: Member, texts: list[str], validation: list[str], seed: int,
         args=arguments,
         train_dataset=_ids(tokenizer, texts, member.max_length),
         eval_dataset=_ids(tokenizer, validation, member.max_length),
-        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=recipe.masked, pad_to_multiple_of=8),
+        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15, pad_to_multiple_of=8),
         processing_class=tokenizer,
     )
     fitting.model_accepts_loss_kwargs = False  # the loss is a mean over the batch

@@ -1,4 +1,4 @@
-"""The stages of training, each run once (see `Workshop`): fit a member, and ask its teachers before."""
+"""The stages of training, each run once (see `Workshop`): ask a member's teachers, pretrain its base, and fit it."""
 
 from dataclasses import replace
 from pathlib import Path

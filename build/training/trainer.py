@@ -135,7 +135,6 @@ def arguments(scratch: Path, seed: int, **settings: Any) -> transformers.Trainin
         "save_steps": 5000 if cuda else 500,  # a quarter of an hour of a CPU's work
         "save_total_limit": 2,
         "logging_steps": 100,
-        "load_best_model_at_end": False,  # the best epoch is kept by _KeepBest, at any save interval
         "seed": seed,
         "report_to": [],
         "dataloader_num_workers": 2 if cuda else 0,

@@ -19,9 +19,9 @@ from newsdesk.build.stage import Workshop
 from newsdesk.build.training import stages
 from newsdesk.build.training.pretraining import Masked, pretrain
 from tests.build.encoders import FAMILIES, VOCABULARY, WORDS, save, save_base, sentence
-from tests.build.test_vocabulary import TEXTS as PIECES
-from tests.build.test_vocabulary import save as save_vocabulary
-from tests.build.test_vocabulary import unigrams, word_pieces
+from tests.build.vocabularies import TEXTS as PIECES
+from tests.build.vocabularies import save as save_vocabulary
+from tests.build.vocabularies import unigrams, word_pieces
 
 TEXTS = [sentence(label, i) for i in range(120) for label in WORDS]
 SETTINGS = Pretrain(epochs=6, batch_size=16, learning_rate=3e-3)

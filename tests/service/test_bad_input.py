@@ -28,7 +28,7 @@ ANSWERED = {
     "NUL inside": b"shares \x00 rise",
     "emoji": "🚀".encode() * 30_000,
     "right to left": "ارتفعت الأسهم في السوق".encode(),
-    "one character repeated": b"a" * 10_000,
+    "one character repeated": b"a" * 40_000,
     "20,000 words": b"shares rise " * 10_000,
     "controls": bytes(range(1, 32)) + b"text",
     "deep markup": b"<b>" * 20_000 + b"goal" + b"&amp;" * 20_000,
