@@ -1,10 +1,11 @@
 """Texts handed to a Triton on the same host by system shared memory, over gRPC.
 
 A region is registered with Triton once and used by one request at a time. Its file in /dev/shm is removed as soon as
-Triton has mapped it, so that a client that is killed leaves no file; its name holds the process and 64 random bits, so
-that no other client, or a later one, meets it. A region whose request ended without an answer may still be read: it is
-never written to again, and unregistered once Triton, which refuses to while it is in use, is done with it. Regions are
-unregistered one by one, by name: a request without a name would unregister everybody's.
+Triton has mapped it, so that a client that is killed leaves no file; what one leaves that is killed before that, a
+later client removes. A name holds the process and 64 random bits, so that no other client, or a later one, meets it. A
+region whose request ended without an answer may still be read: it is never written to again, and unregistered once
+Triton, which refuses to while it is in use, is done with it. Regions are unregistered one by one, by name: a request
+without a name would unregister everybody's.
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_shared_memory.md
 """
 
@@ -26,9 +27,12 @@ from newsdesk.clients.errors import unavailable
 from newsdesk.clients.tensors import INPUT
 
 _SHM = Path("/dev/shm")
+_PREFIX = "newsdesk-client-"
 _SMALLEST = 64 * 1024
 _CLOSE_SECONDS = 2.0
 _SWEEP_SECONDS = 0.5
+# By far longer than a registration takes. Not whether its process lives: that may be another container's.
+_LEFT_BEHIND_SECONDS = 600.0
 _IN_USE = "currently in use"
 # After these the server may still have the request.
 _UNANSWERED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
@@ -38,7 +42,7 @@ class Region:
     """`size` bytes of this process's, under a name of their own. Raises OSError where /dev/shm has no room."""
 
     def __init__(self, size: int) -> None:
-        self.name = f"newsdesk-client-{os.getpid()}-{secrets.token_hex(8)}"
+        self.name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
         self.size = size
         self._file = _SHM / self.name
         opened = os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
@@ -71,6 +75,7 @@ class Regions:
         self._swept = time.monotonic()
         self._lock = threading.Lock()
         self._off = False
+        _remove_left_behind()
 
     @contextlib.contextmanager
     def shared(self, request: service_pb2.ModelInferRequest, timeout: float) -> Iterator[None]:
@@ -184,3 +189,11 @@ class Regions:
                     continue
                 # A server that is gone has nothing registered.
             region.close()
+
+
+def _remove_left_behind() -> None:
+    """Remove the files of clients that were killed while they registered them."""
+    for file in _SHM.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # somebody else's, or gone
+            if time.time() - file.stat().st_mtime > _LEFT_BEHIND_SECONDS:
+                file.unlink()
