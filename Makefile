@@ -14,7 +14,7 @@ test: $(VENV)/.test
 	@mkdir -p .cache/types/newsdesk  # the folders under their import names, which mypy can't read off the install
 	@for part in build clients server; do ln -sfn ../../../$$part .cache/types/newsdesk/$$part; done
 	MYPYPATH=.cache/types $(BIN)/mypy -p newsdesk.server -p newsdesk.clients -p newsdesk.build
-	$(BIN)/python -m pytest -n 2 --dist loadgroup  # the build's tests beside all others
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder  # in the groups of tests/conftest.py
 
 # Two minutes of soak, and the steps of the CPU image in a bare environment.
 test-long: $(VENV)/.test

@@ -10,8 +10,14 @@ hypothesis.settings.register_profile("shared-machine", deadline=None, max_exampl
 hypothesis.settings.load_profile("shared-machine")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Make two halves of the tests, which pytest-xdist runs side by side: those of the build, and those that serve."""
-    of_build = Path(__file__).parent / "build"
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("build" if of_build in item.path.parents else "serving"))
+    """Let pytest-xdist run a folder as a whole in one process, since its tests share a server; of the build, a file.
+
+    What serves goes first, the longest of it ahead; the build's tests fill up whichever process is done.
+    """
+    tests = Path(__file__).parent
+    of = {item: item.path.relative_to(tests).parts for item in items}
+    for item, parts in of.items():
+        item.add_marker(pytest.mark.xdist_group("/".join(parts) if parts[0] == "build" else parts[0]))
+    items.sort(key=lambda item: (of[item][0] == "build", of[item][0] != "service"))

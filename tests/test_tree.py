@@ -27,3 +27,9 @@ def test_no_folder_of_tests_is_passed_over(pytestconfig: pytest.Config):
     }
     assert folders >= {"build", "clients", "server", "service"}
     assert not [folder for folder in folders if any(fnmatch(folder, pattern) for pattern in passed_over)]
+
+
+def test_workers_share_no_folder(request: pytest.FixtureRequest):
+    """Groups that pytest-xdist does not know of are no error: a folder's server was started by every worker."""
+    in_a_worker = hasattr(request.config, "workerinput")
+    assert request.node.nodeid.endswith("@test_tree.py") == in_a_worker

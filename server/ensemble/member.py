@@ -51,12 +51,18 @@ class Member:
             self._read = lambda texts: tokens.windows(texts, self._overlap)
 
     def warm_up(self) -> None:
-        """Compile kernels for the lengths of most news, so that no request waits for them."""
-        shapes = [_WARM_BAG]
+        """Compute once, so that no request waits for what comes with the first; where an engine compiles kernels for
+        every shape, for the lengths of most news.
+        """
+        shortest, longest = (min(length, self._about.max_length) for length in _WARM_LENGTHS)
         if self._grid:
             shapes = self._grid.shapes
-        elif self._about.kind == "encoder":
-            shapes = batching.shapes(*(min(length, self._about.max_length) for length in _WARM_LENGTHS))
+        elif self._about.kind == "ngrams":
+            shapes = [_WARM_BAG]
+        elif getattr(self._engine, "compiles_shapes", False):
+            shapes = batching.shapes(shortest, longest)
+        else:
+            shapes = [(1, shortest)]
         for shape in shapes:
             self._engine(np.full(shape, self._about.pad_id, np.int64), np.ones(shape, np.int64))
 

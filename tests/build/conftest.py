@@ -1,6 +1,5 @@
 """Fixtures of the offline half: tiny fitted members, exported once a session."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +13,6 @@ from newsdesk.build.compile.predict import Examples, probabilities
 from newsdesk.build.data.cleaning import Row
 from newsdesk.server.ensemble import engines
 from tests.build.encoders import VOCABULARY, WORDS, save, sentence
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _after_you() -> None:
-    """Leave the processor to the other half of the tests: servers have deadlines there, a compiler has none."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        os.nice(5)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,6 @@ from tests.server.serving import Server, gone
 
 SEEN, WHOLE = 2.0, 10.0
 """Seconds within which a death is noticed, and everything answers again."""
-# Two cores are shared with the load and whatever else the machine does: the test allows more than it promises.
-ALLOWED = 3.0
 
 
 @pytest.fixture
@@ -74,9 +72,9 @@ def test_what_is_killed_under_load_comes_back_and_the_sdk_loses_nothing(own: Ser
             seen = time.monotonic() - began
             own.until(whole)
             print(f"{died!r} after {seen:.1f} s, {whole!r} after {time.monotonic() - began:.1f} s")
-            assert seen < SEEN * ALLOWED
-            assert time.monotonic() - began < WHOLE * ALLOWED
-            while sdk.outcomes["right"] == before and time.monotonic() - began < 2 * WHOLE * ALLOWED:
+            assert seen < SEEN
+            assert time.monotonic() - began < WHOLE
+            while sdk.outcomes["right"] == before and time.monotonic() - began < 2 * WHOLE:
                 time.sleep(0.1)
             assert sdk.outcomes["right"] > before, sdk.outcomes
     assert set(sdk.outcomes) == {"right"}, sdk.outcomes

@@ -9,6 +9,9 @@ import openvino
 class OpenVino:
     """Runs the int8 (Q/DQ) graph as it is written, or the fp32 graph in fp32 or bf16."""
 
+    compiles_shapes = True
+    """The first batch of a shape waits for its kernels."""
+
     def __init__(self, graph: Path, precision: str, threads: int) -> None:
         core = openvino.Core()
         settings = {

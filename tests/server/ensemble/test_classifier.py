@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from newsdesk.server.ensemble import engines, member
 from newsdesk.server.ensemble.classifier import Classifier
 from newsdesk.server.ensemble.errors import EngineError
 from tests import tiny
@@ -64,3 +65,29 @@ def test_a_target_without_its_graph_is_refused_with_what_there_is(tmp_path: Path
         Classifier(made, tmp_path, "onnxruntime:int8-dynamic")
     with pytest.raises(EngineError, match="tensorflow"):
         Classifier(made, tmp_path, "tensorflow:fp32")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_only_an_engine_that_compiles_shapes_is_warmed_for_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """A process that was killed is whole again within seconds, without VNNI too: each shape costs it a batch."""
+    made = tiny.write(tmp_path)
+    warmed = member.Member(made.members[0], made.windows, tmp_path, target, 1)
+    engine, computed = warmed._engine, []
+    monkeypatch.setattr(warmed, "_engine", Recorded(engine, computed))
+    warmed.warm_up()
+    assert len(computed) == len(set(computed))
+    assert (len(computed) > 8) if target.startswith("openvino") else (len(computed) == 1)
+
+
+class Recorded:
+    """An engine, and the shapes that it was called with."""
+
+    def __init__(self, engine: engines.Engine, shapes: list[tuple[int, ...]]) -> None:
+        self._engine, self._shapes = engine, shapes
+        self.compiles_shapes = getattr(engine, "compiles_shapes", False)
+
+    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        self._shapes.append(ids.shape)
+        return self._engine(ids, mask)
