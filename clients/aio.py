@@ -41,7 +41,7 @@ class AsyncClient:
         url: str = DEFAULT_URL,
         *,
         timeout: float = 30.0,
-        retries: int = 5,
+        retries: int = 20,
         concurrency: int = 8,
         model: str = "ag_news",
         api_key: str | None = None,

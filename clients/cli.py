@@ -21,6 +21,9 @@ from newsdesk.clients.formats import Format, header, line
 from newsdesk.clients.models import models
 from newsdesk.clients.sources import Source, SourceError, as_sent
 
+_FIRST_RETRIES = 5
+"""Whoever has mistyped the address is told so within seconds, and a long file still outlasts a restart."""
+
 
 class QualityName(StrEnum):
     fast = "fast"
@@ -106,7 +109,10 @@ def classify(
             else:
                 source = stack.enter_context(_opened(file or Path("-"), text_column or []))
                 given = stack.enter_context(_shown(source))
-            client = stack.enter_context(Client(url, timeout=timeout, api_key=_key_for(url, api_key)))
+            key = _key_for(url, api_key)
+            with Client(url, timeout=timeout, retries=_FIRST_RETRIES, api_key=key) as first:
+                first.labels()
+            client = stack.enter_context(Client(url, timeout=timeout, api_key=key))
             count, refused = _answer(client, given, form, options)
     except BrokenPipeError:
         raise

@@ -61,7 +61,8 @@ class Client:
     url             grpc://host:port (Triton's gRPC), http://host:port (its HTTP; tensors are binary over both), or
                     gateway+http://host:port (the gateway's REST); grpcs, https and gateway+https are encrypted
     timeout         seconds that a call may take, retries included
-    retries         how often a request is repeated, after growing pauses while the server is unavailable
+    retries         how often a request is repeated, after growing pauses while the server is unavailable; 20 go on for
+                    about 20 seconds, longer than a server takes that is started again
     concurrency     requests in flight at once when there are more texts than one request takes
     model           name of the model at the server
     api_key         key or bearer token for the gateway (over http:// too, as it passes that protocol on); without,
@@ -83,7 +84,7 @@ class Client:
         url: str = DEFAULT_URL,
         *,
         timeout: float = 30.0,
-        retries: int = 5,
+        retries: int = 20,
         concurrency: int = 8,
         model: str = "ag_news",
         api_key: str | None = None,

@@ -1,3 +1,4 @@
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,14 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
         yield server.ports
     finally:
         server.stop()
+
+
+@pytest.fixture
+def nowhere() -> Iterator[int]:
+    """A loopback port that refuses connections: bound, so that nobody else takes it, but not listening."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ def test_over_the_gateway_with_a_key_in_the_environment(gateway: str, triton: Po
     refused = run("classify", "a match", "--url", gateway, "--api-key", "nd_x")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "newsdesk keys create" in refused.stderr
+
+
+def test_a_mistyped_address_is_told_soon(nowhere: int) -> None:
+    """Long before a client of the library gives up, which outlasts a restart."""
+    began = time.monotonic()
+    result = run("classify", "a match", "--url", f"grpc://127.0.0.1:{nowhere}")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Is `newsdesk serve` running" in result.stderr
+    assert time.monotonic() - began < 10
 
 
 def test_standard_input_as_json(classify: Any) -> None:

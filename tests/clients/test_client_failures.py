@@ -5,7 +5,6 @@ import dataclasses
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
@@ -25,14 +24,6 @@ from newsdesk.clients import (
 from newsdesk.clients.errors import error_of
 from newsdesk.clients.triton_http import HttpTransport
 from tests.clients.triton_process import Triton
-
-
-@pytest.fixture
-def nowhere() -> Iterator[int]:
-    """A loopback port that refuses connections: bound, so that nobody else takes it, but not listening."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])

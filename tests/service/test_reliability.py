@@ -33,7 +33,7 @@ class Sdk:
     """Eight threads that classify without a pause through one client of the SDK, and what came of it."""
 
     def __init__(self, server: Server) -> None:
-        self._client = Client(f"grpc://127.0.0.1:{server.ports[1]}", retries=20)
+        self._client = Client(f"grpc://127.0.0.1:{server.ports[1]}")
         self._over, self.outcomes = threading.Event(), Counter[str]()
         self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(8)]
         self._expected = [self._client.classify(text).label for text in TEXTS]
