@@ -18,6 +18,7 @@ from newsdesk.build.progress import track
 from newsdesk.build.recipe import Member
 from newsdesk.build.training.fitting import Fitting, freeze
 from newsdesk.server import processor
+from newsdesk.server.ensemble.casing import Casing
 
 CHECKPOINT = "checkpoint"
 """The fitted model, as a `from_pretrained` folder below the stage's; of a run with snapshots the last cycle's."""
@@ -238,6 +239,7 @@ def logits(folder: Path, texts: list[str], max_length: int, exact: bool = True) 
     device, batch_size = ("cuda", 512) if torch.cuda.is_available() else ("cpu", 64)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = encoders.load(folder).to(device)
+    texts = Casing(tokenizer.backend_tokenizer).restore(texts)  # as it is served
     ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     result = np.empty((len(texts), model.config.num_labels), np.float32)

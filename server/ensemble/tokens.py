@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
+
+from newsdesk.server.ensemble.casing import Casing
 
 
 class Tokens:
@@ -13,6 +15,7 @@ class Tokens:
         self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._casing = Casing(self._tokenizer)
         self._most = max_length
         probe = self._tokenizer.encode("a")
         inner = [i for i, special in enumerate(probe.special_tokens_mask) if not special]
@@ -24,7 +27,7 @@ class Tokens:
         kept = self._most - len(self._after)
         return [
             ids if len(ids) <= self._most else ids[:kept] + self._after
-            for ids in (encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts))
+            for ids in (encoding.ids for encoding in self._encoded(texts))
         ]
 
     def windows(self, texts: list[str], overlap: float) -> tuple[list[list[int] | np.ndarray], np.ndarray]:
@@ -36,7 +39,7 @@ class Tokens:
         """
         windows: list[list[int] | np.ndarray] = []
         counts = np.ones(len(texts), np.int64)
-        for i, encoding in enumerate(self._tokenizer.encode_batch_fast(texts)):
+        for i, encoding in enumerate(self._encoded(texts)):
             ids = encoding.ids
             if len(ids) <= self._most:
                 windows.append(ids)
@@ -45,6 +48,9 @@ class Tokens:
                 counts[i] = len(cut)
                 windows += [*cut]
         return windows, counts
+
+    def _encoded(self, texts: list[str]) -> list[Encoding]:
+        return self._tokenizer.encode_batch_fast(self._casing.restore(texts))
 
     def _cut(self, ids: np.ndarray, overlap: float) -> np.ndarray:
         """Return the windows of a long text, INT64 [windows, max_length]."""
