@@ -23,7 +23,8 @@ class Casing:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         def ids(word: str) -> list[int]:
-            return tokenizer.encode(word, add_special_tokens=False).ids
+            """Behind another word, as most stand: byte-level vocabularies have other pieces for the first."""
+            return tokenizer.encode(f"the {word}", add_special_tokens=False).ids
 
         unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "<unk>")
 

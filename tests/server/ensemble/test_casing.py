@@ -45,6 +45,16 @@ def test_words_get_the_case_that_the_vocabulary_knows(change):
     assert Casing(tokenizer()).restore([change(text), text]) == [text, text]
 
 
+def test_pieces_that_hold_the_space_before_them_are_known_too():
+    """RoBERTa's kind: "Iraq" is a piece behind a space alone; elsewhere it falls into letters, as "iraq" does."""
+    merged = [("Ġ", "i"), ("Ġi", "n"), ("Ġ", "I"), ("ĠI", "r"), ("ĠIr", "a"), ("ĠIra", "q")]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet(), reverse=True)  # small letters rank before capitals
+    vocabulary = {piece: i for i, piece in enumerate([*map("".join, merged), *letters])}
+    made = Tokenizer(models.BPE(vocabulary, merged))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    assert Casing(made).restore(["THE GOAL DECIDES THE MATCH IN IRAQ"]) == ["the goal decides the match in Iraq"]
+
+
 def test_what_no_case_helps_stays_in_lower_case():
     """An unknown piece stands for any word: it must not be what is looked for."""
     said = Casing(tokenizer()).restore(["THE GOAL OF THE UNHEARDOF MATCH, DON'T", "Ž" * 40_000 + "A" * 40_000])
