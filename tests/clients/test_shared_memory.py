@@ -54,9 +54,9 @@ def until_unregistered(server: Any, name: str) -> None:
         assert time.monotonic() < end
 
 
-def files() -> set[str]:
-    """Return this process's: another one may be registering its own."""
-    return {file.name for file in SHM.glob(f"{OURS}{os.getpid()}-*")}
+def files(process: int | None = None) -> set[str]:
+    """Return one process's, this one's by default: another may be registering its own."""
+    return {file.name for file in SHM.glob(f"{OURS}{process or os.getpid()}-*")}
 
 
 def test_texts_of_many_threads_go_by_shared_memory(sharing: Client, server: Any) -> None:
@@ -161,6 +161,7 @@ def test_a_killed_client_is_in_nobodys_way(triton: Ports, sharing: Client, serve
         child.send_signal(signal.SIGKILL)
         child.wait()
         child.stdout.close()
+        assert files(child.pid) == set()
     assert sharing.classify("match").label == "Sports"
     left = registered(server) - before
     assert len({name.split("-")[2] for name in left}) == 3

@@ -14,7 +14,7 @@ def test_256_clients_bad_inputs_and_vanishing_clients(server: Server, seconds: i
     print(f"{dict(outcome.counts)}, {outcome.slope:+.2f} MB a minute")
     assert not outcome.problems
     # That each kind came often, on a slow machine too; how fast is for benchmarks to say.
-    assert outcome.counts["answers"] > 5 * seconds
+    assert outcome.counts["answers"] > 10 * seconds
     assert outcome.counts["refused"] > seconds // 3
     assert outcome.counts["vanished"] > seconds // 6
     # In its first minutes a process still grows to what its largest batch takes; the long run has the slope's limit.
