@@ -58,7 +58,7 @@ def load(target: str, graph: Path, threads: int = 1) -> Engine:
         from newsdesk.server.ensemble.engines.onnxruntime import OnnxRuntime, OnnxRuntimeGpu
 
         if engine == "onnxruntime":
-            return OnnxRuntime(graph, threads)
+            return OnnxRuntime(graph, precision, threads)
         return OnnxRuntimeGpu(graph, engine.removeprefix("onnxruntime-"))
     except ImportError as error:
         extra = "pip install 'newsdesk[serve]'" if engine in _ON_CPU else INSTALL[engine]
