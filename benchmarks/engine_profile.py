@@ -74,11 +74,12 @@ def main() -> None:
 
     cleaned = [[clean(text) for text in part] for part in parts]
     encoded = [tokens.encode(part) for part in cleaned]
-    groups = [batching.plan([len(one) for one in part], about.max_length) for part in encoded]
+    shapes = batching.shapes(about.max_length, compiled=True)
+    groups = [shapes.plan([len(one) for one in part]) for part in encoded]
     batches = [
         batch
         for part, planned in zip(encoded, groups, strict=True)
-        for batch in batching.pad(part, planned, about.pad_id, about.max_length)
+        for batch in batching.pad(part, planned, about.pad_id, shapes)
     ]
     plain, counted = _compile(graph, False), _compile(graph, True)
     around = {
@@ -86,12 +87,10 @@ def main() -> None:
         "tokenise": _best(lambda: [tokens.encode(part) for part in cleaned]),
         "plan and pad": _best(
             lambda: [
-                [*batching.pad(part, batching.plan([len(one) for one in part], about.max_length), about.pad_id,
-                               about.max_length)]
-                for part in encoded
+                [*batching.pad(part, shapes.plan([len(one) for one in part]), about.pad_id, shapes)] for part in encoded
             ]
         ),
-    }  # fmt: skip
+    }
     engine = _best(lambda: [plain.infer(_feed(plain, batch), share_inputs=True) for batch in batches])
     layers: Counter[str] = Counter()
     began = time.perf_counter()

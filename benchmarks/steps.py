@@ -44,6 +44,7 @@ def _member(
     about: Member, overlap: float, folder: Path, engine: Engine, cleaned: list[list[str]]
 ) -> list[tuple[str, float]]:
     bag, grid = about.kind == "ngrams", getattr(engine, "grid", None)
+    shapes = None if bag else batching.shapes(about.max_length, getattr(engine, "compiles_shapes", False))
     reader = folder / about.reader.path
     if bag:
         encode: Callable[[list[str]], Sequence] = Ngrams.load(reader).encode
@@ -53,11 +54,9 @@ def _member(
 
     def pad(ids: Sequence) -> list[tuple[np.ndarray, np.ndarray]]:
         lengths = [len(one) for one in ids]
-        if bag:
-            groups = batching.bags(lengths)
-        else:
-            groups = grid.plan(lengths) if grid else batching.plan(lengths, about.max_length)
-        return [*batching.pad(ids, groups, about.pad_id, about.max_length)]
+        planner = grid or shapes
+        groups = planner.plan(lengths) if planner else batching.bags(lengths)
+        return [*batching.pad(ids, groups, about.pad_id, shapes)]
 
     reading, encoded = _best(lambda: [encode(part) for part in cleaned])
     planning, batches = _best(lambda: [pad(ids) for ids in encoded])

@@ -46,14 +46,18 @@ class Examples:
         first, last = self.windows[:start].sum(), self.windows[:end].sum()
         return replace(self, ids=self.ids[first:last], windows=self.windows[start:end], labels=self.labels[start:end])
 
-    def groups(self) -> list[list[int]]:
-        """Return the windows' indices as the server would group them."""
-        lengths = [len(i) for i in self.ids]
-        return batching.plan(lengths, self.max_length) if self.max_length else batching.bags(lengths)
+    def groups(self, engine: Engine) -> list[list[int]]:
+        """Return the windows' indices as the server would group them for an engine."""
+        lengths, shapes = [len(i) for i in self.ids], self._shapes(engine)
+        return shapes.plan(lengths) if shapes else batching.bags(lengths)
 
-    def padded(self, groups: list[list[int]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def padded(self, groups: list[list[int]], engine: Engine) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield each group's ids and mask, INT64 [group, length]."""
-        return batching.pad(self.ids, groups, self.pad_id, self.max_length)
+        return batching.pad(self.ids, groups, self.pad_id, self._shapes(engine))
+
+    def _shapes(self, engine: Engine) -> batching.Shapes | None:
+        compiled = getattr(engine, "compiles_shapes", False)
+        return batching.shapes(self.max_length, compiled) if self.max_length else None
 
 
 def probabilities(engine: Engine, examples: Examples, title: str, *, alone: bool = False) -> np.ndarray:
@@ -61,8 +65,8 @@ def probabilities(engine: Engine, examples: Examples, title: str, *, alone: bool
 
     A row of several windows gets the mean of their probabilities.
     """
-    groups = [[i] for i in range(len(examples.ids))] if alone else examples.groups()
-    parts = [engine(*padded) for padded in track(examples.padded(groups), title, len(groups))]
+    groups = [[i] for i in range(len(examples.ids))] if alone else examples.groups(engine)
+    parts = [engine(*padded) for padded in track(examples.padded(groups, engine), title, len(groups))]
     logits = np.empty((len(examples.ids), parts[0].shape[-1]), np.float32)
     for indices, part in zip(groups, parts, strict=True):
         logits[indices] = part

@@ -52,12 +52,14 @@ def speeds(loaded: dict[str, Engine], examples: Examples, settings: Compile) -> 
     The engines take turns, so that what else the machine does meets all of them; the best round counts.
     """
     arriving = [examples.part(at, at + settings.batch) for at in range(0, len(examples.labels), settings.batch)]
-    batches = [[*part.padded(part.groups())] for part in arriving]
+    batches = {
+        target: [[*part.padded(part.groups(engine), engine)] for part in arriving] for target, engine in loaded.items()
+    }
     best = dict.fromkeys(loaded, np.inf)
     turns = [(turn, *item) for turn in range(settings.rounds + 1) for item in loaded.items()]
     for turn, target, engine in track(turns, "timing"):
         start = time.perf_counter()
-        for groups in batches:
+        for groups in batches[target]:
             for padded in groups:
                 engine(*padded)
         if turn:  # the first is the warm-up: kernels are made for the shapes met

@@ -1,51 +1,82 @@
 """Plan batches by length, each kind of member by its own cost.
 
-An encoder's time is in its tokens: padding is the largest waste, and every new shape costs a compilation. On a CPU a
-batch of 8 is nearly as good as any. Engines compile kernels per shape, so groups have few sizes and lengths are rounded
-up: about a hundred shapes cover the news, and are compiled once (`plan`).
+An encoder's time is in its tokens: padding is the largest waste. On a CPU a batch of 8 is nearly as good as any, so
+groups are small, of texts of like length. What a group costs beside its tokens is the engine's: `Shapes`.
 
 A bag of n-grams looks rows up and adds them: its time is in what a call costs, so groups are large (`bags`).
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
-SIZES = (8, 4, 2, 1)
-"""Texts a group may hold."""
-STEP = 4
-"""Tokens; a group's length is a multiple of it (or the member's maximum)."""
-LANES = 16
-"""Floats in a vector register of AVX-512. The last STEP of them is always filled up: attention over 44 tokens takes
-longer than over 48 (OpenVINO's softmax has a slow tail; 8 texts: 14.2 against 13.2 ms)."""
-OVERHEAD = 20
-"""What a group costs beside its tokens, in tokens: a new shape's own time (0.6 ms, OpenVINO, MiniLM-L6)."""
 BAG_OVERHEAD = 800
 """What a call of a bag costs beside its ids, in ids: 20 µs with what pads it, and 0.025 µs an id (ONNX Runtime)."""
 BAG_MOST = 1 << 18
 """Ids of one call of a bag, padding included, where it holds more than one text: bounds its memory."""
 
 
-def plan(lengths: list[int], most: int) -> list[list[int]]:
-    """Part the texts into groups of like length, the cheapest way; `most` is the member's maximum length.
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes that an encoder's engine is given. Where nothing else is said, all are alike to it; the cost is then
+    measured with ONNX Runtime and MiniLM-L6."""
 
-    Returns indices into `lengths`; every one stands in exactly one group. Exact, by dynamic programming over the texts
-    in order of length: a group costs OVERHEAD and its padded tokens.
+    most: int
+    """Tokens that the member reads at once."""
+    sizes: tuple[int, ...] = (8, 7, 6, 5, 4, 3, 2, 1)
+    """Texts that a group may hold."""
+    step: int = 1
+    """Tokens; a group's length is a multiple of it (or `most`)."""
+    lanes: int = 1
+    """Floats in a vector register, if the last `step` of them must always be filled up."""
+    overhead: int = 10
+    """What a group costs beside its tokens, in tokens."""
+
+    def width(self, length: int) -> int:
+        """Return the length of a group whose longest text has `length` tokens."""
+        width = -(-length // self.step) * self.step
+        if width % self.lanes == self.lanes - self.step > 0:
+            width += self.step
+        return min(width, self.most)
+
+    def plan(self, lengths: list[int]) -> list[list[int]]:
+        """Part the texts into groups of like length, the cheapest way.
+
+        Returns indices into `lengths`; every one stands in exactly one group. Exact, by dynamic programming over the
+        texts in order of length: a group costs `overhead` and its padded tokens.
+        """
+        order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+        widths = [self.width(lengths[i]) for i in order]
+        count = len(order)
+        costs, sizes = [0] * (count + 1), [0] * count
+        for at in range(count - 1, -1, -1):
+            costs[at], sizes[at] = min(
+                (self.overhead + size * widths[at] + costs[at + size], size)
+                for size in self.sizes
+                if at + size <= count
+            )
+        groups, at = [], 0
+        while at < count:
+            groups.append(order[at : at + sizes[at]])
+            at += sizes[at]
+        return groups
+
+    def between(self, shortest: int, longest: int) -> list[tuple[int, int]]:
+        """Return the shapes that texts of those lengths come to: what is worth compiling before the first request."""
+        widths = sorted({self.width(length) for length in range(shortest, longest + 1)})
+        return list(product(self.sizes, widths))
+
+
+def shapes(most: int, compiled: bool) -> Shapes:
+    """Return the shapes of a member that reads `most` tokens at once; `compiled` if kernels are made for each.
+
+    Then about a hundred cover the news. Measured with OpenVINO and MiniLM-L6: a change of shape takes 0.6 ms, the time
+    of 20 tokens, and attention over 44 tokens longer than over 48, because its softmax has a slow tail where registers
+    of AVX-512 are not full (8 texts: 14.2 against 13.2 ms).
     """
-    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    widths = [_round(lengths[i], most) for i in order]
-    count = len(order)
-    costs, sizes = [0] * (count + 1), [0] * count
-    for at in range(count - 1, -1, -1):
-        costs[at], sizes[at] = min(
-            (OVERHEAD + size * widths[at] + costs[at + size], size) for size in SIZES if at + size <= count
-        )
-    groups, at = [], 0
-    while at < count:
-        groups.append(order[at : at + sizes[at]])
-        at += sizes[at]
-    return groups
+    return Shapes(most, (8, 4, 2, 1), step=4, lanes=16, overhead=20) if compiled else Shapes(most)
 
 
 def bags(lengths: Sequence[int]) -> list[list[int]]:
@@ -73,29 +104,14 @@ def bags(lengths: Sequence[int]) -> list[list[int]]:
 
 
 def pad(
-    ids: Sequence[Sequence[int] | np.ndarray], groups: list[list[int]], pad_id: int, most: int = 0
+    ids: Sequence[Sequence[int] | np.ndarray], groups: list[list[int]], pad_id: int, shapes: Shapes | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield each group's ids and mask, INT64 [group, length of the longest].
-
-    With `most`, a member's maximum length, the length is rounded up, at most to it.
-    """
+    """Yield each group's ids and mask, INT64 [group, length of the longest], which `shapes` may round up."""
     for group in groups:
         longest = max(len(ids[i]) for i in group)
-        shape = len(group), _round(longest, most) if most else longest
+        shape = len(group), shapes.width(longest) if shapes else longest
         padded, mask = np.full(shape, pad_id, np.int64), np.zeros(shape, np.int64)
         for row, i in enumerate(group):
             padded[row, : len(ids[i])] = ids[i]
             mask[row, : len(ids[i])] = 1
         yield padded, mask
-
-
-def shapes(shortest: int, longest: int) -> list[tuple[int, int]]:
-    """Return the shapes that texts of those lengths come to: what is worth compiling before the first request."""
-    return list(product(SIZES, sorted({_round(length, longest) for length in range(shortest, longest + 1)})))
-
-
-def _round(length: int, most: int) -> int:
-    width = -(-length // STEP) * STEP
-    if width % LANES == LANES - STEP:
-        width += STEP
-    return min(width, most)

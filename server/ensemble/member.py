@@ -41,6 +41,7 @@ class Member:
         self._calibrate = calibrate.ready(about.calibrator)
         self._engine: Engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path, threads)
         self._grid: Grid | None = getattr(self._engine, "grid", None)
+        self._shapes = batching.shapes(about.max_length, getattr(self._engine, "compiles_shapes", False))
         reader = folder / about.reader.path
         self._read: Callable[[list[str]], tuple[list, np.ndarray]]
         if about.kind == "ngrams":
@@ -60,7 +61,7 @@ class Member:
         elif self._about.kind == "ngrams":
             shapes = [_WARM_BAG]
         elif getattr(self._engine, "compiles_shapes", False):
-            shapes = batching.shapes(shortest, longest)
+            shapes = self._shapes.between(shortest, longest)
         else:
             shapes = [(1, shortest)]
         for shape in shapes:
@@ -89,9 +90,6 @@ class Member:
 
         return result
 
-    def _plan(self, lengths: list[int]) -> list[list[int]]:
-        return self._grid.plan(lengths) if self._grid else batching.plan(lengths, self._about.max_length)
-
     def _computed(self, count: int, length: int) -> int:
         batch, width = self._grid.fit(count, length) if self._grid else (count, length)
         return batch * width
@@ -100,9 +98,9 @@ class Member:
         ids, counts = self._read(texts)
         lengths = [len(one) for one in ids]
         bag = self._about.kind == "ngrams"
-        groups = batching.bags(lengths) if bag else self._plan(lengths)
+        groups = batching.bags(lengths) if bag else (self._grid or self._shapes).plan(lengths)
         pending, computed = [], 0
-        for padded, mask in batching.pad(ids, groups, self._about.pad_id, self._about.max_length):
+        for padded, mask in batching.pad(ids, groups, self._about.pad_id, None if bag else self._shapes):
             pending.append(engines.submit(self._engine, padded, mask))  # a GPU works while the next is padded
             computed += 0 if bag else self._computed(*padded.shape)
         real = 0 if bag else sum(lengths)

@@ -1,83 +1,88 @@
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from newsdesk.server.ensemble.batching import BAG_MOST, BAG_OVERHEAD, OVERHEAD, SIZES, STEP, bags, pad, plan, shapes
+from newsdesk.server.ensemble.batching import BAG_MOST, BAG_OVERHEAD, Shapes, bags, pad, shapes
 
 MOST = 510
 """Not a multiple of the step: a length is never rounded beyond it."""
+EITHER = st.sampled_from([shapes(MOST, compiled=True), shapes(MOST, compiled=False)])
 LENGTHS = st.lists(st.integers(1, MOST), max_size=100)
 
 
-@given(LENGTHS)
-def test_every_text_stands_in_one_group_of_like_length(lengths: list[int]) -> None:
-    groups = plan(lengths, MOST)
+@given(EITHER, LENGTHS)
+def test_every_text_stands_in_one_group_of_like_length(of: Shapes, lengths: list[int]) -> None:
+    groups = of.plan(lengths)
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
-    assert all(len(group) in SIZES for group in groups)
+    assert all(len(group) in of.sizes for group in groups)
 
 
-def _cost(groups: list[list[int]], lengths: list[int]) -> int:
+def _cost(of: Shapes, groups: list[list[int]], lengths: list[int]) -> int:
     ids = [[1] * length for length in lengths]
-    return sum(OVERHEAD + padded.size for padded, _ in pad(ids, groups, 0, MOST))
+    return sum(of.overhead + padded.size for padded, _ in pad(ids, groups, 0, of))
 
 
-def _partitions(order: list[int]) -> Iterator[list[list[int]]]:
+def _partitions(of: Shapes, order: list[int]) -> Iterator[list[list[int]]]:
     """Every way to cut the order into groups of the sizes there are."""
     if not order:
         yield []
-    for size in SIZES:
+    for size in of.sizes:
         if size <= len(order):
-            for rest in _partitions(order[size:]):
+            for rest in _partitions(of, order[size:]):
                 yield [order[:size], *rest]
 
 
-@given(st.lists(st.integers(1, MOST), max_size=10))
-def test_no_plan_is_cheaper(lengths: list[int]) -> None:
+@given(EITHER, st.lists(st.integers(1, MOST), max_size=10))
+def test_no_plan_is_cheaper(of: Shapes, lengths: list[int]) -> None:
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    cheapest = min(_cost(groups, lengths) for groups in _partitions(order))
-    assert _cost(plan(lengths, MOST), lengths) <= cheapest
+    cheapest = min(_cost(of, groups, lengths) for groups in _partitions(of, order))
+    assert _cost(of, of.plan(lengths), lengths) <= cheapest
 
 
-def test_texts_of_equal_length_fill_their_groups() -> None:
-    assert sorted(len(group) for group in plan([8] * 21, MOST)) == [1, 4, 8, 8]
+@pytest.mark.parametrize(("compiled", "sizes"), [(True, [1, 4, 8, 8]), (False, [5, 8, 8])])
+def test_texts_of_equal_length_fill_their_groups(compiled: bool, sizes: list[int]) -> None:
+    assert sorted(len(group) for group in shapes(MOST, compiled).plan([8] * 21)) == sizes
 
 
-def test_news_wastes_little_in_few_shapes() -> None:
-    """64 texts of a feed's lengths at a time: computed tokens over real ones, in few shapes."""
+@pytest.mark.parametrize(("compiled", "waste", "most"), [(True, 1.08, 110), (False, 1.03, 1000)])
+def test_news_wastes_little_in_few_shapes_if_need_be(compiled: bool, waste: float, most: int) -> None:
+    """64 texts of a feed's lengths at a time: computed tokens over real ones, and in how many shapes."""
     random = np.random.default_rng(3)
     real = computed = 0
     seen = set()
+    of = shapes(256, compiled)
     for _ in range(200):
         lengths = np.clip(random.lognormal(3.8, 0.35, 64), 12, 256).astype(int).tolist()
         ids = [[1] * length for length in lengths]
-        for padded, mask in pad(ids, plan(lengths, 256), 0, 256):
+        for padded, mask in pad(ids, of.plan(lengths), 0, of):
             computed += padded.size
             real += int(mask.sum())
             seen.add(padded.shape)
-    assert computed / real < 1.08
-    assert len(seen) < 110
+    assert computed / real < waste
+    assert len(seen) < most
 
 
-@given(LENGTHS)
-def test_pad_keeps_every_id_and_masks_the_rest(lengths: list[int]) -> None:
+@given(EITHER, LENGTHS)
+def test_pad_keeps_every_id_and_masks_the_rest(of: Shapes, lengths: list[int]) -> None:
     ids = [[i + 1] * length for i, length in enumerate(lengths)]
-    groups = plan(lengths, MOST)
-    for group, (padded, mask) in zip(groups, pad(ids, groups, 0, MOST), strict=True):
+    groups = of.plan(lengths)
+    for group, (padded, mask) in zip(groups, pad(ids, groups, 0, of), strict=True):
         assert padded.dtype == mask.dtype == np.int64
-        assert padded.shape[1] % STEP == 0 or padded.shape[1] == MOST
+        assert padded.shape[1] % of.step == 0 or padded.shape[1] == MOST
         assert padded.shape[1] <= MOST
         for row, i in enumerate(group):
             assert padded[row, mask[row] == 1].tolist() == ids[i]
             assert (padded[row, mask[row] == 0] == 0).all()
 
 
-@given(st.lists(st.integers(12, 96), min_size=1, max_size=64))
-def test_shapes_are_all_that_a_plan_comes_to(lengths: list[int]) -> None:
+@given(EITHER, st.lists(st.integers(12, 96), min_size=1, max_size=64))
+def test_shapes_are_all_that_a_plan_comes_to(of: Shapes, lengths: list[int]) -> None:
     ids = [[1] * length for length in lengths]
-    made = {padded.shape for padded, _ in pad(ids, plan(lengths, 96), 0, 96)}
-    assert made <= set(shapes(12, 96))
+    made = {padded.shape for padded, _ in pad(ids, of.plan(lengths), 0, of)}
+    assert made <= set(of.between(12, 96))
 
 
 @given(st.lists(st.integers(1, 100_000), max_size=100))
