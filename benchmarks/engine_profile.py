@@ -1,14 +1,15 @@
 """Where the time of an encoder goes, on one core, in the engine and around it, and what share of the peak it reaches.
 
-    python -m benchmarks.engine_profile [--texts test.csv.gz] [--member minilm]
+    python -m benchmarks.engine_profile [--texts test.csv.gz] [--member minilm] [--target onnxruntime:int8]
 
-Articles come 64 together, planned and padded as in the server. The engine is OpenVINO on the int8 graph; its layers are
-timed by its own counters, scaled to the time without them. The peak is measured here as well, with int8 matrix products
-alone, each a graph of one weight: once in the very shapes of the member (texts x length rows), once large.
+Articles come 64 together, planned and padded as in the server. The engine runs the int8 graph; its layers are timed by
+its own counters, scaled to the time without them. The peak is measured here as well, with int8 matrix products alone,
+each a graph of one weight: once in the very shapes of the member (texts x length rows), once large.
 """
 
 import argparse
 import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,12 +18,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import openvino
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks import peak, texts
+from benchmarks import layers, peak, texts
 from newsdesk.server import processor
-from newsdesk.server.ensemble import batching, manifest
+from newsdesk.server.ensemble import batching, engines, manifest
 from newsdesk.server.ensemble.text import clean
 from newsdesk.server.ensemble.tokens import Tokens
 from newsdesk.server.settings import Settings
@@ -31,31 +31,10 @@ from newsdesk.server.workspace import MODEL, latest_version
 TOGETHER = 64
 LARGE = 4096, 1024, 1024
 """Rows, columns in, columns out of the product that stands for what the processor can do at most."""
-_SECONDS = 2.0
+_SECONDS, _ROUNDS = 0.5, 4
+"""Of each product alone; the best round counts."""
 _PROBE = 16
 """Tokens of the text in which products are found."""
-_KINDS = {
-    "FullyConnected": "int8 matrix products",
-    "Subgraph": "fused subgraphs: attention (products, softmax), GELU",
-    "MatMul": "attention outside of fused subgraphs",
-    "Softmax": "attention outside of fused subgraphs",
-    "MVN": "LayerNorm",
-    "FakeQuantize": "quantise",
-    "Gather": "embeddings",
-    "Add": "elementwise",
-    "Eltwise": "elementwise",
-    "MulAdd": "elementwise",
-    "Multiply": "elementwise",
-    "PowerStatic": "elementwise",
-    "Subtract": "elementwise",
-    "Reorder": "copies",
-    "Transpose": "copies",
-    "Reshape": "copies",
-    "Concatenation": "copies",
-    "Convert": "copies",
-    "copies": "copies",
-}
-"""OpenVINO's names of layers, by their beginnings."""
 
 
 def main() -> None:
@@ -63,6 +42,7 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, help="CSV with title and description; made-up articles without it")
     parser.add_argument("--count", type=int, default=1024, help="articles a round")
     parser.add_argument("--member", default="minilm")
+    parser.add_argument("--target", default="openvino:int8", choices=layers.ENGINES)
     parser.add_argument("--model-repository", type=Path, default=Settings().model_repository)
     given = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -74,14 +54,14 @@ def main() -> None:
 
     cleaned = [[clean(text) for text in part] for part in parts]
     encoded = [tokens.encode(part) for part in cleaned]
-    shapes = batching.shapes(about.max_length, compiled=True)
+    engine = engines.load(given.target, graph)
+    shapes = batching.shapes(about.max_length, getattr(engine, "compiles_shapes", False))
     groups = [shapes.plan([len(one) for one in part]) for part in encoded]
     batches = [
         batch
         for part, planned in zip(encoded, groups, strict=True)
         for batch in batching.pad(part, planned, about.pad_id, shapes)
     ]
-    plain, counted = _compile(graph, False), _compile(graph, True)
     around = {
         "clean": _best(lambda: [[clean(text) for text in part] for part in parts]),
         "tokenise": _best(lambda: [tokens.encode(part) for part in cleaned]),
@@ -91,69 +71,45 @@ def main() -> None:
             ]
         ),
     }
-    engine = _best(lambda: [plain.infer(_feed(plain, batch), share_inputs=True) for batch in batches])
-    layers: Counter[str] = Counter()
+    inside = _best(lambda: [engine(*batch) for batch in batches])
+    counted = layers.ENGINES[given.target](graph)
     began = time.perf_counter()
-    for batch in batches:
-        counted.infer(_feed(counted, batch), share_inputs=True)
-        for layer in counted.profiling_info:
-            seconds = layer.real_time.total_seconds()
-            if seconds:
-                layers[_kind(layer.node_type)] += seconds
+    for ids, mask in batches:
+        counted({"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)})
     with_counters = time.perf_counter() - began
+    spent = counted.seconds()
     real, computed = sum(len(one) for part in encoded for one in part), sum(ids.size for ids, _ in batches)
 
-    total = engine + sum(around.values())
+    total = inside + sum(around.values())
     print(
-        f"{processor.describe()}, one core, {about.name}, openvino:int8, {len(articles)} articles, "
+        f"{processor.describe()}, one core, {about.name}, {given.target}, {len(articles)} articles, "
         f"{TOGETHER} together\n"
     )
     print(f"\n{len(articles) / total:.0f} articles/s; {computed / real:.3f} computed tokens for a real one; ", end="")
     print(
-        f"engine {1e3 * engine / len(batches):.2f} ms a group ({with_counters / engine:.2f} times that with counters)\n"
+        f"engine {1e3 * inside / len(batches):.2f} ms a group ({with_counters / inside:.2f} times that with counters)\n"
     )
     print("| where | share of all | µs an article |\n|---|---:|---:|")
-    scale = engine / layers.total()
-    inside = {name: seconds for name, seconds in layers.most_common()}
-    for name, seconds in [*inside.items(), *around.items()]:
-        own = seconds * scale if name in inside else seconds
-        print(f"| {name} | {own / total:.1%} | {1e6 * own / len(articles):.0f} |")
-    products = layers["int8 matrix products"] * min(1.0, scale)
+    scale = inside / spent.total()
+    rows = {name: seconds * scale for name, seconds in spent.most_common()} | around
+    for name, seconds in rows.items():
+        print(f"| {name} | {seconds / total:.1%} | {1e6 * seconds / len(articles):.0f} |")
+    products = spent[layers.PRODUCTS] * min(1.0, scale)
     weights = _weights(graph)
     operations = sum(2 * (computed if per_token else len(articles)) * deep * wide for per_token, deep, wide in weights)
     print(f"\nthe member's int8 products    {operations / products / 1e12:.3f} T operations/s")
-    ((together, length), _), *_ = Counter(ids.shape for ids, _ in batches).most_common(1)
-    rows = together * length
-    alone = _products([(rows if per_token else together, deep, wide) for per_token, deep, wide in weights])
-    print(f"the same products alone, {rows} rows   {alone / 1e12:.3f} T operations/s: ", end="")
+    shares: Counter[tuple[int, ...]] = Counter()
+    for ids, _ in batches:
+        shares[ids.shape] += ids.size
+    (((together, length), _),) = shares.most_common(1)
+    alone = _products(
+        given.target, [(together * length if per_token else together, deep, wide) for per_token, deep, wide in weights]
+    )
+    print(f"the same products alone, {together * length} rows   {alone / 1e12:.3f} T operations/s: ", end="")
     print(f"the member reaches {operations / products / alone:.0%} of it")
-    large = _products([LARGE])
+    large = _products(given.target, [LARGE])
     print(f"one large product, {LARGE[0]}x{LARGE[1]}x{LARGE[2]}   {large / 1e12:.3f} T operations/s: ", end="")
     print(f"the member reaches {operations / products / large:.0%} of it")
-
-
-def _kind(layer: str) -> str:
-    return next((kind for beginning, kind in _KINDS.items() if layer.startswith(beginning)), "other")
-
-
-def _compile(graph: Path | bytes, counters: bool) -> openvino.InferRequest:
-    core = openvino.Core()
-    settings = {
-        "INFERENCE_NUM_THREADS": 1,
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERF_COUNT": counters,
-    }
-    return core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
-
-
-def _feed(request: openvino.InferRequest, batch: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-    feed = dict(zip(("input_ids", "attention_mask"), batch, strict=True))
-    if any("token_type_ids" in given.names for given in request.model_inputs):
-        feed["token_type_ids"] = np.zeros_like(batch[0])
-    return feed
 
 
 def _best(work: Callable[[], object], rounds: int = 3) -> float:
@@ -173,25 +129,27 @@ def _weights(graph: Path) -> list[tuple[bool, int, int]]:
     return [(one.rows == _PROBE, one.deep, one.wide) for one in ran if one.of_weights and min(one.deep, one.wide) >= 64]
 
 
-def _products(shapes: list[tuple[int, int, int]]) -> float:
+def _products(target: str, shapes: list[tuple[int, int, int]]) -> float:
     """Return operations/s of int8 products of so many rows with weights of these shapes, each alone."""
     seconds, operations = 0.0, 0
     for (rows, deep, wide), count in Counter(shapes).items():
-        request = _compile(_product(deep, wide), True)
         values = np.random.default_rng(0).normal(size=(rows, deep)).astype(np.float32)
-        began = time.perf_counter()
-        spent, runs = 0.0, 0
-        while time.perf_counter() - began < _SECONDS:
-            request.infer({"x": values}, share_inputs=True)
-            spent += sum(
-                layer.real_time.total_seconds()
-                for layer in request.profiling_info
-                if _kind(layer.node_type) != "quantise"
-            )
-            runs += 1
-        seconds += count * spent / runs
+        seconds += count * min(_alone(target, _product(deep, wide), values) for _ in range(_ROUNDS))
         operations += count * 2 * rows * deep * wide
     return operations / seconds
+
+
+def _alone(target: str, graph: bytes, values: np.ndarray) -> float:
+    """Return the seconds of one run of a graph, but for what quantises its input."""
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        Path(file.name).write_bytes(graph)
+        counted = layers.ENGINES[target](Path(file.name))
+    runs, began = 0, time.perf_counter()
+    while time.perf_counter() - began < _SECONDS:
+        counted({"x": values})
+        runs += 1
+    spent = counted.seconds()
+    return (spent.total() - spent[layers.QUANTISE]) / runs
 
 
 def _product(deep: int, wide: int) -> bytes:

@@ -127,6 +127,7 @@ def _figures(probabilities: np.ndarray, labels: np.ndarray, seed: int) -> dict[s
         "accuracy_interval": [low, high],
         "brier": metrics.brier(probabilities, labels),
         "calibration_error": metrics.calibration_error(probabilities, labels),
+        "calibration_by_chance": significance.calibration_by_chance(probabilities, seed=seed),
         "per_label": metrics.per_label(probabilities, labels),
         "confusion": metrics.confusion(probabilities, labels).tolist(),
         "reliability": curves.reliability(probabilities, labels),

@@ -1,10 +1,14 @@
-"""How sure a figure is: bootstrap intervals, and McNemar's test between two classifiers on the same rows."""
+"""How sure a figure is: bootstrap intervals, what calibration error chance alone makes, and McNemar's test between two
+classifiers on the same rows.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
+
+from newsdesk.build.evaluation import metrics
 
 Measure = Callable[[np.ndarray, np.ndarray], float]
 
@@ -20,6 +24,20 @@ def interval(
         found[i] = measure(probabilities[drawn], labels[drawn])
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
+
+
+def calibration_by_chance(probabilities: np.ndarray, *, seed: int, draws: int = 1000) -> tuple[float, float]:
+    """Return the calibration error that as many rows show if every probability is true: its mean and 95 % quantile.
+
+    Labels are drawn from the probabilities: the consistency resampling of Bröcker and Smith, Increasing the Reliability
+    of Reliability Diagrams (2007). What lies below the quantile is no evidence of a fault.
+    """
+    chance = np.random.default_rng(seed)
+    below = np.cumsum(probabilities, -1)[:, :-1]
+    found = [
+        metrics.calibration_error(probabilities, (chance.random((len(below), 1)) > below).sum(-1)) for _ in range(draws)
+    ]
+    return float(np.mean(found)), float(np.percentile(found, 95))
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

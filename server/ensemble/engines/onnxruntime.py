@@ -11,32 +11,38 @@ from newsdesk.server.ensemble.errors import EngineError
 from newsdesk.server.ensemble.grids import ANY
 
 
-class OnnxRuntime:
-    """Runs any variant of the graph as it is written; an int8 (Q/DQ) one with the fastest kernels that it has.
+def settings(threads: int) -> onnxruntime.SessionOptions:
+    """Return what every session on the CPU has in common."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Shapes vary with every batch: an arena would keep the largest of everything it ever saw.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
-    On a processor without VNNI those add two products in 16 bits, which may saturate. As ONNX Runtime does by itself;
+
+def open_session(graph: Path, precision: str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    """Read a graph for the CPU: as it is written, or in int8 (Q/DQ) with the fastest kernels that there are.
+
+    On a processor without VNNI those add two products in 16 bits, which may saturate. ONNX Runtime does so by itself;
     the build's gate, which runs this engine, says whether a member bears it.
     """
+    parted = pairs.load(graph) if precision == "int8" else None
+    providers = ["CPUExecutionProvider"]
+    if parted is None:
+        options.add_session_config_entry("session.x64quantprecision", "1")  # without VNNI, too, nothing saturates
+        return onnxruntime.InferenceSession(str(graph), options, providers)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
+    return onnxruntime.InferenceSession(parted, options, providers, disabled_optimizers=[pairs.MERGING])
+
+
+class OnnxRuntime:
+    """Runs any variant of the graph."""
 
     def __init__(self, graph: Path, precision: str, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Shapes vary with every batch: an arena would keep the largest of everything it ever saw.
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        parted = pairs.load(graph) if precision == "int8" else None
-        if parted is None:
-            options.add_session_config_entry("session.x64quantprecision", "1")  # without VNNI, too, nothing saturates
-        else:
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
-        self._session = onnxruntime.InferenceSession(
-            parted or str(graph),
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=[pairs.MERGING] if parted else [],
-        )
+        self._session = open_session(graph, precision, settings(threads))
         self._has_types = any(given.name == "token_type_ids" for given in self._session.get_inputs())
 
     def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
