@@ -1,8 +1,8 @@
 """Q/DQ pairs where ONNX Runtime finds all the int8 products that they mean.
 
 Of products that share an activation, as queries, keys and values do, it makes products of floats, and dequantises
-their weights on every call; and with its fast kernels for processors without VNNI it dequantises whole tables to look a
-few rows up. What is changed here computes the same, bit for bit.
+their weights on every call; and on processors with VNNI it dequantises whole tables to look a few rows up. What is
+changed here computes the same, bit for bit.
 """
 
 from copy import deepcopy
