@@ -48,7 +48,7 @@ def test_texts_of_equal_length_fill_their_groups(compiled: bool, sizes: list[int
 
 
 @pytest.mark.parametrize(("compiled", "waste", "most"), [(True, 1.08, 110), (False, 1.03, 1000)])
-def test_news_wastes_little_in_few_shapes_if_need_be(compiled: bool, waste: float, most: int) -> None:
+def test_news_wastes_little_in_few_shapes(compiled: bool, waste: float, most: int) -> None:
     """64 texts of a feed's lengths at a time: computed tokens over real ones, and in how many shapes."""
     random = np.random.default_rng(3)
     real = computed = 0
