@@ -55,7 +55,7 @@ def main() -> None:
     cleaned = [[clean(text) for text in part] for part in parts]
     encoded = [tokens.encode(part) for part in cleaned]
     engine = engines.load(given.target, graph)
-    shapes = batching.shapes(about.max_length, getattr(engine, "compiles_shapes", False))
+    shapes = batching.of(engine, about.max_length)
     groups = [shapes.plan([len(one) for one in part]) for part in encoded]
     batches = [
         batch

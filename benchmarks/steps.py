@@ -44,7 +44,7 @@ def _member(
     about: Member, overlap: float, folder: Path, engine: Engine, cleaned: list[list[str]]
 ) -> list[tuple[str, float]]:
     bag, grid = about.kind == "ngrams", getattr(engine, "grid", None)
-    shapes = None if bag else batching.shapes(about.max_length, getattr(engine, "compiles_shapes", False))
+    shapes = None if bag else batching.of(engine, about.max_length)
     reader = folder / about.reader.path
     if bag:
         encode: Callable[[list[str]], Sequence] = Ngrams.load(reader).encode

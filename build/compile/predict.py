@@ -56,8 +56,7 @@ class Examples:
         return batching.pad(self.ids, groups, self.pad_id, self._shapes(engine))
 
     def _shapes(self, engine: Engine) -> batching.Shapes | None:
-        compiled = getattr(engine, "compiles_shapes", False)
-        return batching.shapes(self.max_length, compiled) if self.max_length else None
+        return batching.of(engine, self.max_length) if self.max_length else None
 
 
 def probabilities(engine: Engine, examples: Examples, title: str, *, alone: bool = False) -> np.ndarray:

@@ -69,6 +69,11 @@ class Shapes:
         return list(product(self.sizes, widths))
 
 
+def of(engine: object, most: int) -> Shapes:
+    """Return the shapes of a member that reads `most` tokens at once, by the engine that runs it."""
+    return shapes(most, getattr(engine, "compiles_shapes", False))
+
+
 def shapes(most: int, compiled: bool) -> Shapes:
     """Return the shapes of a member that reads `most` tokens at once; `compiled` if kernels are made for each.
 

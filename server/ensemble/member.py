@@ -41,7 +41,7 @@ class Member:
         self._calibrate = calibrate.ready(about.calibrator)
         self._engine: Engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path, threads)
         self._grid: Grid | None = getattr(self._engine, "grid", None)
-        self._shapes = batching.shapes(about.max_length, getattr(self._engine, "compiles_shapes", False))
+        self._shapes = batching.of(self._engine, about.max_length)
         reader = folder / about.reader.path
         self._read: Callable[[list[str]], tuple[list, np.ndarray]]
         if about.kind == "ngrams":
