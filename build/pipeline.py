@@ -60,7 +60,10 @@ def build(
         shop,
         recipe,
         common["split"],
-        {job.name: combining.Said(job.made["compile"], stages.VALIDATION, job.cost) for job in jobs},
+        {
+            job.name: combining.Said(job.made["compile"], stages.VALIDATION, job.cost, job.made.get("cross-fit"))
+            for job in jobs
+        },
     )
     figures["ensemble"] = combined.figures
     if last == "ensemble":
@@ -160,7 +163,9 @@ def _make(job: Job, jobs: list[Job], last: str) -> None:
     for stage, step in _MEMBER_STAGES.items():
         job.made[stage] = step(job)
         if stage == last:
-            break
+            return
+    if job.member.calibration_folds:
+        job.made["cross-fit"] = training.cross_fit(job)
 
 
 def _jobs(shop: Workshop, recipe: Recipe, member: Member, common: dict[str, Artefact]) -> list[Job]:

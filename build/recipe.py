@@ -160,8 +160,13 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
     train: Train = Train()
     student: Student = Student()
     distil: Distil | None = None
+    calibration_folds: Annotated[int, Meta(ge=0)] = 0
+    """Parts of the training rows without each of which the member is fitted once more. What it then says of that part
+    calibrates the member and, if it is the cheapest, its answers alone, beside the validation rows. 0: without."""
 
     def __post_init__(self) -> None:
+        if self.calibration_folds == 1:
+            raise ValueError(f"member {self.name}: calibration_folds is 1, which leaves no rows to fit on")
         if self.kind == "encoder":
             if not self.base:
                 raise ValueError(f"member {self.name}: an encoder needs `base`, a hub name or a folder")

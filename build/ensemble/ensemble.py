@@ -1,6 +1,7 @@
 """Fit the ensemble: members calibrated, put in order of cost, combined stage by stage, and when a stage is enough."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from msgspec import Struct
 
 from newsdesk.build.ensemble import calibrators, stacking, thresholds, weights
 from newsdesk.build.ensemble.choose import Choice, choose
+from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.ensemble.thresholds import Evidence
 from newsdesk.build.ensemble.thresholds import Path as Frontier
 from newsdesk.build.errors import DataError
@@ -55,22 +57,35 @@ def fit(
     settings: Ensemble,
     seed: int,
     folder: Path,
+    left_out: dict[str, LeftOut] | None = None,
 ) -> Fit:
     """Fit everything on validation rows, and write it: ensemble.json and, where a stacker was chosen, its graph.
 
     `probabilities`: what each member says in the precision that serves, FP [members, n, labels]; `labels` INT [n];
     `costs`: seconds a text, or any other unit. A stage has the members of the one before it and the next dearer one.
-    Members are calibrated by temperature, one number each, fitted on all rows; all else is judged out of fold. Raises
-    DataError where sizes do not match or a value cannot be.
+    Members are calibrated by temperature, one number each, fitted on all rows; all else is judged out of fold. More
+    rows calibrate the members that have them in `left_out`, by name, and the first stage. Raises DataError where sizes
+    do not match or a value cannot be.
     """
     _check(members, probabilities, labels, costs)
+    for name, (said, truth) in (left_out or {}).items():
+        _check([name], said[None], truth, [1.0])
+    more = [(left_out or {}).get(name, LeftOut.none(probabilities.shape[-1])) for name in members]
     order = sorted(range(len(members)), key=lambda i: costs[i])
     names = [members[i] for i in order]
     given = probabilities[order].astype(np.float32)
-    fitted = [calibrators.temperature(of_member, labels) for of_member in given]
+    fitted = [
+        calibrators.temperature(*more[i].after(of_member, labels)) for i, of_member in zip(order, given, strict=True)
+    ]
     alone = np.array([calibrate.ready(one)(said) for one, said in zip(fitted, given, strict=True)], np.float32)
     prefixes = [names[: i + 1] for i in range(len(names))]
-    choices = [choose(alone[: len(prefix)], labels, settings, seed, cascade.name(prefix)) for prefix in prefixes]
+    first = calibrate.ready(fitted[0])(more[order[0]].probabilities).astype(np.float32)
+    said, truth = more[order[0]]._replace(probabilities=first).after(alone[0], labels)
+    choice = choose(said[None], truth, settings, seed, names[0])
+    choices = [
+        replace(choice, probabilities=choice.probabilities[: len(labels)]),
+        *(choose(alone[: len(prefix)], labels, settings, seed, cascade.name(prefix)) for prefix in prefixes[1:]),
+    ]
     evidence = Evidence(
         np.stack([choice.probabilities for choice in choices]), labels, np.array([costs[i] for i in order])
     )
@@ -89,6 +104,7 @@ def fit(
         "members": {
             name: {
                 "cost": costs[i],
+                "rows_left_out": len(more[i].labels),
                 "temperature": one.temperature,
                 "calibrated": _summary(said, labels),
                 "uncalibrated": _summary(raw, labels),

@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
+from msgspec.structs import replace as replaced
 
 from newsdesk.build.compile.stages import Job
 from newsdesk.build.data import pieces, sources
 from newsdesk.build.data.stages import labels
-from newsdesk.build.evaluation.metrics import accuracy, softmax
+from newsdesk.build.ensemble.left_out import LeftOut
+from newsdesk.build.evaluation.metrics import accuracy, softmax, summary
 from newsdesk.build.recipe import Member, Source, Teaching
 from newsdesk.build.stage import Artefact
 from newsdesk.build.training import teaching
@@ -55,6 +56,9 @@ def train(job: Job) -> Artefact:
         fitted, validation = job.rows("train"), job.rows("validation")
         given = _after_pretraining(job), labels(rows), fitted, validation, job.seed, folder
         lessons = teaching.load(taught.path, taught.figures["new"]) if taught else None
+        if lessons and job.fold:
+            every = replace(job, fold=None).rows("train")
+            lessons = lessons.without([row.text for row in every], job.left_out(len(every)))
         if member.kind == "ngrams":
             from newsdesk.build.training import student
 
@@ -67,7 +71,7 @@ def train(job: Job) -> Artefact:
     return job.shop.run(
         "train",
         work,
-        settings=[member, job.recipe.seed, *([job.fold] if job.fold else [])],
+        settings=[replaced(member, calibration_folds=0), job.recipe.seed, *([job.fold] if job.fold else [])],
         inputs=inputs,
         files=_files(member),
         name=job.name if job.fold else member.name,
@@ -118,10 +122,48 @@ def teach(pupil: Job, members: list[Job]) -> Artefact:
 def cross_fitted(pupil: Job, teaching: Teaching) -> list[Job]:
     """Return the jobs of a recipe's `teaching`: every teacher once for each fold, not fitted yet."""
     return [
-        Job(pupil.shop, pupil.recipe, teacher, {"split": pupil.made["split"]}, fold=(fold, teaching.folds))
+        fold
         for teacher in teaching.teachers
-        for fold in range(teaching.folds)
+        for fold in folds(Job(pupil.shop, pupil.recipe, teacher, {"split": pupil.made["split"]}), teaching.folds)
     ]
+
+
+def cross_fit(job: Job) -> Artefact:
+    """Fit a member again without each of its `calibration_folds`, and keep what it says of the rows left out.
+
+    Leaves a `LeftOut`: of the training rows that might have become validation rows, since others look
+    different, what fits say that never saw them (cross-fitting, as in `Teaching`). Those fits have seen fewer rows than
+    the one that serves, and err a little more: what is calibrated by them is cautious by as much.
+    """
+    member = job.member
+
+    def work(folder: Path) -> dict[str, Any]:
+        rows = job.rows("train")
+        texts = [row.text for row in rows]
+        parts = folds(job, member.calibration_folds)
+        said = np.nanmean([ask(part, texts, [], folder / "scratch")[0] for part in parts], axis=0)
+        alike = np.array([row.eligible for row in rows])
+        found = LeftOut(said[alike], np.array([row.label for row in rows])[alike])
+        found.save(folder)
+        return {"folds": member.calibration_folds, "rows": len(found.labels)} | summary(*found)
+
+    return job.shop.run(
+        "cross-fit",
+        work,
+        settings=[replaced(member, calibration_folds=0), member.calibration_folds, job.recipe.seed],
+        inputs=_lessons(job),
+        files=_files(member),
+        name=job.name,
+    )
+
+
+def folds(job: Job, count: int) -> list[Job]:
+    """Return a job for each of `count` folds, not fitted yet."""
+    return [replace(job, made=_lessons(job), fold=(number, count)) for number in range(count)]
+
+
+def _lessons(job: Job) -> dict[str, Artefact]:
+    return {stage: made for stage, made in job.made.items() if stage in ("split", "teach")}
 
 
 def ask(teacher: Job, rows: list[str], texts: list[str], folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +190,7 @@ def _after_pretraining(job: Job) -> Member:
     """Return the member that starts from what `pretrain` left, if the recipe has that."""
     if not job.member.pretrain:
         return job.member
-    return msgspec.structs.replace(job.member, base=str(job.made["pretrain"].path), min_piece_count=0)
+    return replaced(job.member, base=str(job.made["pretrain"].path), min_piece_count=0)
 
 
 def _files(member: Member) -> tuple[str, ...]:

@@ -20,7 +20,20 @@ class Taught:
     texts: list[str]
     of_texts: np.ndarray
     new: int = 0
-    """So many texts, the first ones, are articles of their own; the others are pieces of the rows."""
+    """So many texts, the first ones, are articles of their own; the others are pieces of the rows, in pairs."""
+
+    def without(self, texts: list[str], left_out: np.ndarray) -> "Taught":
+        """Return what is left where some rows, BOOL [rows], are left out, and their pieces; `texts` are the rows'."""
+        gone = {text for text, out in zip(texts, left_out, strict=True) if out}
+        openings, rests = self.texts[self.new :: 2], self.texts[self.new + 1 :: 2]
+        kept = [f"{opening} {rest}" not in gone for opening, rest in zip(openings, rests, strict=True)]
+        keep = np.concatenate([np.ones(self.new, bool), np.repeat(np.array(kept, bool), 2)])
+        return Taught(
+            self.rows[~left_out],
+            [text for text, stays in zip(self.texts, keep, strict=True) if stays],
+            self.of_texts[keep],
+            self.new,
+        )
 
 
 def save(taught: Taught, folder: Path) -> None:

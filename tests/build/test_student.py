@@ -17,6 +17,7 @@ from newsdesk.build.compile import bag as compiled
 from newsdesk.build.compile.stages import Job
 from newsdesk.build.data import pieces
 from newsdesk.build.data.cleaning import Row
+from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.errors import DataError, RecipeError, VerificationError
 from newsdesk.build.evaluation.metrics import accuracy, softmax
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, logits, predict
@@ -123,6 +124,17 @@ def test_pieces_are_an_opening_and_the_rest():
     for row, opening, rest in zip(rows[1:], found[::2], found[1::2], strict=True):
         assert f"{opening} {rest}" == row.text
         assert 4 <= len(opening.split()) <= 11
+
+
+def test_what_was_taught_of_rows_left_out_is_left_out_with_them():
+    rows = [Row(" ".join(f"{word}{i}" for i in range(20)), 0) for word in "abc"]
+    texts = ["somebody else's", *pieces.cut(rows, 5)]
+    taught = Taught(np.eye(3, dtype=np.float32), texts, np.arange(7, dtype=np.float32)[:, None].repeat(3, 1), 1)
+    kept = taught.without([row.text for row in rows], np.array([False, True, False]))
+    assert kept.rows.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert kept.texts == [texts[i] for i in (0, 1, 2, 5, 6)]
+    assert kept.of_texts[:, 0].tolist() == [0, 1, 2, 5, 6]
+    assert kept.new == 1
 
 
 @pytest.mark.parametrize("target", ["onnxruntime:fp32", "openvino:fp32", "onnxruntime:int8", "openvino:int8"])
@@ -256,9 +268,47 @@ def test_teachers_label_the_rows_that_they_did_not_see(source: dict, tmp_path: P
     assert stages.teach(job, []).path == lessons.path
 
 
+def test_calibration_reads_what_is_said_of_rows_left_out(source: dict, built: Path, tmp_path: Path):
+    """Of the rows that might have become validation rows. The member that serves is fitted as without."""
+    column = built / "kinds.csv"
+    rows = [f"{sentence(label, i)},{label},{'odd' if i % 5 == 0 else 'plain'}" for i in range(100) for label in WORDS]
+    column.write_text("\n".join(["text,label,kind", *rows]))
+    changes = {**source, **CHANGES, "data.train": {"file": str(column)}, "split.validation_where": {"kind": ["plain"]}}
+    teacher, pupil = {**MEMBER, "name": "teacher"}, {**MEMBER, "student": {**SETTINGS, "pieces": True}, "distil": {}}
+    members = [{**pupil, "calibration_folds": 3}, teacher]
+    settings = recipe.load("compact", {**changes, "teaching": None, "members": members, "ensemble.combiners": ["mean"]})
+    figures = pipeline.build(settings, tmp_path / "artefacts", tmp_path / "models")
+    built_by = manifest.load(tmp_path / "models" / "ag_news" / "1").built
+    (entry,) = (one for one in built_by if one["stage"] == "cross-fit")
+    kept = LeftOut.load(tmp_path / "artefacts" / "cross-fit" / entry["key"])
+    shop = Workshop(tmp_path / "artefacts", lambda line: pytest.fail(line) if "running" in line else None)
+    made = {}
+    made["split"] = pipeline.split(shop, settings, pipeline.clean(shop, settings, pipeline.read(shop, settings)))
+    job = Job(shop, settings, settings.members[0], made)
+    master = Job(shop, settings, settings.members[1], {**made})
+    master.made["train"] = stages.train(master)
+    made["teach"] = stages.teach(job, [master])
+    every = job.rows("train")
+    plain = [i for i, row in enumerate(every) if row.eligible]
+    assert kept.labels.tolist() == [every[i].label for i in plain]
+    assert entry["figures"]["rows"] == len(plain) < len(every)
+    for number, fold in enumerate(stages.folds(job, 3)):
+        fold.made["train"] = stages.train(fold)
+        taught = fold.made["train"].figures["taught_texts"]
+        assert 0 < taught < len(teaching.load(made["teach"].path, 0).texts)
+        here = [i for i in plain if i % 3 == number]
+        expected = softmax(fold.original([every[i].text for i in here]))
+        assert kept.probabilities[[plain.index(i) for i in here]] == pytest.approx(expected, abs=1e-6)
+    assert figures["ensemble"]["members"]["student"]["rows_left_out"] == len(plain)
+    without = recipe.load("compact", {**changes, "teaching": None, "members": [pupil, teacher]})
+    same = Job(shop, without, without.members[0], made)
+    assert stages.train(same).figures == figures["members"]["student"]["train"]
+
+
 @pytest.mark.parametrize(
     ("members", "message"),
     [
+        ([{**MEMBER, "calibration_folds": 1}], "student: calibration_folds is 1, which leaves no rows to fit on"),
         ([{"name": "a"}], "member a: an encoder needs `base`"),
         ([{"name": "a", "base": "x", "student": {"width": 4}}], "member a: `student` is read of n-grams"),
         ([{**MEMBER, "base": "x"}], "n-grams have no `base`, `pretrain` or `train`"),

@@ -52,6 +52,16 @@ def test_the_simplest_within_a_standard_error_of_the_best_is_chosen() -> None:
         assert row["as_good"] == (row["worse_than_best"] <= (high - low) / 2 / 1.96)
 
 
+def test_what_bends_most_comes_last() -> None:
+    members, labels = draw(60, 2)
+    settings = Ensemble(combiners=("mean", "weighted", "logistic"), calibrators=("none", "platt", "isotonic"), folds=2)
+    assert [(row["combiner"], row["calibrator"]) for row in choose(members, labels, settings, 3).table] == [
+        *(("mean", "none"), ("mean", "platt"), ("weighted", "none"), ("weighted", "platt")),
+        *(("mean", "isotonic"), ("weighted", "isotonic")),
+        *(("logistic", "none"), ("logistic", "platt"), ("logistic", "isotonic")),
+    ]
+
+
 def test_members_that_are_equally_good_are_averaged_as_they_come() -> None:
     """Two calibrated members that see the same thing: nothing can be won by more than the mean."""
     members, labels = draw(2000, 4, (1.2,))

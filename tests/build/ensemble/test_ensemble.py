@@ -9,9 +9,12 @@ import pytest
 
 from newsdesk.build.data import tables
 from newsdesk.build.data.cleaning import Row
-from newsdesk.build.ensemble import ensemble, stage
+from newsdesk.build.ensemble import calibrators, ensemble, stage
+from newsdesk.build.ensemble.choose import choose
 from newsdesk.build.ensemble.choose import fit as fit_combiner
+from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.errors import DataError
+from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import CalibratorName, CombinerName, Data, Ensemble, Member, Recipe, Source
 from newsdesk.build.stage import Workshop
 from newsdesk.server.ensemble import calibrate, cascade, stacker
@@ -84,6 +87,37 @@ def test_build_and_server_agree(name: CombinerName, calibrator: CalibratorName, 
     stacked = [one for one in loaded.stages if isinstance(one.combiner, Stacked)]
     assert len(loaded.files) == len(stacked) == (2 if name in ("logistic", "xgboost", "catboost") else 0)
     assert all(digest(tmp_path / file.path) == file.sha256 for file in loaded.files)
+
+
+def test_rows_that_a_member_left_out_calibrate_it_and_the_first_stage(tmp_path: Path) -> None:
+    """As both kinds of rows together would; the stages behind know the validation rows alone."""
+    members, labels = _drawn(60, 3)
+    more, truth = _drawn(6000, 9)
+    student = NAMES.index("student")
+    bent = {"members": members.copy(), "more": more[student] ** 3}
+    bent["members"][student] **= 3  # too sure by far: three times the logits
+    bent = {name: one / one.sum(-1, keepdims=True) for name, one in bent.items()}
+    settings = Ensemble(combiners=("weighted",), calibrators=("none", "temperature", "isotonic"), folds=3)
+    given = NAMES, bent["members"], labels, COSTS, settings, 5, tmp_path
+    alone = ensemble.fit(*given)
+    made = ensemble.fit(*given, {"student": LeftOut(bent["more"], truth)})
+    both, of_both = np.concatenate([bent["members"][student], bent["more"]]), np.concatenate([labels, truth])
+    expected = calibrators.temperature(both, of_both)
+    assert made.calibrators[0].temperature == pytest.approx(expected.temperature)
+    assert made.calibrators[0].temperature == pytest.approx(3, rel=0.05)
+    said = calibrate.ready(expected)(both).astype(np.float32)
+    assert made.stages[0].calibrator == choose(said[None], of_both, settings, 5).calibrator
+    assert made.calibrators[1:] == alone.calibrators[1:]
+    assert made.report["members"]["student"]["rows_left_out"] == 6000
+    assert made.report["members"]["middle"]["rows_left_out"] == 0
+    assert made.report["rows"] == 60
+    fresh, of_fresh = _drawn(20_000, 2)
+    fresh[student] **= 3
+    said = [_answered(one, tmp_path, fresh, "fast").probabilities for one in (made, alone)]
+    losses = [metrics.log_loss(one, of_fresh) for one in said]
+    assert losses[0] < losses[1]
+    with pytest.raises(DataError, match="member student: a probability is not finite"):
+        ensemble.fit(*given, {"student": LeftOut(bent["more"] * np.nan, truth)})
 
 
 def test_the_report_says_what_was_tried_and_what_each_quality_gives(tmp_path: Path) -> None:
