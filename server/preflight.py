@@ -241,7 +241,8 @@ def _cpu(wanted: list[str]) -> Check:
     if missing:
         found = f"the figures were measured on a processor with {', '.join(missing)}, and this one lacks it"
         remedy = (
-            "It serves, but int8 answers can differ slightly: without VNNI the products of 8-bit numbers may saturate. "
+            "It serves, but int8 answers can differ slightly: without VNNI, ONNX Runtime is given coarser weights, and "
+            "OpenVINO's products of 8-bit numbers may saturate. "
             "For the measured answers, use such a processor or --target openvino:fp32 where the model has that graph."
         )
         return Check("cpu", "warning", found, remedy)

@@ -27,6 +27,11 @@ def changes_answers() -> list[str]:
     return sorted((BF16 | _INT8) & features())
 
 
+def adds_in_16_bits() -> bool:
+    """Whether its fast int8 products are sums of two in 16 bits: x86 without VNNI."""
+    return platform.machine() in ("x86_64", "AMD64") and not _INT8 & features()
+
+
 def describe() -> str:
     """Return its name and the features that int8 and bf16 gain by, for a report."""
     return f"{name()} ({' '.join(changes_answers()) or 'neither VNNI nor bf16'})"

@@ -109,7 +109,8 @@ class Job:
     def serving_code(self) -> tuple[str, ...]:
         """Code that changes what a compiled artefact answers, or how fast."""
         reader = "ngrams" if self.member.kind == "ngrams" else "tokens"
-        names = "batching", reader, "engines", "engines.openvino", "engines.onnxruntime"
+        engines_of = "openvino", "onnxruntime", "pairs", "narrow"
+        names = "batching", reader, "engines", *(f"engines.{name}" for name in engines_of)
         return tuple(f"newsdesk.server.ensemble.{name}" for name in names)
 
     @property

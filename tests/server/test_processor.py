@@ -53,3 +53,19 @@ def test_without_the_kernels_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "nowhere")
     assert processor.features() == set()
     assert processor.name()
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "adds"),
+    [
+        ("x86_64", X86, False),
+        ("x86_64", X86.replace(" avx512_vnni", ""), True),
+        ("x86_64", X86.replace(" avx512_vnni", " avx_vnni"), False),
+        ("aarch64", ARM, False),
+        ("aarch64", ARM.replace(" i8mm", ""), False),
+    ],
+)
+def test_whose_int8_products_are_added_in_16_bits(machine, flags, adds, cpuinfo, monkeypatch: pytest.MonkeyPatch):
+    cpuinfo(flags)
+    monkeypatch.setattr(processor.platform, "machine", lambda: machine)
+    assert processor.adds_in_16_bits() is adds

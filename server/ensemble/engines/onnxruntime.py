@@ -6,7 +6,9 @@ from types import MappingProxyType
 import numpy as np
 import onnxruntime
 
+from newsdesk.server import processor
 from newsdesk.server.ensemble.engines import pairs
+from newsdesk.server.ensemble.engines.narrow import narrow
 from newsdesk.server.ensemble.errors import EngineError
 from newsdesk.server.ensemble.grids import ANY
 
@@ -24,15 +26,18 @@ def settings(threads: int) -> onnxruntime.SessionOptions:
 
 
 def open_session(graph: Path, precision: str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-    """Read a graph for the CPU: as it is written, or in int8 (Q/DQ) with every product in int8."""
-    # Without VNNI U8S8 products add two in 16 bits, which saturates; with this they are U8U8, and exact everywhere.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    """Read a graph for the CPU: as it is written, or in int8 (Q/DQ) with every product in int8, and none saturated."""
     parted = pairs.load(graph) if precision == "int8" else None
+    narrowed = parted is not None and processor.adds_in_16_bits() and narrow(parted, graph.parent)
+    # U8S8 products would saturate on such a processor; with this they are U8U8, which is slower, and exact.
+    options.add_session_config_entry("session.x64quantprecision", "0" if narrowed else "1")
     providers = ["CPUExecutionProvider"]
     if parted is None:
         return onnxruntime.InferenceSession(str(graph), options, providers)
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
-    return onnxruntime.InferenceSession(parted, options, providers, disabled_optimizers=[pairs.MERGING])
+    given = parted.SerializeToString()
+    del parted  # 20 MB of a member's memory as it starts
+    return onnxruntime.InferenceSession(given, options, providers, disabled_optimizers=[pairs.MERGING])
 
 
 class OnnxRuntime:

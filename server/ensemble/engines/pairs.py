@@ -15,14 +15,14 @@ MERGING = "CommonSubexpressionElimination"
 """ONNX Runtime's optimiser that would make one of pairs that are alike again."""
 
 
-def load(path: Path) -> bytes | None:
+def load(path: Path) -> ModelProto | None:
     """Return the graph with its pairs changed, or None where it has none. Weights in other files stay there."""
     model = onnx.load(path, load_external_data=False)
     if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         return None
     look_rows_up(model)
     part(model)
-    return model.SerializeToString()
+    return model
 
 
 def part(model: ModelProto) -> None:

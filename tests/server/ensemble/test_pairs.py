@@ -7,21 +7,22 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from newsdesk.server import processor
 from newsdesk.server.ensemble import engines, manifest
 from newsdesk.server.ensemble.engines import pairs
 from newsdesk.server.settings import Settings
 from newsdesk.server.workspace import MODEL, latest_version
+from tests.server.ensemble.quantised import pairs_graph
 
-WIDTH, ROWS, LABELS = 16, 40, 3
 SHIPPED = latest_version(Settings().model_repository.absolute() / MODEL)
 ENCODERS = [member for member in manifest.load(SHIPPED).members if member.kind != "ngrams"]
 
 
 @pytest.mark.parametrize("exact", ["0", "1"])
 def test_products_that_share_an_activation_are_int8_and_no_weight_or_table_is_dequantised(exact: str, tmp_path: Path):
-    (tmp_path / "graph.onnx").write_bytes(_graph().SerializeToString())
+    (tmp_path / "graph.onnx").write_bytes(pairs_graph().SerializeToString())
     assert _run_as(tmp_path / "graph.onnx", exact, tmp_path, parted=False)["MatMul"]  # or there is nothing to mend
     ran = _run_as(tmp_path / "graph.onnx", exact, tmp_path)
     assert ran["MatMulIntegerToFloat"] == 3
@@ -38,8 +39,9 @@ def test_the_shipped_members_int8_products_are_found(about: manifest.Member, tmp
     assert _run_as(graph, "0", tmp_path)["MatMulIntegerToFloat"] >= len(of_pairs) > 30
 
 
-def test_the_answers_are_those_of_the_graph_as_it_is_written(tmp_path: Path):
-    model = _graph()
+def test_the_answers_are_those_of_the_graph_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(processor, "adds_in_16_bits", lambda: False)  # where weights become coarser: see test_narrow.py
+    model = pairs_graph()
     (tmp_path / "graph.onnx").write_bytes(model.SerializeToString())
     plain = onnxruntime.SessionOptions()
     plain.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -50,32 +52,18 @@ def test_the_answers_are_those_of_the_graph_as_it_is_written(tmp_path: Path):
     assert np.allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_largest_activations_and_weights_are_added_without_saturation(tmp_path: Path):
-    """Without VNNI two products are added in 16 bits, where 2 · 255 · 127 is too much; U8S8 products then give half."""
-    model = _graph()
-    for tensor in model.graph.initializer:
-        if tensor.name.startswith("weights") and tensor.dims == [WIDTH, LABELS]:
-            tensor.CopyFrom(numpy_helper.from_array(np.full(tensor.dims, 127, np.int8), tensor.name))
-        elif tensor.name == "table":
-            tensor.CopyFrom(numpy_helper.from_array(np.ones(tensor.dims, np.int8), tensor.name))
-        elif tensor.name == "scale":  # Sin(1) then is beyond 127 steps
-            tensor.CopyFrom(numpy_helper.from_array(np.array(np.sin(1) / 200, np.float32), tensor.name))
-    (tmp_path / "graph.onnx").write_bytes(model.SerializeToString())
-    ids = np.zeros((1, 4), np.int64)
-    found = engines.load("onnxruntime:int8", tmp_path / "graph.onnx")(ids, np.ones_like(ids))
-    assert found == pytest.approx(3 * WIDTH * 127 * (np.sin(1) / 200) * 127 * 0.01, rel=1e-4)
-
-
 def test_weights_in_a_file_beside_the_graph_are_found(tmp_path: Path):
     ids = np.arange(12).reshape(1, 12)
-    (tmp_path / "whole.onnx").write_bytes(_graph().SerializeToString())
-    onnx.save(_graph(), tmp_path / "parted.onnx", save_as_external_data=True, location="weights", size_threshold=64)
+    (tmp_path / "whole.onnx").write_bytes(pairs_graph().SerializeToString())
+    onnx.save(
+        pairs_graph(), tmp_path / "parted.onnx", save_as_external_data=True, location="weights", size_threshold=64
+    )
     whole, parted = (engines.load("onnxruntime:int8", tmp_path / f"{name}.onnx") for name in ("whole", "parted"))
     assert np.array_equal(whole(ids, np.ones_like(ids)), parted(ids, np.ones_like(ids)))
 
 
 def test_a_table_whose_rows_are_quantised_otherwise_is_left_alone():
-    model = _graph(row_scale=0.5)
+    model = pairs_graph(row_scale=0.5)
     pairs.look_rows_up(model)
     (lookup,) = (node for node in model.graph.node if node.op_type == "Gather")
     assert lookup.input[0] == "table/floats"
@@ -96,53 +84,7 @@ def _run_as(graph: Path, exact: str, folder: Path, parted: bool = True) -> Count
     options.log_severity_level = 3
     options.add_session_config_entry("session.x64quantprecision", exact)
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
-    given = pairs.load(graph) if parted else str(graph)
+    given = pairs.load(graph).SerializeToString() if parted else str(graph)
     onnxruntime.InferenceSession(given, options, disabled_optimizers=[pairs.MERGING] if parted else [])
     optimised = onnx.load(folder / "optimised.onnx", load_external_data=False)
     return Counter(node.op_type for node in optimised.graph.node)
-
-
-def _graph(row_scale: float = 1.0) -> ModelProto:
-    """Return rows of an int8 table, quantised once and multiplied by three int8 matrices, added up and averaged."""
-    chance = np.random.default_rng(0)
-    constants = {
-        "table": chance.integers(-127, 128, (ROWS, WIDTH)).astype(np.int8),
-        "one": np.array(1, np.float32),
-        "row_scale": np.array(row_scale, np.float32),
-        "scale": np.array(0.9, np.float32),
-        "weight_scale": np.full(LABELS, 0.01, np.float32),
-        "tokens": np.array([1]),
-    } | {f"weights{i}": chance.integers(-127, 128, (WIDTH, LABELS)).astype(np.int8) for i in range(3)}
-    # Zero points of their own: ONNX Runtime rewrites them in place.
-    constants |= {f"{name}_zero": np.array(0, np.int8) for name in ("table", "row", "state")} | {
-        f"weights{i}_zero": np.zeros(LABELS, np.int8) for i in range(3)
-    }
-    nodes = [
-        helper.make_node("DequantizeLinear", ["table", "one", "table_zero"], ["table/floats"]),
-        helper.make_node("Gather", ["table/floats", "input_ids"], ["rows"]),
-        helper.make_node("QuantizeLinear", ["rows", "row_scale", "row_zero"], ["rows/int8"]),
-        helper.make_node("DequantizeLinear", ["rows/int8", "row_scale", "row_zero"], ["rows/floats"]),
-        helper.make_node("Sin", ["rows/floats"], ["states"]),
-        helper.make_node("QuantizeLinear", ["states", "scale", "state_zero"], ["states/int8"]),
-        helper.make_node("DequantizeLinear", ["states/int8", "scale", "state_zero"], ["states/floats"]),
-    ]
-    for i in range(3):
-        weights = [f"weights{i}", "weight_scale", f"weights{i}_zero"]
-        nodes.append(helper.make_node("DequantizeLinear", weights, [f"weights{i}/floats"], axis=1))
-        nodes.append(
-            helper.make_node("MatMul", ["states/floats", f"weights{i}/floats"], [f"product{i}"], f"product{i}")
-        )
-    nodes.append(helper.make_node("Sum", [f"product{i}" for i in range(3)], ["sum"]))
-    nodes.append(helper.make_node("ReduceMean", ["sum", "tokens"], ["logits"], keepdims=0))
-    inputs = [
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
-        for name in ("input_ids", "attention_mask")
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "shared",
-        inputs,
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", LABELS])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
