@@ -32,6 +32,7 @@ where no engine was built; 1.23 is its last version for the Python 3.10 of JetPa
 _CODE = (
     "server/__init__.py",
     "server/ensemble",
+    "server/processor.py",
     "server/standalone",
     "build/__init__.py",
     "build/errors.py",

@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from newsdesk.server.ensemble.engines import pairs
+
 ROOM = 128
 """What two weights may add up to: 128 · 255 fits into 16 bits, 129 · 255 doesn't."""
 
@@ -46,6 +48,7 @@ def narrow(model: ModelProto, folder: Path) -> bool:
         scale = _narrow(weights, folder)
         model.graph.initializer.append(scale)
         weights.dequantise.input[1] = scale.name  # the old one may be others', too
+    pairs.drop_unread(model, {weights.scale.name for weights in found})
     return True
 
 

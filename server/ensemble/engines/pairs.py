@@ -67,8 +67,13 @@ def look_rows_up(model: ModelProto) -> None:
                 dropped.add(table.output[0])  # ONNX Runtime computes what nobody reads, too
     going = [node for node in model.graph.node if node.op_type != "Gather" and node.output[0] in dropped]
     _replace(model, [node for node in model.graph.node if node not in going])
-    unread = {name for node in going for name in node.input} - _readers(model).keys()
-    for tensor in [tensor for name, tensor in constants.items() if name in unread]:
+    drop_unread(model, {name for node in going for name in node.input})
+
+
+def drop_unread(model: ModelProto, names: set[str]) -> None:
+    """Remove those of the constants that nobody reads: ONNX Runtime warns of each."""
+    unread = names - _readers(model).keys()
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name in unread]:
         model.graph.initializer.remove(tensor)
 
 
