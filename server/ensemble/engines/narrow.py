@@ -4,6 +4,7 @@ Without VNNI the fast int8 products of x86 are sums of two in 16 bits, and 2 · 
 has exact ones, which take longer.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def _weights(
     values, scale, *rest = (constants.get(name) for name in dequantise.input)
     if values is None or scale is None or values.data_type != TensorProto.INT8 or len(values.dims) != 2:
         return None
-    if rest and (rest[0] is None or numpy_helper.to_array(rest[0], str(folder)).any()):
+    if rest and (rest[0] is None or _read(rest[0], folder).any()):
         return None
     summed = 1 if node.op_type == "Gemm" and _attribute(node, "transB", 0) else 0
     by_channel = len(scale.dims) == 1 and _attribute(dequantise, "axis", 1) % 2 != summed
@@ -67,7 +68,7 @@ def _weights(
 
 def _narrow(weights: _Weights, folder: Path) -> TensorProto:
     """Change the values, and return the scale that goes with them."""
-    values, scale = (numpy_helper.to_array(tensor, str(folder)) for tensor in (weights.values, weights.scale))
+    values, scale = (_read(tensor, folder) for tensor in (weights.values, weights.scale))
     factors = np.maximum(_largest_pair(np.moveaxis(values, weights.summed, 0)) / ROOM, 1.0)
     factors = np.expand_dims(factors, weights.summed) if scale.ndim else factors.max()
     rounded = np.rint(values / factors).astype(np.int8)
@@ -80,6 +81,16 @@ def _largest_pair(values: np.ndarray) -> np.ndarray:
     """Return the largest sum, or negative one's size, of values INT8 [terms, channels] two by two, for each channel."""
     even = np.pad(values.astype(np.int16), ((0, len(values) % 2), (0, 0)))
     return np.max([(np.maximum(sign * even[::2], 0) + np.maximum(sign * even[1::2], 0)).max(0) for sign in (1, -1)], 0)
+
+
+def _read(tensor: TensorProto, folder: Path) -> np.ndarray:
+    """Return a constant's values. onnx reads no file that has two names, as those have that the server links."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return numpy_helper.to_array(tensor)
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    values = np.fromfile(folder / place["location"], dtype, math.prod(tensor.dims), offset=int(place.get("offset", 0)))
+    return values.reshape(tensor.dims)
 
 
 def _attribute(node: NodeProto, name: str, default: int) -> int:
