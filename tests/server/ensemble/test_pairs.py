@@ -56,7 +56,7 @@ def test_weights_in_a_file_beside_the_graph_are_found(tmp_path: Path):
     """And in one with two names, as the server links the versions that it serves."""
     ids = np.arange(12).reshape(1, 12)
     (tmp_path / "whole.onnx").write_bytes(pairs_graph().SerializeToString())
-    beside = {"save_as_external_data": True, "location": "weights", "size_threshold": 0}
+    beside = {"save_as_external_data": True, "location": "weights", "size_threshold": 64}
     onnx.save(pairs_graph(), tmp_path / "parted.onnx", **beside)
     (tmp_path / "linked").hardlink_to(tmp_path / "weights")
     whole, parted = (engines.load("onnxruntime:int8", tmp_path / f"{name}.onnx") for name in ("whole", "parted"))
