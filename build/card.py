@@ -66,7 +66,7 @@ def _training(manifest: Manifest) -> str:
 def _accuracy(manifest: Manifest) -> str:
     intro = (
         f'Served: `{manifest.target}`. A quality decides how sure the cascade must be before it answers: "best" asks '
-        "every member. Only the validation rows decided anything."
+        "every member. Only validation rows, and training rows that a fit had left out, decided anything."
     )
     rows = [
         [

@@ -264,7 +264,9 @@ class Verify(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Ensemble(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How members are combined, calibrated and asked one after the other, all of it fitted on validation rows.
+    """How members are combined, calibrated and asked one after the other, fitted on validation rows.
+
+    What a member says of rows that it left out calibrates it, too: see `Member.calibration_folds`.
 
     The snapshots of one training run are members like any.
     """

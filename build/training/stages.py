@@ -131,9 +131,9 @@ def cross_fitted(pupil: Job, teaching: Teaching) -> list[Job]:
 def cross_fit(job: Job) -> Artefact:
     """Fit a member again without each of its `calibration_folds`, and keep what it says of the rows left out.
 
-    Leaves a `LeftOut`: of the training rows that might have become validation rows, since others look
-    different, what fits say that never saw them (cross-fitting, as in `Teaching`). Those fits have seen fewer rows than
-    the one that serves, and err a little more: what is calibrated by them is cautious by as much.
+    Leaves a `LeftOut`: of the training rows that might have become validation rows, since others look different, what
+    fits say that never saw them (cross-fitting, as in `Teaching`). Those fits have seen fewer rows than the one that
+    serves, and err a little more: what is calibrated by them is cautious by as much.
     """
     member = job.member
 

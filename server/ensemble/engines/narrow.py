@@ -5,6 +5,7 @@ has exact ones, which take longer.
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +38,12 @@ def narrow(model: ModelProto, folder: Path) -> bool:
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     dequantised = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    read = [name for node in model.graph.node for name in node.input]
+    readers = Counter(name for node in model.graph.node for name in node.input)
     found = []
     for node in model.graph.node:
         if node.op_type in ("MatMul", "Gemm") and dequantised.keys() >= {*node.input[:2]}:
             weights = _weights(node, dequantised[node.input[1]], constants, folder)
-            if weights is None or read.count(weights.values.name) > 1:
+            if weights is None or readers[weights.values.name] > 1:
                 return False
             found.append(weights)
     for weights in found:

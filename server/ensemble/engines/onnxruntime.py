@@ -36,7 +36,7 @@ def open_session(graph: Path, precision: str, options: onnxruntime.SessionOption
         return onnxruntime.InferenceSession(str(graph), options, providers)
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
     given = parted.SerializeToString()
-    del parted  # 20 MB of a member's memory as it starts
+    del parted  # as large as the weights
     return onnxruntime.InferenceSession(given, options, providers, disabled_optimizers=[pairs.MERGING])
 
 
