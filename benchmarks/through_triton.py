@@ -4,14 +4,17 @@
 
 At saturation: as many processes as the server has, one thread each, which classify batches of 64 without a pause,
 against 128 clients of the server over HTTP. The clients' generator takes its part of the same cores, which is measured
-(its processor time) and named. At one client: the time of a text alone, both ways. And the padding waste, as the
-server's metrics tell it. With --member it is that member alone, as it is compared with its peers.
+(its processor time) and named. At one client: the time of a text alone, through the server and in this process in
+turn, so that both meet the same neighbours, and a core that was idle before; what Triton adds is the median of the
+differences. And the padding waste, as the server's metrics tell it. With --member it is that member alone, as it is
+compared with its peers.
 """
 
 import argparse
 import multiprocessing
 import os
 import re
+import socket
 import time
 import urllib.request
 from pathlib import Path
@@ -51,13 +54,12 @@ def measure(given: argparse.Namespace, repository: Path) -> None:
         own.append(_in_process(folder, target, articles, cores, given.seconds))
         with servers.newsdesk(*flags, "--queue-delay", "0") as server:
             requests = load.asking(server.http_port, articles)
-            alone = load.run("127.0.0.1", server.http_port, requests, 1, given.seconds / 4)
             began = time.process_time()
             many = load.run("127.0.0.1", server.http_port, requests, CLIENTS, given.seconds, warm_up=3)
             share.append((time.process_time() - began) / (given.seconds + 3) / cores)
             served.append(many.per_second)
             waste = _waste(server)
-    here = _alone(folder, target, articles)
+            here, there, added = _alone(_ready(folder, target), server.http_port, articles)
     inside, through, generator = (float(np.median(one)) for one in (own, served, share))
     print(
         f"{processor.describe()}, {cores} cores, {target}, {len(articles)} articles, medians of {given.rounds} turns\n"
@@ -68,8 +70,8 @@ def measure(given: argparse.Namespace, repository: Path) -> None:
     )
     print(f"the generator took {100 * generator:.0f} % of the cores: of what it left, ", end="")
     print(f"{100 * through / inside / (1 - generator):.0f} %")
-    print(f"one text alone, p50         {here:.2f} ms; through Triton, one client {alone.p50_ms:.2f} ms: ", end="")
-    print(f"{alone.p50_ms - here:+.2f} ms")
+    print(f"one text alone, p50         {here:.2f} ms; through Triton, one client {there:.2f} ms; ", end="")
+    print(f"of the same text {added:+.2f} ms")
     print(f"padding waste               {waste:.3f} computed tokens for a real one")
 
 
@@ -101,14 +103,24 @@ def _classify(folder: Path, target: str, articles: list[str], seconds: float, re
     counts.put(done / passed)
 
 
-def _alone(folder: Path, target: str, articles: list[str]) -> float:
-    """Return the median time of a text alone, in ms."""
-    classifier, taken = _ready(folder, target), []
-    for text in articles[:ALONE]:
-        began = time.perf_counter()
-        classifier.classify([text])
-        taken.append(time.perf_counter() - began)
-    return 1e3 * float(np.median(taken))
+def _alone(classifier: Classifier, port: int, articles: list[str]) -> tuple[float, float, float]:
+    """Return medians in ms: of a text alone in this process, through the server, and of the difference."""
+    here, there = np.empty((2, min(ALONE, len(articles))))
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for i, request in enumerate(load.asking(port, articles[:ALONE])):
+            began = time.perf_counter()
+            connection.sendall(request)
+            head, parted, body = b"", b"", b""
+            while not (parted and load.whole(head, body)):
+                if not (part := connection.recv(1 << 16)):
+                    raise RuntimeError("the server hung up before its answer was whole")
+                head, parted, body = (head + parted + body + part).partition(b"\r\n\r\n")
+            there[i] = time.perf_counter() - began
+            began = time.perf_counter()
+            classifier.classify(articles[i : i + 1])
+            here[i] = time.perf_counter() - began
+    return tuple(1e3 * float(np.median(one)) for one in (here, there, there - here))
 
 
 def _ready(folder: Path, target: str) -> Classifier:
