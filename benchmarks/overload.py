@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks import servers, texts
 from newsdesk.server import load, processor
+from newsdesk.server.settings import granted_cores
 
 _SETTLE = 1 / 3
 """Share of the open loop before what is answered counts: the queue fills meanwhile."""
@@ -86,8 +87,9 @@ def main() -> None:
         requests = load.asking(port, articles)
         idle = load.run("127.0.0.1", port, requests, 1, 3)
         peak = load.run("127.0.0.1", port, requests, 128, given.seconds / 2)
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         done = asyncio.run(open_loop(port, requests, given.times * peak.per_second, given.seconds))
+        share = (time.process_time() - spent) / (time.perf_counter() - began) / granted_cores()
         counted = began + _SETTLE * given.seconds, began + given.seconds
         good = sum(1 for status, _, at in done if status == 200 and counted[0] <= at < counted[1])
         goodput = good / (counted[1] - counted[0])
@@ -102,7 +104,8 @@ def main() -> None:
     )
     mean = (peak.per_second + after.per_second) / 2
     print(f"peak, 128 clients     {peak.per_second:.0f} articles/s before, {after.per_second:.0f} after")
-    print(f"goodput in overload   {goodput:.0f} articles/s, {100 * goodput / mean:.0f} % of their mean")
+    print(f"goodput in overload   {goodput:.0f} articles/s, {100 * goodput / mean:.0f} % of their mean; ", end="")
+    print(f"the generator took {100 * share:.0f} % of the cores")
     print(f"answered after        p50 {np.median(waits):.0f} ms, at most {max(waits):.0f} ms")
     if refusals:
         print(f"refused as UNAVAILABLE {len(refusals)}, p50 {np.median(refusals):.1f} ms, ", end="")
