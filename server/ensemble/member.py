@@ -95,9 +95,10 @@ class Member:
         return batch * width
 
     def _submit(self, texts: list[str]) -> Callable[[], Reading]:
-        ids, counts = self._read(texts)
-        lengths = [len(one) for one in ids]
+        read, counts = self._read(texts)
         bag = self._about.kind == "ngrams"
+        ids, places = (read, slice(None)) if bag else distinct(read)
+        lengths = [len(one) for one in ids]
         groups = batching.bags(lengths) if bag else (self._grid or self._shapes).plan(lengths)
         pending, computed = [], 0
         for padded, mask in batching.pad(ids, groups, self._about.pad_id, None if bag else self._shapes):
@@ -109,12 +110,26 @@ class Member:
             parts = [one() for one in pending]
             logits = np.empty((len(lengths), parts[0].shape[-1]), np.float32)
             logits[np.concatenate(groups)] = np.concatenate(parts)
-            probabilities = calibrate.softmax(logits)
-            if len(lengths) > len(texts):
+            probabilities = calibrate.softmax(logits)[places]
+            if len(read) > len(texts):
                 probabilities = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
             return Reading(self._calibrate(probabilities), counts, real, computed)
 
         return result
+
+
+def distinct(ids: list) -> tuple[list, np.ndarray]:
+    """Return the different ones of token sequences, and where each stands among them, INT64 [n].
+
+    A character that is repeated ten thousand times comes in hundreds of windows that are all alike.
+    """
+    places: dict[bytes | tuple[int, ...], int] = {}
+    kept, at = [], []
+    for one in ids:
+        at.append(places.setdefault(one.tobytes() if isinstance(one, np.ndarray) else tuple(one), len(kept)))
+        if at[-1] == len(kept):
+            kept.append(one)
+    return kept, np.array(at)
 
 
 def _chunks(texts: list[str]) -> Iterator[list[str]]:
