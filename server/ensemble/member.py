@@ -124,7 +124,8 @@ def distinct(ids: list) -> tuple[list, np.ndarray]:
     A character that is repeated ten thousand times comes in hundreds of windows that are all alike.
     """
     places: dict[bytes | tuple[int, ...], int] = {}
-    kept, at = [], []
+    kept: list = []
+    at: list[int] = []
     for one in ids:
         at.append(places.setdefault(one.tobytes() if isinstance(one, np.ndarray) else tuple(one), len(kept)))
         if at[-1] == len(kept):
