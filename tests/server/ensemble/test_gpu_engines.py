@@ -1,5 +1,7 @@
 """Engines of a GPU on a machine without one: said plainly, offered to nobody, and never in the way of the others."""
 
+from itertools import islice, permutations
+
 import numpy as np
 import pytest
 
@@ -84,7 +86,7 @@ def test_results_are_waited_for_after_everything_is_queued(tmp_path, monkeypatch
 
             return result
 
-    texts = [*["market shares rose"] * 20, "a goal in the match"]
+    texts = [" ".join(words) for words in islice(permutations(tiny.WORDS, 3), 21)]
     about = made.members[0]
     expected = member.Member(about, made.windows, tmp_path, "onnxruntime:fp32", 1)(texts)
     monkeypatch.setattr(engines, "load", lambda *given: Queueing())
