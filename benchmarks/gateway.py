@@ -45,6 +45,7 @@ def main() -> None:
     flags = ["--cache", given.cache] if given.cache else []
     with servers.newsdesk(*flags, gateway=True) as server:
         title, lines, missed = _file(server, articles, given) if given.rows else _single(server, articles, given)
+    lines += [f"\nNot met: {one}." for one in missed]
     about = (
         f"{processor.describe()}, {granted_cores()} cores, Python {platform.python_version()}, quality {given.quality}"
     )
@@ -52,8 +53,6 @@ def main() -> None:
     print(section)
     if given.write:
         pages.put(given.write, HEAD, section)
-    for one in missed:
-        print(f"not met: {one}", file=sys.stderr)
     sys.exit(bool(missed))
 
 

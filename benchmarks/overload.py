@@ -4,7 +4,8 @@
 
 First the peak in a closed loop of 128 clients; then an open loop that sends `times` as many requests a second over as
 many connections as it takes, whether answered or not; then one request after another until it is as fast as at first,
-and the peak again: a shared machine's speed may have changed, so goodput is a share of the mean of both.
+and the peak again: a shared machine's speed may have changed, so goodput is a share of the mean of both. The
+generator's part of the cores is that until the last answer.
 """
 
 import argparse

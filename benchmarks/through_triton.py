@@ -49,7 +49,7 @@ def measure(given: argparse.Namespace, repository: Path) -> None:
     target = prepare.prepare(model, Settings().state, print).target
     folder, cores = latest_version(model), granted_cores()
     flags = ("--model-repository", str(model.parent), "--target", target, "--instances", str(cores), "--threads", "1")
-    own, served, share = [], [], []
+    own, served, share, alone = [], [], [], []
     for _ in range(given.rounds):
         own.append(_in_process(folder, target, articles, cores, given.seconds))
         with servers.newsdesk(*flags, "--queue-delay", "0") as server:
@@ -59,8 +59,9 @@ def measure(given: argparse.Namespace, repository: Path) -> None:
             share.append((time.process_time() - began) / (given.seconds + 3) / cores)
             served.append(many.per_second)
             waste = _waste(server)
-            here, there, added = _alone(_ready(folder, target), server.http_port, articles)
+            alone.append(_alone(_ready(folder, target), server.http_port, articles))
     inside, through, generator = (float(np.median(one)) for one in (own, served, share))
+    here, there, added = np.median(alone, 0)
     print(
         f"{processor.describe()}, {cores} cores, {target}, {len(articles)} articles, medians of {given.rounds} turns\n"
     )

@@ -97,7 +97,7 @@ class Member:
     def _submit(self, texts: list[str]) -> Callable[[], Reading]:
         read, counts = self._read(texts)
         bag = self._about.kind == "ngrams"
-        ids, places = (read, slice(None)) if bag else distinct(read)
+        ids, places = (read, slice(None)) if bag else _distinct(read)
         lengths = [len(one) for one in ids]
         groups = batching.bags(lengths) if bag else (self._grid or self._shapes).plan(lengths)
         pending, computed = [], 0
@@ -118,7 +118,7 @@ class Member:
         return result
 
 
-def distinct(ids: list) -> tuple[list, np.ndarray]:
+def _distinct(ids: list) -> tuple[list, np.ndarray]:
     """Return the different ones of token sequences, and where each stands among them, INT64 [n].
 
     A character that is repeated ten thousand times comes in hundreds of windows that are all alike.
@@ -127,9 +127,10 @@ def distinct(ids: list) -> tuple[list, np.ndarray]:
     kept: list = []
     at: list[int] = []
     for one in ids:
-        at.append(places.setdefault(one.tobytes() if isinstance(one, np.ndarray) else tuple(one), len(kept)))
-        if at[-1] == len(kept):
+        place = places.setdefault(one.tobytes() if isinstance(one, np.ndarray) else tuple(one), len(kept))
+        if place == len(kept):
             kept.append(one)
+        at.append(place)
     return kept, np.array(at)
 
 
