@@ -11,6 +11,7 @@ from newsdesk.server.ensemble import stacker, targets
 from newsdesk.server.ensemble.cascade import DEFAULT, Cascade
 from newsdesk.server.ensemble.manifest import Manifest
 from newsdesk.server.ensemble.member import Member
+from newsdesk.server.ensemble.memory import Freed
 
 
 @dataclass
@@ -58,11 +59,13 @@ class Classifier:
         self._cascade = Cascade(manifest.cascade, order, lambda graph: stacker.load(folder / graph.path))
         steps = [step.members for step in self._cascade.steps]
         self._first = [next(i for i, step in enumerate(steps) if place in step) for place in range(len(order))]
+        self._freed = Freed()
 
     def warm_up(self) -> None:
         """Compile kernels beforehand, so that no request waits for them."""
         for member in self.members:
             member.warm_up()
+        self._freed.give_back()  # what loading took
 
     def classify(self, texts: list[str], quality: np.ndarray | None = None) -> Answers:
         """Answer clean texts (see `read`), each as if it had come alone; qualities INT [n] into QUALITIES, None means
@@ -89,4 +92,5 @@ class Classifier:
 
         quality = np.full(len(texts), DEFAULT) if quality is None else quality
         answered = self._cascade.answer(quality, ask)
+        self._freed.give_back()
         return Answers(answered.probabilities, answered.stages, windows, answered.members.transpose(1, 0, 2), work)

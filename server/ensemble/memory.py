@@ -1,0 +1,26 @@
+"""What was freed, back to the system.
+
+The C library keeps freed memory below the last block that is in use. Whatever outlives a batch may be that block, so a
+process would be larger after one batch than after another by as much as the batch took.
+"""
+
+import ctypes
+import time
+
+EVERY_SECONDS = 1.0
+"""Activations are asked for again by the next batch: to have them zeroed anew after each would cost more."""
+
+
+class Freed:
+    """Gives back what this process freed, now and then."""
+
+    def __init__(self) -> None:
+        # Of glibc alone; others keep less.
+        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        self._due = 0.0
+
+    def give_back(self) -> None:
+        """Give it back, if it is time. Takes some milliseconds."""
+        if self._trim and time.monotonic() >= self._due:
+            self._trim(0)
+            self._due = time.monotonic() + EVERY_SECONDS
