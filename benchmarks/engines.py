@@ -23,7 +23,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from benchmarks import texts
 from newsdesk.build.compile import engine, export, profiles, quantise
 from newsdesk.build.compile.gate import Gate
-from newsdesk.build.compile.predict import Examples, probabilities
+from newsdesk.build.compile.predict import RUNS_ANY, Examples, probabilities
 from newsdesk.build.data.cleaning import Row
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Engines, Quantise
@@ -93,7 +93,7 @@ def measure(name: str, checkpoint: Path, work: Path, count: int) -> list[str]:
     rows = [Row(text, 0) for text in texts.make(count + 64)]
     examples = Examples.of(rows, work / export.TOKENIZER, 128, facts["pad_id"])
     compared = examples.part(0, count)
-    reference = probabilities(engines.load(quantise.RUNS_ANY, work / export.GRAPH), compared, name)
+    reference = probabilities(engines.load(RUNS_ANY, work / export.GRAPH), compared, name)
     compared = replace(compared, labels=reference.argmax(-1))
     gate = Gate(compared, reference, 1.0, 0.0)  # nothing is searched for: random heads have no accuracy to lose
     settings = Quantise(variants=VARIANTS)
@@ -111,7 +111,7 @@ def _line(name: str, variant: str, found: dict, gate: Gate, folder: Path, placed
     if "error" in found:
         return f"| {name} | {variant} | | | | | {found['error']} | | | |"
     graph = folder / quantise.graph_name(variant)
-    values = probabilities(engines.load(quantise.RUNS_ANY, graph), gate.examples, f"{name}, {variant}")
+    values = probabilities(engines.load(RUNS_ANY, graph), gate.examples, f"{name}, {variant}")
     difference = np.abs(values - gate.reference).max(-1)
     compared = f"{found['agreement']:.1%} | {difference.max():.4f} | {difference.mean():.4f}"
     if variant == "fp32":

@@ -13,14 +13,11 @@ import onnx
 
 from newsdesk.build.compile import explicit, half, int8, qdq
 from newsdesk.build.compile.gate import Gate
-from newsdesk.build.compile.predict import probabilities
+from newsdesk.build.compile.predict import RUNS_ANY, on_all_cores, probabilities
 from newsdesk.build.errors import BuildError
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import Quantise
-from newsdesk.server.ensemble import engines
 
-RUNS_ANY = "onnxruntime:fp32"
-"""ONNX Runtime takes every variant as it is written; the variants are judged through it."""
 SENSITIVITY_ROWS = 256
 
 Figures = dict[str, Any]
@@ -46,7 +43,7 @@ class Workbench:
     say: Callable[[str], None]
 
     def measure(self, graph: Path, title: str) -> Figures:
-        return self.gate.measure(engines.load(RUNS_ANY, graph), title)
+        return self.gate.measure(on_all_cores(RUNS_ANY, graph), title)
 
 
 def quantise(bench: Workbench) -> Figures:
@@ -211,7 +208,7 @@ def sensitivity(write: Write, products: list[str], gate: Gate, scratch: Path) ->
     ranking = []
     for name in track(products, "sensitivity"):
         write(path, [name])
-        difference = np.abs(probabilities(engines.load(RUNS_ANY, path), rows, name) - reference).mean()
+        difference = np.abs(probabilities(on_all_cores(RUNS_ANY, path), rows, name) - reference).mean()
         ranking.append((name, float(difference) if np.isfinite(difference) else np.inf))
     return sorted(ranking, key=lambda item: item[1])
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from newsdesk.build.compile.gate import Gate
-from newsdesk.build.compile.predict import Examples, probabilities
+from newsdesk.build.compile.predict import Examples, on_all_cores, probabilities
 from newsdesk.build.errors import BuildError
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import Compile
@@ -33,10 +33,11 @@ def measure(graphs: dict[str, Path], gate: Gate, settings: Compile) -> dict[str,
             continue
         try:
             engine = loaded[target] = engines.load(target, graphs[variant])
+            judged = on_all_cores(target, graphs[variant])
         except Exception as error:  # each engine raises its own kinds; another target may still serve
             figures[target] = {"variant": variant, "passed": False, "error": str(error).strip().splitlines()[0]}
             continue
-        found = figures[target] = {"variant": variant, **gate.measure(engine, target)}
+        found = figures[target] = {"variant": variant, **gate.measure(judged, target)}
         together, alone = probabilities(engine, some, target), probabilities(engine, some, target, alone=True)
         found["company_difference"] = round(float(np.abs(together - alone).max()), 5)
         # A NaN is not less or equal.

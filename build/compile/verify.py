@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from newsdesk.build.compile.predict import Examples, probabilities
+from newsdesk.build.compile.predict import RUNS_ANY, Examples, probabilities
 from newsdesk.build.errors import VerificationError
 from newsdesk.build.evaluation.metrics import agreement
 from newsdesk.build.recipe import Verify
@@ -95,7 +95,7 @@ def verify(
     real = len(examples.labels) - len(EXTREMES)
     figures = {}
     for target, graph in artefacts.items():
-        engine = engines.load(target if target in engines.TARGETS else "onnxruntime:fp32", graph)
+        engine = engines.load(target if target in engines.TARGETS else RUNS_ANY, graph)
         together = probabilities(engine, examples, f"{target}, together")
         alone = probabilities(engine, examples, f"{target}, alone", alone=True)
         figures[target] = compare(target, alone, original, real, tolerances)

@@ -10,7 +10,7 @@ from onnx import helper
 
 from newsdesk.build.compile import engine, export, profiles, quantise
 from newsdesk.build.compile.gate import Gate
-from newsdesk.build.compile.predict import probabilities
+from newsdesk.build.compile.predict import RUNS_ANY, probabilities
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Engines, Quantise
 from newsdesk.server.ensemble import engines
@@ -31,7 +31,7 @@ def variants(exported, rows, calibration_ids, tmp_path_factory):
         if family not in made:
             tiny = exported(family)
             examples = tiny.encode(rows)
-            reference = probabilities(engines.load(quantise.RUNS_ANY, tiny.graph), examples, family)
+            reference = probabilities(engines.load(RUNS_ANY, tiny.graph), examples, family)
             gate = Gate(replace(examples, labels=reference.argmax(-1)), reference, 1.0, 0.0)  # no search
             facts = json.loads((tiny.folder / export.FACTS).read_text())
             folder = tmp_path_factory.mktemp("variants")

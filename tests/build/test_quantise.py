@@ -10,13 +10,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from newsdesk.build.compile import export, half, int8, qdq, quantise, targets
 from newsdesk.build.compile.gate import Gate
-from newsdesk.build.compile.predict import probabilities
+from newsdesk.build.compile.predict import RUNS_ANY, probabilities
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.build.recipe import Compile, Quantise
 from newsdesk.server.ensemble import engines
 from tests.build.encoders import save
-
-RUNS_ANY = quantise.RUNS_ANY
 
 
 def run(graph: Path, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
