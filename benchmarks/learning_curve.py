@@ -2,22 +2,26 @@
 
     python -m benchmarks.learning_curve --member student [--recipe compact] [--set KEY=VALUE …] [--rows 5000 10000 …]
 
-Each size is a build of that member alone, without teachers, up to its evaluation, from the same artefacts folder and
-with the same validation rows; fewer rows are a part of more. The fp32 graph counts. A power law,
+Each size is a fit of that member alone, without teachers, from the same artefacts folder and with the same validation
+rows; fewer rows are a part of more. What was fitted counts, before it is exported. A power law,
 error = a · rows^-b, is fitted by least squares to the logarithms; its slope says what --of rows would give, from the
 largest size that was measured on. It has no floor, so the further from the measured sizes, the more it promises.
 """
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from benchmarks import pages
 from newsdesk.build import pipeline, progress, recipe
-from newsdesk.build.commands import assignment
+from newsdesk.build.commands import assignment, assignments
 from newsdesk.server import processor
+
+HEAD = "# Learning curves\n\nPrinted by `python -m benchmarks.learning_curve`, see its help.\n"
 
 
 def main() -> None:
@@ -28,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[5000, 10000, 20000, 40000], help="at least two sizes")
     parser.add_argument("--of", type=int, default=115_000, help="rows to extrapolate to")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"))
-    parser.add_argument("--write", type=Path, help="write the table there as a page, too")
+    parser.add_argument("--write", type=Path, help="put the table into this page, too, in place of the last one")
     given = parser.parse_args()
     if len(set(given.rows)) < 2:
         parser.error(f"--rows {given.rows}: a curve needs at least two sizes")
@@ -37,10 +41,12 @@ def main() -> None:
     a, b = fit([rows for rows, _ in points], [1 - accuracy for _, accuracy in points])
     most, best = points[-1]
     fall = (given.of / most) ** -b
+    sizes = [str(rows) for rows in given.rows]
+    words = ["--member", given.member, "--recipe", given.recipe, "--rows", *sizes, *assignments(changes)]
     lines = [
-        f"# Learning curve of {given.member}, {given.recipe}",
+        f"## {given.member}: {processor.describe()}",
         "",
-        f"`python -m benchmarks.learning_curve --member {given.member}`, {processor.describe()}",
+        f"    python -m benchmarks.learning_curve {shlex.join(words)}",
         "",
         "| training rows | accuracy on the validation rows | the power law |",
         "|---:|---:|---:|",
@@ -49,9 +55,10 @@ def main() -> None:
         f"error = {a:.3f} · rows^-{b:.3f}; from {most} rows to {given.of} it falls by {1 - fall:.0%}, to "
         f"{1 - fall * (1 - best):.2%} right.",
     ]
-    print("\n".join(lines))
+    section = "\n".join([*lines, ""])
+    print(section)
     if given.write:
-        given.write.write_text("\n".join([*lines, ""]))
+        pages.put(given.write, HEAD, section)
 
 
 def measure(name: str, changes: dict[str, Any], member: str, rows: int, artifacts: Path) -> tuple[int, float]:
@@ -61,9 +68,8 @@ def measure(name: str, changes: dict[str, Any], member: str, rows: int, artifact
     chosen = recipe.load(name, {**changes, "split.train_rows": rows, **untaught})
     kept = [one for one in chosen.members if one.name == member]
     alone = msgspec.structs.replace(chosen, members=kept)
-    figures = pipeline.build(alone, artifacts, artifacts / "models", last="evaluate", say=progress.say)
-    evaluated = figures["members"][member]["evaluate"]["accuracy"]["validation"]
-    return figures["split"]["train"], evaluated["float"]["accuracy"]
+    figures = pipeline.build(alone, artifacts, artifacts / "models", last="train", say=progress.say)
+    return figures["split"]["train"], figures["members"][member]["train"]["validation"]["accuracy"]
 
 
 def fit(rows: list[int], errors: list[float]) -> tuple[float, float]:

@@ -213,10 +213,17 @@ def _command(name: str, recipe: str, changes: dict[str, Any]) -> str:
     """Return the command that repeats this one, without this machine's folders."""
     from newsdesk.build.repository import portable
 
-    words = ["newsdesk", name, "--recipe", portable(recipe)]
+    return shlex.join(["newsdesk", name, "--recipe", portable(recipe), *assignments(changes)])
+
+
+def assignments(changes: dict[str, Any]) -> list[str]:
+    """Return `--set KEY=VALUE …`, for `assignment` to read, without this machine's folders."""
+    from newsdesk.build.repository import portable
+
+    words = []
     for key, value in portable(changes).items():
         words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    return shlex.join(words)
+    return words
 
 
 def _summary(figures: dict[str, Any]) -> str:

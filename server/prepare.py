@@ -126,15 +126,17 @@ def available(member: Member) -> list[str]:
 
 
 def articles() -> list[str]:
-    """Return 64 texts of a news feed's lengths: mean about 48 tokens, lognormal, 20 to 110; always the same ones."""
+    """Return 64 different texts of a news feed's lengths: mean about 48 tokens, lognormal, 20 to 110; always the same
+    ones.
+    """
     random = np.random.default_rng(7)
     mean = np.log(_MEAN_WORDS) - _SPREAD**2 / 2
     lengths = np.clip(random.lognormal(mean, _SPREAD, TEXTS).round().astype(int), *_WORDS)
     texts = []
     for i, length in enumerate(lengths):
-        topic = i % 4 * 3
-        words = " ".join(_SENTENCES[topic + (i + j) % 3] for j in range(6)).split()
-        texts.append(" ".join(words[:length]))
+        topic, start = i % 4 * 3, i // 12  # each sentence comes first in every twelfth
+        words = " ".join(_SENTENCES[topic + (i + j) % 3] for j in range(7)).split()
+        texts.append(" ".join(words[start : start + length]))
     return texts
 
 

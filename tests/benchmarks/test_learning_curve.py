@@ -24,9 +24,6 @@ def test_a_member_is_measured_without_its_teachers(tmp_path: Path) -> None:
         "labels": [*WORDS],
         "split.validation_rows": 30,
         "members.student.student": student,
-        "quantise.min_agreement": 0.9,
-        "quantise.max_accuracy_loss": 0.1,
-        "compile": {"rows": 8, "rounds": 1},
     }
     measured = [
         learning_curve.measure("compact", json.loads(json.dumps(changes)), "student", count, tmp_path / "artefacts")

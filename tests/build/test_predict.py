@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from newsdesk.build.compile import export
-from newsdesk.build.compile.predict import probabilities
+from newsdesk.build.compile import export, predict
+from newsdesk.build.compile.predict import RUNS_ANY, on_all_cores, probabilities
 from newsdesk.build.data.cleaning import Row
 from newsdesk.server.ensemble import engines
 from newsdesk.server.ensemble.manifest import Windows
@@ -15,7 +15,7 @@ SHORT, LONG, LONGER = "the old ferry", "the ferry near the pier " * 20, "soup wi
 
 @pytest.fixture(scope="module")
 def engine(exported):
-    return engines.load("onnxruntime:fp32", exported().graph)
+    return engines.load(RUNS_ANY, exported().graph)
 
 
 def test_a_long_row_gets_the_mean_of_its_windows(exported, engine):
@@ -39,6 +39,13 @@ def test_a_part_holds_its_rows_windows(exported, engine):
     whole = probabilities(engine, examples, "rows")
     np.testing.assert_allclose(probabilities(engine, part, "part"), whole[1:3], atol=1e-6)
     assert examples.part(2, 9).labels.tolist() == [2, 3]
+
+
+def test_threads_change_no_answer(exported, engine, monkeypatch):
+    examples = exported().encode([Row(text, 0) for text in (SHORT, LONG, LONGER)])
+    monkeypatch.setattr(predict, "granted_cores", lambda: 4)
+    on_four = probabilities(on_all_cores(RUNS_ANY, exported().graph), examples, "rows")
+    np.testing.assert_allclose(on_four, probabilities(engine, examples, "rows"), atol=1e-7)
 
 
 def test_cut_off_a_row_is_one_window(exported):

@@ -34,6 +34,7 @@ def test_the_texts_are_as_long_as_news() -> None:
     assert min(lengths) >= 14
     assert max(lengths) <= 84
     assert articles() == articles()
+    assert len(set(articles())) == 64  # a member computes once what repeats in a batch
 
 
 def test_the_command_writes_json_and_nothing_else(model: Path, tmp_path: Path, monkeypatch) -> None:
