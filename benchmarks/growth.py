@@ -2,8 +2,8 @@
 
     python -m benchmarks.growth [--texts test.csv.gz] [--requests 500000] [--member minilm]
 
-Articles/s at 16 to 512 clients (within 10 % is flat); memory of all processes before and after so many requests, in
-tenths (the default is none: half a million take minutes); the time of one text of up to 20,000 words, alone, at
+Articles/s at 16 to 512 clients (within 10 % is flat); memory of all processes, idle, before and after so many requests,
+in tenths (the default is none: half a million take minutes); the time of one text of up to 20,000 words, alone, at
 "best", where every member reads every word of it, whose growth is told as the exponent of a power law from 1,000 words
 on (1 is linear).
 """
@@ -55,12 +55,12 @@ def main() -> None:
 
 def _memory(server: servers.Server, requests: list[bytes], count: int, per_second: float) -> None:
     print("| requests answered | memory MB |\n|---:|---:|")
-    answered, sizes = 0, [server.resident_mb()]
+    answered, sizes = 0, [server.idle_mb()]
     print(f"| 0 | {sizes[0]:.0f} |", flush=True)
     while answered < count:
         run = load.run("127.0.0.1", server.http_port, requests, 128, count / 10 / per_second, warm_up=0)
         answered += run.answers
-        sizes.append(server.resident_mb())
+        sizes.append(server.idle_mb())
         print(f"| {answered} | {sizes[-1]:.0f} |", flush=True)
     print(f"\nFrom the second tenth to the last: {sizes[-1] - sizes[min(2, len(sizes) - 1)]:+.1f} MB.\n")
 

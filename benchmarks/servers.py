@@ -34,6 +34,14 @@ class Server:
         """Return the memory resident in its processes, shared pages counted once (PSS), in MB."""
         return resident_mb(family(self.pid))
 
+    def idle_mb(self) -> float:
+        """Return the least that it is within three seconds, when nobody asks any more: without what batches take."""
+        samples = []
+        for _ in range(6):
+            time.sleep(0.5)
+            samples.append(self.resident_mb())
+        return min(samples)
+
 
 @contextmanager
 def newsdesk(*flags: str, gateway: bool = False) -> Iterator[Server]:

@@ -79,13 +79,8 @@ def test_256_clients_find_it_whole_and_leave_it_as_large_as_before(
         grpc.infer("ag_news", [requests.tensor(texts), requests.quality(["best"] * len(texts))])
 
     def idle_mb() -> float:
-        """Without what is still under way when the clients have gone: 50 MB for some seconds."""
-        requests.labels(grpc, [TEXTS[0]])  # stands behind it
-        samples = []
-        for _ in range(6):
-            time.sleep(0.5)
-            samples.append(server.resident_mb())
-        return min(samples)
+        requests.labels(grpc, [TEXTS[0]])  # stands behind what is still under way when the clients have gone
+        return server.idle_mb()
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(best, [unique(256)[at : at + 32] for at in range(0, 256, 32)]))
