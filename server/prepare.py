@@ -134,7 +134,7 @@ def articles() -> list[str]:
     lengths = np.clip(random.lognormal(mean, _SPREAD, TEXTS).round().astype(int), *_WORDS)
     texts = []
     for i, length in enumerate(lengths):
-        topic, start = i % 4 * 3, i // 12  # each sentence comes first in every twelfth
+        topic, start = i % 4 * 3, i // 12  # there are twelve beginnings: every further dozen starts a word later
         words = " ".join(_SENTENCES[topic + (i + j) % 3] for j in range(7)).split()
         texts.append(" ".join(words[start : start + length]))
     return texts

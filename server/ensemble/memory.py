@@ -7,7 +7,7 @@ process would be larger after one batch than after another by as much as the bat
 import ctypes
 import time
 
-EVERY_SECONDS = 1.0
+_EVERY_SECONDS = 1.0
 """Activations are asked for again by the next batch: to have them zeroed anew after each would cost more."""
 
 
@@ -15,7 +15,7 @@ class Freed:
     """Gives back what this process freed, now and then."""
 
     def __init__(self) -> None:
-        # Of glibc alone; others keep less.
+        # glibc's, as what it mends is.
         self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         self._due = 0.0
 
@@ -23,4 +23,4 @@ class Freed:
         """Give it back, if it is time. Takes some milliseconds."""
         if self._trim and time.monotonic() >= self._due:
             self._trim(0)
-            self._due = time.monotonic() + EVERY_SECONDS
+            self._due = time.monotonic() + _EVERY_SECONDS
