@@ -21,13 +21,13 @@ from newsdesk.build.data.cleaning import Labels
 from newsdesk.build.evaluation.metrics import accuracy, agreement, macro_f1
 from newsdesk.build.recipe import Source
 from newsdesk.clients import Client
-from newsdesk.server import prepare, processor
-from newsdesk.server.ensemble import manifest
-from newsdesk.server.ensemble.cascade import QUALITIES
-from newsdesk.server.ensemble.classifier import Classifier
-from newsdesk.server.ensemble.request import read
-from newsdesk.server.settings import Settings
-from newsdesk.server.workspace import MODEL, latest_version
+from newsdesk.server.runtime import manifest, processor
+from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.request import read
+from newsdesk.server.serving import prepare
+from newsdesk.server.serving.settings import Settings
+from newsdesk.server.serving.workspace import MODEL, latest_version
 
 SAME = 0.999
 """Share of the rows whose label must be the same: in company a probability moves in the third decimal, and with it who

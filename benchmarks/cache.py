@@ -17,8 +17,9 @@ import numpy as np
 
 from benchmarks import one_member, servers, texts
 from newsdesk.clients import Client
-from newsdesk.server import load, processor
-from newsdesk.server.settings import Settings
+from newsdesk.server.runtime import processor
+from newsdesk.server.serving import load
+from newsdesk.server.serving.settings import Settings
 
 ONE_CLIENT = 300
 CLIENTS = 64

@@ -21,12 +21,11 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks import layers, peak, texts
-from newsdesk.server import processor
-from newsdesk.server.ensemble import batching, engines, manifest
-from newsdesk.server.ensemble.text import clean
-from newsdesk.server.ensemble.tokens import Tokens
-from newsdesk.server.settings import Settings
-from newsdesk.server.workspace import MODEL, latest_version
+from newsdesk.server.runtime import batching, engines, manifest, processor
+from newsdesk.server.runtime.text import clean
+from newsdesk.server.runtime.tokens import Tokens
+from newsdesk.server.serving.settings import Settings
+from newsdesk.server.serving.workspace import MODEL, latest_version
 
 TOGETHER = 64
 LARGE = 4096, 1024, 1024

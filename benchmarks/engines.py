@@ -27,7 +27,7 @@ from newsdesk.build.compile.predict import RUNS_ANY, Examples, probabilities
 from newsdesk.build.data.cleaning import Row
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Engines, Quantise
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 from tests.build import encoders
 
 BASES = {

@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 
 from benchmarks import bulk, grpc_load, pages, servers, texts
-from newsdesk.server import load, processor
-from newsdesk.server.settings import granted_cores
+from newsdesk.server.runtime import processor
+from newsdesk.server.serving import load
+from newsdesk.server.serving.settings import granted_cores
 
 CLIENTS = (32, 128)
 LEAST_SHARE, MOST_ADDED_MS, MOST_GROWTH_MB = 0.60, 2.0, 16.0

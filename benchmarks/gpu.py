@@ -25,16 +25,16 @@ import numpy as np
 from benchmarks import grpc_load, pages, peak, servers, steps, texts
 from newsdesk.build.compile.verify import EXTREMES
 from newsdesk.clients import Client
-from newsdesk.server import load, processor
-from newsdesk.server.ensemble import engines, gpu, manifest, targets
-from newsdesk.server.ensemble.cascade import QUALITIES
-from newsdesk.server.ensemble.classifier import Classifier
-from newsdesk.server.ensemble.errors import EngineError
-from newsdesk.server.ensemble.manifest import Manifest, Member
-from newsdesk.server.ensemble.request import read
-from newsdesk.server.ensemble.tokens import Tokens
-from newsdesk.server.settings import Settings, granted_cores
-from newsdesk.server.workspace import MODEL, latest_version
+from newsdesk.server.runtime import engines, gpu, manifest, processor, targets
+from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.errors import EngineError
+from newsdesk.server.runtime.manifest import Manifest, Member
+from newsdesk.server.runtime.request import read
+from newsdesk.server.runtime.tokens import Tokens
+from newsdesk.server.serving import load
+from newsdesk.server.serving.settings import Settings, granted_cores
+from newsdesk.server.serving.workspace import MODEL, latest_version
 
 CLIENTS = (1, 32, 128, 512, 1024)
 OBJECTIVE_MS = 100

@@ -16,8 +16,9 @@ import numpy as np
 
 from benchmarks import one_member, servers, texts
 from newsdesk.clients import Client
-from newsdesk.server import load, processor
-from newsdesk.server.settings import Settings
+from newsdesk.server.runtime import processor
+from newsdesk.server.serving import load
+from newsdesk.server.serving.settings import Settings
 
 CLIENTS = 16, 32, 64, 128, 256, 512
 WORDS = 50, 200, 1000, 2000, 5000, 10_000, 20_000

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tritonclient.grpc import service_pb2
 
-from newsdesk.server import load
+from newsdesk.server.serving import load
 
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _ACK, _END_HEADERS = 0x1, 0x1, 0x4

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import openvino
 
-from newsdesk.server.ensemble.engines import onnxruntime as ort
+from newsdesk.server.runtime.engines import onnxruntime as ort
 
 PRODUCTS = "int8 matrix products"
 QUANTISE = "quantise"

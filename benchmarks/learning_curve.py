@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks import pages
 from newsdesk.build import pipeline, progress, recipe
 from newsdesk.build.commands import assignment, assignments
-from newsdesk.server import processor
+from newsdesk.server.runtime import processor
 
 HEAD = "# Learning curves\n\nPrinted by `python -m benchmarks.learning_curve`, see its help.\n"
 

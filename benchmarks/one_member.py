@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from newsdesk.server.ensemble import cascade, manifest, targets
-from newsdesk.server.workspace import MODEL, latest_version
+from newsdesk.server.runtime import cascade, manifest, targets
+from newsdesk.server.serving.workspace import MODEL, latest_version
 
 
 @contextlib.contextmanager

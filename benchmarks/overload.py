@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import servers, texts
-from newsdesk.server import load, processor
-from newsdesk.server.settings import granted_cores
+from newsdesk.server.runtime import processor
+from newsdesk.server.serving import load
+from newsdesk.server.serving.settings import granted_cores
 
 _SETTLE = 1 / 3
 """Share of the open loop before what is answered counts: the queue fills meanwhile."""

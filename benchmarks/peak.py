@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from newsdesk.server.ensemble import engines
-from newsdesk.server.ensemble.engines import Engine
-from newsdesk.server.ensemble.manifest import Member
+from newsdesk.server.runtime import engines
+from newsdesk.server.runtime.engines import Engine
+from newsdesk.server.runtime.manifest import Member
 
 SIZE = 8192
 """Rows and columns of the large product on a GPU: 1.1 T operations, beyond what any cache holds."""

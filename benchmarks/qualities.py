@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 from benchmarks import grpc_load, pages, servers, texts
-from newsdesk.server import load, processor
-from newsdesk.server.ensemble.cascade import QUALITIES
-from newsdesk.server.settings import granted_cores
+from newsdesk.server.runtime import processor
+from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.serving import load
+from newsdesk.server.serving.settings import granted_cores
 
 CLIENTS = 128
 GOALS = {"fast": 10.0, "balanced": 4.0}

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from newsdesk.server import processes
+from newsdesk.server.serving import processes
 
 START_SECONDS = 180
 

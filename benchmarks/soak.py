@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import servers, texts
-from newsdesk.server import processes, processor
-from newsdesk.server.triton import STUB
+from newsdesk.server.runtime import processor
+from newsdesk.server.serving import processes
+from newsdesk.server.serving.triton import STUB
 
 PATH = "/v2/models/ag_news/infer"
 BAD, VANISH = 0.05, 0.02

@@ -7,14 +7,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from newsdesk.server.ensemble import batching, engines
-from newsdesk.server.ensemble.cascade import QUALITIES
-from newsdesk.server.ensemble.classifier import Classifier
-from newsdesk.server.ensemble.engines import Engine
-from newsdesk.server.ensemble.manifest import Manifest, Member
-from newsdesk.server.ensemble.ngrams import Ngrams
-from newsdesk.server.ensemble.request import read
-from newsdesk.server.ensemble.tokens import Tokens
+from newsdesk.server.runtime import batching, engines
+from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.engines import Engine
+from newsdesk.server.runtime.manifest import Manifest, Member
+from newsdesk.server.runtime.ngrams import Ngrams
+from newsdesk.server.runtime.request import read
+from newsdesk.server.runtime.tokens import Tokens
 
 ROUNDS = 3
 _T = TypeVar("_T")

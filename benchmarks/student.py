@@ -15,13 +15,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks import texts
-from newsdesk.server import processor
-from newsdesk.server.ensemble import batching, engines, manifest, targets
-from newsdesk.server.ensemble.member import Member
-from newsdesk.server.ensemble.ngrams import Ngrams
-from newsdesk.server.ensemble.text import clean
-from newsdesk.server.settings import Settings
-from newsdesk.server.workspace import latest_version
+from newsdesk.server.runtime import batching, engines, manifest, processor, targets
+from newsdesk.server.runtime.member import Member
+from newsdesk.server.runtime.ngrams import Ngrams
+from newsdesk.server.runtime.text import clean
+from newsdesk.server.serving.settings import Settings
+from newsdesk.server.serving.workspace import latest_version
 
 TOGETHER = 1, 8, 64
 """Articles that arrive together."""

@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import one_member, servers, texts
-from newsdesk.server import load, prepare, processor
-from newsdesk.server.ensemble import manifest
-from newsdesk.server.ensemble.classifier import Classifier
-from newsdesk.server.settings import Settings, granted_cores
-from newsdesk.server.workspace import MODEL, latest_version
+from newsdesk.server.runtime import manifest, processor
+from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.serving import load, prepare
+from newsdesk.server.serving.settings import Settings, granted_cores
+from newsdesk.server.serving.workspace import MODEL, latest_version
 
 BATCH, CLIENTS, ALONE = 64, 128, 500
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from newsdesk.build.recipe import Card
-from newsdesk.server.ensemble.cascade import QUALITIES
-from newsdesk.server.ensemble.manifest import Manifest
+from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.runtime.manifest import Manifest
 
 
 def render(manifest: Manifest, about: Card) -> str:

@@ -152,7 +152,7 @@ def _told() -> Iterator[None]:
     """Make a message of what a build refuses and of a package that is missing."""
     try:
         from newsdesk.build.errors import BuildError
-        from newsdesk.server.ensemble.errors import ServerError
+        from newsdesk.server.runtime.errors import ServerError
     except ImportError as error:
         _fail(f"this needs a package that is missing ({error}): pip install 'newsdesk[build]'")
     try:
@@ -227,7 +227,7 @@ def assignments(changes: dict[str, Any]) -> list[str]:
 
 
 def _summary(figures: dict[str, Any]) -> str:
-    from newsdesk.server.ensemble.cascade import QUALITIES
+    from newsdesk.server.runtime.cascade import QUALITIES
 
     lines = [
         f"{part}: {found['rows']:,} rows, " + ", ".join(f"{name} {found[name]['accuracy']:.2%}" for name in QUALITIES)

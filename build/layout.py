@@ -11,10 +11,10 @@ from pathlib import Path
 import onnx
 
 from newsdesk.build.errors import BuildError
-from newsdesk.server import workspace
-from newsdesk.server.ensemble import manifest
-from newsdesk.server.ensemble.grids import ANY, Grid
-from newsdesk.server.ensemble.manifest import Manifest, Member
+from newsdesk.server.runtime import manifest
+from newsdesk.server.runtime.grids import ANY, Grid
+from newsdesk.server.runtime.manifest import Manifest, Member
+from newsdesk.server.serving import workspace
 
 _VERSION = "1"
 _LABELS = "labels.txt"

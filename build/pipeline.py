@@ -20,8 +20,8 @@ from newsdesk.build.errors import RecipeError
 from newsdesk.build.recipe import Member, Recipe
 from newsdesk.build.stage import Artefact, Workshop, machine
 from newsdesk.build.training import stages as training
-from newsdesk.server import workspace
-from newsdesk.server.ensemble import targets
+from newsdesk.server.runtime import targets
+from newsdesk.server.serving import workspace
 
 
 def build(

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from newsdesk.build import trees
 from newsdesk.build.errors import RecipeError
-from newsdesk.server.ensemble.ngrams import Features
+from newsdesk.server.runtime.ngrams import Features
 
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -11,20 +11,20 @@ from newsdesk.build import card
 from newsdesk.build.compile import shards
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
-from newsdesk.server import processor, workspace
-from newsdesk.server.ensemble import manifest
-from newsdesk.server.ensemble.calibrate import Calibrator
-from newsdesk.server.ensemble.cascade import Stage, files
-from newsdesk.server.ensemble.files import File
-from newsdesk.server.ensemble.manifest import Manifest, Member
-from newsdesk.server.ensemble.plans import Plan
-from newsdesk.server.settings import FEWEST_INSTANCES
-from newsdesk.server.versions import WITHDRAWN
+from newsdesk.server.runtime import manifest, processor
+from newsdesk.server.runtime.calibrate import Calibrator
+from newsdesk.server.runtime.cascade import Stage, files
+from newsdesk.server.runtime.files import File
+from newsdesk.server.runtime.manifest import Manifest, Member
+from newsdesk.server.runtime.plans import Plan
+from newsdesk.server.serving import workspace
+from newsdesk.server.serving.settings import FEWEST_INSTANCES
+from newsdesk.server.serving.versions import WITHDRAWN
 
 LABELS = "labels.txt"
 CONFIG = "config.pbtxt"
 CARD = "MODEL_CARD.md"
-_BACKEND = "from newsdesk.server.ensemble.backend import TritonPythonModel  # noqa: F401\n"
+_BACKEND = "from newsdesk.server.runtime.backend import TritonPythonModel  # noqa: F401\n"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from newsdesk.build.errors import BuildError
-from newsdesk.server import processor
+from newsdesk.server.runtime import processor
 
 ENTRY = "entry.json"
 _PACKAGES = (

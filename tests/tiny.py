@@ -10,13 +10,13 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from newsdesk.build.recipe import Repository
 from newsdesk.build.repository import render_config
-from newsdesk.server.ensemble import cascade, manifest
-from newsdesk.server.ensemble.calibrate import Calibrator, Temperature, Uncalibrated
-from newsdesk.server.ensemble.cascade import NEVER, Stage, Thresholds
-from newsdesk.server.ensemble.combine import Mean, Weighted
-from newsdesk.server.ensemble.files import File, digest
-from newsdesk.server.ensemble.manifest import Manifest, Member
-from newsdesk.server.ensemble.ngrams import Features, Ngrams
+from newsdesk.server.runtime import cascade, manifest
+from newsdesk.server.runtime.calibrate import Calibrator, Temperature, Uncalibrated
+from newsdesk.server.runtime.cascade import NEVER, Stage, Thresholds
+from newsdesk.server.runtime.combine import Mean, Weighted
+from newsdesk.server.runtime.files import File, digest
+from newsdesk.server.runtime.manifest import Manifest, Member
+from newsdesk.server.runtime.ngrams import Features, Ngrams
 
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 WORDS = {"minister": 0, "treaty": 0, "match": 1, "goal": 1, "market": 2, "shares": 2, "robot": 3, "software": 3}
@@ -75,7 +75,7 @@ def write_model(root: Path, write_version: Callable[[Path], Manifest]) -> Path:
     model = root / "ag_news"
     made = write_version(model / "1")
     (model / "1" / "model.py").write_text(
-        "from newsdesk.server.ensemble.backend import TritonPythonModel  # noqa: F401\n"
+        "from newsdesk.server.runtime.backend import TritonPythonModel  # noqa: F401\n"
     )
     (model / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
     config = render_config(Repository(), len(LABELS), [member.name for member in made.members])

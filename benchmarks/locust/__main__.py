@@ -17,8 +17,8 @@ from pathlib import Path
 from benchmarks import pages, servers
 from benchmarks.locust.objective import Figures
 from benchmarks.locust.profiles import PROFILES
-from newsdesk.server import processor
-from newsdesk.server.settings import granted_cores
+from newsdesk.server.runtime import processor
+from newsdesk.server.serving.settings import granted_cores
 
 ROOT = Path(__file__).parents[2]
 FILES = {"rest": "REST through the gateway", "triton": "gRPC to Triton"}

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import servers
 from benchmarks.peers import environments
 from benchmarks.peers.triton_tutorial import repository
-from newsdesk.server import triton, workspace
+from newsdesk.server.serving import triton, workspace
 
 HERE = Path(__file__).parent
 BATCH = 8

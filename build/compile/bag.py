@@ -20,7 +20,7 @@ from newsdesk.build.compile.export import FACTS, GRAPH, OPSET, PARITY_TOLERANCE
 from newsdesk.build.compile.quantise import Workbench, graph_name
 from newsdesk.build.errors import VerificationError
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, predict
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 
 FAMILY = "ngrams"
 _LENGTHS = 1, 2, 90, 1000, 50_000

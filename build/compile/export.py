@@ -18,7 +18,7 @@ from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.build.members import encoders
 from newsdesk.build.members.encoders import Encoder, Pooled
 from newsdesk.build.progress import track
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 
 GRAPH = "model.fp32.onnx"
 TOKENIZER = "tokenizer.json"

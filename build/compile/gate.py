@@ -7,7 +7,7 @@ import numpy as np
 
 from newsdesk.build.compile.predict import Examples, probabilities
 from newsdesk.build.evaluation.metrics import accuracy, agreement
-from newsdesk.server.ensemble.engines import Engine
+from newsdesk.server.runtime.engines import Engine
 
 
 @dataclass(frozen=True)

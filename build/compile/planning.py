@@ -9,8 +9,8 @@ import msgspec
 
 from newsdesk.build.compile import profiles
 from newsdesk.build.errors import BuildError
-from newsdesk.server.ensemble import gpu
-from newsdesk.server.ensemble.plans import Plan
+from newsdesk.server.runtime import gpu
+from newsdesk.server.runtime.plans import Plan
 
 if TYPE_CHECKING:
     from newsdesk.build.compile.stages import Job

@@ -19,9 +19,9 @@ from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import Member, Recipe
 from newsdesk.build.repository import Fitted
 from newsdesk.build.stage import Artefact, Workshop, machine
-from newsdesk.server.ensemble import calibrate, cascade, engines, stacker
-from newsdesk.server.ensemble.calibrate import Calibrator
-from newsdesk.server.ensemble.cascade import QUALITIES, Cascade
+from newsdesk.server.runtime import calibrate, cascade, engines, stacker
+from newsdesk.server.runtime.calibrate import Calibrator
+from newsdesk.server.runtime.cascade import QUALITIES, Cascade
 
 TARGET = "target.json"
 VALIDATION = "validation.npy"
@@ -111,7 +111,7 @@ class Job:
         reader = "ngrams" if self.member.kind == "ngrams" else "tokens"
         engines_of = "openvino", "onnxruntime", "pairs", "narrow"
         names = "batching", reader, "engines", *(f"engines.{name}" for name in engines_of)
-        return tuple(f"newsdesk.server.ensemble.{name}" for name in names)
+        return tuple(f"newsdesk.server.runtime.{name}" for name in names)
 
     @property
     def max_length(self) -> int:
@@ -338,7 +338,7 @@ def judge(shop: Workshop, rows: Artefact, combined: Artefact, jobs: list[Job]) -
 
     inputs = {"split": rows, "ensemble": combined}
     inputs |= {f"{job.name}.{stage}": job.made[stage] for job in jobs for stage in ("compile", "evaluate")}
-    code = "newsdesk.build.evaluation.metrics", "newsdesk.server.ensemble.cascade", "newsdesk.server.ensemble.combine"
+    code = "newsdesk.build.evaluation.metrics", "newsdesk.server.runtime.cascade", "newsdesk.server.runtime.combine"
     return shop.run("judge", work, inputs=inputs, code=code)
 
 

@@ -12,8 +12,8 @@ from newsdesk.build.compile.predict import Examples, on_all_cores, probabilities
 from newsdesk.build.errors import BuildError
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import Compile
-from newsdesk.server.ensemble import engines
-from newsdesk.server.ensemble.engines import Engine
+from newsdesk.server.runtime import engines
+from newsdesk.server.runtime.engines import Engine
 
 Figures = dict[str, Any]
 

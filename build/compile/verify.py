@@ -9,7 +9,7 @@ from newsdesk.build.compile.predict import RUNS_ANY, Examples, probabilities
 from newsdesk.build.errors import VerificationError
 from newsdesk.build.evaluation.metrics import agreement
 from newsdesk.build.recipe import Verify
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 
 EXTREMES = {
     "one token": "a",

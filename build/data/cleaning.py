@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
-from newsdesk.server.ensemble.text import clean
+from newsdesk.server.runtime.text import clean
 
 SHOWN = 5
 """Row numbers listed in the report for each kind of finding."""

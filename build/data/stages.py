@@ -15,7 +15,12 @@ from newsdesk.build.recipe import Recipe, Source
 from newsdesk.build.stage import Artefact, Workshop
 
 LABELS = "labels.json"
-_DATA = ("newsdesk.build.data.sources", "newsdesk.build.data.cleaning", "newsdesk.server.ensemble.text")
+_DATA = (
+    "newsdesk.build.data.sources",
+    "newsdesk.build.data.cleaning",
+    "newsdesk.server.runtime.text",
+    "newsdesk.server.runtime.lookalikes",
+)
 
 
 def read(shop: Workshop, recipe: Recipe) -> Artefact:

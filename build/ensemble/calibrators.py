@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 from sklearn.isotonic import IsotonicRegression
 
 from newsdesk.build.recipe import CalibratorName
-from newsdesk.server.ensemble.calibrate import (
+from newsdesk.server.runtime.calibrate import (
     Calibrator,
     Isotonic,
     Platt,

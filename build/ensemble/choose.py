@@ -19,9 +19,9 @@ from newsdesk.build.ensemble.folds import folds, out_of_fold
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import CalibratorName, CombinerName, Ensemble
-from newsdesk.server.ensemble import calibrate, combine
-from newsdesk.server.ensemble.calibrate import Calibrator
-from newsdesk.server.ensemble.combine import Bayes, Combine, Mean, Ranks, Weighted
+from newsdesk.server.runtime import calibrate, combine
+from newsdesk.server.runtime.calibrate import Calibrator
+from newsdesk.server.runtime.combine import Bayes, Combine, Mean, Ranks, Weighted
 
 INNER_FOLDS = 3
 """Where a stacker's answers for its calibrator come from."""

@@ -17,11 +17,11 @@ from newsdesk.build.ensemble.thresholds import Path as Frontier
 from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import Ensemble
-from newsdesk.server.ensemble import calibrate, cascade, combine
-from newsdesk.server.ensemble.calibrate import Calibrator
-from newsdesk.server.ensemble.cascade import ALWAYS, NEVER, QUALITIES, Stage
-from newsdesk.server.ensemble.combine import Combiner, Stacked
-from newsdesk.server.ensemble.files import File, digest
+from newsdesk.server.runtime import calibrate, cascade, combine
+from newsdesk.server.runtime.calibrate import Calibrator
+from newsdesk.server.runtime.cascade import ALWAYS, NEVER, QUALITIES, Stage
+from newsdesk.server.runtime.combine import Combiner, Stacked
+from newsdesk.server.runtime.files import File, digest
 
 FILE = "ensemble.json"
 GRAPHS = "ensemble"

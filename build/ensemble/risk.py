@@ -6,8 +6,8 @@ import numpy as np
 from scipy.stats import gamma
 
 from newsdesk.build.ensemble.folds import folds
-from newsdesk.server.ensemble.calibrate import log_odds
-from newsdesk.server.ensemble.cascade import ALWAYS, NEVER
+from newsdesk.server.runtime.calibrate import log_odds
+from newsdesk.server.runtime.cascade import ALWAYS, NEVER
 
 _STEPS = 60
 

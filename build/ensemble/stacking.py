@@ -13,8 +13,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from newsdesk.build.errors import BuildError, VerificationError
-from newsdesk.server.ensemble import stacker
-from newsdesk.server.ensemble.combine import features
+from newsdesk.server.runtime import stacker
+from newsdesk.server.runtime.combine import features
 
 NAMES = "logistic", "xgboost", "catboost"
 Model = Callable[[np.ndarray], np.ndarray]

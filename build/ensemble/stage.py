@@ -27,7 +27,7 @@ _CODE = (
             "weights",
         )
     ),
-    *(f"newsdesk.server.ensemble.{name}" for name in ("calibrate", "cascade", "combine")),
+    *(f"newsdesk.server.runtime.{name}" for name in ("calibrate", "cascade", "combine")),
 )
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from newsdesk.build.ensemble import risk
 from newsdesk.build.evaluation import metrics
-from newsdesk.server.ensemble.cascade import ALWAYS, NEVER, Thresholds
+from newsdesk.server.runtime.cascade import ALWAYS, NEVER, Thresholds
 
 _RISKS = np.geomspace(1e-6, 0.5, 72)
 """Notches of a stage's path: the loss to expect at its thresholds. Its last notch answers all."""

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import minimize
 
-from newsdesk.server.ensemble.combine import FLOOR, Bayes, Ranks, Weighted
+from newsdesk.server.runtime.combine import FLOOR, Bayes, Ranks, Weighted
 
 
 def weighted(members: np.ndarray, labels: np.ndarray) -> Weighted:

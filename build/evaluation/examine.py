@@ -11,10 +11,10 @@ import numpy as np
 from newsdesk.build.data.cleaning import Row
 from newsdesk.build.evaluation import curves, metrics, significance
 from newsdesk.build.progress import track
-from newsdesk.server.ensemble import cascade, manifest, stacker
-from newsdesk.server.ensemble.cascade import QUALITIES, Cascade, Stage, Thresholds
-from newsdesk.server.ensemble.classifier import Classifier
-from newsdesk.server.ensemble.manifest import Manifest
+from newsdesk.server.runtime import cascade, manifest, stacker
+from newsdesk.server.runtime.cascade import QUALITIES, Cascade, Stage, Thresholds
+from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.manifest import Manifest
 
 _TEXTS_AT_ONCE = 64
 _SWEEP = np.round(np.concatenate([np.arange(0.3, 0.95, 0.05), np.arange(0.95, 1.0, 0.01), [0.995, 0.999]]), 3)

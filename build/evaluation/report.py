@@ -9,7 +9,7 @@ import numpy as np
 from newsdesk.build.data.cleaning import Row
 from newsdesk.build.evaluation import neighbours, perturb, plots
 from newsdesk.build.evaluation.examine import Examiner, Heard
-from newsdesk.server.ensemble.text import clean
+from newsdesk.server.runtime.text import clean
 
 ERRORS = 20
 """The most confident errors that are shown."""

@@ -12,13 +12,14 @@ import newsdesk.server
 from newsdesk.build.jetson import graphs, readme
 from newsdesk.build.jetson.texts import TEXTS
 from newsdesk.build.repository import portable
-from newsdesk.server.ensemble import golden, manifest, targets
-from newsdesk.server.ensemble.manifest import File, Manifest, Member
-from newsdesk.server.ensemble.text import clean
-from newsdesk.server.workspace import latest_version
+from newsdesk.server.runtime import golden, manifest, targets
+from newsdesk.server.runtime.manifest import File, Manifest, Member
+from newsdesk.server.runtime.text import clean
+from newsdesk.server.serving.workspace import latest_version
 
 NAME = "newsdesk-jetson"
 REQUIREMENTS = """\
+confusable-homoglyphs==3.3.1
 msgspec>=0.19
 numpy>=1.26,<2
 onnx==1.23.2
@@ -31,8 +32,7 @@ where no engine was built; 1.23 is its last version for the Python 3.10 of JetPa
 # What serves, whole, and of what builds engines no more than they need.
 _CODE = (
     "server/__init__.py",
-    "server/ensemble",
-    "server/processor.py",
+    "server/runtime",
     "server/standalone",
     "build/__init__.py",
     "build/errors.py",
@@ -50,7 +50,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the archive's own newsdesk: Triton heeds no PYTHONPATH
 
-from newsdesk.server.ensemble.backend import TritonPythonModel  # noqa: E402, F401
+from newsdesk.server.runtime.backend import TritonPythonModel  # noqa: E402, F401
 """
 
 

@@ -29,7 +29,7 @@ def export(
     try:
         from newsdesk.build.errors import BuildError
         from newsdesk.build.jetson import archive
-        from newsdesk.server.ensemble.errors import ServerError
+        from newsdesk.server.runtime.errors import ServerError
     except ImportError as error:
         _fail(f"newsdesk export needs a package that is missing ({error}): pip install 'newsdesk[build]'")
     models = sorted(config.parent for config in model_repository.glob("*/config.pbtxt"))

@@ -13,10 +13,10 @@ import msgspec
 from newsdesk.build.compile import engine, profiles
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Engines
-from newsdesk.server.ensemble import golden, gpu, manifest, targets
-from newsdesk.server.ensemble.errors import ServerError
-from newsdesk.server.ensemble.manifest import File, Member
-from newsdesk.server.ensemble.plans import Plan
+from newsdesk.server.runtime import golden, gpu, manifest, targets
+from newsdesk.server.runtime.errors import ServerError
+from newsdesk.server.runtime.manifest import File, Member
+from newsdesk.server.runtime.plans import Plan
 from newsdesk.server.standalone.__main__ import find_version
 
 PRECISIONS = "int8-fp16", "fp16"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from newsdesk.build.errors import BuildError
 from newsdesk.build.stage import sha256
-from newsdesk.server.ensemble.manifest import Manifest, Member
+from newsdesk.server.runtime.manifest import Manifest, Member
 
 PRECISIONS = "int8", "fp16", "int8-fp16"
 """int8 by explicit Q/DQ with fp32 beside it, for the processor; fp16, and Q/DQ with fp16 beside it, for TensorRT, which

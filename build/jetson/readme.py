@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from newsdesk.server.ensemble.manifest import Manifest
+from newsdesk.server.runtime.manifest import Manifest
 
 _MIB = 2**20
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from newsdesk.server.ensemble.ngrams import Ngrams
+from newsdesk.server.runtime.ngrams import Ngrams
 
 WEIGHTS = "bag.safetensors"
 FEATURES = "features.json"

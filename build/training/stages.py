@@ -16,7 +16,7 @@ from newsdesk.build.recipe import Member, Source, Teaching
 from newsdesk.build.stage import Artefact
 from newsdesk.build.training import teaching
 from newsdesk.build.training.teaching import Taught
-from newsdesk.server.ensemble.text import clean
+from newsdesk.server.runtime.text import clean
 
 
 def pretrain(job: Job) -> Artefact:
@@ -114,7 +114,7 @@ def teach(pupil: Job, members: list[Job]) -> Artefact:
             *((source.file,) if source and source.file else ()),
             *(path for teacher in (own.teachers if own else ()) for path in _files(teacher)),
         ),
-        code=("newsdesk.build.data.pieces", "newsdesk.server.ensemble.text"),
+        code=("newsdesk.build.data.pieces", "newsdesk.server.runtime.text", "newsdesk.server.runtime.lookalikes"),
         name=pupil.member.name,
     )
 

@@ -15,7 +15,7 @@ from newsdesk.build.members.bag import FEATURES, Bag, Bags, predict
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import Distil, Member, Student
 from newsdesk.build.training.teaching import Taught
-from newsdesk.server.ensemble.ngrams import NOTHING, Ngrams
+from newsdesk.server.runtime.ngrams import NOTHING, Ngrams
 
 LEAST_STEPS = 32
 """Of an epoch: a few hundred rows are learned from in smaller batches."""

@@ -17,8 +17,8 @@ from newsdesk.build.members import encoders, vocabulary
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import Member
 from newsdesk.build.training.fitting import Fitting, freeze
-from newsdesk.server import processor
-from newsdesk.server.ensemble.casing import Casing
+from newsdesk.server.runtime import processor
+from newsdesk.server.runtime.casing import Casing
 
 CHECKPOINT = "checkpoint"
 """The fitted model, as a `from_pretrained` folder below the stage's; of a run with snapshots the last cycle's."""

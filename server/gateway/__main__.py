@@ -5,9 +5,9 @@ import sys
 
 import uvicorn
 
-from newsdesk.server.ensemble.errors import ServerError
 from newsdesk.server.gateway import application, logs
 from newsdesk.server.gateway.settings import Launch
+from newsdesk.server.runtime.errors import ServerError
 
 DRAIN_SECONDS = 8
 _MESSAGE_BYTES = 2**20

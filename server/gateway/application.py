@@ -15,8 +15,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from newsdesk.clients import NewsdeskError
-from newsdesk.server import traces
-from newsdesk.server.ensemble.errors import ServerError
 from newsdesk.server.gateway.auth import Gate
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.logs import AuditLog
@@ -31,6 +29,8 @@ from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.gateway.tokens import Tokens
 from newsdesk.server.gateway.triton import Triton, open_session
+from newsdesk.server.runtime.errors import ServerError
+from newsdesk.server.serving import traces
 
 if TYPE_CHECKING:
     from newsdesk.server.gateway.tracing import Tracing

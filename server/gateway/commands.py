@@ -36,7 +36,7 @@ def keys(
 ) -> None:
     """Create, list and revoke the API keys of the gateway. A key is shown once; only its hash is kept."""
     from newsdesk.server.gateway.keys import KeyFile, KeysError, Role
-    from newsdesk.server.settings import default_state
+    from newsdesk.server.serving.settings import default_state
 
     store = KeyFile(file or (state or default_state()) / "keys.json")
     try:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 
-from newsdesk.server.ensemble.errors import ServerError
+from newsdesk.server.runtime.errors import ServerError
 
 _KEY = re.compile(r"nd_(?P<id>[0-9a-f]{12})_(?P<secret>[A-Za-z0-9_-]{43})")
 _NOBODY = hashlib.sha256(secrets.token_bytes(32)).hexdigest()

@@ -18,7 +18,7 @@ from newsdesk.server.gateway.logs import log, request_id
 from newsdesk.server.gateway.problems import TooLarge, TooMany
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
-from newsdesk.server.workspace import MODEL
+from newsdesk.server.serving.workspace import MODEL
 
 if TYPE_CHECKING:
     from newsdesk.server.gateway.tracing import Tracing

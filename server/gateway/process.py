@@ -13,12 +13,12 @@ import sys
 import time
 from pathlib import Path
 
-from newsdesk.server import processes
-from newsdesk.server.ensemble.errors import ServerError
 from newsdesk.server.gateway.keys import KeyFile
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
-from newsdesk.server.preflight import Check
-from newsdesk.server.settings import Settings
+from newsdesk.server.runtime.errors import ServerError
+from newsdesk.server.serving import processes
+from newsdesk.server.serving.preflight import Check
+from newsdesk.server.serving.settings import Settings
 
 PACKAGES = (
     "fastapi",

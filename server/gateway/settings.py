@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from newsdesk.server.ensemble.errors import ServerError
+from newsdesk.server.runtime.errors import ServerError
 
 _RATE = re.compile(r"\d+\s*/\s*\d*\s*(second|minute|hour|day)s?")
 _REDIS = ("redis://", "rediss://", "unix://")

@@ -13,7 +13,7 @@ from newsdesk.clients.errors import NewsdeskError, ServerUnavailable, error_of, 
 from newsdesk.clients.trace import carried
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.settings import Launch
-from newsdesk.server.triton import TOKEN_HEADER
+from newsdesk.server.serving.triton import TOKEN_HEADER
 
 _RETRIES = 60
 _CONNECTIONS = 512

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Any, BinaryIO, cast
 
-from newsdesk.clients.sources import Source, SourceError
+from newsdesk.clients.cli.sources import Source, SourceError
 from newsdesk.server.gateway.plane import Text
 from newsdesk.server.gateway.problems import Invalid, Unsupported
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # before the tokenizer's import
 
-from newsdesk.server.ensemble import golden, manifest
-from newsdesk.server.ensemble.classifier import Classifier
-from newsdesk.server.ensemble.errors import ManifestError, ServerError
+from newsdesk.server.runtime import golden, manifest
+from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.errors import ManifestError, ServerError
 
 PORT = 8000
 

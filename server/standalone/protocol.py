@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from newsdesk.server.ensemble.classifier import Answers
-from newsdesk.server.ensemble.errors import QualityError, TextError
-from newsdesk.server.ensemble.request import read_qualities, read_texts
+from newsdesk.server.runtime.classifier import Answers
+from newsdesk.server.runtime.errors import QualityError, TextError
+from newsdesk.server.runtime.request import read_qualities, read_texts
 
 MAX_TEXTS = 64
 TYPES = {

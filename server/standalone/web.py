@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from newsdesk.server.ensemble.classifier import Classifier
+from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.standalone import protocol
 from newsdesk.server.standalone.protocol import RequestError
 from newsdesk.server.standalone.worker import Full, Worker

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from newsdesk.server.ensemble.classifier import Answers, Classifier
+from newsdesk.server.runtime.classifier import Answers, Classifier
 from newsdesk.server.standalone.protocol import MAX_TEXTS, Asked
 
 _MOST_WAITING = 1024

@@ -9,11 +9,11 @@ import pytest
 
 from benchmarks import gpu as script
 from benchmarks import peak
-from newsdesk.server.ensemble import gpu, manifest
-from newsdesk.server.ensemble.classifier import Classifier
-from newsdesk.server.ensemble.errors import EngineError
-from newsdesk.server.settings import Settings
-from newsdesk.server.workspace import MODEL, latest_version
+from newsdesk.server.runtime import gpu, manifest
+from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.errors import EngineError
+from newsdesk.server.serving.settings import Settings
+from newsdesk.server.serving.workspace import MODEL, latest_version
 from tests import tiny
 
 

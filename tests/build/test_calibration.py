@@ -6,7 +6,7 @@ import pytest
 
 from newsdesk.build.compile import calibration, explicit, int8
 from newsdesk.build.errors import BuildError
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 
 RANDOM = np.random.default_rng(0)
 

@@ -13,7 +13,7 @@ from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.predict import RUNS_ANY, probabilities
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Engines, Quantise
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 
 RTX = "tensorrt_rtx"
 PROFILES = profiles.place(RTX, [64], [1, 8])

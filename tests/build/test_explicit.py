@@ -10,7 +10,7 @@ from onnx import TensorProto
 from newsdesk.build.compile import explicit, half, qdq
 from newsdesk.build.compile.predict import probabilities
 from newsdesk.build.errors import BuildError
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 from tests.build.encoders import FAMILIES
 from tests.tiny import write as write_votes
 

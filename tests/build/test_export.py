@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from newsdesk.build.compile import export, families
 from newsdesk.build.errors import BuildError, VerificationError
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 from tests.build.encoders import FAMILIES, VOCABULARY, save
 
 

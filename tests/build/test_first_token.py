@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from newsdesk.build.compile import first_token, qdq
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from newsdesk.build.members import encoders
 from newsdesk.build.recipe import Distil, Train
 from newsdesk.build.training.fitting import Dropout, Fitting, freeze, layer_groups
 from newsdesk.build.training.trainer import _has_bf16, window
-from newsdesk.server import processor
+from newsdesk.server.runtime import processor
 from tests.build.encoders import save_base
 
 LABELS = ["harbour", "kitchen", "garden"]

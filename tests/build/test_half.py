@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from newsdesk.build.compile import half
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 from tests.build.encoders import FAMILIES
 
 PRODUCT = "/bert/encoder/layer.0/output/dense/MatMul"

@@ -19,12 +19,12 @@ import pytest
 from newsdesk.build.errors import BuildError
 from newsdesk.build.jetson import archive, device
 from newsdesk.build.jetson.commands import Target, export
-from newsdesk.server import triton
-from newsdesk.server.ensemble import engines, golden, gpu, manifest
-from newsdesk.server.ensemble.classifier import Classifier
-from newsdesk.server.triton import find_installation
+from newsdesk.server.runtime import engines, golden, gpu, manifest
+from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.serving import triton
+from newsdesk.server.serving.triton import find_installation
 from tests import tiny
-from tests.server.serving import free_ports
+from tests.launching import free_ports
 
 SHIPPED = Path(__file__).parents[2] / "model_repository" / "ag_news"
 HEADLINES = ["Keeper saves two penalties in the final", "Oil climbs above its record"]

@@ -14,8 +14,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from newsdesk.build import layout
 from newsdesk.build.errors import BuildError
-from newsdesk.server.ensemble import manifest
-from newsdesk.server.ensemble.plans import Plan
+from newsdesk.server.runtime import manifest
+from newsdesk.server.runtime.plans import Plan
 from tests import tiny
 
 PLAN = Plan(

@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 
 from newsdesk.build.commands import build, evaluate
 from newsdesk.build.training import trainer
-from newsdesk.server.ensemble import manifest, targets
-from newsdesk.server.ensemble.cascade import QUALITIES
-from newsdesk.server.ensemble.classifier import Classifier
+from newsdesk.server.runtime import manifest, targets
+from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.runtime.classifier import Classifier
 from tests.build.encoders import WORDS, save_base, sentence
 
 app = typer.Typer()

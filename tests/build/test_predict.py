@@ -6,9 +6,9 @@ import pytest
 from newsdesk.build.compile import export, predict
 from newsdesk.build.compile.predict import RUNS_ANY, on_all_cores, probabilities
 from newsdesk.build.data.cleaning import Row
-from newsdesk.server.ensemble import engines
-from newsdesk.server.ensemble.manifest import Windows
-from newsdesk.server.ensemble.tokens import Tokens
+from newsdesk.server.runtime import engines
+from newsdesk.server.runtime.manifest import Windows
+from newsdesk.server.runtime.tokens import Tokens
 
 SHORT, LONG, LONGER = "the old ferry", "the ferry near the pier " * 20, "soup with butter " * 70
 

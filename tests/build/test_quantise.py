@@ -13,7 +13,7 @@ from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.predict import RUNS_ANY, probabilities
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.build.recipe import Compile, Quantise
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 from tests.build.encoders import save
 
 

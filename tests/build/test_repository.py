@@ -12,9 +12,9 @@ from newsdesk.build import repository
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
 from newsdesk.build.repository import Fitted
-from newsdesk.server.ensemble import manifest
-from newsdesk.server.ensemble.calibrate import Uncalibrated
-from newsdesk.server.ensemble.cascade import QUALITIES, alone
+from newsdesk.server.runtime import manifest
+from newsdesk.server.runtime.calibrate import Uncalibrated
+from newsdesk.server.runtime.cascade import QUALITIES, alone
 
 LABELS = ["harbour", "kitchen", "garden"]
 MEASURED = {"accuracy": 0.9, "agreement": 0.99, "passed": True}

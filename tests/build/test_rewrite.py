@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from newsdesk.build.compile import rewrite
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 
 
 def kinds(graph) -> set[str]:

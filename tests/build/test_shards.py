@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from newsdesk.build.compile import shards
-from newsdesk.server.ensemble import engines
+from newsdesk.server.runtime import engines
 
 
 @pytest.mark.parametrize("target", ["onnxruntime:fp32", "openvino:fp32"])

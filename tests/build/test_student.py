@@ -25,9 +25,9 @@ from newsdesk.build.recipe import Distil, Features, Member, Student
 from newsdesk.build.stage import Workshop
 from newsdesk.build.training import stages, student, teaching
 from newsdesk.build.training.teaching import Taught
-from newsdesk.server.ensemble import engines, manifest
-from newsdesk.server.ensemble.classifier import Classifier
-from newsdesk.server.ensemble.ngrams import Ngrams
+from newsdesk.server.runtime import engines, manifest
+from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.ngrams import Ngrams
 from tests.build.encoders import WORDS, sentence
 
 LABELS = [*WORDS]

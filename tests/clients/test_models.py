@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from newsdesk.clients.cli import app
+from newsdesk.clients.cli.app import app
 from newsdesk.clients.models import _lines
 from newsdesk.server.gateway.keys import Role
 from tests.server.gateway import gateways

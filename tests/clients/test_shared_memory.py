@@ -20,7 +20,7 @@ from newsdesk.clients import Client, DeadlineExceeded, Prediction
 from newsdesk.clients.shared_memory import Region, Regions
 from tests.clients.texts import numbered
 from tests.clients.triton_process import Ports, Triton
-from tests.server.serving import Server
+from tests.launching import Server
 
 SHM = Path("/dev/shm")
 OURS = "newsdesk-client-"
@@ -111,7 +111,7 @@ def test_newsdesks_own_server_closes_the_endpoints(server_of_newsdesk: Server) -
 
 @pytest.fixture
 def server_of_newsdesk(tmp_path: Path) -> Iterator[Server]:
-    from tests.server.serving import write_repository
+    from tests.launching import write_repository
 
     server = Server(write_repository(tmp_path / "models"), tmp_path / "state").start()
     server.until("Ctrl-C stops it")

@@ -7,8 +7,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from newsdesk.server.triton import Installation, environment, find_installation
-from tests.server import serving
+from newsdesk.server.serving.triton import Installation, environment, find_installation
+from tests import launching
 
 MEMBERS = ("stand-in", "careful")
 
@@ -34,7 +34,7 @@ class Ports:
 def write_repository(folder: Path) -> Path:
     """Write a model repository with the stand-in as `ag_news`, in two processes."""
     model = Path(__file__).with_name("standin_model.py").read_text()
-    written = serving.write_repository(folder, model, MEMBERS)
+    written = launching.write_repository(folder, model, MEMBERS)
     with (written / "ag_news" / "config.pbtxt").open("a") as config:
         config.write("instance_group { kind: KIND_CPU count: 2 }\n")
     return written
@@ -54,7 +54,7 @@ class Triton:
     """A tritonserver over a repository in `folder`, on ports that stay the same when it is started again."""
 
     def __init__(self, folder: Path) -> None:
-        self.ports = Ports(*serving.free_ports()[:2])
+        self.ports = Ports(*launching.free_ports()[:2])
         self._installation = find_installation()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None

@@ -14,8 +14,8 @@ import yaml
 
 from newsdesk.server.gateway.keys import Role
 from tests.docker.files import DOCKER
+from tests.launching import Server, free_ports
 from tests.server.gateway import gateways
-from tests.server.serving import Server, free_ports
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="Prometheus is no Python package: apt-get install prometheus"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.serving import Server, write_repository
+from tests.launching import Server, write_repository
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ from tritonclient.utils import InferenceServerException
 
 from benchmarks import servers
 from newsdesk.clients import Client
-from newsdesk.server.ensemble import manifest
-from newsdesk.server.ensemble.cascade import DEFAULT, QUALITIES
-from newsdesk.server.ensemble.classifier import Classifier
+from newsdesk.server.runtime import manifest
+from newsdesk.server.runtime.cascade import DEFAULT, QUALITIES
+from newsdesk.server.runtime.classifier import Classifier
 from tests import tiny
 from tests.service import requests
 

@@ -12,8 +12,8 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.servers import Server
-from newsdesk.server.ensemble import manifest
-from newsdesk.server.settings import default_repository
+from newsdesk.server.runtime import manifest
+from newsdesk.server.serving.settings import default_repository
 from tests.headlines import HEADLINES, TEXTS
 from tests.service import requests
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks import bulk, grpc_load
 from benchmarks.servers import Server
-from newsdesk.server import load
+from newsdesk.server.serving import load
 from tests.headlines import TEXTS, unique
 from tests.server.gateway import gateways
 

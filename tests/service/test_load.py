@@ -12,8 +12,8 @@ import numpy as np
 import tritonclient.grpc
 
 from benchmarks.servers import Server, family
-from newsdesk.server import load
-from newsdesk.server.settings import granted_cores
+from newsdesk.server.serving import load
+from newsdesk.server.serving.settings import granted_cores
 from tests.headlines import TEXTS, unique
 from tests.service import requests
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from newsdesk.clients import Client, NewsdeskError
-from newsdesk.server.settings import default_repository, default_state
+from newsdesk.server.serving.settings import default_repository, default_state
 from tests.headlines import TEXTS
-from tests.server.serving import Server, gone
+from tests.launching import Server, gone
 
 SEEN, WHOLE = 2.0, 10.0
 """Seconds within which a death is noticed, and everything answers again."""

@@ -1,1 +1,1 @@
-from newsdesk.server.ensemble.backend import TritonPythonModel  # noqa: F401
+from newsdesk.server.runtime.backend import TritonPythonModel  # noqa: F401

@@ -9,12 +9,12 @@ from fastapi import APIRouter
 from starlette.datastructures import State
 from starlette.requests import Request
 
-from newsdesk.server.ensemble import manifest
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.schemas import Labels, documented
 from newsdesk.server.gateway.triton import Triton
-from newsdesk.server.workspace import MODEL, latest_version
+from newsdesk.server.runtime import manifest
+from newsdesk.server.serving.workspace import MODEL, latest_version
 
 router = APIRouter(tags=["about"], dependencies=only(Role.reader))
 

@@ -16,7 +16,7 @@ from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.telemetry import Telemetry, rates
-from newsdesk.server.workspace import MODEL
+from newsdesk.server.serving.workspace import MODEL
 
 router = APIRouter(tags=["health"])
 _SECONDS = 1.0

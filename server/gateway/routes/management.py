@@ -10,7 +10,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from newsdesk.server import versions
 from newsdesk.server.gateway.auth import Caller, Gate, only, requires
 from newsdesk.server.gateway.keys import KeysError, Role
 from newsdesk.server.gateway.problems import Conflict, Forbidden, Malformed, NotFound
@@ -18,7 +17,8 @@ from newsdesk.server.gateway.routes.oip import answer, path_of
 from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.triton import Triton
-from newsdesk.server.workspace import MODEL, RepositoryError
+from newsdesk.server.serving import versions
+from newsdesk.server.serving.workspace import MODEL, RepositoryError
 
 models = APIRouter(prefix="/v2/repository", tags=["management"], dependencies=only(Role.operator))
 keys = APIRouter(prefix="/v1/keys", tags=["management"], dependencies=only(Role.admin))

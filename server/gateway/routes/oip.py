@@ -20,7 +20,7 @@ from newsdesk.server.gateway.plane import Plane
 from newsdesk.server.gateway.problems import Malformed, NotFound, TooLarge, TooMany, Unavailable, Unsupported
 from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.triton import Reply, Triton
-from newsdesk.server.workspace import MODEL
+from newsdesk.server.serving.workspace import MODEL
 
 health = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], dependencies=only(Role.reader))

@@ -11,7 +11,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from newsdesk.build.ensemble import calibrators
 from newsdesk.build.evaluation import metrics
-from newsdesk.server.ensemble import calibrate
+from newsdesk.server.runtime import calibrate
 from tests.build.ensemble.simulated import LABELS, draw, softmax
 
 

@@ -8,7 +8,7 @@ from newsdesk.build.ensemble.choose import choose, fit
 from newsdesk.build.ensemble.folds import folds
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import CombinerName, Ensemble
-from newsdesk.server.ensemble import calibrate, combine
+from newsdesk.server.runtime import calibrate, combine
 from tests.build.ensemble.simulated import draw, softmax
 
 QUICK = Ensemble(combiners=("mean", "bayes", "weighted", "blend", "ranks", "logistic"), folds=3)

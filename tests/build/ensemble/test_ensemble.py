@@ -17,10 +17,10 @@ from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import CalibratorName, CombinerName, Data, Ensemble, Member, Recipe, Source
 from newsdesk.build.stage import Workshop
-from newsdesk.server.ensemble import calibrate, cascade, stacker
-from newsdesk.server.ensemble.cascade import QUALITIES, Cascade
-from newsdesk.server.ensemble.combine import Stacked
-from newsdesk.server.ensemble.files import digest
+from newsdesk.server.runtime import calibrate, cascade, stacker
+from newsdesk.server.runtime.cascade import QUALITIES, Cascade
+from newsdesk.server.runtime.combine import Stacked
+from newsdesk.server.runtime.files import digest
 from tests.build.ensemble.simulated import draw
 
 NAMES, COSTS = ["large", "student", "middle"], [1.0, 0.02, 0.3]

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import beta, chi2
 
 from newsdesk.build.ensemble import risk
-from newsdesk.server.ensemble.cascade import ALWAYS, NEVER
+from newsdesk.server.runtime.cascade import ALWAYS, NEVER
 
 
 def test_losses_by_hand() -> None:

@@ -10,7 +10,7 @@ import pytest
 from newsdesk.build.ensemble import stacking
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.build.evaluation import metrics
-from newsdesk.server.ensemble import combine, stacker
+from newsdesk.server.runtime import combine, stacker
 from tests.build.ensemble.simulated import draw
 
 

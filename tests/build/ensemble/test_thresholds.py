@@ -5,10 +5,10 @@ import pytest
 
 from newsdesk.build.ensemble import risk, thresholds
 from newsdesk.build.ensemble.thresholds import Evidence
-from newsdesk.server.ensemble import cascade
-from newsdesk.server.ensemble.calibrate import Uncalibrated
-from newsdesk.server.ensemble.cascade import NEVER, QUALITIES, Cascade, Stage
-from newsdesk.server.ensemble.combine import Mean
+from newsdesk.server.runtime import cascade
+from newsdesk.server.runtime.calibrate import Uncalibrated
+from newsdesk.server.runtime.cascade import NEVER, QUALITIES, Cascade, Stage
+from newsdesk.server.runtime.combine import Mean
 from tests.build.ensemble.simulated import LABELS, draw, softmax
 
 COSTS = np.array([0.05, 0.3, 1.0])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from newsdesk.build.ensemble import weights
-from newsdesk.server.ensemble import combine
+from newsdesk.server.runtime import combine
 from tests.build.ensemble.simulated import draw
 
 

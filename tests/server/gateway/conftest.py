@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from newsdesk.server.gateway.keys import Role
+from tests.launching import Server, free_ports, write_repository
 from tests.server.gateway import browsers, gateways
 from tests.server.gateway.browsers import Watched
-from tests.server.serving import Server, free_ports, write_repository
 
 STAND_IN = Path(__file__).parents[2] / "clients" / "standin_model.py"
 

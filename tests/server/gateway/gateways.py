@@ -15,7 +15,7 @@ import jwt
 from newsdesk.server.gateway.keys import KeyFile, Role
 from newsdesk.server.gateway.process import Gateway
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
-from tests.server.serving import free_ports
+from tests.launching import free_ports
 
 SECRET = "a secret of the tests, long enough for HS256"
 JSON = {"Content-Type": "application/json"}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import httpx
 
+from tests.launching import LABELS
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
-from tests.server.serving import LABELS
 
 
 def test_labels_and_models(reader: httpx.Client) -> None:

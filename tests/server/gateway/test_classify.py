@@ -5,7 +5,7 @@ import aiohttp
 import httpx
 import pytest
 
-from newsdesk.server import load
+from newsdesk.server.serving import load
 from tests.headlines import unique
 from tests.server.gateway.conftest import Served
 from tests.server.gateway.gateways import JSON

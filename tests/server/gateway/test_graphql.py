@@ -7,8 +7,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
+from tests.launching import LABELS
 from tests.server.gateway.conftest import Served
-from tests.server.serving import LABELS
 
 CLASSIFY = """
 query ($texts: [String!]!, $topK: Int, $quality: Quality, $members: Boolean! = false, $explain: Boolean! = false) {

@@ -16,9 +16,9 @@ from newsdesk.server.gateway import breaker
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.hedging import MOST_TEXTS, Hedging
 from newsdesk.server.gateway.problems import Unavailable
+from tests.launching import Server, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import STAND_IN, Served
-from tests.server.serving import Server, write_repository
 
 QUICK, SLOW = 0.0, 60.0
 

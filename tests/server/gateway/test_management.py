@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from newsdesk.server.gateway.keys import Role
+from tests.launching import MODEL, Server, free_ports, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import STAND_IN
-from tests.server.serving import MODEL, Server, free_ports, write_repository
 
 ROLLBACK = "/v2/repository/models/ag_news/rollback"
 

@@ -13,9 +13,9 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from tests.launching import LABELS
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
-from tests.server.serving import LABELS
 from tests.service.requests import oip, tensor
 
 INFER = "/v2/models/ag_news/infer"

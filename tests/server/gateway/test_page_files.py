@@ -9,8 +9,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.launching import LABELS
 from tests.server.gateway.browsers import classify_rows
-from tests.server.serving import LABELS
 
 
 def downloaded(page: Page) -> list[dict[str, str]]:

@@ -12,12 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from newsdesk.server import processes
 from newsdesk.server.gateway.process import Gateway, GatewayError
 from newsdesk.server.gateway.settings import Launch
+from newsdesk.server.serving import processes
+from tests.launching import Server, free_ports, gone, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import STAND_IN
-from tests.server.serving import Server, free_ports, gone, write_repository
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 
 from newsdesk.server.gateway.keys import Role
+from tests.launching import free_ports
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
-from tests.server.serving import free_ports
 
 LIMIT, ASKED = 25, 60
 

@@ -8,10 +8,10 @@ import pytest
 from newsdesk.server.gateway import process
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.settings import GatewaySettings, GatewaySettingsError
-from newsdesk.server.preflight import Check
-from newsdesk.server.settings import Settings, SettingsError, with_gateway
+from newsdesk.server.serving.preflight import Check
+from newsdesk.server.serving.settings import Settings, SettingsError, with_gateway
+from tests.launching import free_ports
 from tests.server.gateway import gateways
-from tests.server.serving import free_ports
 
 
 def settings(folder: Path, **given: Any) -> Settings:

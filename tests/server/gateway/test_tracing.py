@@ -15,11 +15,11 @@ import pytest
 
 from newsdesk.clients import Client
 from newsdesk.clients.trace import traceparent
-from newsdesk.server import preflight, traces
+from newsdesk.server.serving import preflight, traces
+from tests.launching import Server, free_ports, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.collector import Collector, Span
 from tests.server.gateway.conftest import STAND_IN
-from tests.server.serving import Server, free_ports, write_repository
 
 TRITON = ["InferRequest", "ag_news", "compute"]
 TEXT = "Zanzibar shares"

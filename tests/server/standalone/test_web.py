@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from newsdesk.server.ensemble.classifier import Classifier
+from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.standalone.web import MAX_BODY, Server
 from tests import tiny
 

@@ -1,0 +1,194 @@
+"""The `newsdesk` command."""
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from newsdesk.clients.chunk import Text
+from newsdesk.clients.cli.commands import CommandGroup
+from newsdesk.clients.cli.formats import Format, header, line
+from newsdesk.clients.cli.sources import Source, SourceError, as_sent
+from newsdesk.clients.client import DEFAULT_URL, Client
+from newsdesk.clients.errors import NewsdeskError, TextRefused
+from newsdesk.clients.models import models
+
+_FIRST_RETRIES = 5
+"""Whoever has mistyped the address is told so within seconds, and a long file still outlasts a restart."""
+
+
+class QualityName(StrEnum):
+    fast = "fast"
+    balanced = "balanced"
+    best = "best"
+
+
+app = typer.Typer(cls=CommandGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def main() -> None:
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"newsdesk {version('newsdesk')}")
+        raise typer.Exit
+
+
+@app.callback()
+def newsdesk(
+    shown: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Say what a news article is about: World, Sports, Business or Sci/Tech."""
+
+
+app.command()(models)
+
+
+@app.command()
+def classify(
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXTS", help="Articles; without any, standard input is read.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="A .txt file (one text a line), .csv or .jsonl; - is standard input."
+        ),
+    ] = None,
+    text_column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Column of a .csv or .jsonl (default: text); several are joined by a space."),
+    ] = None,
+    url: Annotated[
+        str, typer.Option(envvar="NEWSDESK_URL", help="The server: grpc://…, http://… or gateway+http://host:port.")
+    ] = DEFAULT_URL,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="NEWSDESK_API_KEY", help="Key or bearer token for the gateway.")
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="How answers are written, a line for each text.")] = (
+        Format.text
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Labels of each answer (default: all; 1 as text).")
+    ] = None,
+    quality: Annotated[
+        QualityName | None, typer.Option(help="How sure a cheap member must be to answer alone (default: balanced).")
+    ] = None,
+    members: Annotated[
+        bool, typer.Option("--members", help="What each member said by itself, too; with --format json.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0.001, metavar="SECONDS", help="Longest wait for a request.")] = 30.0,
+) -> None:
+    """Classify articles: arguments, lines of standard input, or a file.
+
+    Exit code: 0 all answered, 1 some texts refused, 2 wrong usage or no server.
+    """
+    try:
+        form = Format.json if as_json else form
+        if members and form is not Format.json:
+            raise SourceError("--members needs --json")
+        options = {"top_k": top_k or (1 if form is Format.text else None), "quality": quality, "members": members}
+        with ExitStack() as stack:
+            if texts and texts != ["-"]:
+                if file or text_column:
+                    raise SourceError("texts are given, and --file or --text-column too: expected one or the other")
+                given: Iterable[Text] = map(as_sent, texts)
+            else:
+                source = stack.enter_context(_opened(file or Path("-"), text_column or []))
+                given = stack.enter_context(_shown(source))
+            key = _key_for(url, api_key)
+            with Client(url, timeout=timeout, retries=_FIRST_RETRIES, api_key=key) as first:
+                first.labels()
+            client = stack.enter_context(Client(url, timeout=timeout, api_key=key))
+            count, refused = _answer(client, given, form, options)
+    except BrokenPipeError:
+        raise
+    except (NewsdeskError, SourceError, OSError, ValueError) as error:
+        typer.echo(f"newsdesk: {error}", err=True)
+        raise typer.Exit(2) from error
+    if refused:
+        typer.echo(f"newsdesk: {refused} of {count} texts refused", err=True)
+        raise typer.Exit(1)
+
+
+def _key_for(url: str, key: str | None) -> str | None:
+    """NEWSDESK_API_KEY may stand in the environment while Triton is asked, which takes none."""
+    return None if url.startswith("grpc") and key == os.environ.get("NEWSDESK_API_KEY") else key
+
+
+def _answer(client: Client, texts: Iterable[Text], form: Format, options: dict[str, Any]) -> tuple[int, int]:
+    """Write the answers as they come. Returns how many, and how many of them are refusals."""
+    sent: deque[Text] = deque()
+
+    def sending() -> Iterator[Text]:
+        for text in texts:
+            sent.append(text)
+            yield text
+
+    labels = client.labels()
+    count = refused = 0
+    sys.stdout.write(header(form, labels))
+    for item in client.stream(sending(), **options):
+        sys.stdout.write(_printable(line(form, item, sent.popleft(), labels)))
+        count += 1
+        refused += isinstance(item, TextRefused)
+    sys.stdout.flush()
+    return count, refused
+
+
+def _printable(text: str) -> str:
+    """Replace what standard output's encoding does not know, lone surrogates among it."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
+@contextmanager
+def _opened(file: Path, columns: Sequence[str]) -> Iterator[Source]:
+    if str(file) != "-":
+        with file.open("rb") as opened:
+            yield Source(opened, str(file), columns)
+    elif sys.stdin.isatty():
+        raise SourceError("no texts: give them as arguments, with --file, or on standard input, one a line")
+    else:
+        yield Source(sys.stdin.buffer, "-", columns)
+
+
+@contextmanager
+def _shown(source: Source) -> Iterator[Iterator[Text]]:
+    """Show how far the source is read, when somebody watches standard error."""
+    if not sys.stderr.isatty():
+        yield iter(source)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        TextColumn("{task.fields[texts]} texts, {task.fields[rate]:.0f}/s"),
+        TimeRemainingColumn(),
+    )
+    # Answers on the same terminal are printed above the bar; elsewhere they must not pass through it.
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as progress:
+        task = progress.add_task("", total=source.size, texts=0, rate=0.0)
+        start = time.monotonic()
+
+        def counted() -> Iterator[Text]:
+            for texts, text in enumerate(source, 1):
+                yield text
+                rate = texts / (time.monotonic() - start)
+                progress.update(task, completed=source.position, texts=texts, rate=rate)
+
+        yield counted()

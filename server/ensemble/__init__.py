@@ -1,1 +1,0 @@
-"""newsdesk.server.ensemble: the code inside Triton's Python backend; numpy, tokenizers and one engine library."""

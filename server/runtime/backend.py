@@ -1,0 +1,99 @@
+"""Triton's Python backend: requests in, answers back to their own requests.
+
+A request is the unit of failure: one with a bad text or quality fails with a message that names it, and the other
+requests of its batch are answered.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # before the tokenizer's import: one thread a process
+
+from newsdesk.server.runtime import manifest
+from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.errors import QualityError, TextError
+from newsdesk.server.runtime.metrics import Metrics
+from newsdesk.server.runtime.request import read_qualities, read_texts
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        folder = Path(args["model_repository"]) / args["model_version"]
+        config = json.loads(args["model_config"])
+        parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
+        self._classifier = Classifier(
+            manifest.load(folder), folder, parameters.get("target", ""), int(parameters.get("threads", 1))
+        )
+        self._labels = np.array([label.encode() for label in self._classifier.labels], np.object_)
+        self._stages = np.array([stage.encode() for stage in self._classifier.stages], np.object_)
+        self._metrics = Metrics(args["model_name"], args["model_version"], self._classifier.stages)
+        self._classifier.warm_up()
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        responses: list[Any] = [None] * len(requests)
+        texts: list[str] = []
+        qualities: list[np.ndarray] = []
+        shares: list[tuple[int, slice, list[str]]] = []
+        for i, request in enumerate(requests):
+            raw = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().ravel()
+            quality = pb_utils.get_input_tensor_by_name(request, "QUALITY")
+            try:
+                asked = read_qualities(None if quality is None else quality.as_numpy().ravel(), len(raw))
+                own = read_texts(raw)
+            except (TextError, QualityError) as error:
+                self._metrics.failed("text" if isinstance(error, TextError) else "quality")
+                responses[i] = _failed(str(error), pb_utils.TritonError.INVALID_ARG)
+                continue
+            shares.append((i, slice(len(texts), len(texts) + len(own)), request.requested_output_names()))
+            texts += own
+            qualities.append(asked)
+        if texts:
+            self._answer(texts, np.concatenate(qualities), shares, responses)
+        self._metrics.hand_over()
+        return responses
+
+    def finalize(self) -> None:
+        self._metrics.hand_over(now=True)
+
+    def _answer(
+        self,
+        texts: list[str],
+        qualities: np.ndarray,
+        shares: list[tuple[int, slice, list[str]]],
+        responses: list[Any],
+    ) -> None:
+        try:
+            answers = self._classifier.classify(texts, qualities)
+        except Exception as error:  # the process must outlive whatever an engine raises
+            self._metrics.failed("engine", len(shares))
+            for i, *_ in shares:
+                responses[i] = _failed(f"newsdesk could not compute: {error}", pb_utils.TritonError.INTERNAL)
+            return
+        columns = {
+            "LABEL": self._labels[answers.probabilities.argmax(-1), None],
+            "PROBABILITIES": answers.probabilities,
+            "ANSWERED_BY": self._stages[answers.stages, None],
+            "WINDOWS": answers.windows[:, None],
+            "MEMBER_PROBABILITIES": np.ascontiguousarray(answers.members),
+        }
+        # A member's NaN too: what combines may have an answer for it.
+        finite = np.isfinite(answers.probabilities).all(-1) & np.isfinite(answers.members).all((1, 2))
+        all_finite = finite.all()
+        for i, own, asked in shares:
+            if all_finite or finite[own].all():
+                # Triton would drop what nobody asked for, after it was made and handed over.
+                outputs = [pb_utils.Tensor(name, column[own]) for name, column in columns.items() if name in asked]
+                responses[i] = pb_utils.InferenceResponse(outputs)
+            else:
+                self._metrics.failed("engine")
+                responses[i] = _failed("newsdesk computed no finite answer", pb_utils.TritonError.INTERNAL)
+        self._metrics.answered(answers, qualities)
+
+
+def _failed(message: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))

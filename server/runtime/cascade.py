@@ -1,0 +1,187 @@
+"""The cascade: the cheapest members first, and only who is not yet sure goes on to the next.
+
+After a stage a text is answered if its calibrated top probability reaches the threshold of its quality for its top
+label. The last stage answers whatever is left.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from msgspec import Meta, Struct
+
+from newsdesk.server.runtime import calibrate, combine
+from newsdesk.server.runtime.calibrate import Calibrator, Uncalibrated
+from newsdesk.server.runtime.combine import Combiner, Mean, Stack
+from newsdesk.server.runtime.files import File
+
+QUALITIES = "fast", "balanced", "best"
+DEFAULT = QUALITIES.index("balanced")
+ALWAYS, NEVER = 0.0, 2.0
+"""Thresholds that every probability reaches, and that none does."""
+ABSENT = -1.0
+"""Stands in the answers of members that a text was not taken to."""
+
+Ask = Callable[[int, np.ndarray], Callable[[], np.ndarray]]
+"""Of a member and the texts at `rows`: starts it, and gives what waits for what it says alone, calibrated, FP [rows,
+labels]."""
+Threshold = Annotated[float, Meta(ge=0)]
+PerLabel = Annotated[list[Threshold], Meta(min_length=2)]
+
+
+class Thresholds(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """For each quality, the top probability, by label, from which a stage answers."""
+
+    fast: PerLabel
+    balanced: PerLabel
+    best: PerLabel
+
+
+class Stage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Members combined, calibrated, and when that is enough."""
+
+    members: Annotated[list[str], Meta(min_length=1)]
+    combiner: Combiner
+    calibrator: Calibrator
+    thresholds: Thresholds
+
+    @property
+    def name(self) -> str:
+        return name(self.members)
+
+
+class Answered(NamedTuple):
+    """Of n texts: probabilities FP32 [n, labels], the stage that answered INT64 [n], and what each member said alone,
+    FP32 [members, n, labels], ABSENT where it was not asked."""
+
+    probabilities: np.ndarray
+    stages: np.ndarray
+    members: np.ndarray
+
+
+class Step:
+    """A stage, ready to run. `members` are the columns, of all members, that it reads."""
+
+    def __init__(self, stage: Stage, order: list[str], last: bool, stack: Stack | None) -> None:
+        self.name = stage.name
+        self.members = [order.index(member) for member in stage.members]
+        self._combine = combine.ready(stage.combiner, stack)
+        self._calibrate = calibrate.ready(stage.calibrator)
+        given = np.array([getattr(stage.thresholds, quality) for quality in QUALITIES], np.float32)
+        self._thresholds = np.full_like(given, ALWAYS) if last else given
+        self._may_answer = (self._thresholds <= 1).any(-1)
+
+    def probabilities(self, members: np.ndarray) -> np.ndarray:
+        """Return the calibrated combination, FP32 [n, labels], of all members' FP [members, n, labels]."""
+        return self._calibrate(self._combine(members[self.members])).astype(np.float32)
+
+    def may_answer(self, quality: np.ndarray) -> bool:
+        """Whether any text of these qualities, INT [n], could be answered here."""
+        return bool(self._may_answer[quality].any())
+
+    def decide(self, probabilities: np.ndarray, quality: np.ndarray) -> np.ndarray:
+        """Return which texts are answered, BOOL [n]; probabilities FP32 [n, labels], quality INT [n] into QUALITIES."""
+        return probabilities.max(-1) >= self._thresholds[quality, probabilities.argmax(-1)]
+
+
+class Cascade:
+    """All stages, ready to run. `order` names the members as the manifest does; `load` opens a stacker's graph."""
+
+    def __init__(self, stages: list[Stage], order: list[str], load: Callable[[File], Stack]) -> None:
+        check(stages, order)
+        last = len(stages) - 1
+        self.steps = []
+        for i, stage in enumerate(stages):
+            stack = load(stage.combiner.graph) if isinstance(stage.combiner, combine.Stacked) else None
+            self.steps.append(Step(stage, order, i == last, stack))
+        self._count = len(order)
+        self._labels = len(stages[0].thresholds.best)
+
+    def answer(self, quality: np.ndarray, ask: Ask) -> Answered:
+        """Answer n texts of the qualities INT [n].
+
+        A member is asked once at most, and only of texts that no earlier stage answered. All that are asked of the same
+        texts are asked before the first one's answer is read, so that those of a GPU work at once.
+        """
+        n = len(quality)
+        said = np.full((self._count, n, self._labels), ABSENT, np.float32)
+        answers = np.empty((n, self._labels), np.float32)
+        by = np.empty(n, np.int64)
+        rows, asked = np.arange(n), set[int]()
+        pending: dict[int, Callable[[], np.ndarray]] = {}
+        for i, step in enumerate(self.steps):
+            for member in step.members:
+                if member not in asked:
+                    pending[member] = ask(member, rows)
+                    asked.add(member)
+            last = i == len(self.steps) - 1
+            if not (last or step.may_answer(quality[rows])):
+                continue
+            for member, result in pending.items():
+                said[member, rows] = result()
+            pending.clear()
+            found = step.probabilities(said[:, rows])
+            done = np.ones(len(rows), bool) if last else step.decide(found, quality[rows])
+            answers[rows[done]], by[rows[done]] = found[done], i
+            rows = rows[~done]
+            if not len(rows):
+                break
+        return Answered(answers, by, said)
+
+
+def name(members: list[str]) -> str:
+    """Return what the stage of these members is called."""
+    return "+".join(members)
+
+
+def replay(cascade: Cascade, members: np.ndarray, quality: int) -> Answered:
+    """Answer n texts, all of one quality, whose members' answers, FP32 [members, n, labels], are known."""
+    asked = np.full(members.shape[1], quality)
+    return cascade.answer(asked, lambda member, rows: lambda: members[member, rows])
+
+
+def alone(member: str, labels: int) -> Stage:
+    """Return the one stage of a cascade with one member, whose answers are taken as they are."""
+    always = [ALWAYS] * labels
+    thresholds = Thresholds(fast=always, balanced=always, best=always)
+    return Stage(members=[member], combiner=Mean(), calibrator=Uncalibrated(), thresholds=thresholds)
+
+
+def check(stages: list[Stage], order: list[str]) -> None:
+    """Raise ValueError, with the stage and what was expected, unless all sizes match the members and each other."""
+    if not stages:
+        raise ValueError("the cascade has no stage, expected one at least")
+    labels = len(stages[0].thresholds.best)
+    for stage in stages:
+        if unknown := [member for member in stage.members if member not in order]:
+            raise ValueError(f"stage {stage.name}: no member {unknown[0]!r}, expected one of {', '.join(order)}")
+        if len(set(stage.members)) < len(stage.members):
+            raise ValueError(f"stage {stage.name}: names a member twice")
+        for what, found, expected in _sizes(stage, labels):
+            if found != expected:
+                raise ValueError(f"stage {stage.name}: {what} are {found}, expected {expected}")
+
+
+def _sizes(stage: Stage, labels: int) -> list[tuple[str, int, int]]:
+    members = len(stage.members)
+    sizes = [(f"thresholds of {name}", len(getattr(stage.thresholds, name)), labels) for name in QUALITIES]
+    match stage.combiner:
+        case combine.Weighted(weights) | combine.Bayes(weights):
+            sizes.append(("weights", len(weights), members))
+        case combine.Ranks(values, ranks):
+            sizes += [("members of the ranks", len(given), members) for given in (values, ranks)]
+            for of_member, placed in zip(values, ranks, strict=False):
+                sizes += [("labels of the ranks", len(given), labels) for given in (of_member, placed)]
+                sizes += [("ranks", len(b), len(a)) for a, b in zip(of_member, placed, strict=False)]
+    match stage.calibrator:
+        case calibrate.Platt(slopes, offsets) | calibrate.Vector(slopes, offsets):
+            sizes += [("slopes", len(slopes), labels), ("offsets", len(offsets), labels)]
+        case calibrate.Isotonic(given, calibrated):
+            sizes += [("isotonic lines", len(lines), labels) for lines in (given, calibrated)]
+            sizes += [("isotonic values", len(b), len(a)) for a, b in zip(given, calibrated, strict=False)]
+    return sizes
+
+
+def files(stages: list[Stage]) -> list[File]:
+    """Return the files that the stages need: the stackers' graphs."""
+    return [stage.combiner.graph for stage in stages if isinstance(stage.combiner, combine.Stacked)]

@@ -1,0 +1,96 @@
+"""The ensemble in one process: the members, the cascade that asks them, and what it took."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from newsdesk.server.runtime import stacker, targets
+from newsdesk.server.runtime.cascade import DEFAULT, Cascade
+from newsdesk.server.runtime.manifest import Manifest
+from newsdesk.server.runtime.member import Member
+from newsdesk.server.runtime.memory import Freed
+
+
+@dataclass
+class Took:
+    """What a stage took of a batch: the texts that the members new to it were asked for, and their time."""
+
+    texts: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Work:
+    """What a batch took: the tokens that encoders read, without padding and with it, and each stage reached."""
+
+    real_tokens: int = 0
+    computed_tokens: int = 0
+    stages: dict[int, Took] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """For n texts: probabilities, FP32 [n, labels], the stage that answered each, INT64 [n], and in how many windows
+    the longest-reading member read it, INT32 [n]; what each member said alone, FP32 [n, members, labels], ABSENT where
+    it was not asked.
+    """
+
+    probabilities: np.ndarray
+    stages: np.ndarray
+    windows: np.ndarray
+    members: np.ndarray
+    work: Work
+
+
+class Classifier:
+    """The members of a version folder, ready to answer. Raises EngineError where one cannot run here."""
+
+    def __init__(self, manifest: Manifest, folder: Path, target: str = "", threads: int = 1) -> None:
+        self.labels = manifest.labels
+        self.stages = [stage.name for stage in manifest.cascade]
+        chosen = targets.choose(target, manifest)
+        self.members = [
+            Member(about, manifest.windows, folder, chosen[about.name], threads) for about in manifest.members
+        ]
+        order = [about.name for about in manifest.members]
+        self._cascade = Cascade(manifest.cascade, order, lambda graph: stacker.load(folder / graph.path))
+        steps = [step.members for step in self._cascade.steps]
+        self._first = [next(i for i, step in enumerate(steps) if place in step) for place in range(len(order))]
+        self._freed = Freed()
+
+    def warm_up(self) -> None:
+        """Compile kernels beforehand, so that no request waits for them."""
+        for member in self.members:
+            member.warm_up()
+        self._freed.give_back()  # what loading took
+
+    def classify(self, texts: list[str], quality: np.ndarray | None = None) -> Answers:
+        """Answer clean texts (see `read`), each as if it had come alone; qualities INT [n] into QUALITIES, None means
+        balanced for all.
+        """
+        work, windows = Work(), np.ones(len(texts), np.int32)
+
+        def ask(place: int, rows: np.ndarray) -> Callable[[], np.ndarray]:
+            began = time.perf_counter()
+            waiting = self.members[place].submit([texts[row] for row in rows] if len(rows) < len(texts) else texts)
+            took = work.stages.setdefault(self._first[place], Took(len(rows)))
+            took.seconds += time.perf_counter() - began
+
+            def result() -> np.ndarray:
+                began = time.perf_counter()
+                reading = waiting()
+                windows[rows] = np.maximum(windows[rows], reading.windows)
+                work.real_tokens += reading.real_tokens
+                work.computed_tokens += reading.computed_tokens
+                took.seconds += time.perf_counter() - began
+                return reading.probabilities
+
+            return result
+
+        quality = np.full(len(texts), DEFAULT) if quality is None else quality
+        answered = self._cascade.answer(quality, ask)
+        self._freed.give_back()
+        return Answers(answered.probabilities, answered.stages, windows, answered.members.transpose(1, 0, 2), work)

@@ -1,0 +1,135 @@
+"""Combine members: their probabilities [members, n, labels] to one distribution a text, FP64 [n, labels].
+
+Every rule works on a text by itself, whatever else is in the batch. A rule is a Struct of the manifest; `ready` makes
+of it what runs, once, so that a call does nothing but arithmetic.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from msgspec import Meta, Struct
+
+from newsdesk.server.runtime.files import File
+
+FLOOR = 1e-7
+"""The smallest probability whose logarithm is taken: about what FP32 can tell from nothing beside a one."""
+
+Weight = Annotated[float, Meta(ge=0)]
+Weights = Annotated[list[Weight], Meta(min_length=1)]
+Stack = Callable[[np.ndarray], np.ndarray]
+"""Runs a stacker's graph: `features` to probabilities, FP32 [n, labels]."""
+Combine = Callable[[np.ndarray], np.ndarray]
+
+
+class Mean(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="mean"):
+    """Soft voting: the arithmetic mean."""
+
+
+class Weighted(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="weighted"):
+    """Weighted voting; one weight a member."""
+
+    weights: Weights
+
+
+class Bayes(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="bayes"):
+    """Bayesian model averaging: the mean under the members' posterior probabilities. `uncertainty` says how unsure."""
+
+    posterior: Weights
+
+
+class Ranks(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="ranks"):
+    """Rank averaging: the mean over the members of where a probability stands among those of the validation rows.
+
+    `values[member][label]` are some of the validation rows' probabilities, rising, and `ranks` where they stand, in
+    [0, 1]; between two of them the rank is interpolated. So a text alone has the rank that it has in company.
+    """
+
+    values: list[list[list[float]]]
+    ranks: list[list[list[float]]]
+
+
+class Stacked(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="stacked"):
+    """A model over the members: an ONNX graph, `features` FP32 [n, members × labels] → FP32 [n, labels]."""
+
+    graph: File
+    model: str
+    """What was fitted: "logistic", "xgboost", "catboost"."""
+
+
+Combiner = Mean | Weighted | Bayes | Ranks | Stacked
+
+
+class Uncertainty(NamedTuple):
+    """Of n texts, in nats, FP64 [n]: the entropy of the average is what each member is unsure of plus their quarrel."""
+
+    total: np.ndarray
+    data: np.ndarray
+    """The members' expected entropy: more members would not help."""
+    model: np.ndarray
+    """The mutual information between the label and the member: how far the members disagree."""
+
+
+def ready(combiner: Combiner, stack: Stack | None = None) -> Combine:
+    """Return what combines FP [members, n, labels] to FP64 [n, labels], each row finite and of sum one.
+
+    `stack` runs the graph of a Stacked combiner; the others need none.
+    """
+    match combiner:
+        case Mean():
+            return lambda members: normalised(members.mean(0, np.float64))
+        case Weighted(weights) | Bayes(weights):
+            return _pool(np.array(weights))
+        case Ranks(values, ranks):
+            return _ranked(values, ranks)
+        case Stacked():
+            if stack is None:
+                raise ValueError("a stacked combiner was given nothing that runs its graph")
+            return lambda members: normalised(stack(features(members)))
+
+
+def features(members: np.ndarray) -> np.ndarray:
+    """Return what a stacker sees: log-probabilities, member after member, FP32 [n, members × labels]."""
+    logs = np.log(np.maximum(members, FLOOR, dtype=np.float64))
+    return logs.transpose(1, 0, 2).reshape(members.shape[1], -1).astype(np.float32)
+
+
+def uncertainty(members: np.ndarray, weights: np.ndarray) -> Uncertainty:
+    """Split the uncertainty of an average, FP [members, n, labels] under weights [members] of sum one.
+
+    Depeweg et al., Decomposition of Uncertainty in Bayesian Deep Learning (2018), equation 1.
+    """
+    total = _entropy(np.tensordot(weights, members, 1))
+    data = weights @ _entropy(members)
+    return Uncertainty(total, data, np.maximum(total - data, 0))
+
+
+def normalised(scores: np.ndarray) -> np.ndarray:
+    """Return scores FP [n, labels] as FP64 rows of sum one; a score below FLOOR counts as FLOOR."""
+    floored = np.maximum(scores, FLOOR, dtype=np.float64)
+    return floored / floored.sum(-1, keepdims=True)
+
+
+def _pool(weights: np.ndarray) -> Combine:
+    return lambda members: normalised(np.tensordot(weights, members, 1))
+
+
+def _ranked(values: list[list[list[float]]], ranks: list[list[list[float]]]) -> Combine:
+    knots = [
+        (member, label, np.array(known), np.array(ranks[member][label]))
+        for member, of_member in enumerate(values)
+        for label, known in enumerate(of_member)
+    ]
+
+    def combine(members: np.ndarray) -> np.ndarray:
+        total = np.zeros(members.shape[1:])
+        for member, label, known, rank in knots:
+            total[:, label] += np.interp(members[member, :, label], known, rank)
+        return normalised(total)
+
+    return combine
+
+
+def _entropy(probabilities: np.ndarray) -> np.ndarray:
+    probabilities = probabilities.astype(np.float64)
+    return -(probabilities * np.log(np.where(probabilities > 0, probabilities, 1))).sum(-1)

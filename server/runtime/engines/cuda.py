@@ -1,0 +1,89 @@
+"""The little of CUDA that an engine needs, through cuda-bindings: streams, memory, events and graphs."""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from cuda.bindings import runtime as cuda
+
+from newsdesk.server.runtime.errors import EngineError
+
+_NON_BLOCKING = 1
+_NO_TIMING = 2
+NO_DRIVER = {cuda.cudaError_t.cudaErrorInsufficientDriver, cuda.cudaError_t.cudaErrorNoDevice}
+
+
+def call(function: Callable[..., tuple], *given: Any) -> Any:
+    """Call CUDA and return what it gives. Raises EngineError with CUDA's own words."""
+    error, *results = function(*given)
+    if error in NO_DRIVER:
+        raise EngineError("this machine has no NVIDIA GPU, or no driver for it. Serve a target of the processor.")
+    if error != cuda.cudaError_t.cudaSuccess:
+        said = cuda.cudaGetErrorString(error)[1]
+        raise EngineError(f"{function.__name__}: {said.decode() if isinstance(said, bytes) else said}")
+    return results[0] if len(results) == 1 else results
+
+
+def new_stream() -> Any:
+    return call(cuda.cudaStreamCreateWithFlags, _NON_BLOCKING)
+
+
+def new_event() -> Any:
+    return call(cuda.cudaEventCreateWithFlags, _NO_TIMING)
+
+
+def device(nbytes: int) -> int:
+    """Return the address of memory on the GPU, zeroed; it lives as long as the process."""
+    address = call(cuda.cudaMalloc, max(nbytes, 1))
+    call(cuda.cudaMemset, address, 0, max(nbytes, 1))
+    return int(address)
+
+
+def pinned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Return a zeroed array in page-locked memory, which copies to and from the GPU without waiting."""
+    nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    address = call(cuda.cudaHostAlloc, nbytes, 0)
+    memory = memoryview((ctypes.c_char * nbytes).from_address(int(address)))
+    array: np.ndarray = np.frombuffer(memory, dtype).reshape(shape)
+    array[:] = 0
+    return array
+
+
+def upload(source: np.ndarray, target: int, stream: Any) -> None:
+    kind = cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
+    call(cuda.cudaMemcpyAsync, target, source.ctypes.data, source.nbytes, kind, stream)
+
+
+def download(source: int, target: np.ndarray, stream: Any) -> None:
+    kind = cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
+    call(cuda.cudaMemcpyAsync, target.ctypes.data, source, target.nbytes, kind, stream)
+
+
+def record(event: Any, stream: Any) -> None:
+    call(cuda.cudaEventRecord, event, stream)
+
+
+def wait(event: Any) -> None:
+    call(cuda.cudaEventSynchronize, event)
+
+
+def launch(graph: Any, stream: Any) -> None:
+    call(cuda.cudaGraphLaunch, graph, stream)
+
+
+def synchronise(stream: Any) -> None:
+    call(cuda.cudaStreamSynchronize, stream)
+
+
+@contextmanager
+def captured(stream: Any) -> Iterator[list[Any]]:
+    """Capture what is queued inside; the list yielded then holds the graph, ready to launch."""
+    graphs: list[Any] = []
+    call(cuda.cudaStreamBeginCapture, stream, cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+    try:
+        yield graphs
+    finally:
+        graph = call(cuda.cudaStreamEndCapture, stream)
+    graphs.append(call(cuda.cudaGraphInstantiate, graph, 0))

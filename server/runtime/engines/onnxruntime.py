@@ -1,0 +1,107 @@
+"""ONNX Runtime on the CPU, or on a GPU by its CUDA and TensorRT providers."""
+
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import onnxruntime
+
+from newsdesk.server.runtime import processor
+from newsdesk.server.runtime.engines import pairs
+from newsdesk.server.runtime.engines.narrow import narrow
+from newsdesk.server.runtime.errors import EngineError
+from newsdesk.server.runtime.grids import ANY
+
+
+def settings(threads: int) -> onnxruntime.SessionOptions:
+    """Return what every session on the CPU has in common."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Shapes vary with every batch: an arena would keep the largest of everything it ever saw.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def open_session(graph: Path, precision: str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    """Read a graph for the CPU: as it is written, or in int8 (Q/DQ) with every product in int8, and none saturated."""
+    parted = pairs.load(graph) if precision == "int8" else None
+    narrowed = parted is not None and processor.adds_in_16_bits() and narrow(parted, graph.parent)
+    # U8S8 products would saturate on such a processor; with this they are U8U8, which is slower, and exact.
+    options.add_session_config_entry("session.x64quantprecision", "0" if narrowed else "1")
+    providers = ["CPUExecutionProvider"]
+    if parted is None:
+        return onnxruntime.InferenceSession(str(graph), options, providers)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
+    given = parted.SerializeToString()
+    del parted  # as large as the weights
+    return onnxruntime.InferenceSession(given, options, providers, disabled_optimizers=[pairs.MERGING])
+
+
+class OnnxRuntime:
+    """Runs any variant of the graph."""
+
+    def __init__(self, graph: Path, precision: str, threads: int) -> None:
+        self._session = open_session(graph, precision, settings(threads))
+        self._has_types = any(given.name == "token_type_ids" for given in self._session.get_inputs())
+
+    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        feed = {"input_ids": ids, "attention_mask": mask}
+        if self._has_types:
+            feed["token_type_ids"] = np.zeros_like(ids)
+        return self._session.run(["logits"], feed)[0]
+
+
+class OnnxRuntimeGpu:
+    """Runs a graph at the shapes of a grid, by the provider "cuda" or "tensorrt" (its engines are kept beside it).
+
+    Raises EngineError where the ONNX Runtime that is installed has no such provider, or this machine no GPU for it.
+    """
+
+    _PROVIDERS = MappingProxyType({"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"})
+
+    def __init__(self, graph: Path, provider: str) -> None:
+        wanted = self._PROVIDERS[provider]
+        if wanted not in onnxruntime.get_available_providers():
+            raise EngineError(
+                f"the ONNX Runtime that is installed has no {wanted}, only "
+                f"{', '.join(onnxruntime.get_available_providers())}: pip uninstall onnxruntime; "
+                "pip install onnxruntime-gpu"
+            )
+        self.grid = ANY
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        given = self._settings(graph) if provider == "tensorrt" else {}
+        fallbacks = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(
+            str(graph), options, providers=[(wanted, given), *(name for name in fallbacks if name != wanted)]
+        )
+        if self._session.get_providers()[0] != wanted:  # it falls back to the processor without an error
+            raise EngineError(
+                f"{wanted} does not start here: no GPU, or no CUDA libraries that this ONNX Runtime needs"
+            )
+        self._inputs = [given.name for given in self._session.get_inputs()]
+
+    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        padded, padded_mask = self.grid.pad(ids, mask)
+        feed = {"input_ids": padded, "attention_mask": padded_mask, "token_type_ids": np.zeros_like(padded)}
+        return self._session.run(["logits"], {name: feed[name] for name in self._inputs})[0][: len(ids)]
+
+    def _settings(self, graph: Path) -> dict[str, str]:
+        names = [value.name for value in onnxruntime.InferenceSession(str(graph)).get_inputs()]
+        (least, length), (most, longest) = self.grid.shapes[0], self.grid.shapes[-1]
+
+        def shapes(batch: int, tokens: int) -> str:
+            return ",".join(f"{name}:{batch}x{tokens}" for name in names)
+
+        return {
+            "trt_engine_cache_enable": "True",
+            "trt_timing_cache_enable": "True",
+            "trt_engine_cache_path": str(graph.parent / "tensorrt"),
+            "trt_layer_norm_fp32_fallback": "True",
+            "trt_profile_min_shapes": shapes(least, length),
+            "trt_profile_opt_shapes": shapes(32, 64),
+            "trt_profile_max_shapes": shapes(most, longest),
+        }

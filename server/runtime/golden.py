@@ -1,0 +1,155 @@
+"""Golden answers: what every graph of a model gave for fixed texts where it was built, to be found again elsewhere."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from newsdesk.server.runtime import calibrate, engines, targets
+from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.errors import ManifestError
+from newsdesk.server.runtime.manifest import Manifest, Member
+from newsdesk.server.runtime.ngrams import Ngrams
+from newsdesk.server.runtime.tokens import Tokens
+
+TEXTS, ARRAYS = "golden.json", "golden.npz"
+REFERENCE = "onnxruntime:fp32"
+"""What runs a variant that ONNX Runtime has no target of its own for: it takes any graph as it is written."""
+AGREEMENT = 0.95
+LIMITS = {"fp32": 1e-3, "fp16": 0.02}
+_COARSE = 0.3
+"""How far a probability may be from the golden one of the same graph, by its precision: engines sum in other orders,
+and what lies on a border of 8 bits is rounded to either side."""
+_BATCH = 8
+
+
+class _Texts(Struct, forbid_unknown_fields=True):
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How near one engine, or the whole ensemble, comes: the largest difference of a probability, the share of texts
+    with the same label; and how many texts a second it read, each batch for the second time."""
+
+    name: str
+    largest: float
+    agreement: float
+    limit: float
+    per_second: float
+
+    @property
+    def passed(self) -> bool:
+        return self.largest <= self.limit and self.agreement >= AGREEMENT
+
+
+def write(folder: Path, version: Path, manifest: Manifest, texts: list[str]) -> None:
+    """Run every graph of a version folder on clean texts, through ONNX Runtime, and keep ids and logits in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, np.ndarray] = {}
+    for member in manifest.members:
+        ids, mask = read(member, version, texts)
+        arrays |= {f"{member.name}/ids": ids, f"{member.name}/mask": mask}
+        for variant, graph in member.graphs.items():
+            target = f"onnxruntime:{variant}" if f"onnxruntime:{variant}" in engines.TARGETS else REFERENCE
+            arrays[f"{member.name}/{variant}"] = _run(engines.load(target, version / graph.path), ids, mask)
+    arrays["answers"] = _answers(Classifier(manifest, version), texts)
+    np.savez_compressed(folder / ARRAYS, **arrays)  # type: ignore[arg-type]
+    (folder / TEXTS).write_bytes(msgspec.json.encode(_Texts(texts)))
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The texts, and the arrays by name: "<member>/ids", "<member>/mask", "<member>/<variant>", "answers"."""
+
+    texts: list[str]
+    arrays: dict[str, np.ndarray]
+
+    @classmethod
+    def load(cls, folder: Path) -> "Golden":
+        """Raises ManifestError."""
+        try:
+            texts = msgspec.json.decode((folder / TEXTS).read_bytes(), type=_Texts).texts
+            with np.load(folder / ARRAYS) as file:
+                return cls(texts, dict(file))
+        except (OSError, ValueError, msgspec.DecodeError) as error:
+            raise ManifestError(f"{folder}: no golden answers ({error}). Unpack the archive again.") from error
+
+    def lengths(self, member: Member) -> list[int]:
+        """Return how many tokens a member reads of each text."""
+        return self.arrays[f"{member.name}/mask"].sum(-1).tolist()
+
+    def of(self, member: Member, version: Path, target: str, against: str = "") -> Finding:
+        """Compare a member's engine for a target with the golden logits of the variant `against`, or its own.
+
+        Raises ManifestError where the member's reader gives other ids, EngineError.
+        """
+        ids, mask = self.arrays[f"{member.name}/ids"], self.arrays[f"{member.name}/mask"]
+        if not all(map(np.array_equal, read(member, version, self.texts), (ids, mask))):
+            raise ManifestError(f"member {member.name}: the tokenizer gives other ids here. Install requirements.txt.")
+        variant = engines.TARGETS[target]
+        engine = engines.load(target, version / member.graphs[variant].path)
+        _run(engine, ids, mask)
+        began = time.perf_counter()
+        logits = _run(engine, ids, mask)
+        seconds = time.perf_counter() - began
+        expected = self.arrays[f"{member.name}/{against or variant}"]
+        limit = LIMITS.get(against or variant, _COARSE)
+        answers = calibrate.softmax(logits), calibrate.softmax(expected)
+        return _compare(f"{member.name} {target}", *answers, limit, len(ids) / seconds)
+
+    def check(self, version: Path, manifest: Manifest, target: str = "") -> Iterator[Finding]:
+        """Yield how near each member's engine for the target comes, then the ensemble. Raises as `of`."""
+        chosen = targets.choose(target, manifest)
+        limits = []
+        for member in manifest.members:
+            precision = chosen[member.name].partition(":")[2]
+            variant = engines.TARGETS[chosen[member.name]]
+            known = f"{member.name}/{variant}" in self.arrays
+            found = self.of(member, version, chosen[member.name], "" if known else precision)
+            limits.append(found.limit)
+            yield found
+        began = time.perf_counter()
+        answers = _answers(Classifier(manifest, version, target), self.texts)
+        seconds = time.perf_counter() - began
+        yield _compare("ensemble", answers, self.arrays["answers"], max(limits), len(self.texts) / seconds)
+
+
+def read(member: Member, version: Path, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids and mask that a member makes of texts, INT64 [n, length of the longest]."""
+    reader = version / member.reader.path
+    if member.kind == "ngrams":
+        ids: list = Ngrams.load(reader).encode(texts)
+    else:
+        ids = Tokens(reader, member.max_length).encode(texts)
+    padded = np.full((len(ids), max(map(len, ids))), member.pad_id, np.int64)
+    mask = np.zeros_like(padded)
+    for row, one in enumerate(ids):
+        padded[row, : len(one)] = one
+        mask[row, : len(one)] = 1
+    return padded, mask
+
+
+def _run(engine: engines.Engine, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Return logits, FP32 [n, labels]; short texts are not computed at the longest one's length."""
+    parts = []
+    for start in range(0, len(ids), _BATCH):
+        some = mask[start : start + _BATCH]
+        width = int(some.sum(-1).max())
+        parts.append(engine(ids[start : start + _BATCH, :width], some[:, :width]).astype(np.float32))
+    return np.concatenate(parts)
+
+
+def _answers(classifier: Classifier, texts: list[str]) -> np.ndarray:
+    """Return what the ensemble answers at its best, FP32 [n, labels]."""
+    return classifier.classify(texts, np.full(len(texts), QUALITIES.index("best"))).probabilities
+
+
+def _compare(name: str, found: np.ndarray, golden: np.ndarray, limit: float, per_second: float) -> Finding:
+    largest = float(np.abs(found - golden).max())  # NaN passes no limit
+    return Finding(name, largest, float((found.argmax(-1) == golden.argmax(-1)).mean()), limit, per_second)

@@ -1,0 +1,134 @@
+"""The manifest: what a model folder holds, what it was built with and for, and what was measured.
+
+The server trusts nothing that the manifest does not say, and refuses what does not match it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from newsdesk.server.runtime import cascade
+from newsdesk.server.runtime.calibrate import Calibrator, Uncalibrated
+from newsdesk.server.runtime.cascade import Stage
+from newsdesk.server.runtime.errors import ManifestError
+from newsdesk.server.runtime.files import File, digest
+from newsdesk.server.runtime.plans import Plan
+
+SCHEMA = 2
+FILE = "manifest.json"
+REPAIR = "Restore it (git checkout model_repository) or rebuild it (newsdesk build --recipe compact)."
+
+MemberName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A classifier: what reads texts for it, and its graph in one or more variants ("fp32", "int8", "int8-dynamic").
+
+    Every graph takes input_ids, attention_mask (and token_type_ids where the family has them), INT64 [batch, length],
+    and gives logits, FP32 [batch, labels].
+    """
+
+    name: MemberName
+    kind: Literal["encoder", "ngrams"]
+    """A transformer that reads tokens in their order, or a bag of hashed n-grams."""
+    reader: File
+    """What makes ids of a text: an encoder's tokenizer, the features of n-grams."""
+    graphs: Annotated[dict[str, File], Meta(min_length=1)]
+    data: list[File] = []
+    """Weights of graphs that are too large for one file: ONNX external data, beside their graphs."""
+    max_length: Annotated[int, Meta(ge=0)]
+    """Tokens that an encoder reads at once, special ones included. 0, for n-grams: any number."""
+    pad_id: int
+    plans: dict[str, Plan] = {}
+    """What the compiled engines among the graphs were built with and for, by the same key ("tensorrt:fp16")."""
+    calibrator: Calibrator = Uncalibrated()
+    """What this member's probabilities go through before they are shown or combined."""
+
+    def __post_init__(self) -> None:
+        least = 8 if self.kind == "encoder" else 0
+        if self.max_length < least or (self.kind == "ngrams" and self.max_length):
+            expected = "8 or more tokens for an encoder" if least else "0 for n-grams, which are read whole"
+            raise ValueError(f"member {self.name}: max_length {self.max_length}, expected {expected}")
+
+
+class Windows(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a text beyond a member's max_length is read: in windows, each overlapping the next."""
+
+    rule: Literal["mean"] = "mean"
+    """What is made of a member's answers to the windows of a text: the mean of their probabilities."""
+    overlap: Annotated[float, Meta(ge=0, le=0.9)] = 0.25
+    """The least share of a window that the next one reads again."""
+
+
+class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    schema: int
+    name: str
+    labels: Annotated[list[str], Meta(min_length=2)]
+    members: Annotated[list[Member], Meta(min_length=1)]
+    """In order of cost, the cheapest first."""
+    cascade: list[Stage]
+    windows: Windows = Windows()
+    target: str
+    """The compile targets that serve where nothing was measured: "openvino:int8", or each member's own,
+    "minilm=openvino:int8,student=onnxruntime:fp32"."""
+    cpu_features: list[str] = []
+    """Flags of the processor that the figures were measured on and that change the answers (VNNI)."""
+    figures: dict[str, Any] = {}
+    built: list[dict[str, Any]] = []
+    """The entries of the build's stages: key, inputs, packages, machine, figures."""
+
+    def __post_init__(self) -> None:
+        names = [member.name for member in self.members]
+        if len(set(names)) < len(names):
+            raise ValueError(f"members {', '.join(names)}: each needs a name of its own")
+        cascade.check(self.cascade, names)
+        if len(self.cascade[0].thresholds.best) != len(self.labels):
+            found = len(self.cascade[0].thresholds.best)
+            raise ValueError(f"the cascade has thresholds for {found} labels, expected {len(self.labels)}")
+        if unasked := set(names).difference(*(stage.members for stage in self.cascade)):
+            raise ValueError(f"no stage of the cascade asks {', '.join(sorted(unasked))}; leave out who is not asked")
+
+    def files(self) -> list[File]:
+        of_members = [
+            file for member in self.members for file in (member.reader, *member.graphs.values(), *member.data)
+        ]
+        return of_members + cascade.files(self.cascade)
+
+
+def load(folder: Path) -> Manifest:
+    """Read a version folder's manifest and check every file it names. Raises ManifestError with the reason."""
+    path = folder / FILE
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror}). {REPAIR}") from error
+    try:
+        schema = msgspec.json.decode(raw, type=_Schema).schema
+        if schema != SCHEMA:
+            raise ManifestError(
+                f"{path}: schema {schema}, but this newsdesk reads schema {SCHEMA}. Rebuild the model with it."
+            )
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise ManifestError(f"{path}: not a manifest: {error}. {REPAIR}") from error
+    for file in manifest.files():
+        try:
+            found = digest(folder / file.path)
+        except OSError as error:
+            raise ManifestError(f"{folder / file.path}: cannot be read ({error.strerror}). {REPAIR}") from error
+        if found != file.sha256:
+            raise ManifestError(f"{folder / file.path}: sha256 is {found}, the manifest says {file.sha256}. {REPAIR}")
+    return manifest
+
+
+def save(manifest: Manifest, folder: Path) -> None:
+    """Write the manifest, whole or not at all."""
+    temporary = folder / f"{FILE}.partial"
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+    temporary.replace(folder / FILE)
+
+
+class _Schema(Struct):
+    schema: int

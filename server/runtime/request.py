@@ -1,0 +1,64 @@
+"""A request's inputs, checked: a bad one fails its own request with the reason."""
+
+import numpy as np
+
+from newsdesk.server.runtime.cascade import DEFAULT, QUALITIES
+from newsdesk.server.runtime.errors import QualityError, TextError
+from newsdesk.server.runtime.text import clean
+
+MAX_TEXT_BYTES = 256 * 1024
+SHOWN = 16
+"""Refused texts or qualities of one request that its message names."""
+_PLACES = {name.encode(): place for place, name in enumerate(QUALITIES)}
+
+
+def read(raw: bytes) -> str:
+    """Return the clean text of one article as it came over the wire. Raises TextError with the reason."""
+    if len(raw) > MAX_TEXT_BYTES:
+        raise TextError(f"{len(raw)} bytes, expected at most {MAX_TEXT_BYTES}, send a shorter text")
+    try:
+        text = clean(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise TextError(f"not UTF-8 (byte {error.start} is 0x{raw[error.start]:02x}), send UTF-8") from error
+    if not text:
+        raise TextError("empty, expected at least one visible character")
+    return text
+
+
+def read_texts(raw: np.ndarray) -> list[str]:
+    """Return a request's clean texts. Raises TextError with every bad one's index and reason."""
+    texts, refused = [], []
+    for index, one in enumerate(raw):
+        try:
+            texts.append(read(one))
+        except TextError as error:
+            refused.append(f"text {index}: {error}")
+    if refused:
+        raise TextError(f"newsdesk refused {len(refused)} of {len(raw)} texts. {_some(refused)}")
+    return texts
+
+
+def read_qualities(raw: np.ndarray | None, count: int) -> np.ndarray:
+    """Return the place in QUALITIES of each of a request's texts, INT64 [count]; None means balanced for all of them.
+
+    Raises QualityError with every bad one's index.
+    """
+    if raw is None:
+        return np.full(count, DEFAULT)
+    places = [_PLACES.get(one, -1) for one in raw]
+    if -1 in places:
+        refused = [f"quality {i}: {_shown(raw[i])}" for i, place in enumerate(places) if place < 0]
+        raise QualityError(
+            f"newsdesk refused {len(refused)} of {len(raw)} qualities. {_some(refused)}; expected one of "
+            f"{', '.join(QUALITIES)}, or no QUALITY at all, which means {QUALITIES[DEFAULT]}"
+        )
+    return np.array(places)
+
+
+def _some(refused: list[str]) -> str:
+    more = f"; and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
+    return f"{'; '.join(refused[:SHOWN])}{more}"
+
+
+def _shown(quality: bytes) -> str:
+    return repr(quality[:40].decode("utf-8", "replace")) + ("…" if len(quality) > 40 else "")

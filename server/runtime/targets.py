@@ -1,0 +1,83 @@
+"""Which compile target each member is served with, as one line: "openvino:int8" for every member that has it, or
+"minilm=openvino:int8,student=onnxruntime:fp32".
+"""
+
+from newsdesk.server.runtime import plans
+from newsdesk.server.runtime.engines import TARGETS
+from newsdesk.server.runtime.errors import EngineError
+from newsdesk.server.runtime.manifest import Manifest, Member
+
+EVERY = ""
+"""Stands for the members that are not named."""
+
+
+def parse(line: str) -> dict[str, str]:
+    """Return member → target, EVERY for a target without a member. Raises EngineError with what was expected."""
+    found: dict[str, str] = {}
+    for part in filter(None, map(str.strip, line.split(","))):
+        name, named, target = part.rpartition("=")
+        if target not in TARGETS or (named and not name) or name in found:
+            raise EngineError(
+                f"target {part!r} in {line!r}: expected one of {', '.join(TARGETS)}, for every member, or "
+                "member=target for each, with commas between"
+            )
+        found[name] = target
+    return found
+
+
+def write(of_members: dict[str, str]) -> str:
+    """Return the line of member → target: a single target where all have the same."""
+    if len(set(of_members.values())) == 1:
+        return next(iter(of_members.values()))
+    return ",".join(f"{name}={target}" for name, target in of_members.items())
+
+
+def choose(line: str, manifest: Manifest) -> dict[str, str]:
+    """Return each member's target: the line's, and where it has none that the member's graphs allow, the manifest's.
+
+    A line measured for one version of a model may serve the next: names of other members are passed over. Raises
+    EngineError where a member is given a target that it has no graph for, or none has one for the target of all.
+    """
+    given, built = parse(line), parse(manifest.target)
+    every = given.get(EVERY, "")
+    if every and not any(runs(every, member) for member in manifest.members):
+        raise _without(every, *manifest.members)
+    found = {}
+    for member in manifest.members:
+        target = given.get(member.name) or built.get(member.name) or built.get(EVERY, "")
+        if member.name not in given and every and runs(every, member):
+            target = every
+        if not target or not runs(target, member):
+            raise _without(target, member)
+        found[member.name] = target
+    return found
+
+
+def check(line: str, manifest: Manifest) -> None:
+    """Raise EngineError as `choose` does, where the line names who is no member, and where a chosen engine was built
+    for another machine."""
+    members = [member.name for member in manifest.members]
+    if strangers := sorted(parse(line).keys() - {EVERY, *members}):
+        raise EngineError(f"target {line!r} names {', '.join(strangers)}, but the members are {', '.join(members)}")
+    chosen = choose(line, manifest)
+    for member in manifest.members:
+        target = chosen[member.name]
+        if plan := member.plans.get(TARGETS[target]):
+            plans.check(f"member {member.name}, {target}", plan, rebuild(manifest))
+
+
+def rebuild(manifest: Manifest) -> str:
+    """Return the command that builds the model again."""
+    found = next((entry["command"] for entry in manifest.built if entry.get("command")), "")
+    return found or "newsdesk build --recipe compact"
+
+
+def runs(target: str, member: Member) -> bool:
+    """Whether the member has the variant of its graph that the target reads."""
+    return TARGETS[target] in member.graphs
+
+
+def _without(target: str, *members: Member) -> EngineError:
+    variant = TARGETS.get(target, "such")
+    has = "; ".join(f"member {one.name} has no {variant} graph, only {', '.join(one.graphs)}" for one in members)
+    return EngineError(f"target {target!r}: {has}. Choose another target, or build this one (newsdesk build).")

@@ -1,0 +1,1 @@
+"""Serving: find, configure, start, watch and heal tritonserver."""

@@ -1,0 +1,41 @@
+"""Where traces go: OpenTelemetry's own environment variables, which the gateway and tritonserver read alike.
+
+https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+"""
+
+import os
+from collections.abc import Mapping
+
+from newsdesk.server.runtime.errors import ServerError
+
+_PREFIX = "OTEL_EXPORTER_OTLP"
+_ONLY_CALLERS = 10**9
+
+
+class TracesError(ServerError):
+    """Traces are asked for in a way that is not offered."""
+
+
+def endpoint(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the URL that spans are posted to, "" where they are not wanted. Raises TracesError."""
+    given = environ.get(f"{_PREFIX}_TRACES_ENDPOINT", "")
+    base = environ.get(f"{_PREFIX}_ENDPOINT", "")
+    url = given or (base and f"{base.rstrip('/')}/v1/traces")
+    off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
+    if off or not url:
+        return ""
+    if not url.startswith(("http://", "https://")):
+        name = f"{_PREFIX}_TRACES_ENDPOINT" if given else f"{_PREFIX}_ENDPOINT"
+        raise TracesError(f"{name} is {given or base!r}; expected the collector's URL, as http://localhost:4318")
+    for name in f"{_PREFIX}_TRACES_PROTOCOL", f"{_PREFIX}_PROTOCOL":
+        if (protocol := environ.get(name, "http/protobuf")) == "grpc":
+            raise TracesError(f"{name} is {protocol!r}; tritonserver sends over HTTP alone: http/protobuf, port 4318")
+    return url
+
+
+def arguments(url: str) -> list[str]:
+    """Return tritonserver's options: it traces the requests that carry a traceparent, and (nearly) no others."""
+    if not url:
+        return []
+    settings = "mode=opentelemetry", f"opentelemetry,url={url}", "level=TIMESTAMPS", f"rate={_ONLY_CALLERS}"
+    return [f"--trace-config={one}" for one in settings]

@@ -1,0 +1,341 @@
+"""The real tritonserver, of nvidia-pytriton or of NVIDIA's container: find it, start it, ask it, stop it.
+
+PyTriton's own wrapper is not used: it keeps every line of the log in memory. The log goes to a file.
+"""
+
+import contextlib
+import ctypes.util
+import http.client
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from newsdesk.server.runtime.errors import ServerError
+from newsdesk.server.serving import processes, traces
+from newsdesk.server.serving.processes import Process
+from newsdesk.server.serving.settings import Settings
+from newsdesk.server.serving.workspace import MODEL, Workspace
+
+STUB = "triton_python_backend_stub"
+CONTAINER = Path("/opt/tritonserver")
+"""Where NVIDIA's container has its tritonserver, with one stub, for the Python of the container."""
+SHM_BYTES = 4 * 2**20
+"""What each backend process takes of /dev/shm at its start. It grows by what the largest batch needs, and stays so."""
+TOKEN_HEADER = "newsdesk-token"
+# Loading models, shared memory, logging to a file: each is a way to run code or read memory as the server's user.
+_MANAGEMENT = "model-repository,shared-memory,trace,logging"
+_REINSTALL = "pip install --force-reinstall --no-deps nvidia-pytriton==0.7.0"
+_EXIT_SECONDS = 8
+_UNFINISHED_SECONDS = 2
+_FLUSH_SECONDS = 0.3
+_LOG_BYTES = 64 * 2**20
+
+
+class TritonError(ServerError):
+    """A tritonserver that is not there, does not start, or does not answer as it should."""
+
+
+class Refusal(TritonError):
+    """Triton's own error answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where a tritonserver's parts are, and how to get them again."""
+
+    binary: Path
+    backend: Path
+    caches: Path
+    stub: Path
+    libraries: Path
+    repair: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    label: str
+    probability: float
+    answered_by: str
+    seconds: float
+
+
+def find_installation() -> Installation:
+    """Return nvidia-pytriton's where it is installed, else the container's.
+
+    Raises TritonError with what is missing and what to install.
+    """
+    python, package = f"{sys.version_info.major}.{sys.version_info.minor}", _pytriton()
+    if package is None and not CONTAINER.is_dir():
+        raise TritonError("nvidia-pytriton, which brings tritonserver, is not installed: pip install 'newsdesk[serve]'")
+    root = package / "tritonserver" if package else CONTAINER
+    backend, stubs = root / "backends" / "python", root / "python_backend_stubs"
+    here = Installation(
+        binary=root / "bin" / "tritonserver",
+        backend=backend,
+        caches=root / "caches",
+        stub=stubs / python / STUB if package else backend / STUB,
+        libraries=package.parent / "nvidia_pytriton.libs" if package else root / "lib",
+        repair=_REINSTALL if package else "Start from NVIDIA's own image (docker/Dockerfile names one that fits).",
+    )
+    known = [folder.name for folder in stubs.glob("3.*")] if package else _python_of(here.stub)
+    if not here.stub.is_file() or python not in known:
+        named = ", ".join(sorted(known, key=lambda name: int(name[2:]))) or "none"
+        raise TritonError(
+            f"Triton's Python backend has no stub for Python {python}, only for {named}. "
+            "Make the environment with one of those (newsdesk supports 3.11 and 3.12)."
+        )
+    for part in here.binary, here.backend, here.caches, here.libraries:
+        if not part.exists():
+            raise TritonError(f"{part} is missing: {here.repair}")
+    return here
+
+
+def _pytriton() -> Path | None:
+    found = importlib.util.find_spec("pytriton")
+    return Path(found.submodule_search_locations[0]) if found and found.submodule_search_locations else None
+
+
+def _python_of(stub: Path) -> list[str]:
+    """Return the Python that a stub embeds, as the name of the library that it wants says."""
+    found = re.search(rb"libpython(3\.\d+)\.so", stub.read_bytes()) if stub.is_file() else None
+    return [found[1].decode()] if found else []
+
+
+def find_libpython() -> Path | None:
+    """Return the shared libpython of the running Python, or None where only the loader's default may have one."""
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    configured, multiarch = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("MULTIARCH")
+    folders = [Path(sys.base_prefix) / "lib", Path(sys.base_exec_prefix) / "lib"]
+    if configured:
+        folders += [Path(configured), Path(configured) / (multiarch or "")]
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def loader_has_libpython() -> bool:
+    return ctypes.util.find_library(f"python{sys.version_info.major}.{sys.version_info.minor}") is not None
+
+
+def environment(installation: Installation) -> dict[str, str]:
+    """Return the variables that tritonserver and its stubs start with.
+
+    A stub finds its Python as the first python3 on PATH: that of this environment, with its .pth files.
+    """
+    libpython = find_libpython()
+    libraries = [str(libpython.parent)] if libpython else []
+    libraries += [str(installation.libraries), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {
+        **os.environ,
+        **threads,
+        "TOKENIZERS_PARALLELISM": "false",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "LD_LIBRARY_PATH": os.pathsep.join(libraries),
+        **({"VIRTUAL_ENV": sys.prefix} if sys.prefix != sys.base_prefix else {}),
+    }
+
+
+class Triton:
+    """One run of tritonserver with its model; after its end, make another."""
+
+    def __init__(self, settings: Settings, workspace: Workspace, log: Path, token: str) -> None:
+        """`token` opens its management endpoints."""
+        self._settings, self._workspace, self.log, self._token = settings, workspace, log, token
+        self._process: subprocess.Popen | None = None
+        self._seen: set[Process] = set()
+        self._stop_logged_from: int | None = None
+
+    def start(self) -> None:
+        """Start it from the main thread; it dies when that thread does. Returns before it is ready."""
+        installation = find_installation()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".previous.log"))
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(installation.binary), *self._arguments()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment(installation),
+                start_new_session=True,  # Ctrl-C reaches newsdesk alone, which passes it on
+                preexec_fn=processes.die_with_parent(),
+            )
+
+    def _arguments(self) -> list[str]:
+        settings, workspace = self._settings, self._workspace
+        level = settings.log_level
+        options = {
+            "model-repository": workspace.repository,
+            "backend-directory": workspace.backends,
+            "cache-directory": workspace.caches,
+            "model-control-mode": "explicit",
+            "load-model": MODEL,
+            "exit-on-error": "true",
+            "strict-readiness": "true",
+            "exit-timeout-secs": _EXIT_SECONDS,
+            "http-address": settings.host,
+            "http-port": settings.http_port,
+            "grpc-address": settings.host,
+            "grpc-port": settings.grpc_port,
+            "metrics-address": settings.host,
+            "metrics-port": settings.metrics_port,
+            "http-restricted-api": f"{_MANAGEMENT}:{TOKEN_HEADER}={self._token}",
+            "grpc-restricted-protocol": f"{_MANAGEMENT}:{TOKEN_HEADER}={self._token}",
+            "pinned-memory-pool-byte-size": 0,
+            "log-verbose": int(level == "verbose"),
+            "log-info": str(level in ("info", "verbose")).lower(),
+            "log-warning": str(level != "error").lower(),
+        }
+        if settings.cache_bytes:
+            options["cache-config"] = f"local,size={settings.cache_bytes}"
+        if not Path("/dev/nvidiactl").exists():
+            options["allow-gpu-metrics"] = "false"
+        return [
+            "--disable-auto-complete-config",
+            f"--backend-config=python,shm-default-byte-size={SHM_BYTES}",
+            f"--backend-config=python,shm-region-prefix-name={workspace.shm_prefix}",
+            *(f"--{name}={value}" for name, value in options.items()),
+            *traces.arguments(traces.endpoint()),
+        ]
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll() if self._process else None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def stubs(self) -> set[Process]:
+        """Return the living backend processes, of every generation."""
+        found = processes.children(self.pid, STUB) if self.running else set()
+        self._seen |= found
+        return found
+
+    def infer(self, text: str, timeout: float) -> Answer:
+        """Ask for one article's label over HTTP. Raises TritonError; Refusal where Triton answered with an error."""
+        given = [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
+        began = time.perf_counter()
+        answer = self._ask(f"/v2/models/{MODEL}/infer", {"inputs": given}, timeout)
+        seconds = time.perf_counter() - began
+        try:
+            outputs = {output["name"]: output["data"] for output in answer["outputs"]}
+            probability = max(outputs["PROBABILITIES"])
+            return Answer(outputs["LABEL"][0], probability, outputs["ANSWERED_BY"][0], seconds)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise TritonError(f"the model's answer is not of the contract: {json.dumps(answer)[:300]}") from error
+
+    def answered(self, timeout: float) -> int:
+        """Return how many requests the model has computed since it was loaded."""
+        stats = [one["inference_stats"] for one in self._ask(f"/v2/models/{MODEL}/stats", None, timeout)["model_stats"]]
+        return sum(one["success"]["count"] - one["cache_hit"]["count"] for one in stats)
+
+    def load(self, timeout: float) -> None:
+        """Load what the repository holds; the generation before answers until the fresh one can. Raises Refusal."""
+        self._ask(f"/v2/repository/models/{MODEL}/load", {}, timeout)
+
+    def _ask(self, path: str, body: dict[str, Any] | None, timeout: float) -> Any:
+        connection = http.client.HTTPConnection(self._settings.local_host, self._settings.http_port, timeout=timeout)
+        try:
+            headers = {"Content-Type": "application/json", TOKEN_HEADER: self._token}
+            if body is None:
+                connection.request("GET", path, headers=headers)
+            else:
+                connection.request("POST", path, json.dumps(body), headers)
+            response = connection.getresponse()
+            raw = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise TritonError(f"tritonserver does not answer: {error or type(error).__name__}") from error
+        finally:
+            connection.close()
+        try:
+            answer = json.loads(raw) if raw else {}
+        except ValueError as error:
+            raise TritonError(f"tritonserver answered {response.status} with no JSON: {raw[:200]!r}") from error
+        if response.status != http.client.OK:
+            raise Refusal(response.status, str(answer.get("error", answer)))
+        return answer
+
+    def ask_to_stop(self) -> None:
+        """Pass SIGTERM on: it takes no new request, finishes those it has, and ends."""
+        if self.running and self._stop_logged_from is None:
+            self._stop_logged_from = self.log.stat().st_size
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        if self.running:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        """Wait for its end, bounded, then for its stubs', and leave nothing of theirs in /dev/shm."""
+        if self._process is None:
+            return
+        stubs = self.stubs() | self._seen
+        unfinished = time.monotonic()
+        deadline = unfinished + _EXIT_SECONDS + _UNFINISHED_SECONDS
+        while self.running:
+            now = time.monotonic()
+            if any(stub.alive for stub in stubs):
+                unfinished = now
+            if self._drained():
+                deadline = min(deadline, now + _FLUSH_SECONDS)
+            # A generation in which a stub died under a request is never unloaded: Triton would wait for it in vain.
+            if now > unfinished + _UNFINISHED_SECONDS or now > deadline:
+                self.kill()
+            time.sleep(0.05)
+        while any(stub.alive for stub in stubs):  # left to itself, a stub ends about a second after its server
+            for stub in stubs:
+                stub.kill()
+            time.sleep(0.02)
+        self._workspace.clear_shm()
+
+    def _drained(self) -> bool:
+        """Whether all requests were answered since `ask_to_stop`. Triton then only ends its stubs, a second each."""
+        if self._stop_logged_from is None:
+            return False
+        with self.log.open("rb") as log:
+            log.seek(self._stop_logged_from)
+            return b"All models are stopped" in log.read()
+
+    def trim_log(self) -> None:
+        """Keep the log file bounded: what it says is for the last start and the last failures."""
+        with contextlib.suppress(OSError):
+            if self.log.stat().st_size > _LOG_BYTES:
+                os.truncate(self.log, 0)
+
+    def reason(self) -> str:
+        """Return why the model failed to load, or the server to start, from the log."""
+        return explain(self.log.read_text(errors="replace") if self.log.exists() else "")
+
+
+def explain(log: str) -> str:
+    """Return Triton's reason with the model's Python exception, or the log's last lines."""
+    failed = re.findall(r"failed to load '([^']+)' version (\d+): (?:\w[\w ]*: )?(.*?)\"?$", log, re.MULTILINE)
+    if failed:
+        model, version, reason = failed[-1]
+        reason = reason.replace("\\n", "\n").replace('\\"', '"').strip()
+        reason = "\n".join(line for line in reason.splitlines() if "<frozen importlib" not in line)
+        said = [line for line in log.splitlines() if "error while loading shared libraries" in line]
+        return "\n".join([f"model {model} version {version} failed to load: {reason}", *said[-1:]])
+    errors = re.findall(r"^(?:E\d{4} [^\]]*\] |error: )(.*)$", log, re.MULTILINE)
+    last = [line for line in log.splitlines() if line.strip() and line[0] not in "+|"]
+    return "\n".join(errors[-3:] or last[-10:]) or "it wrote nothing to its log"

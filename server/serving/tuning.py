@@ -1,0 +1,191 @@
+"""What serves best on this very machine for these very texts, measured through the real server, kept for `serve`.
+
+The engine of each member first (see `prepare`), then processes × threads, then how long a request waits for company.
+"""
+
+import contextlib
+import json
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from newsdesk.server.runtime.errors import ServerError
+from newsdesk.server.serving import load, prepare, processes, workspace
+from newsdesk.server.serving.load import Reading
+from newsdesk.server.serving.settings import Settings, granted_cores
+from newsdesk.server.serving.workspace import MODEL
+
+ALONE, MANY = 1, 64
+"""Clients of the two loops that each set-up is measured in."""
+DELAYS = 500, 2000
+"""Microseconds that are tried beside none."""
+NEARLY = 0.97
+"""Of set-ups whose throughput is this near to the best, the one that answers a single client soonest is chosen."""
+_START_SECONDS = 180
+
+
+class TuningError(ServerError):
+    """No set-up could be measured."""
+
+
+class Setup(Struct, frozen=True):
+    """Backend processes, threads of each, and microseconds that a request may wait for others."""
+
+    instances: int
+    threads: int
+    queue_delay: int
+
+
+class Point(Struct, frozen=True):
+    """A set-up measured at one client and at many, or why it could not be."""
+
+    setup: Setup
+    alone: Reading | None = None
+    many: Reading | None = None
+    refused: str = ""
+
+
+class Tuning(Struct, frozen=True):
+    best: Setup
+    target: str
+    curve: list[Point]
+    machine: str
+    cores: int
+    texts: int
+    mean_words: float
+
+
+def candidates(cores: int) -> list[Setup]:
+    """Return the ways to spend the cores: every n × m that fills them, one process more, and one process alone."""
+    shares = [(cores // threads, threads) for threads in range(1, cores + 1) if cores % threads == 0]
+    tried = dict.fromkeys([*shares, (cores + 1, 1), (1, 1)])
+    return [Setup(instances, threads, 0) for instances, threads in tried]
+
+
+def choose(curve: list[Point]) -> Setup:
+    """Return the set-up with the highest throughput; of those that come near, the one fastest for one client."""
+    measured = [point for point in curve if point.alone and point.many]
+    if not measured:
+        raise TuningError("no set-up could be measured: " + "; ".join(point.refused for point in curve))
+    most = max(point.many.per_second for point in measured)  # type: ignore[union-attr]
+    near = [point for point in measured if point.many.per_second >= NEARLY * most]  # type: ignore[union-attr]
+    return min(near, key=lambda point: point.alone.p50_ms).setup  # type: ignore[union-attr]
+
+
+def tune(settings: Settings, texts: list[str], seconds: float, say: Callable[[str], None]) -> Tuning:
+    """Measure for about `seconds` in all, record what was found in the state folder, and return it.
+
+    Raises ServerError where no engine can serve, or no set-up starts.
+    """
+    sample = random.Random(7).sample(texts, min(len(texts), prepare.TEXTS))
+    prepared = prepare.prepare(settings.model_repository / MODEL, settings.state, say, again=True, texts=sample)
+    cores = granted_cores()
+    setups = candidates(cores)
+    each = max(1.0, seconds / (len(setups) + len(DELAYS)) / 3)
+    curve: list[Point] = []
+
+    def measure(setup: Setup) -> None:
+        say(f"measuring {setup.instances} processes of {setup.threads} threads, delay {setup.queue_delay} µs")
+        curve.append(_measure(settings, prepared.target, setup, texts, each))
+
+    for setup in setups:
+        measure(setup)
+    best = choose(curve)
+    for delay in DELAYS:
+        measure(Setup(best.instances, best.threads, delay))
+    words = sum(len(text.split()) for text in texts) / len(texts)
+    found = Tuning(choose(curve), prepared.target, curve, prepared.machine, cores, len(texts), round(words, 1))
+    record = _record(settings)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    partial = record.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
+    partial.replace(record)
+    return found
+
+
+def applied(settings: Settings) -> Settings:
+    """Return settings with what `tune` found for this model on this machine, wherever they leave it open."""
+    try:
+        found = msgspec.json.decode(_record(settings).read_bytes(), type=Tuning)
+    except (OSError, ServerError, msgspec.DecodeError):
+        return settings
+    free = not (settings.instances or settings.threads)
+    return replace(
+        settings,
+        instances=found.best.instances if free else settings.instances,
+        threads=found.best.threads if free else settings.threads,
+        queue_delay=found.best.queue_delay if settings.queue_delay is None else settings.queue_delay,
+        target=settings.target or found.target,
+    )
+
+
+def _record(settings: Settings) -> Path:
+    """Return where the findings for this model, these packages, this processor and these cores are kept."""
+    folder = workspace.latest_version(settings.model_repository / MODEL)
+    key = sha256(json.dumps([prepare.key(folder), granted_cores()]).encode()).hexdigest()[:16]
+    return settings.state / "tuned" / f"{key}.json"
+
+
+def _measure(settings: Settings, target: str, setup: Setup, texts: list[str], seconds: float) -> Point:
+    try:
+        with _server(settings, target, setup) as port:
+            requests = load.asking(port, texts)
+            load.run("127.0.0.1", port, requests, 8, 1)  # the shapes of these texts are compiled
+            alone = load.run("127.0.0.1", port, requests, ALONE, seconds, warm_up=0.5)
+            many = load.run("127.0.0.1", port, requests, MANY, seconds, warm_up=1)
+    except (RuntimeError, OSError) as error:
+        return Point(setup, refused=str(error))
+    return Point(setup, alone, many)
+
+
+@contextlib.contextmanager
+def _server(settings: Settings, target: str, setup: Setup) -> Iterator[int]:
+    """Serve by `newsdesk serve` on free ports; yields the HTTP port. Raises RuntimeError with what it said."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        ports = [one.getsockname()[1] for one in sockets]
+    program = "from newsdesk.server.serving.commands import serve; import typer; typer.run(serve)"
+    command = [sys.executable, "-c", program, "--json", "--no-gateway", "--target", target]
+    for name, value in {
+        "model-repository": settings.model_repository,
+        "state": settings.state,
+        "instances": setup.instances,
+        "threads": setup.threads,
+        "queue-delay": setup.queue_delay,
+        **dict(zip(("http-port", "grpc-port", "metrics-port"), ports, strict=True)),
+    }.items():
+        command += [f"--{name}", str(value)]
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, preexec_fn=processes.die_with_parent()
+        )
+        try:
+            deadline = time.monotonic() + _START_SECONDS
+            while True:
+                said.seek(0)
+                output = said.read()
+                if _serves(output):
+                    break
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"did not start: {output.strip().splitlines()[-1:]}")
+                time.sleep(0.1)
+            yield ports[0]
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _serves(output: str) -> bool:
+    """Return whether `newsdesk serve --json` has said that it does. Lines that are no objects say what failed."""
+    whole = output[: output.rfind("\n") + 1]  # the last line may still be written
+    return any(json.loads(line)["event"] == "serving" for line in whole.splitlines() if line.startswith("{"))

@@ -1,0 +1,76 @@
+"""rollback and tune, for the `newsdesk` command line."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from newsdesk.server.serving.commands import AsJson, ModelRepository, State, fail, settings_of
+
+
+def rollback(model_repository: ModelRepository = None, state: State = None, as_json: AsJson = False) -> None:
+    """Go back to the version before: take the model's latest out of service, and have the running server load it."""
+    settings = settings_of(model_repository=model_repository, state=state)
+    from newsdesk.server.runtime.errors import ServerError
+    from newsdesk.server.serving import versions
+    from newsdesk.server.serving.workspace import MODEL
+
+    model = settings.model_repository / MODEL
+    try:
+        withdrawn, serves = versions.withdraw(model)
+        if not as_json:
+            print(f"version {withdrawn} is now {model / (withdrawn + versions.WITHDRAWN)}", flush=True)
+        running = versions.reload(settings.state)
+    except ServerError as error:
+        fail(error)
+    if as_json:
+        print(json.dumps({"withdrawn": withdrawn, "latest": serves, "running": running}))
+        return
+    print("\n".join(f"the running server serves version {one}" for one in running) or f"version {serves} is the latest")
+
+
+Texts = Annotated[
+    Path | None, typer.Option(help="Your texts, one a line, in UTF-8.", show_default="made up, as long as news")
+]
+Minutes = Annotated[float, typer.Option(help="Time for the loads, beside what starting the servers takes.")]
+
+
+def tune(
+    texts: Texts = None,
+    minutes: Minutes = 1.5,
+    model_repository: ModelRepository = None,
+    state: State = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure which engine, processes, threads and queue delay serve best here, for `serve` to use; print the curve."""
+    settings = settings_of(model_repository=model_repository, state=state)
+    import sys
+
+    import msgspec
+
+    from newsdesk.server.runtime.errors import ServerError
+    from newsdesk.server.serving import prepare, tuning
+
+    try:
+        given = (
+            [line for line in texts.read_text("utf-8").splitlines() if line.strip()] if texts else prepare.articles()
+        )
+        if not given:
+            raise tuning.TuningError(f"{texts}: no text in it, expected one a line")
+        found = tuning.tune(settings, given, 60 * minutes, lambda what: print(what, file=sys.stderr, flush=True))
+    except (ServerError, OSError, UnicodeDecodeError) as error:
+        fail(error)
+    if as_json:
+        print(msgspec.json.encode(found).decode())
+        return
+    print(f"{found.target}, {found.texts} texts of {found.mean_words} words on average, {found.machine}\n")
+    head = f"p50 ms, {tuning.ALONE} client", f"articles/s, {tuning.MANY} clients", "p50 ms", "p99 ms"
+    print(f"{'processes':>9} {'threads':>7} {'delay µs':>8} {head[0]:>16} {head[1]:>22} {head[2]:>7} {head[3]:>7}")
+    for point in found.curve:
+        setup = point.setup
+        row = f"{setup.instances:9} {setup.threads:7} {setup.queue_delay:8} "
+        if point.alone and point.many:
+            row += f"{point.alone.p50_ms:16.1f} {point.many.per_second:22.0f} {point.many.p50_ms:7.0f} "
+            row += f"{point.many.p99_ms:7.0f}{'  serves' if setup == found.best else ''}"
+        print(row + point.refused)

@@ -1,0 +1,225 @@
+"""A server's own directory: backends, caches and a rendered model repository, made anew for each start.
+
+Neither the given model repository nor site-packages is ever written to. The directory's name, which is also the prefix
+of the server's files in /dev/shm, says whose it is: what a killed server left is removed by the next start.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from newsdesk.server.runtime.errors import ServerError
+from newsdesk.server.serving import processes
+
+MODEL = "ag_news"
+SHM = Path("/dev/shm")
+_GENERATION = "generation"
+_QUEUE_SECONDS = 60
+_SERVED = "served.json"
+# Process ids mean nothing in another container, which may share /dev/shm with this one.
+_NAME = re.compile(r"newsdesk-(?P<namespace>[0-9a-f]+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]{4}")
+
+
+class RepositoryError(ServerError):
+    """A model repository that cannot be served."""
+
+
+class Served(Struct, frozen=True):
+    """What a running server serves: the version's number, how often it loaded anew, why the last load was refused."""
+
+    version: str
+    loads: int = 0
+    refused: str = ""
+
+
+class Workspace:
+    def __init__(self, state: Path) -> None:
+        me = processes.myself()
+        self.name = f"newsdesk-{processes.pid_namespace():x}-{me.pid}-{me.start}-{secrets.token_hex(2)}"
+        self.shm_prefix = f"{self.name}-"
+        self.root = state / "run" / self.name
+        self.backends = self.root / "backends"
+        self.caches = self.root / "caches"
+        self.repository = self.root / "repository"
+        self._previous = self.root / "previous"
+        self._generation = 0
+
+    def lay_out(self, backend: Path, caches: Path, stub: Path) -> None:
+        """Make the directory: Triton's packaged files by link, the stub as a copy, because Triton may chmod it."""
+        python = self.backends / "python"
+        python.mkdir(parents=True)
+        self.repository.mkdir()
+        for file in backend.iterdir():
+            if file.is_file() and file.name != stub.name:
+                (python / file.name).symlink_to(file)
+        shutil.copy2(stub, python / stub.name)
+        self.caches.symlink_to(caches)
+
+    def render(
+        self, source: Path, parameters: dict[str, str], instances: int, cached: bool = False, delay: int | None = None
+    ) -> None:
+        """Put a model folder's latest version into the repository, in one move, keeping the one before for `restore`.
+
+        Raises RepositoryError.
+        """
+        self._generation += 1
+        staging = self.root / "staging"
+        shutil.rmtree(staging, ignore_errors=True)
+        version = latest_version(source)
+        parameters = {**parameters, _GENERATION: str(self._generation)}
+        config = _configured(source / "config.pbtxt", parameters, instances, cached, delay)
+        _place(version, staging / version.name)
+        for file in source.iterdir():
+            if file.is_file() and file.name != "config.pbtxt":
+                _place(file, staging / file.name)
+        (staging / "config.pbtxt").write_text(config)
+        shutil.rmtree(self._previous, ignore_errors=True)
+        target = self.repository / MODEL
+        if target.exists():
+            target.rename(self._previous)
+        staging.rename(target)
+
+    def restore(self) -> None:
+        """Take the last rendering back, after Triton refused it."""
+        if self._previous.exists():
+            shutil.rmtree(self.repository / MODEL)
+            self._previous.rename(self.repository / MODEL)
+
+    def renew(self) -> None:
+        """Change a parameter that nothing reads, so that the next load starts fresh backend processes: Triton keeps
+        those of a model whose files and configuration are as they were, dead ones too.
+        """
+        self._generation += 1
+        path = self.repository / MODEL / "config.pbtxt"
+        config = _parse(path)
+        config.parameters[_GENERATION].string_value = str(self._generation)
+        partial = self.root / "config.partial"
+        partial.write_text(_written(config))
+        partial.replace(path)
+
+    def record(self, served: Served) -> None:
+        """Leave for other processes what this server serves."""
+        partial = self.root / f"{_SERVED}.partial"
+        partial.write_bytes(msgspec.json.encode(served))
+        partial.replace(self.root / _SERVED)
+
+    def clear_shm(self) -> None:
+        """Remove what the server left in /dev/shm. The server must be dead."""
+        _remove_shm(self.name)
+
+    def remove(self) -> None:
+        """Remove the directory. The server must be dead."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def running(state: Path) -> list[tuple[processes.Process, Served]]:
+    """Return the living servers with this state folder, and what each last said that it serves."""
+    found = []
+    for owner, name in _owners(state / "run"):
+        if owner.alive:
+            with contextlib.suppress(OSError, msgspec.DecodeError):  # it has only begun to start
+                served = msgspec.json.decode((state / "run" / name / _SERVED).read_bytes(), type=Served)
+                found.append((owner, served))
+    return found
+
+
+def _owners(folder: Path) -> list[tuple[processes.Process, str]]:
+    """Return this namespace's processes that own a newsdesk entry in a folder, and the entries' common names."""
+    found = [_NAME.match(entry.name) for entry in folder.iterdir()] if folder.is_dir() else []
+    return [
+        (processes.Process(int(one["pid"]), int(one["start"])), one[0])
+        for one in found
+        if one and int(one["namespace"], 16) == processes.pid_namespace()
+    ]
+
+
+def remove_dead(state: Path) -> list[str]:
+    """Remove what servers that were killed left behind: run directories and files in /dev/shm. Returns their names."""
+    dead = {name for owner, name in [*_owners(state / "run"), *_owners(SHM)] if not owner.alive}
+    for name in dead:
+        _remove_shm(name)
+        shutil.rmtree(state / "run" / name, ignore_errors=True)
+    return sorted(dead)
+
+
+def versions(model: Path) -> list[Path]:
+    """Return a model's version folders, 1, 2, …, the highest last; none where there is no such model."""
+    numbered = [folder for folder in model.glob("*/") if folder.name.isdigit() and int(folder.name)]
+    return sorted(numbered, key=lambda folder: int(folder.name))
+
+
+def latest_version(model: Path) -> Path:
+    """Return a model's version folder with the highest number, the one that Triton serves. Raises RepositoryError."""
+    if not (model / "config.pbtxt").is_file():
+        raise RepositoryError(
+            f"{model}: no config.pbtxt, expected a model folder. Restore it (git checkout model_repository), rebuild "
+            "it (newsdesk build --recipe compact), or name another repository with --model-repository."
+        )
+    if found := versions(model):
+        return found[-1]
+    raise RepositoryError(f"{model}: no version folder (1, 2, …). Rebuild it (newsdesk build --recipe compact).")
+
+
+def _remove_shm(name: str) -> None:
+    for file in SHM.glob(f"{name}-*"):
+        try:
+            file.unlink()
+        except OSError:  # another user's: not ours to remove
+            continue
+
+
+def _place(source: Path, target: Path) -> None:
+    """Hard-link a file or a folder's files, or copy where the file system refuses."""
+    if source.is_dir():
+        target.mkdir(parents=True)
+        for entry in source.iterdir():
+            if entry.name != "__pycache__":
+                _place(entry, target / entry.name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _configured(path: Path, parameters: dict[str, str], instances: int, cached: bool, delay: int | None) -> str:
+    config = _parse(path)
+    if config.name not in ("", MODEL):
+        raise RepositoryError(f"{path}: the model's name is {config.name!r}, expected {MODEL!r}.")
+    for name, value in parameters.items():
+        config.parameters[name].string_value = value
+    del config.instance_group[:]
+    group = config.instance_group.add()
+    group.count, group.kind = instances, group.KIND_CPU
+    config.response_cache.enable = cached
+    if delay is not None:
+        config.dynamic_batching.max_queue_delay_microseconds = delay
+    # A request may say how long its client waits: one that has waited longer is refused and not computed. Triton takes
+    # its word only where it is less than the model's own limit.
+    policy = config.dynamic_batching.default_queue_policy
+    policy.timeout_action, policy.allow_timeout_override = policy.REJECT, True
+    policy.default_timeout_microseconds = policy.default_timeout_microseconds or _QUEUE_SECONDS * 10**6
+    return _written(config)
+
+
+def _parse(path: Path):
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    try:
+        return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise RepositoryError(f"{path}: not a model configuration: {error}. Restore or rebuild it.") from error
+
+
+def _written(config) -> str:
+    from google.protobuf import text_format
+
+    return text_format.MessageToString(config)

@@ -1,0 +1,307 @@
+"""The command line, as it is installed."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from newsdesk.clients.cli import commands
+from newsdesk.clients.cli.app import app
+from tests.clients.triton_process import Ports
+
+NEWSDESK = Path(sys.executable).with_name("newsdesk")
+
+
+def run(*arguments: str, given: bytes = b"", **environment: str) -> Any:
+    """Run the command within this process."""
+    return CliRunner(env={"COLUMNS": "80", "TERM": "dumb", **environment}).invoke(app, list(arguments), input=given)
+
+
+@pytest.fixture
+def classify(triton: Ports) -> Any:
+    def classify(*arguments: str, given: bytes = b"") -> Any:
+        return run("classify", *arguments, given=given, NEWSDESK_URL=triton.grpc_url)
+
+    return classify
+
+
+def test_arguments_as_text(classify: Any) -> None:
+    result = classify("a match", "shares up 5000", "a chip")
+    assert result.stdout == "Sports   0.6000  a match\nBusiness 0.7500  shares up 5000\nSci/Tech 0.6000  a chip\n"
+    assert (result.stderr, result.exit_code) == ("", 0)
+
+
+def test_top_k_as_text(classify: Any) -> None:
+    assert classify("a match", "--top-k", "2").stdout == "Sports   0.6000, Business 0.1702  a match\n"
+
+
+def test_over_the_gateway_with_a_key_in_the_environment(gateway: str, triton: Ports) -> None:
+    assert run("classify", "a match", "--url", gateway).stdout == "Sports   0.6000  a match\n"
+    assert run("classify", "a match", "--url", triton.grpc_url, NEWSDESK_API_KEY="nd_x").exit_code == 0
+    refused = run("classify", "a match", "--url", gateway, "--api-key", "nd_x")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "newsdesk keys create" in refused.stderr
+
+
+def test_a_mistyped_address_is_told_soon(nowhere: int) -> None:
+    """Long before a client of the library gives up, which outlasts a restart."""
+    began = time.monotonic()
+    result = run("classify", "a match", "--url", f"grpc://127.0.0.1:{nowhere}")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Is `newsdesk serve` running" in result.stderr
+    assert time.monotonic() - began < 10
+
+
+def test_standard_input_as_json(classify: Any) -> None:
+    for dash in ([], ["-"], ["--file", "-"]):
+        result = classify(*dash, "--format", "json", given="a match 1\nü treaty\r\n".encode())
+        first, second = map(json.loads, result.stdout.splitlines())
+        assert first == {
+            "index": 0,
+            "label": "Sports",
+            "probabilities": {
+                "Sports": 0.6000300049781799,
+                "Business": 0.17020000517368318,
+                "Sci/Tech": 0.12764999270439149,
+                "World": 0.10211999714374542,
+            },
+            "answered_by": "stand-in",
+            "windows": 1,
+        }
+        assert (second["index"], second["label"], result.exit_code) == (1, "World", 0)
+
+
+def test_refused_texts_keep_their_line_and_set_the_exit_code(classify: Any) -> None:
+    given = b"a match\n\nbad \xff\nshares\n"
+    text = classify(given=given)
+    assert text.stdout.splitlines() == [
+        "Sports   0.6000  a match",
+        "refused          empty, expected at least one visible character",
+        "refused          not UTF-8 (byte 4 is 0xff), send UTF-8",
+        "Business 0.6000  shares",
+    ]
+    assert (text.stderr, text.exit_code) == ("newsdesk: 2 of 4 texts refused\n", 1)
+    as_json = classify("--format", "json", given=given)
+    assert json.loads(as_json.stdout.splitlines()[2]) == {
+        "index": 2,
+        "error": "not UTF-8 (byte 4 is 0xff), send UTF-8",
+    }
+    as_csv = classify("--format", "csv", "--top-k", "1", given=given)
+    assert list(csv.reader(io.StringIO(as_csv.stdout))) == [
+        ["index", "label", "World", "Sports", "Business", "Sci/Tech", "answered_by", "windows", "error"],
+        ["0", "Sports", "", "0.6000000238418579", "", "", "stand-in", "1", ""],
+        ["1", "", "", "", "", "", "", "", "empty, expected at least one visible character"],
+        ["2", "", "", "", "", "", "", "", "not UTF-8 (byte 4 is 0xff), send UTF-8"],
+        ["3", "Business", "", "", "0.6000000238418579", "", "stand-in", "1", ""],
+    ]
+    assert as_json.exit_code == as_csv.exit_code == 1
+
+
+def test_files(classify: Any, tmp_path: Path) -> None:
+    lines, table, rows = (tmp_path / name for name in ("a.txt", "a.csv", "a.jsonl"))
+    lines.write_text("".join(f"match {number}\n" for number in range(1000)))
+    table.write_text("title,description\na,match\n")
+    rows.write_text('{"title": "a", "description": "match"}\n')
+    answers = classify("--file", str(lines), "--format", "json").stdout.splitlines()
+    assert [json.loads(answer)["index"] for answer in answers] == list(range(1000))
+    for file in (table, rows):
+        result = classify("-f", str(file), "--text-column", "title", "--text-column", "description")
+        assert result.stdout == "Sports   0.6000  a match\n"
+
+
+def test_quality_and_members(classify: Any) -> None:
+    (answer,) = classify("match", "--quality", "best", "--members", "--json").stdout.splitlines()
+    assert json.loads(answer)["answered_by"] == "stand-in+careful"
+    assert json.loads(answer)["members"]["careful"] == dict.fromkeys(("World", "Sports", "Business", "Sci/Tech"), 0.25)
+    assert "members" not in json.loads(classify("match", "--format", "json").stdout)
+    assert (classify("match", "--members").stderr) == "newsdesk: --members needs --json\n"
+    assert classify("match", "--quality", "finest").exit_code == 2
+
+
+def test_no_texts_are_no_answers(classify: Any) -> None:
+    assert (classify().stdout, classify().exit_code) == ("", 0)
+    assert (
+        classify("--format", "csv").stdout == "index,label,World,Sports,Business,Sci/Tech,answered_by,windows,error\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["match", "--file", "a.txt"], "expected one or the other"),
+        (["--file", "/nonexistent.txt"], "No such file or directory: '/nonexistent.txt'"),
+        (["match", "--url", "localhost:8001"], "expected grpc://host:port, http://host:port or gateway"),
+        (["match", "--top-k", "0"], "Invalid value for '--top-k'"),
+        (["match", "--format", "xml"], "Invalid value for '--format'"),
+        (["match", "--text-column", "a"], "expected one or the other"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(classify: Any, arguments: list[str], words: str) -> None:
+    result = classify(*arguments)
+    assert (result.stdout, result.exit_code) == ("", 2)
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_no_server_is_exit_code_2_with_advice() -> None:
+    result = run("classify", "match", "--timeout", "0.5", NEWSDESK_URL="grpc://127.0.0.1:9")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("newsdesk: grpc://127.0.0.1:9 does not answer: ")
+    assert "Is `newsdesk serve` running" in result.stderr
+
+
+def test_the_installed_command(triton: Ports) -> None:
+    def newsdesk(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"NEWSDESK_URL": triton.http_url}
+        return subprocess.run([NEWSDESK, *arguments], capture_output=True, text=True, timeout=60, env=environment)
+
+    answered, refused = newsdesk("classify", "a match"), newsdesk("classify", "")
+    assert (answered.stdout, answered.stderr, answered.returncode) == ("Sports   0.6000  a match\n", "", 0)
+    assert (refused.stderr, refused.returncode) == ("newsdesk: 1 of 1 texts refused\n", 1)
+    assert newsdesk("--version").stdout.startswith("newsdesk 0.")
+
+
+def test_a_reader_that_leaves_ends_it_quietly(triton: Ports, tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("match\n" * 20_000)
+    command = f"{NEWSDESK} classify --url {triton.grpc_url} --file {file} | head -n 1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert (result.stdout, result.stderr) == ("Sports   0.6000  match\n", "")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+        import sys
+        from typer.testing import CliRunner
+        from newsdesk.clients.cli.app import app
+        for arguments in (["--help"], ["classify", "--help"], ["models", "--help"], ["--version"]):
+            assert CliRunner().invoke(app, arguments).exit_code == 0
+        heavy = {"torch", "openvino", "onnxruntime", "transformers", "tritonclient", "grpc", "aiohttp", "numpy"}
+        heavy |= {"urllib3", "newsdesk.server.serving.commands", "newsdesk.build.commands"}
+        assert not heavy & set(sys.modules), heavy & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60)
+
+
+def test_the_sdk_brings_no_gevent(triton: Ports) -> None:
+    code = f"""
+        import sys
+        from newsdesk.clients import Client
+        for url in ({triton.http_url!r}, {triton.grpc_url!r}):
+            Client(url).classify("match")
+        assert not {{"gevent", "geventhttpclient"}} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60)
+
+
+OFFERED = '''
+import typer
+from typing import Annotated
+
+def greet(name: str, loud: Annotated[bool, typer.Option(help="Shout.")] = False) -> None:
+    """Greet somebody.
+
+    More about it.
+    """
+    typer.echo(name.upper() if loud else name)
+
+def needy() -> None:
+    """Need what is not there."""
+    import no_such_package.inside
+'''
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two commands from other parts, one whose module cannot be imported, and one whose module is not there."""
+    (tmp_path / "offered_commands.py").write_text(OFFERED)
+    (tmp_path / "broken_commands.py").write_text('import no_such_package\ndef broken():\n    """Break."""\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(commands._EXTRAS, "offered_commands", "serve")
+    monkeypatch.setitem(commands._EXTRAS, "broken_commands", "build")
+    names = {"greet": "offered_commands", "needy": "offered_commands", "broken": "broken_commands", "gone": "gone"}
+    entries = EntryPoints(EntryPoint(name, f"{module}:{name}", commands.GROUP) for name, module in names.items())
+    monkeypatch.setattr(commands, "entry_points", lambda **selection: entries.select(**selection))
+
+
+@pytest.mark.usefixtures("offered")
+def test_offered_commands_are_listed_unimported_and_run() -> None:
+    listed = run("--help")
+    for words in ("classify", "greet", "Greet somebody.", "needy", "Need what is not there.", "broken", "Break."):
+        assert words in listed.stdout
+    assert "offered_commands" not in sys.modules
+    assert run("greet", "you", "--loud").stdout == "YOU\n"
+    assert "Shout." in run("greet", "--help").stdout
+    assert run("greet").exit_code == 2
+    assert run("unknown").exit_code == 2
+
+
+@pytest.mark.usefixtures("offered")
+@pytest.mark.parametrize(("name", "extra"), [("needy", "serve"), ("broken", "build")])
+def test_a_missing_extra_is_named(name: str, extra: str) -> None:
+    result = run(name)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"`newsdesk {name}` needs no_such_package, which is not installed: pip install 'newsdesk[{extra}]'\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "classify", "models", *sorted(entry_points(group=commands.GROUP).names)])
+def test_help_fits_a_screen(name: str) -> None:
+    command = [NEWSDESK, *filter(None, [name]), "--help"]  # the test runner's own width is fixed
+    environment = os.environ | {"COLUMNS": "100", "TERM": "dumb"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    lines = result.stdout.splitlines()
+    assert result.returncode == 0
+    assert "Usage" in result.stdout
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_variable_of_the_options_is_named_once() -> None:
+    shown = run("doctor", "--help").output
+    assert shown.count("NEWSDESK_") == 1
+    assert "--host is also NEWSDESK_HOST, and so on." in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("newsdesk cl", "classify"), ("newsdesk classify --qu", "--quality"), ("newsdesk serve --http", "--http-port")],
+)
+def test_the_shell_completes(words: str, expected: str) -> None:
+    said = {"_NEWSDESK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    result = subprocess.run([NEWSDESK], capture_output=True, text=True, timeout=60, env=os.environ | said)
+    assert expected in result.stdout.split()
+    assert "--install-completion" in run("--help").output
+
+
+def test_every_command_writes_json() -> None:
+    group: Any = typer.main.get_command(app)
+    context = typer.Context(group)
+    names = group.list_commands(context)
+    assert {"classify", "models", "serve", "build"} <= {*names}
+    found = {name: group.resolve_command(context, [name])[1] for name in names}
+    options = {name: {flag for one in command.params for flag in one.opts} for name, command in found.items()}
+    assert [name for name in names if "--json" not in options[name]] == []
+
+
+def test_doctor_and_classify_write_json(classify: Any) -> None:
+    command = [NEWSDESK, "doctor", "--json", "--no-gateway", "--http-port", "0"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    ports = ["--http-port", "18000", "--grpc-port", "18001", "--metrics-port", "18002"]
+    said = subprocess.run([*command[:-2], *ports], capture_output=True, text=True, timeout=60)
+    checks = json.loads(said.stdout)
+    assert {check["level"] for check in checks} <= {"ok", "warning", "problem"}
+    assert all(check.keys() == {"name", "level", "found", "remedy"} for check in checks)
+    assert json.loads(classify("match", "--json").stdout)["label"] == "Sports"

@@ -1,0 +1,234 @@
+"""A stand-in model with the served contract, and `newsdesk serve` around it, as a user starts it."""
+
+import contextlib
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from newsdesk.server.runtime import cascade, manifest
+from newsdesk.server.serving import processes
+from newsdesk.server.serving.triton import STUB
+
+SHM = Path("/dev/shm")
+CONFIG = """
+name: "ag_news"
+backend: "python"
+max_batch_size: 64
+input { name: "TEXT" data_type: TYPE_STRING dims: 1 }
+input { name: "QUALITY" data_type: TYPE_STRING dims: 1 optional: true }
+output { name: "LABEL" data_type: TYPE_STRING dims: 1 }
+output { name: "PROBABILITIES" data_type: TYPE_FP32 dims: 4 label_filename: "labels.txt" }
+output { name: "ANSWERED_BY" data_type: TYPE_STRING dims: 1 }
+output { name: "WINDOWS" data_type: TYPE_INT32 dims: 1 }
+output { name: "MEMBER_PROBABILITIES" data_type: TYPE_FP32 dims: [ 1, 4 ] }
+parameters { key: "members" value: { string_value: "stand-in" } }
+dynamic_batching { }
+"""
+OPTIONS = ("--target", "openvino:int8", "--instances", "2", "--no-gateway")
+SERVE = "from newsdesk.server.serving.commands import serve; import typer; typer.run(serve)"
+LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+MODEL = """
+import json, os, sys
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+ANSWERED_BY = "stand-in"
+
+class TritonPythonModel:
+    def initialize(self, args):
+        import newsdesk.server.runtime as ensemble
+        parameters = json.loads(args["model_config"])["parameters"]
+        self.about = json.dumps({
+            "pid": os.getpid(), "prefix": sys.prefix, "python": sys.version.split()[0], "path": sys.path,
+            "ensemble": ensemble.__file__, "threads": os.environ["OMP_NUM_THREADS"],
+            "parallel": os.environ["TOKENIZERS_PARALLELISM"],
+            "parameters": {name: one["string_value"] for name, one in parameters.items()},
+        })
+
+    def execute(self, requests):
+        responses = []
+        for request in requests:
+            texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy()
+            n = len(texts)
+            rows = np.tile(np.float32([0.1, 0.1, 0.7, 0.1]), (n, 1))
+            about = [self.about if text == b"about" else ANSWERED_BY for text in texts.ravel()]
+            responses.append(pb_utils.InferenceResponse([
+                pb_utils.Tensor("LABEL", np.full((n, 1), b"Business", np.object_)),
+                pb_utils.Tensor("PROBABILITIES", rows),
+                pb_utils.Tensor("ANSWERED_BY", np.array(about, np.object_).reshape(n, 1)),
+                pb_utils.Tensor("WINDOWS", np.ones((n, 1), np.int32)),
+                pb_utils.Tensor("MEMBER_PROBABILITIES", rows[:, None]),
+            ]))
+        return responses
+"""
+
+
+def write_repository(root: Path, model: str = MODEL, members: Sequence[str] = ("stand-in",)) -> Path:
+    """Write a model repository whose manifest holds, with a stand-in for the model."""
+    version = root / "ag_news" / "1"
+    version.mkdir(parents=True)
+    config = CONFIG.replace('"stand-in"', f'"{",".join(members)}"').replace("[ 1, 4 ]", f"[ {len(members)}, 4 ]")
+    (root / "ag_news" / "config.pbtxt").write_text(config)
+    (root / "ag_news" / "labels.txt").write_text("\n".join(LABELS) + "\n")
+    (version / "model.py").write_text(model)
+    files = {}
+    for name in "tokenizer.json", "model.int8.onnx":
+        (version / name).write_text(name)
+        files[name] = manifest.File(path=name, sha256=manifest.digest(version / name))
+    written = manifest.Manifest(
+        schema=manifest.SCHEMA,
+        name="ag_news",
+        labels=LABELS,
+        members=[
+            manifest.Member(
+                name=name,
+                kind="encoder",
+                reader=files["tokenizer.json"],
+                graphs={"int8": files["model.int8.onnx"]},
+                max_length=128,
+                pad_id=0,
+            )
+            for name in members
+        ],
+        cascade=[cascade.alone(name, len(LABELS)) for name in members],
+        target="openvino:int8",
+    )
+    manifest.save(written, version)
+    return root
+
+
+def free_ports() -> list[int]:
+    """Return three ports that were free a moment ago."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def ours() -> set[str]:
+    """Return newsdesk's files in /dev/shm, whoever's."""
+    return {file.name for file in SHM.glob("newsdesk-*")}
+
+
+@dataclass
+class Server:
+    """A `newsdesk serve` of its own process, as a user starts it."""
+
+    repository: Path
+    state: Path
+    options: list[str] = field(default_factory=lambda: list(OPTIONS))
+    ports: list[int] = field(default_factory=free_ports)
+    program: list[str] = field(default_factory=lambda: [sys.executable, "-c", SERVE])
+
+    def start(self) -> "Server":
+        self.output = self.state.parent / f"{self.state.name}.txt"
+        flags = zip(("--http-port", "--grpc-port", "--metrics-port"), map(str, self.ports), strict=True)
+        command = self.program + [part for pair in flags for part in pair]
+        command += ["--model-repository", str(self.repository), "--state", str(self.state), *self.options]
+        with self.output.open("wb") as file:
+            self.process = subprocess.Popen(command, stdout=file, stderr=file)
+        return self
+
+    def until(self, said: str, seconds: float = 60, count: int = 1) -> str:
+        """Wait until the server has said something `count` times."""
+        deadline = time.monotonic() + seconds
+        while self.text().count(said) < count:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{said!r} was not said (exit code {self.process.poll()}):\n{self.text()}")
+            time.sleep(0.05)
+        return self.text()
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def wait(self, seconds: float = 60) -> int:
+        return self.process.wait(seconds)
+
+    def tritonserver(self) -> processes.Process:
+        (found,) = processes.children(self.process.pid, "tritonserver")
+        return found
+
+    def stubs(self) -> list[processes.Process]:
+        return sorted(processes.children(self.tritonserver().pid, STUB), key=lambda one: one.pid)
+
+    def family(self) -> list[processes.Process]:
+        return [self.tritonserver(), *self.stubs()]
+
+    def shm(self) -> list[str]:
+        return [file.name for file in SHM.glob(f"newsdesk-*-{self.process.pid}-*")]
+
+    def ask(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[0], timeout=30)
+        try:
+            method = "GET" if body is None else "POST"
+            connection.request(method, path, None if body is None else json.dumps(body), headers or {})
+            response = connection.getresponse()
+            raw = response.read()
+        finally:
+            connection.close()
+        return response.status, json.loads(raw) if raw else {}
+
+    def classify(self, text: str = "x") -> tuple[int, dict[str, Any]]:
+        given = [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
+        status, answer = self.ask("/v2/models/ag_news/infer", {"inputs": given})
+        return status, {one["name"]: one["data"] for one in answer.get("outputs", ())} or answer
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class Load:
+    """Four clients that ask without a pause until told to stop, and what came of it."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._over = server, threading.Event()
+        self.outcomes: Counter[str] = Counter()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            try:
+                status, answer = self._server.classify()
+                self.outcomes["ok" if status == 200 else str(answer)] += 1
+            except OSError as error:
+                self.outcomes[repr(error)] += 1
+            time.sleep(0.005)
+
+
+def gone(family: list[processes.Process], seconds: float) -> bool:
+    """Wait until none of the processes lives."""
+    deadline = time.monotonic() + seconds
+    while any(one.alive for one in family):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

@@ -1,0 +1,109 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from newsdesk.server.runtime.batching import BAG_MOST, BAG_OVERHEAD, Shapes, bags, pad, shapes
+
+MOST = 510
+"""Not a multiple of the step: a length is never rounded beyond it."""
+EITHER = st.sampled_from([shapes(MOST, compiled=True), shapes(MOST, compiled=False)])
+LENGTHS = st.lists(st.integers(1, MOST), max_size=100)
+
+
+@given(EITHER, LENGTHS)
+def test_every_text_stands_in_one_group_of_like_length(of: Shapes, lengths: list[int]) -> None:
+    groups = of.plan(lengths)
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    assert all(len(group) in of.sizes for group in groups)
+
+
+def _cost(of: Shapes, groups: list[list[int]], lengths: list[int]) -> int:
+    ids = [[1] * length for length in lengths]
+    return sum(of.overhead + padded.size for padded, _ in pad(ids, groups, 0, of))
+
+
+def _partitions(of: Shapes, order: list[int]) -> Iterator[list[list[int]]]:
+    """Every way to cut the order into groups of the sizes there are."""
+    if not order:
+        yield []
+    for size in of.sizes:
+        if size <= len(order):
+            for rest in _partitions(of, order[size:]):
+                yield [order[:size], *rest]
+
+
+@given(EITHER, st.lists(st.integers(1, MOST), max_size=10))
+def test_no_plan_is_cheaper(of: Shapes, lengths: list[int]) -> None:
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    cheapest = min(_cost(of, groups, lengths) for groups in _partitions(of, order))
+    assert _cost(of, of.plan(lengths), lengths) <= cheapest
+
+
+@pytest.mark.parametrize(("compiled", "sizes"), [(True, [1, 4, 8, 8]), (False, [5, 8, 8])])
+def test_texts_of_equal_length_fill_their_groups(compiled: bool, sizes: list[int]) -> None:
+    assert sorted(len(group) for group in shapes(MOST, compiled).plan([8] * 21)) == sizes
+
+
+@pytest.mark.parametrize(("compiled", "waste", "most"), [(True, 1.08, 110), (False, 1.03, 1000)])
+def test_news_wastes_little_in_few_shapes(compiled: bool, waste: float, most: int) -> None:
+    """64 texts of a feed's lengths at a time: computed tokens over real ones, and in how many shapes."""
+    random = np.random.default_rng(3)
+    real = computed = 0
+    seen = set()
+    of = shapes(256, compiled)
+    for _ in range(200):
+        lengths = np.clip(random.lognormal(3.8, 0.35, 64), 12, 256).astype(int).tolist()
+        ids = [[1] * length for length in lengths]
+        for padded, mask in pad(ids, of.plan(lengths), 0, of):
+            computed += padded.size
+            real += int(mask.sum())
+            seen.add(padded.shape)
+    assert computed / real < waste
+    assert len(seen) < most
+
+
+@given(EITHER, LENGTHS)
+def test_pad_keeps_every_id_and_masks_the_rest(of: Shapes, lengths: list[int]) -> None:
+    ids = [[i + 1] * length for i, length in enumerate(lengths)]
+    groups = of.plan(lengths)
+    for group, (padded, mask) in zip(groups, pad(ids, groups, 0, of), strict=True):
+        assert padded.dtype == mask.dtype == np.int64
+        assert padded.shape[1] % of.step == 0 or padded.shape[1] == MOST
+        assert padded.shape[1] <= MOST
+        for row, i in enumerate(group):
+            assert padded[row, mask[row] == 1].tolist() == ids[i]
+            assert (padded[row, mask[row] == 0] == 0).all()
+
+
+@given(EITHER, st.lists(st.integers(12, 96), min_size=1, max_size=64))
+def test_shapes_are_all_that_a_plan_comes_to(of: Shapes, lengths: list[int]) -> None:
+    ids = [[1] * length for length in lengths]
+    made = {padded.shape for padded, _ in pad(ids, of.plan(lengths), 0, of)}
+    assert made <= set(of.between(12, 96))
+
+
+@given(st.lists(st.integers(1, 100_000), max_size=100))
+def test_every_text_stands_in_one_bag(lengths: list[int]) -> None:
+    groups = bags(lengths)
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    for group in groups:
+        assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= BAG_MOST
+
+
+def test_news_stands_in_few_bags_and_one_long_text_alone() -> None:
+    """A call costs more than the padding of texts of a feed's lengths; a book must not pad the headlines."""
+    random = np.random.default_rng(3)
+    lengths = np.clip(random.lognormal(4.3, 0.35, 64), 20, 300).astype(int).tolist()
+    assert len(bags(lengths)) <= 5
+    assert sorted(bags([30, 50_000, 31, 32])) == [[1], [3, 2, 0]]
+    padded = sum(len(group) * max(lengths[i] for i in group) for group in bags(lengths))
+    assert padded < 64 * max(lengths) - BAG_OVERHEAD
+
+
+def test_a_bag_is_padded_to_its_longest() -> None:
+    ((ids, mask),) = pad([np.array([5, 6, 7]), np.array([8])], [[0, 1]], 0)
+    assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]

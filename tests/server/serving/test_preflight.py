@@ -1,0 +1,177 @@
+import importlib.metadata
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from newsdesk.server.runtime import processor
+from newsdesk.server.serving import preflight, triton
+from newsdesk.server.serving.preflight import Check, check
+from newsdesk.server.serving.settings import Settings
+from tests.launching import Server, free_ports, write_repository
+
+
+@pytest.fixture
+def settings(repository: Path, tmp_path: Path) -> Settings:
+    http, grpc, metrics = free_ports()
+    return Settings(
+        http_port=http, grpc_port=grpc, metrics_port=metrics, model_repository=repository, state=tmp_path, instances=2
+    )
+
+
+def found(settings: Settings, name: str) -> Check:
+    return next(one for one in check(settings) if one.name == name)
+
+
+def test_this_machine_can_serve(settings: Settings) -> None:
+    checks = check(settings)
+    assert [one for one in checks if one.level == "problem"] == []
+    assert {one.name for one in checks} == {
+        "glibc", "numpy", "libpython", "tritonserver", "stub",
+        "ports", "instances", "shm", "state", "traces", "model", "cpu",
+    }  # fmt: skip
+
+
+def test_a_taken_port_is_named_with_what_to_do(settings: Settings) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", settings.grpc_port))
+        other.listen()
+        one = found(settings, "ports")
+    assert one.level == "problem"
+    assert f"grpc port {settings.grpc_port} on 127.0.0.1: Address already in use" in one.found
+    assert "--grpc-port" in one.remedy
+
+
+def test_serve_ends_with_2_where_a_port_is_taken(
+    server: Server, launch: Callable[..., Server], repository: Path
+) -> None:
+    second = launch(repository, ports=server.ports)
+    assert second.wait() == 2
+    assert f"http port {server.ports[0]} on 127.0.0.1: Address already in use" in second.text()
+    assert "ok " not in second.text()
+
+
+@pytest.mark.parametrize(
+    ("free", "instances", "level"), [(64, 16, "problem"), (64, 6, "warning"), (64, 2, "ok"), (7, 1, "problem")]
+)
+def test_shared_memory_must_hold_two_generations(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, free: int, instances: int, level: str
+) -> None:
+    """C 30."""
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=free * 256, f_frsize=4096, f_flag=0))
+    one = found(replace(settings, instances=instances), "shm")
+    assert one.level == level
+    assert f"{free} MiB free in /dev/shm" in one.found
+    if level != "ok":
+        assert "--shm-size" in one.remedy
+
+
+def test_a_single_process_is_warned_of(settings: Settings) -> None:
+    one = found(replace(settings, instances=1), "instances")
+    assert (one.level, one.remedy) == ("warning", "Start two: --instances 2.")
+    assert found(settings, "instances").level == "ok"
+
+
+def test_a_small_shared_memory_for_real(settings: Settings) -> None:
+    """C 30, with a /dev/shm of the 64 MB that docker gives."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
+        pytest.skip("to mount another /dev/shm takes root")
+    doctor = (
+        "mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "
+        f"{sys.executable} -c 'from newsdesk.server.serving.commands import doctor; import typer; typer.run(doctor)' "
+        f"--model-repository {settings.model_repository} --state {settings.state} --instances 32"
+    )
+    ran = subprocess.run(["unshare", "-m", "sh", "-c", doctor], capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "64 MiB free in /dev/shm; 32 instances need 256 MiB to start and to heal" in ran.stdout
+
+
+def test_a_changed_file_is_refused_with_the_repair(settings: Settings, tmp_path: Path) -> None:
+    """E 48, 56."""
+    repository = write_repository(tmp_path / "models")
+    graph = repository / "ag_news" / "1" / "model.int8.onnx"
+    graph.write_bytes(b"half of it")
+    one = found(replace(settings, model_repository=repository), "model")
+    assert one.level == "problem"
+    assert f"{graph}: sha256 is" in one.found
+    assert "git checkout model_repository" in one.found
+
+
+def test_a_target_without_its_graph_is_refused(settings: Settings) -> None:
+    one = found(replace(settings, target="openvino:fp32"), "model")
+    assert one.level == "problem"
+    assert "member stand-in has no fp32 graph, only int8" in one.found
+    one = found(replace(settings, target="minilm=openvino:int8"), "model")
+    assert one.level == "problem"
+    assert "names minilm, but the members are stand-in" in one.found
+
+
+def test_an_absent_model_says_where_to_get_it(settings: Settings, tmp_path: Path) -> None:
+    one = found(replace(settings, model_repository=tmp_path / "nowhere"), "model")
+    assert one.level == "problem"
+    assert "newsdesk build --recipe compact" in one.found
+
+
+def test_a_processor_without_vnni_is_a_warning_that_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """G 78."""
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx2\n")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
+    one = preflight._cpu(["avx512_vnni"])
+    assert one.level == "warning"
+    assert "avx512_vnni" in one.found
+    assert "int8 answers can differ" in one.remedy
+    assert preflight._cpu(["avx2"]).level == "ok"
+
+
+def test_no_shared_libpython_says_what_to_install(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C 36."""
+    monkeypatch.setattr(preflight, "find_libpython", lambda: None)
+    monkeypatch.setattr(preflight, "loader_has_libpython", lambda: False)
+    one = found(settings, "libpython")
+    assert one.level == "problem"
+    assert "apt install libpython3" in one.remedy
+
+
+def test_a_python_without_a_stub_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C 36."""
+    monkeypatch.setattr(triton, "sys", SimpleNamespace(version_info=SimpleNamespace(major=3, minor=99)))
+    one = found(settings, "triton")
+    assert one.level == "problem"
+    assert "no stub for Python 3.99, only for 3.8, 3.9, 3.10, 3.11" in one.found
+
+
+def test_an_old_libstdcxx_is_recognised(tmp_path: Path) -> None:
+    """C 36: a loader that fails may end with 1, as a healthy stub does."""
+    broken = tmp_path / "broken"
+    said = "$0: /lib/libstdc++.so.6: version \\`GLIBCXX_3.4.30' not found (required by $0)"
+    broken.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n')
+    broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
+    installation = replace(triton.find_installation(), stub=broken)
+    server, stub = preflight._binaries(installation)
+    assert server.level == "ok"
+    assert stub.level == "problem"
+    assert "GLIBCXX_3.4.30" in stub.found
+    assert "apt install libstdc++6" in stub.remedy
+
+
+def test_an_old_glibc_and_numpy_2_are_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "confstr", lambda _: "glibc 2.31")
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.1.0")
+    checks = {one.name: one for one in check(settings)}
+    assert checks["glibc"].level == checks["numpy"].level == "problem"
+    assert "glibc 2.31; tritonserver needs glibc 2.35" in checks["glibc"].found
+    assert checks["numpy"].remedy == "pip install 'numpy>=1.26,<2'"
+
+
+def test_an_address_of_another_machine_is_refused(settings: Settings) -> None:
+    one = found(replace(settings, host="192.0.2.1"), "ports")
+    assert one.level == "problem"
+    assert "on 192.0.2.1: Cannot assign requested address" in one.found
