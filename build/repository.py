@@ -22,7 +22,6 @@ from newsdesk.server.serving.settings import FEWEST_INSTANCES
 from newsdesk.server.serving.versions import WITHDRAWN
 
 LABELS = "labels.txt"
-CONFIG = "config.pbtxt"
 CARD = "MODEL_CARD.md"
 _BACKEND = "from newsdesk.server.runtime.backend import TritonPythonModel  # noqa: F401\n"
 
@@ -74,7 +73,9 @@ def write(
     for leftover in (new, old) if final.exists() else (new,):
         shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir(parents=True)
-    (new / "model.py").write_text(_BACKEND)
+    config = render_config(settings, len(labels), [member.name for member in members])
+    (new / manifest.ENTRY).write_text(_BACKEND)
+    (new / manifest.CONFIG).write_text(config, encoding="utf-8")  # a version that is gone back to is served as it was
     for file in files(cascade):
         (new / file.path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(graphs / file.path, new / file.path)
@@ -84,6 +85,7 @@ def write(
         labels=labels,
         members=[_place(member, new) for member in members],
         cascade=cascade,
+        code=manifest.code(new),
         target=target,
         cpu_features=processor.changes_answers(),
         figures=figures,
@@ -97,7 +99,7 @@ def write(
     shutil.rmtree(old, ignore_errors=True)
     _land(model / LABELS, "".join(f"{label}\n" for label in labels))
     _land(model / CARD, card.render(described, about))
-    _land(model / CONFIG, render_config(settings, len(labels), [member.name for member in members]))
+    _land(model / manifest.CONFIG, config)
     return model
 
 

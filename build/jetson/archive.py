@@ -15,7 +15,7 @@ from newsdesk.build.repository import portable
 from newsdesk.server.runtime import golden, manifest, targets
 from newsdesk.server.runtime.manifest import File, Manifest, Member
 from newsdesk.server.runtime.text import clean
-from newsdesk.server.serving.workspace import latest_version
+from newsdesk.server.serving.workspace import configuration, latest_version
 
 NAME = "newsdesk-jetson"
 REQUIREMENTS = """\
@@ -102,10 +102,12 @@ def _place_model(
         if file.path not in copied and not any(file in one.graphs.values() for one in loaded.members):
             (inside / file.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(version / file.path, inside / file.path)
-    (inside / "model.py").write_text(_BACKEND)
+    (inside / manifest.ENTRY).write_text(_BACKEND)
+    shutil.copy(configuration(version), inside / manifest.CONFIG)
     placed = msgspec.structs.replace(
         loaded,
         members=members,
+        code=manifest.code(inside),
         target=targets.write({member.name: _target(member) for member in members}),
         built=[portable(entry) for entry in loaded.built],
     )

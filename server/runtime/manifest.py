@@ -18,6 +18,8 @@ from newsdesk.server.runtime.plans import Plan
 
 SCHEMA = 2
 FILE = "manifest.json"
+ENTRY, CONFIG = "model.py", "config.pbtxt"
+"""What Triton runs of a version, and how: a version folder's `code`."""
 REPAIR = "Restore it (git checkout model_repository) or rebuild it (newsdesk build --recipe compact)."
 
 MemberName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -70,6 +72,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """In order of cost, the cheapest first."""
     cascade: list[Stage]
     windows: Windows = Windows()
+    code: list[File] = []
+    """ENTRY and CONFIG in the version folder; every build writes them. Older manifests name neither, and Triton's files
+    are then taken as they are."""
     target: str
     """The compile targets that serve where nothing was measured: "openvino:int8", or each member's own,
     "minilm=openvino:int8,student=onnxruntime:fp32"."""
@@ -87,6 +92,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if len(self.cascade[0].thresholds.best) != len(self.labels):
             found = len(self.cascade[0].thresholds.best)
             raise ValueError(f"the cascade has thresholds for {found} labels, expected {len(self.labels)}")
+        if self.code and {file.path for file in self.code} != {ENTRY, CONFIG}:
+            named = ", ".join(file.path for file in self.code)
+            raise ValueError(f"code names {named}, expected {ENTRY} and {CONFIG}")
         if unasked := set(names).difference(*(stage.members for stage in self.cascade)):
             raise ValueError(f"no stage of the cascade asks {', '.join(sorted(unasked))}; leave out who is not asked")
 
@@ -94,7 +102,12 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         of_members = [
             file for member in self.members for file in (member.reader, *member.graphs.values(), *member.data)
         ]
-        return of_members + cascade.files(self.cascade)
+        return of_members + cascade.files(self.cascade) + self.code
+
+
+def code(folder: Path) -> list[File]:
+    """Return a version folder's `code`. Both files must be there."""
+    return [File(name, digest(folder / name)) for name in (ENTRY, CONFIG)]
 
 
 def load(folder: Path) -> Manifest:
@@ -113,14 +126,30 @@ def load(folder: Path) -> Manifest:
         manifest = msgspec.json.decode(raw, type=Manifest)
     except msgspec.DecodeError as error:
         raise ManifestError(f"{path}: not a manifest: {error}. {REPAIR}") from error
-    for file in manifest.files():
+    _check(folder, manifest.files())
+    return manifest
+
+
+def check_code(folder: Path) -> None:
+    """Check the files that Triton runs before it does: a model.py cannot check itself.
+
+    A manifest that cannot be read passes: `load`, which the model.py of a build calls, says why. Raises ManifestError.
+    """
+    try:
+        named = msgspec.json.decode((folder / FILE).read_bytes(), type=_Code)
+    except (OSError, msgspec.DecodeError):
+        return
+    _check(folder, named.code)
+
+
+def _check(folder: Path, files: list[File]) -> None:
+    for file in files:
         try:
             found = digest(folder / file.path)
         except OSError as error:
             raise ManifestError(f"{folder / file.path}: cannot be read ({error.strerror}). {REPAIR}") from error
         if found != file.sha256:
             raise ManifestError(f"{folder / file.path}: sha256 is {found}, the manifest says {file.sha256}. {REPAIR}")
-    return manifest
 
 
 def save(manifest: Manifest, folder: Path) -> None:
@@ -132,3 +161,7 @@ def save(manifest: Manifest, folder: Path) -> None:
 
 class _Schema(Struct):
     schema: int
+
+
+class _Code(Struct):
+    code: list[File] = []

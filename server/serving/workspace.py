@@ -14,7 +14,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.errors import ServerError
+from newsdesk.server.runtime.manifest import CONFIG
 from newsdesk.server.serving import processes
 
 MODEL = "ag_news"
@@ -66,19 +68,20 @@ class Workspace:
     ) -> None:
         """Put a model folder's latest version into the repository, in one move, keeping the one before for `restore`.
 
-        Raises RepositoryError.
+        Raises RepositoryError and ManifestError.
         """
         self._generation += 1
         staging = self.root / "staging"
         shutil.rmtree(staging, ignore_errors=True)
         version = latest_version(source)
         parameters = {**parameters, _GENERATION: str(self._generation)}
-        config = _configured(source / "config.pbtxt", parameters, instances, cached, delay)
+        manifest.check_code(version)
+        config = _configured(configuration(version), parameters, instances, cached, delay)
         _place(version, staging / version.name)
         for file in source.iterdir():
-            if file.is_file() and file.name != "config.pbtxt":
+            if file.is_file() and file.name != CONFIG:
                 _place(file, staging / file.name)
-        (staging / "config.pbtxt").write_text(config)
+        (staging / CONFIG).write_text(config)
         shutil.rmtree(self._previous, ignore_errors=True)
         target = self.repository / MODEL
         if target.exists():
@@ -96,7 +99,7 @@ class Workspace:
         those of a model whose files and configuration are as they were, dead ones too.
         """
         self._generation += 1
-        path = self.repository / MODEL / "config.pbtxt"
+        path = self.repository / MODEL / CONFIG
         config = _parse(path)
         config.parameters[_GENERATION].string_value = str(self._generation)
         partial = self.root / "config.partial"
@@ -156,7 +159,7 @@ def versions(model: Path) -> list[Path]:
 
 def latest_version(model: Path) -> Path:
     """Return a model's version folder with the highest number, the one that Triton serves. Raises RepositoryError."""
-    if not (model / "config.pbtxt").is_file():
+    if not (model / CONFIG).is_file():
         raise RepositoryError(
             f"{model}: no config.pbtxt, expected a model folder. Restore it (git checkout model_repository), rebuild "
             "it (newsdesk build --recipe compact), or name another repository with --model-repository."
@@ -164,6 +167,14 @@ def latest_version(model: Path) -> Path:
     if found := versions(model):
         return found[-1]
     raise RepositoryError(f"{model}: no version folder (1, 2, …). Rebuild it (newsdesk build --recipe compact).")
+
+
+def configuration(version: Path) -> Path:
+    """Return the config.pbtxt that a version folder is served with: its own, which its manifest names, or, in folders
+    of older builds, the one that is beside it for any Triton.
+    """
+    own = version / CONFIG
+    return own if own.is_file() else version.parent / CONFIG
 
 
 def _remove_shm(name: str) -> None:

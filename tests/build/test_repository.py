@@ -15,6 +15,8 @@ from newsdesk.build.repository import Fitted
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.calibrate import Uncalibrated
 from newsdesk.server.runtime.cascade import QUALITIES, alone
+from newsdesk.server.runtime.errors import ManifestError
+from newsdesk.server.serving.workspace import Workspace
 
 LABELS = ["harbour", "kitchen", "garden"]
 MEASURED = {"accuracy": 0.9, "agreement": 0.99, "passed": True}
@@ -93,6 +95,7 @@ def test_what_is_written(tmp_path: Path):
     assert sorted(
         str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()
     ) == [
+        "ag_news/1/config.pbtxt",
         "ag_news/1/manifest.json",
         "ag_news/1/model.py",
         "ag_news/1/tiny/model.int8.onnx",
@@ -209,3 +212,24 @@ def test_the_card_says_what_the_manifest_says(tmp_path: Path):
 def test_a_label_that_would_be_two_lines_is_refused(tmp_path: Path):
     with pytest.raises(BuildError, match=r"label 'kit\\nchen' holds a line break"):
         write(tmp_path / "out", tmp_path / "made", labels=["harbour", "kit\nchen"])
+
+
+def test_what_triton_runs_is_in_the_manifest_and_checked_before_it_runs(tmp_path: Path):
+    """Also where another version has changed the config.pbtxt beside it: each is served with its own."""
+    model = write(tmp_path / "out", tmp_path / "made")
+    version = model / "1"
+    assert {file.path for file in manifest.load(version).code} == {"model.py", "config.pbtxt"}
+    (model / "config.pbtxt").write_text("of a later version")
+    work = Workspace(tmp_path)
+    work.repository.mkdir(parents=True)
+    work.render(model, {}, 2)
+    assert (work.repository / "ag_news" / "config.pbtxt").is_file()
+    for name in "model.py", "config.pbtxt":
+        before = (version / name).read_bytes()
+        (version / name).write_bytes(before + b"\n#")
+        for check in lambda: manifest.load(version), lambda: work.render(model, {}, 2):
+            with pytest.raises(ManifestError, match=rf"{name}: sha256 is"):
+                check()
+        (version / name).unlink()
+        (version / name).write_bytes(before)
+    manifest.load(version)

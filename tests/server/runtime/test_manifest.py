@@ -37,6 +37,7 @@ def _alone(member: str, labels: int) -> Any:
         ({"cascade": [_alone("other", 4)]}, "no member 'other'"),
         ({"cascade": [_alone("tiny", 3)]}, "thresholds for 3 labels, expected 4"),
         ({"windows": {"rule": "first"}}, "first"),
+        ({"code": [{"path": "model.py", "sha256": "0" * 64}]}, "code names model.py, expected model.py and config"),
     ],
 )
 def test_a_manifest_that_does_not_hold_is_refused_with_the_place(tmp_path: Path, changes: dict, said: str) -> None:
