@@ -132,6 +132,8 @@ class Server:
     options: list[str] = field(default_factory=lambda: list(OPTIONS))
     ports: list[int] = field(default_factory=free_ports)
     program: list[str] = field(default_factory=lambda: [sys.executable, "-c", SERVE])
+    folder: Path | None = None
+    """Where it is started; None = here."""
 
     def start(self) -> "Server":
         self.output = self.state.parent / f"{self.state.name}.txt"
@@ -139,7 +141,7 @@ class Server:
         command = self.program + [part for pair in flags for part in pair]
         command += ["--model-repository", str(self.repository), "--state", str(self.state), *self.options]
         with self.output.open("wb") as file:
-            self.process = subprocess.Popen(command, stdout=file, stderr=file)
+            self.process = subprocess.Popen(command, stdout=file, stderr=file, cwd=self.folder)
         return self
 
     def until(self, said: str, seconds: float = 60, count: int = 1) -> str:

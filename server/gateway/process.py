@@ -7,7 +7,6 @@ import ipaddress
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from newsdesk.server.gateway.keys import KeyFile
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import processes
+from newsdesk.server.serving import addresses, processes
 from newsdesk.server.serving.preflight import Check
 from newsdesk.server.serving.settings import Settings
 
@@ -60,10 +59,12 @@ class Gateway:
         with self.log.open("ab") as log:
             self._log_from = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "newsdesk.server.gateway"],
+                [sys.executable, "-P", "-m", "newsdesk.server.gateway"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env=processes.environment_apart(),
+                cwd=self._launch.state,
                 start_new_session=True,  # Ctrl-C reaches newsdesk alone, which passes it on
                 preexec_fn=processes.die_with_parent(),
             )
@@ -89,8 +90,8 @@ class Gateway:
         """Whether it listens. Raises GatewayError where it has ended, or takes too long."""
         if not self.running:
             raise GatewayError(f"the gateway ended with code {self.exit_code}: {self._reason()}\nIts log: {self.log}")
-        host, _, port = self.url.removeprefix("http://").partition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=1)
+        settings = self._launch.settings
+        connection = http.client.HTTPConnection(addresses.local(settings.host), settings.port, timeout=1)
         try:
             connection.request("GET", "/health/live")
             return connection.getresponse().status == http.client.OK
@@ -178,15 +179,10 @@ def _port(settings: GatewaySettings, triton_ports: tuple[int, ...]) -> Check:
         return Check(
             "gateway", "problem", f"port {settings.port} is one of Triton's, too", "Choose another: --gateway-port."
         )
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-            probe.listen(1)
-        except OSError as error:
-            found = f"port {settings.port} on {settings.host}: {error.strerror or error}"
-            remedy = f"Stop what listens there (ss -ltnp 'sport = :{settings.port}' shows it), or --gateway-port."
-            return Check("gateway", "problem", found, f"{remedy} {_NO_GATEWAY}")
+    if error := addresses.refusal(settings.host, settings.port):
+        refused = f"port {settings.port} on {settings.host}: {error.strerror or error}"
+        remedy = addresses.remedy(error, settings.port, "--gateway-port", "--gateway-host")
+        return Check("gateway", "problem", refused, f"{remedy} {_NO_GATEWAY}")
     return Check("gateway", "ok", f"port {settings.port} on {settings.host} is free")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from newsdesk.server.runtime.errors import ServerError
+from newsdesk.server.serving import addresses
 
 _RATE = re.compile(r"\d+\s*/\s*\d*\s*(second|minute|hour|day)s?")
 _REDIS = ("redis://", "rediss://", "unix://")
@@ -27,7 +28,7 @@ class GatewaySettings:
     """Raises GatewaySettingsError, naming the flag and the variable, for a value that cannot be used."""
 
     host: str = "127.0.0.1"
-    """IPv4 address that the gateway listens on."""
+    """Address that the gateway listens on; "::" is every IPv6 one."""
     port: int = 8080
     auth: bool = False
     """Ask everybody for a key or token. Always so beyond loopback, unless `insecure`."""
@@ -91,7 +92,7 @@ class GatewaySettings:
     @property
     def local_url(self) -> str:
         """The address under which this machine reaches its own gateway."""
-        return f"http://{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}"
+        return f"http://{addresses.bracketed(addresses.local(self.host))}:{self.port}"
 
     def secret(self) -> bytes:
         """Return the HS256 secret, empty where there is none. Raises GatewaySettingsError where it is too short."""

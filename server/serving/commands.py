@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from newsdesk.server.serving.settings import Settings
     from newsdesk.server.serving.triton import Answer
 
-Host = Annotated[str, typer.Option(envvar="NEWSDESK_HOST", help="Address to listen on; 0.0.0.0 for every one.")]
+Host = Annotated[
+    str, typer.Option(envvar="NEWSDESK_HOST", help="Address to listen on; 0.0.0.0 for every IPv4 one, :: for IPv6.")
+]
 HttpPort = Annotated[int, typer.Option(envvar="NEWSDESK_HTTP_PORT", help="Open Inference Protocol over HTTP.")]
 GrpcPort = Annotated[int, typer.Option(envvar="NEWSDESK_GRPC_PORT", help="Open Inference Protocol over gRPC.")]
 MetricsPort = Annotated[int, typer.Option(envvar="NEWSDESK_METRICS_PORT", help="Prometheus metrics.")]
@@ -289,29 +291,31 @@ def _table(found: "Preparation") -> None:
 
 
 def _welcome(settings: "Settings", target: str, answer: "Answer", seconds: float) -> None:
+    from newsdesk.server.serving import addresses
     from newsdesk.server.serving.supervisor import ARTICLE
     from newsdesk.server.serving.workspace import MODEL
 
-    host, http, grpc = settings.local_host, settings.http_port, settings.grpc_port
-    url = "" if (host, grpc) == ("127.0.0.1", 8001) else f"NEWSDESK_URL=grpc://{host}:{grpc} "
-    front = f", gateway {settings.gateway.host}:{settings.gateway.port}" if settings.gateway else ""
+    http, grpc = settings.netloc(settings.http_port), settings.netloc(settings.grpc_port)
+    url = "" if grpc == "127.0.0.1:8001" else f"NEWSDESK_URL=grpc://{grpc} "
+    on, gateway = addresses.bracketed(settings.host), settings.gateway
+    front = f", gateway {addresses.bracketed(gateway.host)}:{gateway.port}" if gateway else ""
     print(
         f"""
-newsdesk serves after {seconds:.1f} s: {target}, {settings.instance_count} processes, HTTP {settings.host}:{http}, \
-gRPC {settings.host}:{grpc}, metrics {settings.host}:{settings.metrics_port}{front}
+newsdesk serves after {seconds:.1f} s: {target}, {settings.instance_count} processes, HTTP {on}:{settings.http_port}, \
+gRPC {on}:{settings.grpc_port}, metrics {on}:{settings.metrics_port}{front}
 Asked for "{ARTICLE}", it answered {answer.label} \
 ({answer.probability:.1%}, by {answer.answered_by}, {answer.seconds * 1e3:.1f} ms)
 
 Try, from another terminal:
 
-{_rest(settings)}  curl -s {host}:{http}/v2/models/{MODEL}/infer -d \
+{_rest(settings)}  curl -s {http}/v2/models/{MODEL}/infer -d \
 '{{"inputs":[{{"name":"TEXT","shape":[1,1],"datatype":"BYTES","data":["{ARTICLE}"]}}]}}'
 
   python - <<'EOF'
   import numpy as np, tritonclient.grpc as triton
   text = triton.InferInput("TEXT", [1, 1], "BYTES")
   text.set_data_from_numpy(np.array([[b"{ARTICLE}"]], dtype=np.object_))
-  print(triton.InferenceServerClient("{host}:{grpc}").infer("{MODEL}", [text]).as_numpy("LABEL"))
+  print(triton.InferenceServerClient("{grpc}").infer("{MODEL}", [text]).as_numpy("LABEL"))
   EOF
 
   {url}newsdesk classify "{ARTICLE}"
@@ -328,9 +332,9 @@ def _welcome_event(settings: "Settings", target: str, answer: "Answer", seconds:
         seconds=round(seconds, 3),
         target=target,
         processes=settings.instance_count,
-        http=f"http://{settings.local_host}:{settings.http_port}",
-        grpc=f"grpc://{settings.local_host}:{settings.grpc_port}",
-        metrics=f"http://{settings.local_host}:{settings.metrics_port}/metrics",
+        http=f"http://{settings.netloc(settings.http_port)}",
+        grpc=f"grpc://{settings.netloc(settings.grpc_port)}",
+        metrics=f"http://{settings.netloc(settings.metrics_port)}/metrics",
         gateway=settings.gateway.local_url if settings.gateway else None,
         answer=asdict(answer),
     )

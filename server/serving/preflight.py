@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import re
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Literal
 
 from newsdesk.server.runtime import manifest, processor, targets
 from newsdesk.server.runtime.errors import EngineError, ServerError
-from newsdesk.server.serving import traces, workspace
+from newsdesk.server.serving import addresses, traces, workspace
 from newsdesk.server.serving.settings import FEWEST_INSTANCES, Settings
 from newsdesk.server.serving.triton import (
     SHM_BYTES,
@@ -112,7 +111,7 @@ def _libpython() -> Check:
 def _version_of(library: Path) -> str:
     """Return the version of a libpython, asked in a process of its own, or ""."""
     asked = subprocess.run(
-        [sys.executable, "-c", _ASK_VERSION, str(library)], capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", _ASK_VERSION, str(library)], capture_output=True, text=True, check=False
     )
     return asked.stdout.split()[0] if asked.returncode == 0 else ""
 
@@ -153,22 +152,14 @@ def _binaries(installation: Installation) -> list[Check]:
 
 
 def _ports(settings: Settings) -> Check:
-    taken = []
+    host = settings.host
     ports = {"http": settings.http_port, "grpc": settings.grpc_port, "metrics": settings.metrics_port}
-    for name, port in ports.items():
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.host, port))
-                probe.listen(1)
-            except OSError as error:
-                taken.append((name, port, error.strerror or str(error)))
+    taken = {name: error for name, port in ports.items() if (error := addresses.refusal(host, port))}
     if not taken:
-        return Check("ports", "ok", f"{', '.join(map(str, ports.values()))} on {settings.host} are free")
-    found = "; ".join(f"{name} port {port} on {settings.host}: {reason}" for name, port, reason in taken)
-    flags = " ".join(f"--{name}-port" for name, _, _ in taken)
-    remedy = f"Stop what listens there (ss -ltnp 'sport = :{taken[0][1]}' shows it), or choose others with {flags}."
-    return Check("ports", "problem", found, remedy)
+        return Check("ports", "ok", f"{', '.join(map(str, ports.values()))} on {host} are free")
+    found = "; ".join(f"{name} port {ports[name]} on {host}: {taken[name].strerror or taken[name]}" for name in taken)
+    first, flags = next(iter(taken)), " ".join(f"--{name}-port" for name in taken)
+    return Check("ports", "problem", found, addresses.remedy(taken[first], ports[first], flags, "--host"))
 
 
 def _instances(count: int) -> Check:

@@ -171,12 +171,12 @@ def _race(folder: Path, name: str, of_member: list[str], texts: Sequence[str]) -
 
 def _measure_apart(folder: Path, name: str, target: str, texts: Sequence[str]) -> tuple[float, np.ndarray | None, str]:
     """Measure in a process of its own. Returns the speed, the answers, and why it is refused, or ""."""
-    command = [sys.executable, "-m", __name__, str(folder), name, target]
+    command = [sys.executable, "-P", "-m", __name__, str(folder.absolute()), name, target]
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     try:
         ran = subprocess.run(
             command,
-            env={**os.environ, **single, "TOKENIZERS_PARALLELISM": "false"},
+            env={**processes.environment_apart(), **single, "TOKENIZERS_PARALLELISM": "false"},
             input=json.dumps(list(texts)),
             capture_output=True,
             text=True,

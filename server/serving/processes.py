@@ -13,6 +13,12 @@ _PR_SET_PDEATHSIG = 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 _GONE = frozenset("ZXx")
 _STOPPED, _TRACED = "T", "t"
+_CERTIFICATES = ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+_PATHS = (
+    "PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR",
+    *(f"OTEL_EXPORTER_OTLP{part}_{name}" for part in ("", "_TRACES") for name in _CERTIFICATES),
+)  # fmt: skip
+"""Variables that hold paths, with colons between."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,19 @@ def die_with_parent() -> Callable[[], None]:
             os._exit(1)
 
     return apply
+
+
+def environment_apart() -> dict[str, str]:
+    """Return the variables of a child that neither imports nor reads anything from the directory that it runs in.
+
+    What the caller wrote relative to its own directory keeps its meaning.
+    """
+    absolute = {name: _absolute(os.environ[name]) for name in _PATHS if os.environ.get(name)}
+    return {**os.environ, **absolute, "PYTHONSAFEPATH": "1"}
+
+
+def _absolute(paths: str) -> str:
+    return os.pathsep.join(os.path.abspath(path) for path in paths.split(os.pathsep) if path)
 
 
 def _stat(pid: int) -> tuple[int, str, int, int, int]:

@@ -1,10 +1,8 @@
 """The serving half's configuration: `newsdesk serve` fills it from flags, NEWSDESK_… variables, then these defaults."""
 
 import contextlib
-import ipaddress
 import os
 import re
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from newsdesk.server.gateway.settings import GatewaySettings
 from newsdesk.server.runtime import targets
 from newsdesk.server.runtime.errors import EngineError, ServerError
+from newsdesk.server.serving import addresses
 
 LOG_LEVELS = ("error", "warning", "info", "verbose")
 _CACHE_LEAST = 10**6
@@ -55,7 +54,7 @@ class Settings:
     """Raises SettingsError, naming the flag and the variable, for a value that cannot be used."""
 
     host: str = "127.0.0.1"
-    """IPv4 address, or a name that has one, that all three ports listen on."""
+    """Address, or a name that has one, that all three ports listen on; "::" is every IPv6 one."""
     http_port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
@@ -110,7 +109,11 @@ class Settings:
     @property
     def local_host(self) -> str:
         """The address under which this machine reaches its own server."""
-        return "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        return addresses.local(self.host)
+
+    def netloc(self, port: int) -> str:
+        """Return what stands in a URL of this server that this machine itself asks."""
+        return f"{addresses.bracketed(self.local_host)}:{port}"
 
     @property
     def cache_bytes(self) -> int:
@@ -123,11 +126,24 @@ class Settings:
         return self.instances or max(FEWEST_INSTANCES, granted_cores())
 
 
-def with_gateway(settings: Settings, *, host: str = "", keys: Path | None = None, **given: Any) -> Settings:
+def with_gateway(
+    settings: Settings,
+    *,
+    host: str = "",
+    keys: Path | None = None,
+    jwt_secret_file: Path | None = None,
+    jwks: str = "",
+    **given: Any,
+) -> Settings:
     """Return settings with a gateway, by default on Triton's host and with its keys in the state folder."""
     address = _address(host, "gateway_host") if host else settings.host
     keys = (keys or settings.state / "keys.json").expanduser().absolute()
-    return replace(settings, gateway=GatewaySettings(host=address, keys=keys, **given))
+    if jwt_secret_file:  # the gateway runs in another directory than its caller
+        jwt_secret_file = jwt_secret_file.expanduser().absolute()
+    if jwks and "://" not in jwks:
+        jwks = str(Path(jwks).expanduser().absolute())
+    made = GatewaySettings(host=address, keys=keys, jwt_secret_file=jwt_secret_file, jwks=jwks, **given)
+    return replace(settings, gateway=made)
 
 
 def granted_cores(root: Path = Path("/")) -> int:
@@ -176,13 +192,9 @@ def _quota_v1(group: Path) -> float:
 
 def _address(host: str, name: str = "host") -> str:
     try:
-        return str(ipaddress.IPv4Address(host))
-    except ValueError:
-        pass
-    try:
-        return str(socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
-    except (OSError, UnicodeError) as error:
-        raise _refused(name, host, "an IPv4 address of this machine, or a name that has one") from error
+        return addresses.resolve(host)
+    except ValueError as error:
+        raise _refused(name, host, str(error)) from error
 
 
 def _refused(name: str, given: object, expected: str) -> SettingsError:

@@ -34,7 +34,8 @@ _RESTARTS_WITHIN = 120.0
 
 class Supervisor:
     """One server for as long as it is wanted. Use it from the main thread: it handles SIGINT, SIGTERM and SIGHUP (stop
-    when the requests at hand are answered; at the second, at once) and SIGUSR1 (load the model repository anew).
+    when the requests at hand are answered; at the second, at once; a SIGHUP that is ignored at the start stays so) and
+    SIGUSR1 (load the model repository anew).
     """
 
     def __init__(self, settings: Settings, target: str, say: Callable[[str], None]) -> None:
@@ -63,7 +64,9 @@ class Supervisor:
         """
         for dead in workspace.remove_dead(self._settings.state):
             self._say(f"removed what a killed server left behind ({dead})")
-        handlers = {number: signal.signal(number, self._on_stop) for number in _STOP}
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # by nohup
+        stops = [number for number in _STOP if not (ignored and number == signal.SIGHUP)]
+        handlers = {number: signal.signal(number, self._on_stop) for number in stops}
         handlers[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._on_reload)
         try:
             here = find_installation()
@@ -109,8 +112,8 @@ class Supervisor:
         assert settings.gateway is not None
         launch = Launch(
             settings=settings.gateway,
-            grpc_url=f"grpc://{settings.local_host}:{settings.grpc_port}",
-            http_url=f"http://{settings.local_host}:{settings.http_port}",
+            grpc_url=f"grpc://{settings.netloc(settings.grpc_port)}",
+            http_url=f"http://{settings.netloc(settings.http_port)}",
             repository=self._workspace.repository,
             source=settings.model_repository,
             state=settings.state,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import processes, traces
+from newsdesk.server.serving import addresses, processes, traces
 from newsdesk.server.serving.processes import Process
 from newsdesk.server.serving.settings import Settings
 from newsdesk.server.serving.workspace import MODEL, Workspace
@@ -131,17 +131,19 @@ def loader_has_libpython() -> bool:
 def environment(installation: Installation) -> dict[str, str]:
     """Return the variables that tritonserver and its stubs start with.
 
-    A stub finds its Python as the first python3 on PATH: that of this environment, with its .pth files.
+    A stub finds its Python as the first python3 on PATH: that of this environment, with its .pth files. It imports from
+    its working directory whatever PYTHONSAFEPATH says, so that this must be one that holds no modules.
     """
+    variables = processes.environment_apart()
     libpython = find_libpython()
     libraries = [str(libpython.parent)] if libpython else []
-    libraries += [str(installation.libraries), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+    libraries += [str(installation.libraries), *filter(None, [variables.get("LD_LIBRARY_PATH")])]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {
-        **os.environ,
+        **variables,
         **threads,
         "TOKENIZERS_PARALLELISM": "false",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), variables.get("PATH", os.defpath)]),
         "LD_LIBRARY_PATH": os.pathsep.join(libraries),
         **({"VIRTUAL_ENV": sys.prefix} if sys.prefix != sys.base_prefix else {}),
     }
@@ -170,6 +172,7 @@ class Triton:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment(installation),
+                cwd=self._workspace.root,
                 start_new_session=True,  # Ctrl-C reaches newsdesk alone, which passes it on
                 preexec_fn=processes.die_with_parent(),
             )
@@ -177,6 +180,7 @@ class Triton:
     def _arguments(self) -> list[str]:
         settings, workspace = self._settings, self._workspace
         level = settings.log_level
+        http_address = f"ipv6:{settings.host}" if ":" in settings.host else settings.host  # libevhtp's own notation
         options = {
             "model-repository": workspace.repository,
             "backend-directory": workspace.backends,
@@ -186,11 +190,11 @@ class Triton:
             "exit-on-error": "true",
             "strict-readiness": "true",
             "exit-timeout-secs": _EXIT_SECONDS,
-            "http-address": settings.host,
+            "http-address": http_address,
             "http-port": settings.http_port,
-            "grpc-address": settings.host,
+            "grpc-address": addresses.bracketed(settings.host),
             "grpc-port": settings.grpc_port,
-            "metrics-address": settings.host,
+            "metrics-address": http_address,
             "metrics-port": settings.metrics_port,
             "http-restricted-api": f"{_MANAGEMENT}:{TOKEN_HEADER}={self._token}",
             "grpc-restricted-protocol": f"{_MANAGEMENT}:{TOKEN_HEADER}={self._token}",

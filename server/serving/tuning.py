@@ -155,7 +155,7 @@ def _server(settings: Settings, target: str, setup: Setup) -> Iterator[int]:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         ports = [one.getsockname()[1] for one in sockets]
     program = "from newsdesk.server.serving.commands import serve; import typer; typer.run(serve)"
-    command = [sys.executable, "-c", program, "--json", "--no-gateway", "--target", target]
+    command = [sys.executable, "-P", "-c", program, "--json", "--no-gateway", "--target", target]
     for name, value in {
         "model-repository": settings.model_repository,
         "state": settings.state,

@@ -6,7 +6,7 @@ import typer
 from typer.testing import CliRunner
 
 from newsdesk.server.serving import commands, settings
-from newsdesk.server.serving.settings import Settings, SettingsError, granted_cores
+from newsdesk.server.serving.settings import Settings, SettingsError, granted_cores, with_gateway
 
 
 def test_defaults_listen_on_the_loopback(tmp_path: Path) -> None:
@@ -34,8 +34,8 @@ def test_one_core_has_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "--target (NEWSDESK_TARGET): target 'tensorrt' in 'tensorrt': expected one of openvino:int8",
         ),
         ({"target": "minilm=openvino:int8,e5="}, "target 'e5='"),
-        ({"host": "no such host"}, "--host (NEWSDESK_HOST) is 'no such host'; expected an IPv4 address"),
-        ({"host": "::1"}, "expected an IPv4 address"),
+        ({"host": "no such host"}, "--host (NEWSDESK_HOST) is 'no such host'; expected an IPv4 or IPv6 address"),
+        ({"host": "fe80::1%lo"}, "--host (NEWSDESK_HOST) is 'fe80::1%lo'; expected an address without a zone"),
         ({"cache": "much"}, "--cache (NEWSDESK_CACHE) is 'much'; expected a size of at least 1MB"),
         ({"cache": "999KB"}, "at least 1MB"),
         ({"log_level": "loud"}, "error, warning, info, verbose"),
@@ -62,6 +62,14 @@ def test_the_cache_has_a_size(tmp_path: Path) -> None:
 def test_a_name_becomes_its_address(tmp_path: Path) -> None:
     assert Settings(host="localhost", model_repository=tmp_path).host == "127.0.0.1"
     assert Settings(host="0.0.0.0", model_repository=tmp_path).local_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("host", ["::", "::1", "0:0:0:0:0:0:0:1"])
+def test_an_ipv6_address_stands_in_brackets(tmp_path: Path, host: str) -> None:
+    given = with_gateway(Settings(host=host, model_repository=tmp_path))
+    assert (given.local_host, given.netloc(8001)) == ("::1", "[::1]:8001")
+    assert given.gateway is not None
+    assert given.gateway.local_url == "http://[::1]:8080"
 
 
 def test_the_repository_is_looked_for_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
