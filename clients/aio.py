@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from newsdesk.clients.calls import AsyncCalls
 from newsdesk.clients.chunk import Chunk, Item, Text, cut
 from newsdesk.clients.client import DEFAULT_URL, Settings, only
 from newsdesk.clients.deadline import Deadline, Retries
-from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused
+from newsdesk.clients.errors import BadResponse, Interrupted, NewsdeskError, RequestRefused
 from newsdesk.clients.options import Options, Quality
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.transports import AsyncTransport, Model, open_async_transport, parse
@@ -47,8 +48,11 @@ class AsyncClient:
         api_key: str | None = None,
         ca_file: str | PathLike[str] = "",
         micro_batching: bool = False,
+        repeat_interrupted: bool = True,
     ) -> None:
+        """`repeat_interrupted` says whether what was in flight when a process ended is sent again, too."""
         address = parse(url, model, api_key, str(ca_file))
+        self._repeat_interrupted = repeat_interrupted
         self._settings = Settings(address, timeout, retries, concurrency, micro_batching)
         self._by_loop: dict[tuple[int, asyncio.AbstractEventLoop], _Here] = {}
         self._model: Model | None = None
@@ -155,6 +159,7 @@ class AsyncClient:
         retries = Retries(self._settings.retries, end)
         while waiting := chunk.waiting:
             model = await self._describe(end)
+            sent = time.monotonic()
             try:
                 answers = await self._here().transport.infer(waiting, model, options, end.left())
                 chunk.accept(answers, model, options)
@@ -163,6 +168,9 @@ class AsyncClient:
                     continue
                 if isinstance(error, BadResponse | RequestRefused):
                     self._model = None  # another model may have taken its place
+                if isinstance(error, Interrupted) and not self._repeat_interrupted:
+                    error.sent = sent
+                    raise
                 await asyncio.sleep(retries.pause(error))
         return chunk.done()
 

@@ -1,5 +1,7 @@
 """What can go wrong with a call. A message says what was given, what was expected and what to do."""
 
+import re
+
 
 class NewsdeskError(Exception):
     """Every error that a call to the service can end with."""
@@ -12,6 +14,17 @@ class ServerUnavailable(NewsdeskError):
     """
 
     retry_after: float = 0.0
+
+
+class Interrupted(ServerUnavailable):
+    """The request was in flight when the server or the model's process ended, and may be why it did. Retried.
+
+    process  Triton's name of the model's process, "" where the server itself went away
+    sent     monotonic time at which the request was sent, 0 where nobody noted it
+    """
+
+    process: str = ""
+    sent: float = 0.0
 
 
 class TooManyRequests(ServerUnavailable):
@@ -58,6 +71,11 @@ class TextRefused(NewsdeskError):
         return f"text {self.index} is refused: {self.reason}"
 
 
+# A dead backend process is an internal error to Triton, though another instance can answer the same request.
+_DEAD_PROCESS = re.compile(r"Stub process(?: '(?P<name>[^']*)')?.*not healthy|stub process has exited", re.S)
+# gRPC's words for a connection that ended under a request, not for one that was never opened.
+_BROKE = re.compile(r"Socket closed|reset by peer|Broken pipe|Stream removed|GOAWAY|Connection (aborted|closed)", re.I)
+
 # The one table from a protocol's status to an error: gRPC code, HTTP status, error. Anything else is ServerFailed.
 _STATUSES: tuple[tuple[str | None, int, type[NewsdeskError]], ...] = (
     ("INVALID_ARGUMENT", 400, RequestRefused),
@@ -88,10 +106,11 @@ def error_of(status: str | int, message: str, url: str, retry_after: str | None 
     `retry_after` is the header of that name, of which only seconds count.
     """
     kind = _BY_STATUS.get(status, ServerFailed)
-    # A dead backend process is an internal error to Triton, though another instance can answer the same request.
-    if kind is ServerFailed and "Stub process" in message and "not healthy" in message:
-        kind = ServerUnavailable
+    if kind is ServerFailed and (dead := _DEAD_PROCESS.search(message)):
+        return interrupted(url, message, dead["name"] or "")
     if issubclass(kind, ServerUnavailable):
+        if status == "UNAVAILABLE" and _BROKE.search(message):
+            return interrupted(url, message)
         error = unavailable(url, message)
         if kind is TooManyRequests:
             error = TooManyRequests(f"{url} asks to come later ({status}): {message}")
@@ -108,7 +127,17 @@ def error_of(status: str | int, message: str, url: str, retry_after: str | None 
 
 
 def unavailable(url: str, detail: object) -> ServerUnavailable:
-    return ServerUnavailable(
+    return ServerUnavailable(_away(url, detail))
+
+
+def interrupted(url: str, detail: object, process: str = "") -> Interrupted:
+    error = Interrupted(_away(url, detail))
+    error.process = process
+    return error
+
+
+def _away(url: str, detail: object) -> str:
+    return (
         f"{url} does not answer: {str(detail).rstrip('.')}. "
         "Is `newsdesk serve` running, and is this its address? NEWSDESK_URL or `url` names another."
     )

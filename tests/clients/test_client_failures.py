@@ -21,7 +21,7 @@ from newsdesk.clients import (
     ServerUnavailable,
     TooManyRequests,
 )
-from newsdesk.clients.errors import error_of
+from newsdesk.clients.errors import Interrupted, error_of
 from newsdesk.clients.triton_http import HttpTransport
 from tests.clients.triton_process import Triton
 
@@ -171,7 +171,43 @@ def test_the_table_of_statuses(statuses: tuple[str | int, int], kind: type[Excep
 @pytest.mark.parametrize("status", ["INTERNAL", 500])
 def test_a_dead_backend_process_counts_as_unavailable(status: str | int) -> None:
     message = "Failed to process the request(s): Stub process 'ag_news_0_1' is not healthy."
-    assert type(error_of(status, message, "grpc://host:8001")) is ServerUnavailable
+    error = error_of(status, message, "grpc://host:8001")
+    assert isinstance(error, ServerUnavailable)
+    assert isinstance(error, Interrupted)
+    assert error.process == "ag_news_0_1"
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Stream removed (Socket closed)", Interrupted),
+        ("recvmsg:Connection reset by peer", Interrupted),
+        ("failed to connect to all addresses; last error: UNKNOWN: Connection refused", ServerUnavailable),
+        ("Request for unknown model: 'ag_news' has no available versions", ServerUnavailable),
+    ],
+)
+def test_what_was_in_flight_is_told_from_what_was_never_sent(message: str, kind: type[Exception]) -> None:
+    assert type(error_of("UNAVAILABLE", message, "grpc://host:8001")) is kind
+
+
+def test_what_was_in_flight_is_not_sent_again_where_the_caller_does_that(own_triton: Triton) -> None:
+    own_triton.start()
+    own_triton.wait()
+
+    async def call() -> None:
+        async with AsyncClient(own_triton.ports.grpc_url, timeout=20, repeat_interrupted=False) as client:
+            await client.classify("match")
+            slow = asyncio.create_task(client.classify("stand-in, be slow"))
+            await asyncio.sleep(0.3)
+            psutil.Process(own_triton.pid).kill()
+            with pytest.raises(Interrupted) as interrupted:
+                await slow
+            assert 0 < time.monotonic() - interrupted.value.sent < 5
+            with pytest.raises(ServerUnavailable) as refused:
+                await client.classify("match", timeout=0.5)
+            assert not isinstance(refused.value, Interrupted)
+
+    asyncio.run(call())
 
 
 def test_http_transport_keeps_to_its_connection(url: str, client: Client) -> None:
