@@ -99,3 +99,16 @@ def test_the_entry_says_what_made_it_from_what_and_what_came_out(shop: Workshop)
     assert entry["figures"] == {"calls": 1}
     assert {"python", "numpy", "torch", "nncf"} <= set(entry["packages"])
     assert entry["machine"]
+
+
+def test_an_edit_of_its_code_runs_a_stage_again(shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    work = Worker()
+    keys = []
+    for source in ("LIMIT = 1", "LIMIT = 2", "LIMIT = 1"):
+        (tmp_path / "code_of_the_stage.py").write_text(source)
+        keys.append(shop.run("fit", work, code=("code_of_the_stage",)).entry["key"])
+    assert work.calls == 2
+    assert keys[0] == keys[2] != keys[1]
+    with pytest.raises(BuildError, match="no module 'code_of_nobody'"):
+        shop.run("fit", work, code=("code_of_nobody",))

@@ -50,6 +50,14 @@ def test_the_end_of_a_long_text_is_read(classifier: Classifier) -> None:
     np.testing.assert_allclose(long.probabilities[1], short.probabilities[0], atol=1e-6)
 
 
+def test_the_windows_of_a_long_text_are_averaged(classifier: Classifier) -> None:
+    """Sixty words in three windows of thirty: the first votes Sports, the last Business, the one between for nobody."""
+    (answer,) = classifier.classify(["goal " + "said " * 58 + "market"]).probabilities
+    most, least = np.exp(4) / (np.exp(4) + 3), 1 / (np.exp(4) + 3)
+    voted, not_voted = (most + 0.25 + least) / 3, (least + 0.25 + least) / 3
+    np.testing.assert_allclose(answer, [not_voted, voted, voted, not_voted], atol=1e-5)
+
+
 def test_long_and_short_texts_answer_together_as_alone(classifier: Classifier) -> None:
     random = np.random.default_rng(0)  # a period would make windows alike, which are computed once
     texts = [" ".join(random.choice(list(tiny.WORDS), 1 + i * 23 % 200)) for i in range(40)]

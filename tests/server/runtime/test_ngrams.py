@@ -108,6 +108,30 @@ def test_case_and_what_parts_words_do_not_matter() -> None:
     assert len({tuple(ids.tolist()) for ids in reader.encode(same)} - {()}) == 1
 
 
+@pytest.mark.parametrize(
+    ("character", "words"),
+    [
+        ("\u1fff", 1),
+        ("\u2000", 2),  # the first of general punctuation
+        ("\u2014", 2),
+        ("\u203f", 2),
+        ("\u2040", 2),
+        ("\u2063", 2),
+        ("\u207f", 2),  # the last character whose bytes begin as those of general punctuation
+        ("\u2080", 1),
+        ("\u20ac", 1),  # €
+        ("\u1000", 1),
+        ("\u3000", 1),
+    ],
+)
+def test_general_punctuation_parts_words_and_its_neighbours_do_not(character: str, words: int) -> None:
+    reader = Ngrams(Features(words=(1,), buckets=1 << 20))
+    joined, parted, alone = reader.encode([f"oil{character}up", "oil up", f"{character}oil{character}{character}up"])
+    assert len(joined) == words
+    assert (joined.tolist() == parted.tolist()) is (words == 2)
+    assert (alone.tolist() == parted.tolist()) is (words == 2)
+
+
 def test_kinds_do_not_share_ids() -> None:
     reader = Ngrams(Features(words=(1,), opening=1, buckets=1 << 20))
     assert len({*reader.encode(["oil"])[0].tolist()}) == 2

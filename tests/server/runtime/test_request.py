@@ -23,6 +23,14 @@ def test_read_refuses_with_the_reason(raw: bytes, reason: str) -> None:
         read(raw)
 
 
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_a_text_of_just_256_kib_is_read_and_a_byte_more_is_not(letter: str) -> None:
+    raw = letter.encode() * (262_144 // len(letter.encode()))
+    assert read(raw) == letter * (262_144 // len(letter.encode()))
+    with pytest.raises(TextError, match="262145 bytes, expected at most 262144"):
+        read(raw + b".")
+
+
 def test_read_cleans() -> None:
     assert read(b"Caf\xc3\xa9 #39;s\\menu\x00") == "Café 's menu"
 

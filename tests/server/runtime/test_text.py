@@ -22,6 +22,10 @@ from newsdesk.server.runtime.text import clean
         ("3 < 4 > 2", "3 < 4 > 2"),
         ('<A HREF="http://example.org/x.asp">Link</A> text', "Link text"),
         ("nul\x00 and\ttab\u2028line\u00a0space", "nul and tab line space"),
+        ("delete\x7fand\x80the\x9fC1\x85characters", "delete and the C1 characters"),
+        ("&amp;lt;b&amp;gt;two", "two"),
+        ("&amp;amp;amp;lt;b&amp;amp;amp;gt;four-fold", "four-fold"),
+        ("&amp;amp;amp;amp;lt;b&amp;amp;amp;amp;gt;five-fold", "&lt;b&gt;five-fold"),  # no deeper: the time is bounded
         ("\u200b \ufeff\n", ""),
         ("issue #7; done", "issue #7; done"),
         ("مرحبا 👩🚀 中文", "مرحبا 👩🚀 中文"),

@@ -1,0 +1,87 @@
+"""The stages from sources to rows, whole: what reaches training is what may, and a change of code cleans anew."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from newsdesk.build import stage
+from newsdesk.build.data import stages, tables
+from newsdesk.build.data.cleaning import Row
+from newsdesk.build.recipe import Recipe, Split
+from newsdesk.build.stage import Artefact, Workshop
+
+TRAIN = [
+    ("The ferry sails at noon", "harbour"),
+    ("The soup is &amp;quot;hot&amp;quot;", "kitchen"),
+    ("A pilot boards the tanker", "harbour"),
+    ('the SOUP is "hot"', "kitchen"),
+    ("Onions fry slowly", "kitchen"),
+]
+TEST = [
+    ("The soup is \u00ad&quot;hot&quot;", "kitchen"),
+    ("A pilot   boards the tanker", "harbour"),
+    ("Fog", "harbour"),
+]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    for part, rows in (("train", TRAIN), ("test", TEST)):
+        lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+        (tmp_path / f"{part}.jsonl").write_text("\n".join(lines))
+    files = {part: {"file": str(tmp_path / f"{part}.jsonl")} for part in ("train", "test")}
+    return msgspec.convert({"name": "own", "data": files, "members": [{"name": "m", "base": "b"}]}, Recipe)
+
+
+def cleaned(shop: Workshop, recipe: Recipe) -> Artefact:
+    return stages.clean(shop, recipe, stages.read(shop, recipe))
+
+
+def test_texts_of_the_test_rows_leave_the_training_rows(recipe: Recipe, tmp_path: Path) -> None:
+    """As they read when cleaned, whatever their case; what leaves is counted, and the test rows stay."""
+    artefact = cleaned(Workshop(tmp_path / "artefacts"), recipe)
+    assert tables.read(artefact / "train.parquet") == [Row("The ferry sails at noon", 0), Row("Onions fry slowly", 1)]
+    assert tables.read(artefact / "test.parquet") == [
+        Row('The soup is "hot"', 1),
+        Row("A pilot boards the tanker", 0),
+        Row("Fog", 0),
+    ]
+    assert artefact.figures["train"]["findings"]["dropped_in_test"] == {"rows": 3, "first": [2, 3, 4]}
+
+
+@pytest.mark.parametrize(
+    ("module", "stages_run"),
+    [
+        ("newsdesk.build.data.sources", {"read", "clean"}),
+        ("newsdesk.build.data.cleaning", {"clean"}),
+        ("newsdesk.server.runtime.text", {"clean"}),
+        ("newsdesk.server.runtime.lookalikes", {"clean"}),
+        ("newsdesk.build.data.splits", {"split"}),
+        ("newsdesk.build.training.fitting", set()),
+    ],
+)
+def test_an_edit_of_a_stages_code_runs_it_again(
+    module: str, stages_run: set[str], recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows come out as they were, so that no stage behind is run again but for its own code."""
+    recipe = msgspec.structs.replace(recipe, split=Split(validation_rows=2))
+    told: list[str] = []
+    # Ten rows of each label, a fifth of which may validate.
+    lines = [
+        json.dumps({"text": f"{label} {i}", "label": label}) for i in range(10) for label in ("harbour", "kitchen")
+    ]
+    Path(recipe.data.train.file).write_text("\n".join(lines))
+
+    def built() -> set[str]:
+        told.clear()
+        shop = Workshop(tmp_path / "artefacts", told.append)
+        stages.split(shop, recipe, cleaned(shop, recipe))
+        return {line.partition(":")[0] for line in told if line.endswith(": running")}
+
+    assert built() == {"read", "clean", "split"}
+    assert built() == set()
+    source = stage._source
+    monkeypatch.setattr(stage, "_source", lambda name: "edited" if name == module else source(name))
+    assert built() == stages_run
