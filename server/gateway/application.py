@@ -17,6 +17,7 @@ from starlette.responses import Response
 from newsdesk.clients import NewsdeskError
 from newsdesk.server.gateway.auth import Gate
 from newsdesk.server.gateway.breaker import Breaker
+from newsdesk.server.gateway.disconnects import Disconnects
 from newsdesk.server.gateway.logs import AuditLog
 from newsdesk.server.gateway.observed import Observed
 from newsdesk.server.gateway.plane import Plane
@@ -89,6 +90,7 @@ def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
         app.include_router(router)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
+    app.add_middleware(Disconnects)
     if launch.settings.cors_origin:
         app.add_middleware(
             CORSMiddleware,

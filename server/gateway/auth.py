@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from newsdesk.server.gateway import admission
 from newsdesk.server.gateway.keys import KeyFile, Role
 from newsdesk.server.gateway.problems import Forbidden, Unauthenticated
 from newsdesk.server.gateway.rates import Rates
@@ -35,6 +36,7 @@ class Gate:
         """Raises Unauthenticated, Forbidden and TooMany."""
         caller = await self._identify(connection)
         connection.state.caller = caller.id
+        admission.caller.set(caller.id)
         await self._rates.count(caller.id)
         if caller.role < least:
             raise Forbidden(f"This needs the role {least.name}, and the caller is {caller.role.name}.")

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from newsdesk.clients import AsyncClient, BadResponse, NewsdeskError, Prediction, TextRefused
 from newsdesk.clients.options import Options
 from newsdesk.server.gateway import explain
+from newsdesk.server.gateway.admission import Piece, Queue, Turns, load, of_body, pieces
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.hedging import Hedging
 from newsdesk.server.gateway.logs import log, request_id
-from newsdesk.server.gateway.problems import TooLarge, TooMany
+from newsdesk.server.gateway.problems import TooLarge
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.serving.workspace import MODEL
@@ -54,9 +55,8 @@ class Plane:
         self, launch: Launch, telemetry: Telemetry, breaker: Breaker, tracing: "Tracing | None" = None
     ) -> None:
         self.timeout = launch.settings.request_timeout
-        self._most, self._taken = launch.settings.max_queue, 0
         self._most_texts = launch.settings.max_texts
-        self._room = asyncio.Condition()
+        self._queue, self._turns, self._queued = Queue(launch.settings.max_queue), Turns(launch.instances), 0
         self._client = AsyncClient(
             launch.grpc_url, timeout=self.timeout, retries=_RETRIES, model=MODEL, micro_batching=True
         )
@@ -80,8 +80,8 @@ class Plane:
         at once.
         """
         self._check(len(texts), asked)
-        async with self.room(len(texts), wait):
-            items = await self._answer(texts, asked)
+        async with self._room(texts, wait):
+            items = await self._answer(texts, asked, wait)
         return await self._explain(texts, items, asked, wait) if asked.explain else items
 
     def _check(self, count: int, asked: Asked) -> None:
@@ -115,23 +115,45 @@ class Plane:
             await asyncio.gather(*flying, return_exceptions=True)
 
     async def _answer_later(self, texts: list[Text], asked: Asked, first: int) -> list[Item]:
-        async with self.room(len(texts), wait=True):
-            return [_moved(item, first) for item in await self._answer(texts, asked)]
+        async with self._room(texts, wait=True):
+            return [_moved(item, first) for item in await self._answer(texts, asked, wait=True)]
 
-    async def _answer(self, texts: Sequence[Text], asked: Asked) -> list[Item]:
+    async def _answer(self, texts: Sequence[Text], asked: Asked, wait: bool) -> list[Item]:
         if self._log_texts:
             await _log(texts)
-        items = await self._ask(texts, asked)
+        items = await self._ask(texts, asked, wait)
         refused = sum(isinstance(item, TextRefused) for item in items)
         self._telemetry.texts(len(items) - refused, refused)
         if refused < len(items):
             self.answered()
         return items
 
-    async def _ask(self, texts: Sequence[Text], asked: Asked) -> list[Item]:
-        end = time.monotonic() + self.timeout
-        # Where many come at once, single texts share requests; a request that is traced is its caller's own.
-        sharing = len(texts) == 1 and not self._tracing
+    async def _ask(self, texts: Sequence[Text], asked: Asked, wait: bool) -> list[Item]:
+        """Answer texts in pieces, each in its turn. With `wait` a piece's time begins with its turn."""
+        end = None if wait else time.monotonic() + self.timeout
+        cut = pieces(texts, asked.quality)
+        if len(cut) == 1:
+            return await self._ask_in_turn(texts, asked, cut[0], end)
+        tasks = [
+            asyncio.create_task(self._ask_in_turn(texts[piece.start : piece.end], asked, piece, end)) for piece in cut
+        ]
+        try:
+            parts = await asyncio.gather(*tasks)
+        except BaseException:  # what is left of the request is for nobody
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        return [_moved(item, piece.start) for piece, items in zip(cut, parts, strict=True) for item in items]
+
+    async def _ask_in_turn(self, texts: Sequence[Text], asked: Asked, piece: Piece, end: float | None) -> list[Item]:
+        async with self._turns.turn(piece, end):
+            return await self._ask_piece(texts, asked, piece.long, end or time.monotonic() + self.timeout)
+
+    async def _ask_piece(self, texts: Sequence[Text], asked: Asked, long: bool, end: float) -> list[Item]:
+        # Where many come at once, single texts share requests; a request that is traced is its caller's own, and in one
+        # with a long text others would wait for that.
+        sharing = len(texts) == 1 and not self._tracing and not long
 
         async def ask() -> list[Item]:
             nonlocal sharing
@@ -147,6 +169,8 @@ class Plane:
 
         with self._breaker.counting(), self._tracing.question(len(texts)) if self._tracing else nullcontext():
             try:
+                if long:  # its lateness is its own, and to ask again would double it
+                    return await ask()
                 return await self._hedging.answer(len(texts), ask)
             except BadResponse:  # a reload has brought other labels, which the client reads when it is asked again
                 return await ask()
@@ -156,8 +180,8 @@ class Plane:
         answered = [isinstance(item, Prediction) for item in items]
         places = [explain.spans(text) if good else [] for text, good in zip(texts, answered, strict=True)]
         variants = [explain.without(text, one) for text, here in zip(texts, places, strict=True) for one in here]
-        async with self.room(len(variants), wait):
-            answers = iter(await self._ask(variants, Asked(quality=asked.quality)))
+        async with self._room(variants, wait):
+            answers = iter(await self._ask(variants, Asked(quality=asked.quality), wait))
         return [
             explain.explained(text, item, here, list(islice(answers, len(here))))
             if isinstance(item, Prediction)
@@ -166,34 +190,35 @@ class Plane:
         ]
 
     @asynccontextmanager
-    async def room(self, count: int, wait: bool = False) -> AsyncIterator[None]:
-        """Take room in the queue for texts, waiting for it or raising TooMany. A lone request of any size fits.
+    async def passing(self, size: int) -> AsyncIterator[None]:
+        """Take the turn of a request of `size` bytes that is passed through. Raises TooMany, Late and Unavailable."""
+        end = time.monotonic() + self.timeout
+        async with self._placed(1, 1, wait=False), self._turns.turn(of_body(size), end):
+            yield
+
+    def _room(self, texts: Sequence[Text], wait: bool) -> AbstractAsyncContextManager[None]:
+        return self._placed(len(texts), load(texts), wait)
+
+    @asynccontextmanager
+    async def _placed(self, count: int, load: int, wait: bool) -> AsyncIterator[None]:
+        """Hold a place in the queue, waiting for it or raising TooMany.
 
         Raises Unavailable while the circuit breaker is open.
         """
         self._breaker.check()
-        async with self._room:
-            if wait:
-                await self._room.wait_for(lambda: self._fits(count))
-            elif not self._fits(count):
-                raise TooMany(f"{self._taken} texts are on their way to the model, at most {self._most} may be.")
-            self._taken += count
-        self._telemetry.queued.set(self._taken)
-        try:
-            yield
-        finally:
-            self._taken -= count
-            self._telemetry.queued.set(self._taken)
-            async with self._room:
-                self._room.notify_all()
-
-    def _fits(self, count: int) -> bool:
-        return self._taken == 0 or self._taken + count <= self._most
+        async with self._queue.place(load, wait):
+            self._queued += count
+            self._telemetry.queued.set(self._queued)
+            try:
+                yield
+            finally:
+                self._queued -= count
+                self._telemetry.queued.set(self._queued)
 
     @property
     def queued(self) -> int:
         """Texts on their way to the model."""
-        return self._taken
+        return self._queued
 
     def answered(self) -> None:
         """Note that the model has just answered a real request."""

@@ -132,6 +132,8 @@ class Launch:
     state: Path
     """The server's state folder: whoever has it can have the server load its repository."""
     audit_log: Path
+    instances: int
+    """The server's backend processes."""
     token: str
     """Opens Triton's restricted endpoints. It travels by a pipe: a command line is for everybody to read."""
 
@@ -143,7 +145,14 @@ class Launch:
     def decode(cls, raw: bytes) -> Self:
         given = json.loads(raw)
         paths = {name: Path(given[name]) for name in ("repository", "source", "state", "audit_log")}
-        return cls(**{**given, **paths, "settings": GatewaySettings.decoded(given["settings"])})
+        return cls(
+            **{
+                **given,
+                **paths,
+                "instances": int(given["instances"]),
+                "settings": GatewaySettings.decoded(given["settings"]),
+            }
+        )
 
 
 def _refused(name: str, given: object, expected: str) -> GatewaySettingsError:

@@ -118,6 +118,7 @@ class Supervisor:
             source=settings.model_repository,
             state=settings.state,
             audit_log=settings.state / "log" / "audit.jsonl",
+            instances=settings.instance_count,
             token=self._token,
         )
         return Gateway(launch, settings.state / "log" / f"gateway-{settings.gateway.port}.log")

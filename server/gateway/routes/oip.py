@@ -74,8 +74,9 @@ async def about(request: Request) -> Response:
 async def infer(request: Request) -> Response:
     """Inference, with JSON or binary tensors."""
     plane: Plane = request.app.state.plane
-    async with plane.room(1):
-        response = await _pass(request, await _body(request))
+    body = await _body(request)
+    async with plane.passing(len(body)):
+        response = await _pass(request, body)
     if response.status_code == 200 and request.path_params["model"] == MODEL:
         plane.answered()
     return response

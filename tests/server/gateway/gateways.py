@@ -38,6 +38,7 @@ def launch(folder: Path, ports: Sequence[int] = (1, 1, 1), **settings: Any) -> L
         source=folder,
         state=folder,
         audit_log=folder / "audit.jsonl",
+        instances=2,
         token="unknown",
     )
 

@@ -1,0 +1,275 @@
+"""Admission control: who may queue, and whose turn it is, by what texts cost and not by how many they are.
+
+Cost is in characters, a good proxy of tokens, weighted by what a quality computes. Requests are cut into pieces, and
+a piece waits for its turn: callers share the model by start-time fair queueing (Goyal, Vin and Cheng, 1996), and a
+piece whose caller is gone waits no longer. Long texts have a queue of their own: few are under way at once, each in a
+request by itself, so that a backend process is free for short ones; short ones go first, but not for ever.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from newsdesk.server.gateway.problems import Late, TooMany
+
+caller: ContextVar[str] = ContextVar("newsdesk_caller", default="")
+"""Whose request is being answered, as in logs and rate limits."""
+
+LONG = 16 * 1024
+"""Characters of one text from which on it is long: the model's work is then about that of a full batch of news."""
+LONG_BODY = 32 * 1024
+"""Bytes of a request of the Open Inference Protocol from which on it is taken for a long text: it is not read here."""
+PIECE_TEXTS = 64
+_PIECE_COST = 500_000
+# Of the shipped model, by the articles a second that each quality answers.
+_WEIGHTS = {"fast": 1, "balanced": 8, "best": 75}
+_DEFAULT = "balanced"
+_COST_EACH = 1_000_000
+"""Cost that may be under way for each backend process, at any quality. At best it is two seconds of work."""
+_TEXT = 1024
+"""Characters of what counts as one text in the queue; a longer one counts as several."""
+_PATIENCE = 0.5
+"""Seconds that a long text lets short ones go first."""
+_CLEARING = 1.0
+"""Seconds that short ones are then held back at most, until those under way are answered: Triton would put a long text
+into one batch with them."""
+_APART = 0.005
+"""Seconds after which Triton has given a long text to a backend process."""
+
+Text = str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Neighbouring texts that go to the model in one request."""
+
+    start: int
+    end: int
+    cost: int
+    long: bool
+
+
+def pieces(texts: Sequence[Text], quality: str | None) -> list[Piece]:
+    """Cut texts into pieces of bounded cost; a long text is one by itself. At quality "fast" none is long."""
+    weight = _WEIGHTS[quality or _DEFAULT]
+    cut: list[Piece] = []
+    start = cost = 0
+    for place, text in enumerate(texts):
+        own = weight * (len(text) + 1)
+        long = len(text) > LONG and weight > 1
+        if place > start and (long or place - start == PIECE_TEXTS or cost + own > _PIECE_COST):
+            cut.append(Piece(start, place, cost, False))
+            start, cost = place, 0
+        cost += own
+        if long:
+            cut.append(Piece(start, place + 1, cost, True))
+            start, cost = place + 1, 0
+    if start < len(texts):
+        cut.append(Piece(start, len(texts), cost, False))
+    return cut
+
+
+def load(texts: Sequence[Text]) -> int:
+    """Return as how many texts of usual length some texts count in the queue."""
+    return sum(1 + len(text) // _TEXT for text in texts)
+
+
+def of_body(size: int) -> Piece:
+    """Return the cost of a request of `size` bytes that is passed through unread."""
+    return Piece(0, 1, _WEIGHTS[_DEFAULT] * size, size > LONG_BODY)
+
+
+class Queue:
+    """How much may queue: `most` texts in all, and of those as many for each caller as there are callers to share them.
+
+    A caller within its share, or with nothing in the queue, is taken beyond `most`, too, so that those who came first
+    cannot keep it out; twice `most` is the end. An empty queue takes a request of any size.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._changed = asyncio.Condition()
+        self._held: dict[str, int] = {}
+        self.load = 0
+
+    @asynccontextmanager
+    async def place(self, load: int, wait: bool) -> AsyncIterator[None]:
+        """Hold a place for texts. Where there is none, `wait` for it, or raise TooMany."""
+        who = caller.get()
+        async with self._changed:
+            if wait:
+                await self._changed.wait_for(lambda: self._fits(who, load))
+            elif not self._fits(who, load):
+                raise TooMany(f"{self.load} texts are on their way to the model, at most {self._most} may be.")
+            self._change(who, load)
+        try:
+            yield
+        finally:
+            self._change(who, -load)
+            async with self._changed:
+                self._changed.notify_all()
+
+    def _fits(self, who: str, load: int) -> bool:
+        own, whole = self._held.get(who, 0), self.load + load
+        share = self._most // len(self._held.keys() | {who})
+        return not self.load or whole <= self._most or (whole <= 2 * self._most and (not own or own + load <= share))
+
+    def _change(self, who: str, by: int) -> None:
+        self.load += by
+        self._held[who] = self._held.get(who, 0) + by
+        if not self._held[who]:
+            del self._held[who]
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """A piece's turn at the model: entering waits for it, at most until `end` (monotonic); leaving gives it on.
+
+    Raises Late.
+    """
+
+    piece: Piece
+    who: str
+    turns: "Turns"
+    end: float | None
+    granted: asyncio.Future[None] | None = None
+    """None once it is granted, or before it is asked for."""
+
+    async def __aenter__(self) -> None:
+        self.turns.ask(self)
+        if self.granted is None:
+            return
+        try:
+            async with asyncio.timeout(None if self.end is None else max(self.end - time.monotonic(), 0)):
+                await self.granted
+        except BaseException as error:
+            self.turns.give_up(self)
+            if isinstance(error, TimeoutError):
+                raise Late(
+                    "The model could not be asked in the time that a request may take: send less, or later."
+                ) from None
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self.turns.end(self)
+
+    def grant(self) -> None:
+        if self.granted is not None and not self.granted.done():
+            self.granted.set_result(None)
+        self.granted = None
+
+
+@dataclass
+class _FairQueue:
+    """Pieces in the order in which each caller sent its own, taken from the caller that has been served least.
+
+    What a caller was served is in virtual time, which does not run while nobody waits: a caller is not charged for what
+    it had while others wanted nothing.
+    """
+
+    _waiting: dict[str, deque[Turn]] = field(default_factory=dict)
+    _served: dict[str, int] = field(default_factory=dict)
+    _now: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, turn: Turn) -> None:
+        self._waiting.setdefault(turn.who, deque()).append(turn)
+
+    def remove(self, turn: Turn) -> None:
+        own = self._waiting[turn.who]
+        own.remove(turn)
+        if not own:
+            del self._waiting[turn.who]
+
+    def next(self) -> Turn:
+        return self._waiting[min(self._waiting, key=self._start)][0]
+
+    def take(self) -> Turn:
+        turn = self.next()
+        self.remove(turn)
+        self._now = self._start(turn.who)
+        self._served[turn.who] = self._now + turn.piece.cost
+        if len(self._served) > 2 * (len(self._waiting) + 64):
+            self._served = {who: served for who, served in self._served.items() if served > self._now}
+        return turn
+
+    def _start(self, who: str) -> int:
+        return max(self._served.get(who, 0), self._now)
+
+
+class Turns:
+    """For one event loop. `instances` is the number of backend processes."""
+
+    def __init__(self, instances: int) -> None:
+        self._budget, self._slots = _COST_EACH * instances, max(1, instances // 2)
+        self._short, self._long = _FairQueue(), _FairQueue()
+        self._cost = self._longs = 0
+        self._long_since = self._held_until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def turn(self, piece: Piece, end: float | None) -> Turn:
+        """Return the turn of a piece of the calling request, to be entered."""
+        return Turn(piece, caller.get(), self, end)
+
+    def ask(self, turn: Turn) -> None:
+        turn.granted = asyncio.get_running_loop().create_future()
+        self._queue_of(turn).add(turn)
+        self._dispatch()
+
+    def give_up(self, turn: Turn) -> None:
+        """Take back what was asked for, granted meanwhile or not."""
+        if turn.granted is None:
+            self.end(turn)
+        else:
+            self._queue_of(turn).remove(turn)
+            self._dispatch()
+
+    def end(self, turn: Turn) -> None:
+        if turn.piece.long:
+            self._longs -= 1
+        else:
+            self._cost -= turn.piece.cost
+        self._dispatch()
+
+    def _queue_of(self, turn: Turn) -> _FairQueue:
+        return self._long if turn.piece.long else self._short
+
+    def _dispatch(self) -> None:
+        """Grant whatever may go now, and come back when time alone changes that."""
+        now = asyncio.get_running_loop().time()
+        clearing = False
+        if self._long and self._longs < self._slots:
+            self._long_since = self._long_since or now
+            waited = now - self._long_since
+            clearing = waited >= _PATIENCE
+            clear = not self._cost and (not self._short or clearing)
+            if now >= self._held_until and (clear or waited >= _PATIENCE + _CLEARING):
+                self._longs += 1
+                self._long.take().grant()
+                self._long_since, self._held_until, clearing = 0.0, now + _APART, False
+        else:
+            self._long_since = 0.0
+        while self._short and not clearing and now >= self._held_until:
+            cost = self._short.next().piece.cost
+            if self._cost and self._cost + cost > self._budget:
+                break
+            self._cost += cost
+            self._short.take().grant()
+        self._come_back(now)
+
+    def _come_back(self, now: float) -> None:
+        ends = [self._held_until]
+        if self._long_since:
+            ends += [self._long_since + _PATIENCE, self._long_since + _PATIENCE + _CLEARING]
+        later = min((end for end in ends if end > now), default=None)
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if later is not None and (self._short or self._long):
+            self._timer = asyncio.get_running_loop().call_at(later, self._dispatch)
