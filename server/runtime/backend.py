@@ -14,7 +14,8 @@ import triton_python_backend_utils as pb_utils
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # before the tokenizer's import: one thread a process
 
-from newsdesk.server.runtime import manifest
+from newsdesk.server.runtime import cancellation, manifest
+from newsdesk.server.runtime.cancellation import Cancelled
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.errors import QualityError, TextError
 from newsdesk.server.runtime.metrics import Metrics
@@ -53,7 +54,9 @@ class TritonPythonModel:
             texts += own
             qualities.append(asked)
         if texts:
-            self._answer(texts, np.concatenate(qualities), shares, responses)
+            waiting = [requests[i] for i, *_ in shares]
+            with cancellation.watching(lambda: all(request.is_cancelled() for request in waiting)):
+                self._answer(texts, np.concatenate(qualities), shares, responses)
         self._metrics.hand_over()
         return responses
 
@@ -69,6 +72,11 @@ class TritonPythonModel:
     ) -> None:
         try:
             answers = self._classifier.classify(texts, qualities)
+        except Cancelled:
+            self._metrics.failed("cancelled", len(shares))
+            for i, *_ in shares:
+                responses[i] = _failed("nobody waits for it any more", pb_utils.TritonError.CANCELLED)
+            return
         except Exception as error:  # the process must outlive whatever an engine raises
             self._metrics.failed("engine", len(shares))
             for i, *_ in shares:

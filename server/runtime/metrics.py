@@ -15,7 +15,7 @@ from newsdesk.server.runtime.cascade import QUALITIES
 from newsdesk.server.runtime.classifier import Answers
 
 EVERY_SECONDS = 0.5
-FAILURES = "text", "quality", "engine"
+FAILURES = "text", "quality", "engine", "cancelled"
 _FAMILIES = {
     "newsdesk_real_tokens_total": "Tokens that encoders read, of the texts answered",
     "newsdesk_computed_tokens_total": (
@@ -25,7 +25,9 @@ _FAMILIES = {
     "newsdesk_stage_texts_total": "Texts that the members which a stage adds were asked for",
     "newsdesk_stage_batches_total": "Batches that those texts came in",
     "newsdesk_stage_seconds_total": "Time that those members took",
-    "newsdesk_failures_total": 'Requests that failed, by kind: "text" or "quality" refused, or "engine" trouble',
+    "newsdesk_failures_total": (
+        'Requests that failed, by kind: "text" or "quality" refused, "engine" trouble, or "cancelled" midway'
+    ),
 }
 
 Key = tuple[str, ...]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from newsdesk.server.runtime import gpu
+from newsdesk.server.runtime import cancellation, gpu
 from newsdesk.server.runtime.errors import EngineError
 
 Engine = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -66,7 +66,11 @@ def load(target: str, graph: Path, threads: int = 1) -> Engine:
 
 
 def submit(engine: Engine, ids: np.ndarray, mask: np.ndarray) -> Callable[[], np.ndarray]:
-    """Start an engine on a batch and return what gives its logits. A GPU's is only queued; others compute now."""
+    """Start an engine on a batch and return what gives its logits. A GPU's is only queued; others compute now.
+
+    Raises Cancelled where nobody waits for it.
+    """
+    cancellation.check()
     if hasattr(engine, "submit"):
         return engine.submit(ids, mask)
     logits = engine(ids, mask)
