@@ -18,6 +18,7 @@ from newsdesk.clients.cli.commands import CommandGroup
 from newsdesk.clients.cli.formats import Format, header, line
 from newsdesk.clients.cli.sources import Source, SourceError, as_sent
 from newsdesk.clients.client import DEFAULT_URL, Client
+from newsdesk.clients.environment import Command
 from newsdesk.clients.errors import NewsdeskError, TextRefused
 from newsdesk.clients.models import models
 
@@ -53,10 +54,10 @@ def newsdesk(
     """Say what a news article is about: World, Sports, Business or Sci/Tech."""
 
 
-app.command()(models)
+app.command(cls=Command)(models)
 
 
-@app.command()
+@app.command(cls=Command)
 def classify(
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="TEXTS", help="Articles; without any, standard input is read.")

@@ -15,6 +15,8 @@ from typing import Any
 import typer
 import typer.core
 
+from newsdesk.clients.environment import Command
+
 GROUP = "newsdesk.commands"
 # Which extra of the package a command's module needs, by the start of the module's name.
 _EXTRAS = {"newsdesk.server": "serve", "newsdesk.build": "build"}
@@ -48,7 +50,7 @@ class CommandGroup(typer.core.TyperGroup):
 def load(entry: EntryPoint) -> Any:
     """Import a command. Where something it needs is not installed, say what to install and exit with 2."""
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(entry.name, context_settings={"max_content_width": 100})(
+    single.command(entry.name, cls=Command, context_settings={"max_content_width": 100})(
         _advised(entry, _advised(entry, entry.load)())
     )
     return shortened(typer.main.get_command(single))

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from newsdesk.server.gateway.keys import KeyFile
+from newsdesk.server.gateway.keys import KeyFile, KeysError
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import addresses, processes
@@ -197,6 +197,8 @@ def _beside(settings: Settings) -> list[Check]:
 def _access(settings: GatewaySettings) -> Check:
     try:
         secret, keys = settings.secret(), KeyFile(settings.keys).keys()
+    except KeysError as error:
+        return Check("access", "problem", str(error), "Or name another file: --keys (NEWSDESK_KEYS).")
     except ServerError as error:
         return Check("access", "problem", str(error))
     valid = sum(key.state(time.time()) == "valid" for key in keys.values())

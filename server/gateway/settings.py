@@ -5,8 +5,9 @@ Nothing here needs the gateway's packages: the supervisor reads it, too.
 
 import ipaddress
 import json
+import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from newsdesk.server.serving import addresses
 
 _RATE = re.compile(r"\d+\s*/\s*\d*\s*(second|minute|hour|day)s?")
 _REDIS = ("redis://", "rediss://", "unix://")
+_PASSWORD = re.compile(r"//[^/@\s]*@")
 _SECRET_BYTES = 32
 _MOST_HEDGED = 0.1
 
@@ -45,8 +47,8 @@ class GatewaySettings:
     """What tokens must say in iss and aud; empty = no matter what."""
     rate_limit: str = ""
     """Requests of one key, token or, without those, address: "600/minute"; empty = no limit."""
-    rate_storage: str = ""
-    """redis:// URL that several gateways count in together; empty = this one's memory."""
+    rate_storage: str = field(default="", repr=False)
+    """redis:// URL, which may hold a password, that several gateways count in together; empty = this one's memory."""
     cors_origin: tuple[str, ...] = ()
     """Web origins whose pages may call: "https://desk.example"."""
     max_body_mib: int = 32
@@ -68,7 +70,7 @@ class GatewaySettings:
         if not 1 <= self.port <= 65535:
             raise _refused("port", self.port, "a port between 1 and 65535")
         for name in "max_body_mib", "max_file_mib", "max_texts", "max_queue", "request_timeout":
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise _refused(name, getattr(self, name), "more than 0")
         if not 0 <= self.hedge_share <= _MOST_HEDGED:
             raise _refused("hedge_share", self.hedge_share, f"a share of 0 (none) to {_MOST_HEDGED}")
@@ -134,7 +136,7 @@ class Launch:
     audit_log: Path
     instances: int
     """The server's backend processes."""
-    token: str
+    token: str = field(repr=False)
     """Opens Triton's restricted endpoints. It travels by a pipe: a command line is for everybody to read."""
 
     def encode(self) -> bytes:
@@ -158,4 +160,5 @@ class Launch:
 def _refused(name: str, given: object, expected: str) -> GatewaySettingsError:
     name = f"gateway_{name}" if name in ("host", "port") else name
     flag = "--" + name.replace("_", "-")
-    return GatewaySettingsError(f"{flag} (NEWSDESK_{name.upper()}) is {str(given)!r}; expected {expected}.")
+    shown = _PASSWORD.sub("//…@", str(given))
+    return GatewaySettingsError(f"{flag} (NEWSDESK_{name.upper()}) is {shown!r}; expected {expected}.")

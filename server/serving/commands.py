@@ -143,11 +143,12 @@ def serve(
         )
     from newsdesk.server.gateway import process
     from newsdesk.server.runtime.errors import ServerError
-    from newsdesk.server.serving import preflight
+    from newsdesk.server.serving import limits, preflight
     from newsdesk.server.serving.prepare import prepare as choose
     from newsdesk.server.serving.supervisor import Supervisor
     from newsdesk.server.serving.workspace import MODEL
 
+    limits.raise_open_files()
     checks = preflight.check(settings)
     checks += process.check(settings)
     show(check for check in checks if check.level != "ok")

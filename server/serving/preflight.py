@@ -11,7 +11,7 @@ from typing import Literal
 
 from newsdesk.server.runtime import manifest, processor, targets
 from newsdesk.server.runtime.errors import EngineError, ServerError
-from newsdesk.server.serving import addresses, traces, workspace
+from newsdesk.server.serving import addresses, limits, traces, workspace
 from newsdesk.server.serving.settings import FEWEST_INSTANCES, Settings
 from newsdesk.server.serving.triton import (
     SHM_BYTES,
@@ -49,8 +49,8 @@ def check(settings: Settings) -> list[Check]:
         checks.append(Check("triton", "problem", str(error)))
     else:
         checks += [_libpython(), *_binaries(installation)]
-    checks += [_ports(settings), _instances(settings.instance_count), _shm(settings, workspace.SHM)]
-    checks += [_state(settings.state), _traces()]
+    checks += [_ports(settings), _ipv6(), _files(), _instances(settings.instance_count)]
+    checks += [_shm(settings, workspace.SHM), _state(settings.state), _traces()]
     return checks + _model(settings)
 
 
@@ -162,6 +162,24 @@ def _ports(settings: Settings) -> Check:
     return Check("ports", "problem", found, addresses.remedy(taken[first], ports[first], flags, "--host"))
 
 
+def _ipv6() -> Check:
+    if addresses.has_ipv6():
+        return Check("ipv6", "ok", "there is a loopback: --host ::1, or :: for every IPv6 address")
+    return Check("ipv6", "ok", "none on this machine: only IPv4 addresses can be listened on")
+
+
+def _files() -> Check:
+    soft, most = limits.open_files()
+    number = f"{most} files and connections open at once{f' ({soft} until serve raises it)' if soft < most else ''}"
+    if most < limits.FEWEST:
+        remedy = (
+            f"Raise the hard limit to {limits.FEWEST} or more: LimitNOFILE= for systemd, docker run --ulimit nofile=…, "
+            "else /etc/security/limits.conf."
+        )
+        return Check("files", "warning", f"at most {number}", remedy)
+    return Check("files", "ok", f"up to {number}")
+
+
 def _instances(count: int) -> Check:
     if count < FEWEST_INSTANCES:
         return Check(
@@ -205,7 +223,8 @@ def _state(state: Path) -> Check:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        return Check("state", "problem", f"{state}: {error.strerror}", "Name a folder that can be written to: --state.")
+        remedy = "Name a folder that can be written to: --state (NEWSDESK_STATE)."
+        return Check("state", "problem", f"{state}: {error.strerror}", remedy)
     if os.statvfs(state).f_flag & os.ST_NOEXEC:  # a container's tmpfs, unless it says exec
         remedy = "Triton's backend processes start from there: name a folder of a file system without noexec, --state."
         return Check("state", "problem", f"{state}: its file system is mounted noexec", remedy)
@@ -216,6 +235,7 @@ def _model(settings: Settings) -> list[Check]:
     try:
         folder = workspace.latest_version(settings.model_repository / workspace.MODEL)
         loaded = manifest.load(folder)
+        workspace.check_configurations(folder)
     except (ServerError, OSError) as error:
         return [Check("model", "problem", str(error))]
     try:

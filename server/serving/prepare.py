@@ -20,8 +20,8 @@ import numpy as np
 from msgspec import Struct
 
 from newsdesk.server.runtime import engines, manifest, processor, targets
-from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.runtime.manifest import Member
+from newsdesk.server.runtime.errors import EngineError, ServerError
+from newsdesk.server.runtime.manifest import Manifest, Member
 from newsdesk.server.serving import processes, workspace
 
 TEXTS = 64
@@ -31,7 +31,10 @@ _WARM_UP_PASSES = 2
 _SECONDS = 2.0
 _TIMEOUT = 300
 _AGREEMENT = 0.8
-_PACKAGES = ("newsdesk", "numpy", "onnxruntime", "openvino", "tokenizers")
+_PACKAGES = (
+    "newsdesk", "numpy", "onnxruntime", "openvino", "tokenizers",
+    "cuda-bindings", "onnxruntime-gpu", "tensorrt", "tensorrt-cu13-bindings", "tensorrt-rtx-cu13",
+)  # fmt: skip
 _SENTENCES = (
     "The central bank left interest rates unchanged and warned that inflation may stay high through the winter.",
     "Shares of the airline fell nine percent after it cut its profit forecast for the quarter.",
@@ -87,11 +90,8 @@ def prepare(
     loaded = manifest.load(folder)
     digest, machine, packages = manifest.digest(folder / manifest.FILE), processor.kernels(), _packages()
     record = state / "prepared" / f"{key(folder)}.json"
-    if not again:
-        try:
-            return msgspec.json.decode(record.read_bytes(), type=Preparation)
-        except (OSError, msgspec.DecodeError):
-            pass
+    if not again and (kept := _kept(record, loaded)):
+        return kept
     runs = {member.name: available(member) for member in loaded.members}
     say(f"measuring {sum(map(len, runs.values()))} targets on this machine, a few seconds each; done once")
     measured, chosen = [], {}
@@ -107,11 +107,33 @@ def prepare(
         measured += found
         chosen[name] = max(passed, key=lambda one: one.articles_per_second).target
     prepared = Preparation(chosen, measured, machine, packages, digest)
-    record.parent.mkdir(parents=True, exist_ok=True)
-    partial = record.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(prepared), indent=1))
-    partial.replace(record)
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        partial = record.with_suffix(f".{os.getpid()}.partial")
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(prepared), indent=1))
+        partial.replace(record)
+    except OSError as error:
+        say(f"{record}: not written ({error.strerror}), so that the next start measures again")
     return prepared
+
+
+def _kept(record: Path, loaded: Manifest) -> Preparation | None:
+    """Return what was measured before, or None where that cannot be read or names what is not there."""
+    try:
+        kept = msgspec.json.decode(record.read_bytes(), type=Preparation)
+    except (OSError, msgspec.DecodeError):
+        return None
+    whole = kept.targets.keys() == {member.name for member in loaded.members}
+    return kept if whole and can_serve(kept.target, loaded) else None
+
+
+def can_serve(line: str, loaded: Manifest) -> bool:
+    """Return whether the model and this machine have every target that a line names, for every member it names."""
+    try:
+        targets.check(line, loaded)
+    except EngineError:
+        return False
+    return set(targets.choose(line, loaded).values()) <= set(engines.here())
 
 
 def key(folder: Path) -> str:

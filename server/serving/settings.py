@@ -82,8 +82,8 @@ class Settings:
         for name, port in ports.items():
             if not 1 <= port <= 65535:
                 raise _refused(name, port, "a port between 1 and 65535")
-            if list(ports.values()).count(port) > 1:
-                raise _refused(name, port, "three different ports for HTTP, gRPC and metrics")
+            if same := [other for other in ports if other != name and ports[other] == port]:
+                raise _refused(name, port, f"three different ports, and that is {_named(same[0])}, too")
         if self.instances < 0:
             raise _refused(
                 "instances", self.instances, f"0 (one per core granted, at least {FEWEST_INSTANCES}) or more"
@@ -198,5 +198,9 @@ def _address(host: str, name: str = "host") -> str:
 
 
 def _refused(name: str, given: object, expected: str) -> SettingsError:
-    flag = "--" + name.replace("_", "-")
-    return SettingsError(f"{flag} (NEWSDESK_{name.upper()}) is {str(given)!r}; expected {expected}.")
+    return SettingsError(f"{_named(name)} is {str(given)!r}; expected {expected}.")
+
+
+def _named(name: str) -> str:
+    """Return a setting as its flag and its variable."""
+    return f"--{name.replace('_', '-')} (NEWSDESK_{name.upper()})"

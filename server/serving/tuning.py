@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import load, prepare, processes, workspace
 from newsdesk.server.serving.load import Reading
@@ -117,7 +118,10 @@ def applied(settings: Settings) -> Settings:
     """Return settings with what `tune` found for this model on this machine, wherever they leave it open."""
     try:
         found = msgspec.json.decode(_record(settings).read_bytes(), type=Tuning)
+        loaded = manifest.load(workspace.latest_version(settings.model_repository / MODEL))
     except (OSError, ServerError, msgspec.DecodeError):
+        return settings
+    if not prepare.can_serve(found.target, loaded):
         return settings
     free = not (settings.instances or settings.threads)
     return replace(

@@ -76,6 +76,7 @@ class Workspace:
         version = latest_version(source)
         parameters = {**parameters, _GENERATION: str(self._generation)}
         manifest.check_code(version)
+        check_configurations(version)
         config = _configured(configuration(version), parameters, instances, cached, delay)
         _place(version, staging / version.name)
         for file in source.iterdir():
@@ -162,7 +163,8 @@ def latest_version(model: Path) -> Path:
     if not (model / CONFIG).is_file():
         raise RepositoryError(
             f"{model}: no config.pbtxt, expected a model folder. Restore it (git checkout model_repository), rebuild "
-            "it (newsdesk build --recipe compact), or name another repository with --model-repository."
+            "it (newsdesk build --recipe compact), or name another repository with --model-repository "
+            "(NEWSDESK_MODEL_REPOSITORY)."
         )
     if found := versions(model):
         return found[-1]
@@ -200,10 +202,29 @@ def _place(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _configured(path: Path, parameters: dict[str, str], instances: int, cached: bool, delay: int | None) -> str:
+def check_configurations(version: Path) -> None:
+    """Raise RepositoryError where the configuration that is served, or the one beside it, asks for what newsdesk does
+    not keep to.
+    """
+    for path in dict.fromkeys((configuration(version), version.parent / CONFIG)):
+        _check_configuration(path)
+
+
+def _check_configuration(path: Path) -> None:
     config = _parse(path)
     if config.name not in ("", MODEL):
         raise RepositoryError(f"{path}: the model's name is {config.name!r}, expected {MODEL!r}.")
+    policy = config.version_policy
+    if policy.WhichOneof("policy_choice") not in (None, "latest") or policy.latest.num_versions > 1:
+        shown = " ".join(_written(policy).split())
+        raise RepositoryError(
+            f"{path}: version_policy is {{ {shown} }}, expected none: newsdesk serves the version with the highest "
+            "number alone. Remove it; `newsdesk rollback` goes back a version."
+        )
+
+
+def _configured(path: Path, parameters: dict[str, str], instances: int, cached: bool, delay: int | None) -> str:
+    config = _parse(path)
     for name, value in parameters.items():
         config.parameters[name].string_value = value
     del config.instance_group[:]

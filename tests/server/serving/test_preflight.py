@@ -1,5 +1,7 @@
+import errno
 import importlib.metadata
 import os
+import resource
 import shutil
 import socket
 import stat
@@ -13,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from newsdesk.server.runtime import processor
-from newsdesk.server.serving import preflight, triton
+from newsdesk.server.serving import preflight, triton, workspace
 from newsdesk.server.serving.preflight import Check, check
 from newsdesk.server.serving.settings import Settings
 from tests.launching import Server, free_ports, write_repository
@@ -36,7 +38,7 @@ def test_this_machine_can_serve(settings: Settings) -> None:
     assert [one for one in checks if one.level == "problem"] == []
     assert {one.name for one in checks} == {
         "glibc", "numpy", "libpython", "tritonserver", "stub",
-        "ports", "instances", "shm", "state", "traces", "model", "cpu",
+        "ports", "ipv6", "files", "instances", "shm", "state", "traces", "model", "cpu",
     }  # fmt: skip
 
 
@@ -175,3 +177,54 @@ def test_an_address_of_another_machine_is_refused(settings: Settings) -> None:
     one = found(replace(settings, host="192.0.2.1"), "ports")
     assert one.level == "problem"
     assert "on 192.0.2.1: Cannot assign requested address" in one.found
+    assert one.remedy.endswith("--host.")
+
+
+def test_a_machine_without_ipv6_refuses_it_by_name(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.socket
+
+    def only_ipv4(family: int, *rest: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        return real(family, *rest)
+
+    monkeypatch.setattr(socket, "socket", only_ipv4)
+    assert "only IPv4 addresses" in found(settings, "ipv6").found
+    one = found(replace(settings, host="::1"), "ports")
+    assert "on ::1: Address family not supported" in one.found
+    assert "Name an address that this machine has" in one.remedy
+    assert found(settings, "ports").level == "ok"
+
+
+def test_few_open_files_are_a_warning(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
+    one = found(settings, "files")
+    assert (one.level, one.found) == ("warning", "at most 1024 files and connections open at once")
+    assert "LimitNOFILE=" in one.remedy
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
+    one = found(settings, "files")
+    assert (one.level, one.found.split(" files")[0]) == ("ok", "up to 1048576")
+    assert "1024 until serve raises it" in one.found
+
+
+@pytest.mark.parametrize(
+    ("policy", "shown"),
+    [
+        ("specific { versions: [ 1, 2 ] }", "specific { versions: 1 versions: 2 }"),
+        ("all { }", "all { }"),
+        ("latest { num_versions: 2 }", "latest { num_versions: 2 }"),
+        ("latest { num_versions: 1 }", ""),
+    ],
+)
+def test_a_version_policy_of_another_kind_is_refused_by_name(
+    settings: Settings, tmp_path: Path, policy: str, shown: str
+) -> None:
+    repository = write_repository(tmp_path / "models")
+    with (repository / "ag_news" / "config.pbtxt").open("a") as config:
+        config.write(f"version_policy {{ {policy} }}\n")
+    (one, *_) = preflight._model(replace(settings, model_repository=repository))
+    assert one.level == ("problem" if shown else "ok")
+    if shown:
+        assert f"config.pbtxt: version_policy is {{ {shown} }}, expected none" in one.found
+        with pytest.raises(workspace.RepositoryError, match="version_policy"):
+            workspace.Workspace(tmp_path / "state").render(repository / "ag_news", {}, 1)

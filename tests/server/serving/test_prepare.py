@@ -72,6 +72,35 @@ def test_the_fastest_target_is_measured_once_and_recorded(model: Path, tmp_path:
     assert prepare(model, tmp_path / "state", lambda _: None).target == found.target
 
 
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        {"tiny": "openvino:int4"},  # no such target
+        {"tiny": "onnxruntime:int8-dynamic"},  # a graph that is gone
+        {"tiny": "tensorrt:fp16"},  # a machine of another kind
+        {"tiny": "onnxruntime:fp32", "large": "onnxruntime:fp32"},  # a member that is gone
+        {},
+    ],
+)
+def test_a_record_that_names_what_is_not_there_is_measured_anew(
+    model: Path, tmp_path: Path, monkeypatch, recorded: dict[str, str]
+) -> None:
+    monkeypatch.setattr(preparing, "_measure_apart", lambda *_: (1.0, np.eye(4, dtype=np.float32), ""))
+    first = prepare(model, tmp_path, lambda _: None)
+    (record,) = (tmp_path / "prepared").iterdir()
+    record.write_bytes(msgspec.json.encode(msgspec.structs.replace(first, targets=recorded)))
+    assert prepare(model, tmp_path, lambda _: None) == first
+    assert msgspec.json.decode(record.read_bytes(), type=Preparation) == first
+
+
+def test_a_record_that_cannot_be_written_is_said_and_no_error(model: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(preparing, "_measure_apart", lambda *_: (1.0, np.eye(4, dtype=np.float32), ""))
+    (tmp_path / "prepared").touch()  # no folder
+    notes: list[str] = []
+    assert prepare(model, tmp_path, notes.append).targets.keys() == {"tiny"}
+    assert notes[-1].endswith("not written (File exists), so that the next start measures again")
+
+
 def test_each_member_gets_its_own_fastest_target(tmp_path: Path, monkeypatch) -> None:
     """The bag has one graph, which int8 targets do not read; each member's targets are judged among themselves."""
     model = tiny.write_model(tmp_path, tiny.write_cascade) / "ag_news"

@@ -27,7 +27,11 @@ def test_one_core_has_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [
         ({"http_port": 0}, "--http-port (NEWSDESK_HTTP_PORT) is '0'; expected a port between 1 and 65535"),
         ({"grpc_port": 70000}, "--grpc-port (NEWSDESK_GRPC_PORT) is '70000'"),
-        ({"http_port": 8001}, "three different ports"),
+        (
+            {"grpc_port": 8000},
+            "--http-port (NEWSDESK_HTTP_PORT) is '8000'; expected three different ports, and that is --grpc-port "
+            "(NEWSDESK_GRPC_PORT), too",
+        ),
         ({"instances": -1}, "--instances (NEWSDESK_INSTANCES) is '-1'; expected 0"),
         (
             {"target": "tensorrt"},

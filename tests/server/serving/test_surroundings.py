@@ -17,6 +17,7 @@ from tests.server.gateway.conftest import STAND_IN
 
 Launch = Callable[..., Server]
 READY = "Ctrl-C stops it"
+FEW_FILES = ["sh", "-c", 'ulimit -Sn 300 && ulimit -Hn 5000 && exec "$@"', "sh"]
 NEWSDESK = str(Path(sys.executable).with_name("newsdesk"))
 
 
@@ -32,9 +33,16 @@ def test_files_where_it_is_started_are_not_imported_and_nohup_holds(launch: Laun
     options += ["--jwt-secret-file", "secret", "--keys", "keys.json"]
     key = gateways.key(folder, gateways.Role.reader)
     server = launch(
-        write_repository(tmp_path / "models"), options=options, folder=folder, program=["nohup", NEWSDESK, "serve"]
+        write_repository(tmp_path / "models"),
+        options=options,
+        folder=folder,
+        program=[*FEW_FILES, "nohup", NEWSDESK, "serve"],
     )
     server.until(READY)
+    for child in server.family():
+        lines = Path(f"/proc/{child.pid}/limits").read_text().splitlines()
+        soft, hard = next(line.split()[3:5] for line in lines if line.startswith("Max open files"))
+        assert (soft, int(soft) > 300) == (hard, True)
     server.process.send_signal(signal.SIGHUP)
     server.stubs()[0].kill()
     server.until("healed")

@@ -69,6 +69,9 @@ def test_what_was_found_is_used_where_the_settings_leave_it_open(
     assert (used.instances, used.threads, used.queue_delay, used.target) == (2, 1, 500, "openvino:int8")
     own = applied(Settings(model_repository=settings.model_repository, state=settings.state, threads=3, queue_delay=0))
     assert (own.instances, own.threads, own.queue_delay) == (0, 3, 0)
+    (record,) = (settings.state / "tuned").iterdir()
+    record.write_text(record.read_text().replace('"openvino:int8"', '"openvino:int4"'))
+    assert applied(settings) == settings  # a target that is gone
 
 
 @pytest.mark.usefixtures("prepared")
