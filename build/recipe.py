@@ -20,8 +20,9 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 # "|" between.
 Where = dict[str, list[str]]
 # Each in the order of how much it can bend: the first of those that are as good is taken.
-CombinerName = Literal["mean", "bayes", "weighted", "blend", "ranks", "logistic", "catboost", "xgboost"]
-CalibratorName = Literal["none", "temperature", "vector", "platt", "isotonic"]
+CombinerName = Literal["mean", "bayes", "weighted", "blend", "by_length", "ranks", "logistic", "catboost", "xgboost"]
+CalibratorName = Literal["none", "temperature", "temperature_by_length", "vector", "platt", "isotonic"]
+UnsureScore = Literal["entropy", "uncertainty", "top"]
 
 
 class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -274,7 +275,8 @@ class Ensemble(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     combiners: Annotated[tuple[CombinerName, ...], Meta(min_length=1)] = get_args(CombinerName)
     """What is tried for each stage of more than one member: "mean" is soft voting, "bayes" Bayesian model averaging,
     "weighted" weights that minimise the log-loss, "blend" the same fitted on one part of the rows and calibrated on the
-    other, "ranks" rank averaging, and the rest models over what the members say."""
+    other, "by_length" weights for each bucket of the texts' lengths, "ranks" rank averaging, and the rest models over
+    what the members say. Where lengths are unknown, what goes by length is passed over."""
     calibrators: Annotated[tuple[CalibratorName, ...], Meta(min_length=1)] = get_args(CalibratorName)
     folds: Annotated[int, Meta(ge=2)] = 5
     """Of the cross-validation that chooses: the simplest whose log-loss is within one standard error of the best."""
@@ -287,6 +289,13 @@ class Ensemble(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     confidence: Annotated[float, Meta(ge=0.5, lt=1)] = 0.8
     """With which it loses no more, over the draw of the validation rows. At 0.95, 5000 rows allow about half of the
     loss that they allow at 0.8."""
+    slice_epsilon: Annotated[float, Meta(gt=0, le=1)] = 0.003
+    """Accuracy that "balanced" may lose on "best" on each slice of the validation rows that has enough of them."""
+    unsure_share: Annotated[float, Meta(ge=0, le=0.2)] = 0.02
+    """Of the validation rows that "unsure" marks; serving may choose another (`newsdesk serve --unsure-share`)."""
+    unsure_score: UnsureScore = "entropy"
+    """What it marks them by: the entropy of the answer, the total uncertainty of the members asked, or 1 less the top
+    probability."""
 
 
 class Repository(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -15,8 +15,9 @@ from newsdesk.server.runtime import manifest, processor
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.cascade import Stage, files
 from newsdesk.server.runtime.files import File
-from newsdesk.server.runtime.manifest import Manifest, Member
+from newsdesk.server.runtime.manifest import Manifest, Member, Windows
 from newsdesk.server.runtime.plans import Plan
+from newsdesk.server.runtime.windows import Rule
 from newsdesk.server.serving import workspace
 from newsdesk.server.serving.settings import FEWEST_INSTANCES
 from newsdesk.server.serving.versions import WITHDRAWN
@@ -54,12 +55,13 @@ def write(
     target: str,
     figures: dict[str, Any],
     built: list[dict[str, Any]],
+    windows: Rule = "mean",
     next_version: bool = False,
 ) -> Path:
     """Write `<output>/<model>/` and return it: in place of its highest version, or as the next one.
 
-    `target` is one for all members, or each one's (see `targets`). `graphs` is the folder below which the cascade's own
-    graphs lie, by the paths that its stages name.
+    `windows` is the rule for texts beyond a member's length. `target` is one for all members, or each one's (see
+    `targets`). `graphs` is the folder below which the cascade's own graphs lie, by the paths that its stages name.
 
     The version folder is made beside its place and renamed into it; every other file is written under another name and
     renamed; config.pbtxt, which is what Triton looks for, comes last.
@@ -86,6 +88,7 @@ def write(
         members=[_place(member, new) for member in members],
         cascade=cascade,
         code=manifest.code(new),
+        windows=Windows(rule=windows),
         target=target,
         cpu_features=processor.changes_answers(),
         figures=figures,

@@ -14,6 +14,7 @@ from newsdesk.server.runtime.engines import Engine
 from newsdesk.server.runtime.manifest import Windows
 from newsdesk.server.runtime.ngrams import Ngrams
 from newsdesk.server.runtime.tokens import Tokens
+from newsdesk.server.runtime.windows import Rule, combine
 from newsdesk.server.serving.settings import granted_cores
 
 RUNS_ANY = "onnxruntime:fp32"
@@ -68,19 +69,22 @@ def on_all_cores(target: str, graph: Path) -> Engine:
     return engines.load(target, graph, granted_cores())
 
 
-def probabilities(engine: Engine, examples: Examples, title: str, *, alone: bool = False) -> np.ndarray:
+def probabilities(
+    engine: Engine, examples: Examples, title: str, *, alone: bool = False, rule: Rule = "mean"
+) -> np.ndarray:
     """Return FP64 [rows, labels], in groups or each window alone; NaN where the engine gives NaN or Inf.
 
-    A row of several windows gets the mean of their probabilities.
+    The windows of a row are combined by `rule`.
     """
+    return combine(of_windows(engine, examples, title, alone=alone), examples.windows, rule)
+
+
+def of_windows(engine: Engine, examples: Examples, title: str, *, alone: bool = False) -> np.ndarray:
+    """Return FP64 [windows, labels] of all rows' windows, row after row: `examples.windows` says how many are whose."""
     groups = [[i] for i in range(len(examples.ids))] if alone else examples.groups(engine)
     parts = [engine(*padded) for padded in track(examples.padded(groups, engine), title, len(groups))]
     logits = np.empty((len(examples.ids), parts[0].shape[-1]), np.float32)
     for indices, part in zip(groups, parts, strict=True):
         logits[indices] = part
     with np.errstate(invalid="ignore"):
-        of_windows = softmax(logits)
-    if len(examples.ids) == len(examples.labels):
-        return of_windows
-    starts = np.cumsum(examples.windows) - examples.windows
-    return np.add.reduceat(of_windows, starts) / examples.windows[:, None]
+        return softmax(logits)

@@ -22,6 +22,7 @@ from newsdesk.build.stage import Artefact, Workshop, machine
 from newsdesk.server.runtime import calibrate, cascade, engines, stacker
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.cascade import QUALITIES, Cascade
+from newsdesk.server.runtime.lengths import words
 
 TARGET = "target.json"
 VALIDATION = "validation.npy"
@@ -324,7 +325,8 @@ def judge(shop: Workshop, rows: Artefact, combined: Artefact, jobs: list[Job]) -
         for part, stage, file in (("validation", "compile", VALIDATION), ("test", "evaluate", TEST)):
             if not (rows / f"{part}.parquet").exists():
                 continue
-            truth = np.array([row.label for row in tables.read(rows / f"{part}.parquet")])
+            read = tables.read(rows / f"{part}.parquet")
+            truth, lengths = np.array([row.label for row in read]), words([row.text for row in read])
             said = np.stack(
                 [
                     calibrate.ready(calibrator)(np.load(of_jobs[name].made[stage] / file))
@@ -332,7 +334,7 @@ def judge(shop: Workshop, rows: Artefact, combined: Artefact, jobs: list[Job]) -
                 ]
             ).astype(np.float32)
             figures[part] = {"rows": len(truth)} | {
-                quality: _point(ready, said, place, truth) for place, quality in enumerate(QUALITIES)
+                quality: _point(ready, said, place, truth, lengths) for place, quality in enumerate(QUALITIES)
             }
         return figures
 
@@ -342,8 +344,8 @@ def judge(shop: Workshop, rows: Artefact, combined: Artefact, jobs: list[Job]) -
     return shop.run("judge", work, inputs=inputs, code=code)
 
 
-def _point(ready: Cascade, said: np.ndarray, quality: int, truth: np.ndarray) -> dict[str, Any]:
-    answered = cascade.replay(ready, said, quality)
+def _point(ready: Cascade, said: np.ndarray, quality: int, truth: np.ndarray, lengths: np.ndarray) -> dict[str, Any]:
+    answered = cascade.replay(ready, said, quality, lengths)
     shares = np.bincount(answered.stages, minlength=len(ready.steps)) / len(truth)
     return {
         **metrics.summary(answered.probabilities, truth),

@@ -7,12 +7,15 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import logsumexp
 from sklearn.isotonic import IsotonicRegression
 
+from newsdesk.build.ensemble.texts import Texts
 from newsdesk.build.recipe import CalibratorName
+from newsdesk.server.runtime import lengths as by_words
 from newsdesk.server.runtime.calibrate import (
     Calibrator,
     Isotonic,
     Platt,
     Temperature,
+    TemperatureByLength,
     Uncalibrated,
     Vector,
     log_odds,
@@ -30,6 +33,15 @@ def temperature(probabilities: np.ndarray, labels: np.ndarray) -> Temperature:
         options={"xatol": 1e-9},
     )
     return Temperature(float(np.exp(found.x)))
+
+
+def temperature_by_length(
+    probabilities: np.ndarray, labels: np.ndarray, lengths: np.ndarray, bounds: list[int]
+) -> TemperatureByLength:
+    """Fit a temperature for each bucket of lengths INT [n]; the bounds are words."""
+    place = by_words.buckets(lengths, bounds)
+    fitted = [temperature(probabilities[place == bucket], labels[place == bucket]) for bucket in range(len(bounds) + 1)]
+    return TemperatureByLength(bounds, [one.temperature for one in fitted])
 
 
 def vector(probabilities: np.ndarray, labels: np.ndarray) -> Vector:
@@ -78,6 +90,20 @@ def _none(probabilities: np.ndarray, labels: np.ndarray) -> Uncalibrated:
     return Uncalibrated()
 
 
+def fit(
+    name: CalibratorName,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    texts: Texts = Texts(),  # noqa: B008  frozen
+) -> Calibrator:
+    """Fit a calibrator by its name. One that goes by length is one temperature where rows fill no two buckets."""
+    if name != "temperature_by_length":
+        return FIT[name](probabilities, labels)
+    if not texts.bounds or texts.lengths is None:
+        return temperature(probabilities, labels)
+    return temperature_by_length(probabilities, labels, texts.lengths, texts.bounds)
+
+
 FIT: dict[CalibratorName, Callable[[np.ndarray, np.ndarray], Calibrator]] = {
     "none": _none,
     "temperature": temperature,
@@ -85,7 +111,7 @@ FIT: dict[CalibratorName, Callable[[np.ndarray, np.ndarray], Calibrator]] = {
     "platt": platt,
     "isotonic": isotonic,
 }
-"""In the order of how much they can bend."""
+"""Those that read probabilities alone, in the order of how much they can bend."""
 
 
 def _sigmoid(odds: np.ndarray, positive: np.ndarray) -> tuple[float, float]:

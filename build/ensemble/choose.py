@@ -3,8 +3,9 @@
 A candidate is a combiner and a calibrator. Each row is judged by a fit that never saw it; a calibrator learns from what
 the combiner says of rows that the combiner was not fitted on, where it bends enough for that to matter. The simplest
 candidate is taken whose log-loss is within one standard error of the best one's, both on the same rows (Breiman et al.,
-Classification and Regression Trees, 1984, section 3.4.3). Folds share training rows, so the standard errors, over rows,
-are somewhat too small (Bengio and Grandvalet, No Unbiased Estimator of the Variance of K-Fold Cross-Validation, 2004).
+Classification and Regression Trees, 1984, section 3.4.3), and within two on every slice that has enough rows. Folds
+share training rows, so the standard errors, over rows, are somewhat too small (Bengio and Grandvalet, No Unbiased
+Estimator of the Variance of K-Fold Cross-Validation, 2004).
 """
 
 from collections.abc import Callable
@@ -16,17 +17,19 @@ import numpy as np
 
 from newsdesk.build.ensemble import calibrators, stacking, weights
 from newsdesk.build.ensemble.folds import folds, out_of_fold
+from newsdesk.build.ensemble.texts import Texts
+from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import CalibratorName, CombinerName, Ensemble
 from newsdesk.server.runtime import calibrate, combine
 from newsdesk.server.runtime.calibrate import Calibrator
-from newsdesk.server.runtime.combine import Bayes, Combine, Mean, Ranks, Weighted
+from newsdesk.server.runtime.combine import Bayes, ByLength, Combine, Mean, Ranks, Weighted
 
 INNER_FOLDS = 3
 """Where a stacker's answers for its calibrator come from."""
 
-Rule = Mean | Weighted | Bayes | Ranks
+Rule = Mean | Weighted | Bayes | ByLength | Ranks
 Candidate = tuple[CombinerName, CalibratorName]
 
 
@@ -50,24 +53,32 @@ class Choice:
     """FP32 [n, labels]: what each row gets from the chosen candidate fitted without it."""
     table: list[dict[str, Any]]
     """Of every candidate, the simplest first: combiner, calibrator, log_loss, standard_error, worse_than_best with its
-    95 % interval, accuracy, ece, as_good and chosen."""
+    95 % interval, harms (the slices on which it is clearly worse), accuracy, ece, as_good and chosen."""
 
 
-def choose(members: np.ndarray, labels: np.ndarray, settings: Ensemble, seed: int, title: str = "") -> Choice:
+def choose(
+    members: np.ndarray,
+    labels: np.ndarray,
+    settings: Ensemble,
+    seed: int,
+    title: str = "",
+    texts: Texts = Texts(),  # noqa: B008  frozen
+) -> Choice:
     """Choose for the members FP [members, n, labels] of one stage, on labels INT [n]."""
-    candidates = _candidates(len(members), settings)
+    candidates = _candidates(len(members), settings, bool(texts.bounds))
     if len(labels) < 2:  # nothing to judge by
         candidates = candidates[:1]
         found = {candidates[0]: members.mean(0)}
     else:
-        found = _cross_validated(members, labels, candidates, settings, seed, title)
+        found = _cross_validated(members, labels, candidates, settings, seed, title, texts)
     losses = {candidate: _losses(of_candidate, labels) for candidate, of_candidate in found.items()}
     best = min(losses, key=lambda candidate: losses[candidate].mean())
-    table, chosen = [], None
+    table, chosen, slices = [], None, texts.judged
     for candidate in candidates:
         worse = losses[candidate] - losses[best]
         mean, error = float(worse.mean()), _standard_error(worse)
-        as_good = mean <= error
+        harms = [name for name, rows in slices.items() if worse[rows].mean() > 2 * _standard_error(worse[rows])]
+        as_good = mean <= error and not harms
         if as_good and chosen is None:
             chosen = candidate
         table.append(
@@ -78,6 +89,7 @@ def choose(members: np.ndarray, labels: np.ndarray, settings: Ensemble, seed: in
                 "standard_error": _standard_error(losses[candidate]),
                 "worse_than_best": mean,
                 "interval": [mean - 1.96 * error, mean + 1.96 * error],
+                "harms": harms,
                 "accuracy": metrics.accuracy(found[candidate], labels),
                 "ece": metrics.calibration_error(found[candidate], labels),
                 "as_good": as_good,
@@ -85,65 +97,96 @@ def choose(members: np.ndarray, labels: np.ndarray, settings: Ensemble, seed: in
             }
         )
     assert chosen is not None  # the best is as good as itself
-    combiner, said, of_said = fit(chosen[0], members, labels, settings, seed)
-    calibrator = calibrators.FIT[chosen[1]](said, of_said)
+    combiner, learned = fit(chosen[0], members, labels, settings, seed, texts)
+    calibrator = calibrators.fit(chosen[1], *learned)
     return Choice(chosen, combiner, calibrator, found[chosen].astype(np.float32), table)
 
 
 def fit(
-    name: CombinerName, members: np.ndarray, labels: np.ndarray, settings: Ensemble, seed: int
-) -> tuple[Fitted, np.ndarray, np.ndarray]:
-    """Fit a combiner, and return with it what a calibrator learns from: FP [k, labels] and INT [k]."""
+    name: CombinerName,
+    members: np.ndarray,
+    labels: np.ndarray,
+    settings: Ensemble,
+    seed: int,
+    texts: Texts = Texts(),  # noqa: B008  frozen
+) -> tuple[Fitted, tuple[np.ndarray, np.ndarray, Texts]]:
+    """Fit a combiner, and return with it what a calibrator learns from: FP [k, labels], INT [k] and their texts."""
     if name in stacking.NAMES:
-        parts = folds(labels, INNER_FOLDS, seed)
+        parts = folds(labels, INNER_FOLDS, seed, texts.groups)
         said = out_of_fold(members, labels, parts, lambda some, of_some: _model(name, some, of_some, seed).run)
-        return _model(name, members, labels, seed), said, labels
+        return _model(name, members, labels, seed), (said, labels, texts)
     if name == "blend":
-        random = np.random.default_rng(seed)
-        held_out = random.permutation(len(labels)) >= max(1, round(len(labels) * settings.blend_share))
+        held_out = _held_out(len(labels), texts.groups, settings.blend_share, seed)
         blended = _rule(weights.weighted(members[:, ~held_out], labels[~held_out]))
-        return blended, blended.run(members[:, held_out]), labels[held_out]
+        return blended, (blended.run(members[:, held_out]), labels[held_out], texts.part(held_out))
     rules: dict[str, Callable[[], Rule]] = {
         "mean": Mean,
         "bayes": lambda: weights.bayes(members, labels, settings.bayes_rows),
         "weighted": lambda: weights.weighted(members, labels),
+        "by_length": lambda: _by_length(members, labels, texts),
         "ranks": lambda: weights.ranks(members),
     }
     ruled = _rule(rules[name]())
-    return ruled, ruled.run(members), labels
+    return ruled, (ruled.run(members, texts.lengths), labels, texts)
 
 
-def _candidates(count: int, settings: Ensemble) -> list[Candidate]:
-    """The simplest first. One member is not combined with anything.
+def _by_length(members: np.ndarray, labels: np.ndarray, texts: Texts) -> Rule:
+    """Return the same weights for all where rows fill no two buckets, as it may be in a fold."""
+    if texts.lengths is None or not texts.bounds:
+        return weights.weighted(members, labels)
+    return weights.by_length(members, labels, texts.lengths, texts.bounds)
+
+
+def _held_out(rows: int, groups: np.ndarray | None, share: float, seed: int) -> np.ndarray:
+    """Return which rows the weights of "blend" are not fitted on, BOOL [rows]; a group is whole on one side."""
+    group = np.arange(rows) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(group.max()) + 1
+    return (np.random.default_rng(seed).permutation(count) >= max(1, round(count * share)))[group]
+
+
+def _candidates(count: int, settings: Ensemble, by_length: bool) -> list[Candidate]:
+    """The simplest first. One member is not combined with anything. Raises DataError where none is left.
 
     An isotonic line has as many steps as the rows ask for, more than any rule has weights. Its losses vary so much that
     it is sooner within a standard error of the best.
     """
     combiners = [name for name in get_args(CombinerName) if name in settings.combiners] if count > 1 else ["mean"]
-    every = product(combiners, (name for name in get_args(CalibratorName) if name in settings.calibrators))
+    usable = [name for name in get_args(CalibratorName) if name in settings.calibrators]
+    every = [
+        pair for pair in product(combiners, usable) if by_length or not {"by_length", "temperature_by_length"} & {*pair}
+    ]
+    if not every:
+        raise DataError("all combiners or calibrators of the recipe go by length, and rows fill no two buckets of it")
     return sorted(every, key=lambda one: (one[0] in stacking.NAMES, one[1] == "isotonic"))
 
 
 def _cross_validated(
-    members: np.ndarray, labels: np.ndarray, candidates: list[Candidate], settings: Ensemble, seed: int, title: str
+    members: np.ndarray,
+    labels: np.ndarray,
+    candidates: list[Candidate],
+    settings: Ensemble,
+    seed: int,
+    title: str,
+    texts: Texts,
 ) -> dict[Candidate, np.ndarray]:
-    parts = folds(labels, settings.folds, seed)
+    parts = folds(labels, settings.folds, seed, texts.groups)
     found = {candidate: np.empty(members.shape[1:]) for candidate in candidates}
     names = list(dict.fromkeys(name for name, _ in candidates))
     for part, name in track([*product(parts, names)], f"combining {title}".strip()):
         rest = np.setdiff1d(np.arange(len(labels)), part)
-        combiner, said, of_said = fit(name, members[:, rest], labels[rest], settings, seed)
-        combined = combiner.run(members[:, part])
+        combiner, learned = fit(name, members[:, rest], labels[rest], settings, seed, texts.part(rest))
+        lengths = texts.part(part).lengths
+        combined = combiner.run(members[:, part], lengths)
         for candidate in candidates:
             if candidate[0] == name:
-                calibrator = calibrators.FIT[candidate[1]](said, of_said)
-                found[candidate][part] = calibrate.ready(calibrator)(combined)
+                calibrator = calibrators.fit(candidate[1], *learned)
+                found[candidate][part] = calibrate.ready(calibrator)(combined, lengths)
     return found
 
 
 def _model(name: str, members: np.ndarray, labels: np.ndarray, seed: int) -> Fitted:
     model = stacking.fit(name, members, labels, seed)
-    return Fitted(None, model, lambda some: combine.normalised(stacking.predict(model, some)))
+    return Fitted(None, model, lambda some, lengths=None: combine.normalised(stacking.predict(model, some)))
 
 
 def _rule(rule: Rule) -> Fitted:

@@ -1,7 +1,9 @@
 """Fit the ensemble: members calibrated, put in order of cost, combined stage by stage, and when a stage is enough."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from msgspec import Struct
 from newsdesk.build.ensemble import calibrators, stacking, thresholds, weights
 from newsdesk.build.ensemble.choose import Choice, choose
 from newsdesk.build.ensemble.left_out import LeftOut
+from newsdesk.build.ensemble.texts import Texts
 from newsdesk.build.ensemble.thresholds import Evidence
 from newsdesk.build.ensemble.thresholds import Path as Frontier
 from newsdesk.build.errors import DataError
@@ -28,6 +31,8 @@ GRAPHS = "ensemble"
 """Folder of the stackers' graphs, in the build's folder as in the model's."""
 SHOWN = 60
 """Points of the frontier that the report keeps."""
+PROMISED = 0.003
+"""Accuracy that a cheaper quality may be ahead of a dearer one on a slice, before the report calls it broken."""
 
 
 class Fit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -58,18 +63,27 @@ def fit(
     seed: int,
     folder: Path,
     left_out: dict[str, LeftOut] | None = None,
+    *,
+    lengths: np.ndarray | None = None,
+    slices: Sequence[str] | None = None,
+    groups: np.ndarray | None = None,
 ) -> Fit:
     """Fit everything on validation rows, and write it: ensemble.json and, where a stacker was chosen, its graph.
 
     `probabilities`: what each member says in the precision that serves, FP [members, n, labels]; `labels` INT [n];
     `costs`: seconds a text, or any other unit. A stage has the members of the one before it and the next dearer one.
     Members are calibrated by temperature, one number each, fitted on all rows; all else is judged out of fold. More
-    rows calibrate the members that have them in `left_out`, by name, and the first stage. Raises DataError where sizes
-    do not match or a value cannot be.
+    rows calibrate the members that have them in `left_out`, by name, and the first stage.
+
+    Of the rows, where it is known: `lengths`, their words INT [n], without which nothing goes by length; `slices`, the
+    kind of text of each, on all of which "balanced" must keep what it promises; `groups`, INT [n], of rows that come of
+    one source row and stay together when rows are parted. Raises DataError where sizes do not match or a value cannot
+    be.
     """
-    _check(members, probabilities, labels, costs)
-    for name, (said, truth) in (left_out or {}).items():
-        _check([name], said[None], truth, [1.0])
+    texts = Texts(lengths, groups, None if slices is None else np.array(slices, np.str_))
+    _check(members, probabilities, labels, costs, texts)
+    for name, rows in (left_out or {}).items():
+        _check([name], rows.probabilities[None], rows.labels, [1.0], Texts(rows.lengths))
     more = [(left_out or {}).get(name, LeftOut.none(probabilities.shape[-1])) for name in members]
     order = sorted(range(len(members)), key=lambda i: costs[i])
     names = [members[i] for i in order]
@@ -81,15 +95,21 @@ def fit(
     prefixes = [names[: i + 1] for i in range(len(names))]
     first = calibrate.ready(fitted[0])(more[order[0]].probabilities).astype(np.float32)
     said, truth = more[order[0]]._replace(probabilities=first).after(alone[0], labels)
-    choice = choose(said[None], truth, settings, seed, names[0])
+    known = more[order[0]].texts_after(texts, len(labels))
+    choice = choose(said[None], truth, settings, seed, names[0], known)
     choices = [
         replace(choice, probabilities=choice.probabilities[: len(labels)]),
-        *(choose(alone[: len(prefix)], labels, settings, seed, cascade.name(prefix)) for prefix in prefixes[1:]),
+        *(choose(alone[: len(prefix)], labels, settings, seed, cascade.name(prefix), texts) for prefix in prefixes[1:]),
     ]
     evidence = Evidence(
-        np.stack([choice.probabilities for choice in choices]), labels, np.array([costs[i] for i in order])
+        np.stack([choice.probabilities for choice in choices]),
+        labels,
+        np.array([costs[i] for i in order]),
+        texts.judged,
     )
-    frontier = thresholds.fit(evidence, settings.epsilon, settings.confidence, settings.folds, seed)
+    frontier = thresholds.fit(
+        evidence, settings.epsilon, settings.confidence, settings.folds, seed, settings.slice_epsilon
+    )
     stages = [
         Stage(
             members=prefix,
@@ -122,6 +142,7 @@ def fit(
         },
         "uncertainty": _uncertainty(alone, choices[-1].probabilities, labels, settings),
         "cascade": _cascade(evidence, frontier, settings),
+        "slices": _slices(evidence, frontier, texts),
     }
     made = Fit(order=names, calibrators=[*fitted], stages=stages, report=report)
     (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
@@ -140,6 +161,7 @@ def describe(made: Fit) -> list[str]:
         shares = ", ".join(f"{share:.1%} {one.name}" for share, one in zip(point["shares"], made.stages, strict=True))
         cost = point["cost"] / best
         lines.append(f"{quality}: accuracy {point['accuracy']:.4f} at {cost:.1%} of the cost of best; {shares}")
+    lines += [f"{name}: {broken}" for name, one in made.report["slices"].items() for broken in one["broken"]]
     if rows < fitted["rows_needed"] and len(made.stages) > 1:
         lines.append(
             f"{rows} rows cannot show, at {fitted['confidence']:.0%} confidence, that no more than {fitted['epsilon']} "
@@ -148,13 +170,16 @@ def describe(made: Fit) -> list[str]:
     return lines
 
 
-def _check(members: list[str], probabilities: np.ndarray, labels: np.ndarray, costs: list[float]) -> None:
+def _check(members: list[str], probabilities: np.ndarray, labels: np.ndarray, costs: list[float], texts: Texts) -> None:
     count, rows = len(members), len(labels)
     if probabilities.ndim != 3 or probabilities.shape[:2] != (count, rows) or len(costs) != count or not rows:
         raise DataError(
             f"probabilities {probabilities.shape}, {count} members, {len(costs)} costs and {rows} labels, expected "
             "[members, rows, labels], and one row at least"
         )
+    for what, known in texts.known.items():
+        if len(known) != rows:
+            raise DataError(f"{len(known)} {what} and {rows} labels, expected as many")
     if not (np.isfinite(probabilities).all() and (probabilities >= 0).all()):
         wrong = ~(np.isfinite(probabilities) & (probabilities >= 0)).all((1, 2))
         raise DataError(f"member {members[int(wrong.argmax())]}: a probability is not finite or below 0; rebuild it")
@@ -199,11 +224,9 @@ def _uncertainty(alone: np.ndarray, said: np.ndarray, labels: np.ndarray, settin
 
 
 def _cascade(evidence: Evidence, frontier: Frontier, settings: Ensemble) -> dict[str, Any]:
-    shape = len(evidence.costs) - 1, evidence.said.shape[-1]
     points = {
-        "fast": thresholds.measure(evidence, np.full(shape, ALWAYS), settings.confidence),
-        "balanced": frontier.balanced,
-        "best": thresholds.measure(evidence, np.full(shape, NEVER), settings.confidence),
+        quality: thresholds.measure(evidence, at, settings.confidence)
+        for quality, at in _by_quality(evidence, frontier).items()
     }
     # Where not one text may differ, the bound is -log(1 - confidence) / rows.
     needed = math.ceil(-math.log(1 - settings.confidence) / settings.epsilon)
@@ -216,3 +239,39 @@ def _cascade(evidence: Evidence, frontier: Frontier, settings: Ensemble) -> dict
         "points": {quality: points[quality].figures() for quality in QUALITIES},
         "frontier": [frontier.points[i].figures() for i in kept],
     }
+
+
+def _by_quality(evidence: Evidence, frontier: Frontier) -> dict[str, np.ndarray]:
+    """Return the thresholds of each quality, FP [stages - 1, labels]."""
+    shape = len(evidence.costs) - 1, evidence.said.shape[-1]
+    return {"fast": np.full(shape, ALWAYS), "balanced": frontier.balanced.thresholds, "best": np.full(shape, NEVER)}
+
+
+def _slices(evidence: Evidence, frontier: Frontier, texts: Texts) -> dict[str, Any]:
+    """Return of each slice its rows, what each quality gives, and where who pays more gets a worse answer."""
+    if texts.slices is None:
+        return {}
+    rows = np.arange(len(evidence.labels))
+    said = {
+        quality: evidence.said[evidence.answered(at), rows] for quality, at in _by_quality(evidence, frontier).items()
+    }
+    report = {}
+    for name in dict.fromkeys(texts.slices.tolist()):
+        among = texts.slices == name
+        points = {
+            quality: {
+                "accuracy": metrics.accuracy(of_quality[among], evidence.labels[among]),
+                "calibration_error": metrics.calibration_error(of_quality[among], evidence.labels[among]),
+            }
+            for quality, of_quality in said.items()
+        }
+        report[name] = {"rows": int(among.sum()), **points, "broken": _broken(points)}
+    return report
+
+
+def _broken(points: dict[str, dict[str, float]]) -> list[str]:
+    return [
+        f"{cheap} is right {points[cheap]['accuracy'] - points[dear]['accuracy']:.2%} more often than {dear}"
+        for cheap, dear in combinations(QUALITIES, 2)
+        if points[cheap]["accuracy"] - points[dear]["accuracy"] > PROMISED
+    ]

@@ -5,12 +5,16 @@ from collections.abc import Callable
 import numpy as np
 
 
-def folds(labels: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
+def folds(labels: np.ndarray, count: int, seed: int, groups: np.ndarray | None = None) -> list[np.ndarray]:
     """Return `count` arrays of row numbers that together are all rows; fewer where there are fewer rows.
 
     A label's rows are shuffled and dealt out in turn, going on where the label before stopped, so that folds differ by
-    one row at most. A label with fewer rows than folds is absent from some.
+    one row at most. A label with fewer rows than folds is absent from some. Rows of one of the `groups`, INT [n], are
+    dealt out together, by the label of the first.
     """
+    if groups is not None:
+        _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+        return [np.flatnonzero(np.isin(group, part)) for part in folds(labels[first], count, seed)]
     random = np.random.default_rng(seed)
     dealt = np.concatenate([random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
     return [np.sort(dealt[i::count]) for i in range(min(count, len(labels)))]

@@ -5,28 +5,45 @@ from typing import NamedTuple
 
 import numpy as np
 
+from newsdesk.build.ensemble.texts import Texts
+from newsdesk.build.errors import DataError
+
 _FILE = "left_out.npz"
+SLICE = "left out"
 
 
 class LeftOut(NamedTuple):
-    """Probabilities FP [rows, labels], and the rows' labels INT [rows]."""
+    """Probabilities FP [rows, labels], and the rows' labels and words INT [rows]; None where nobody counted words."""
 
     probabilities: np.ndarray
     labels: np.ndarray
+    lengths: np.ndarray | None = None
 
     @classmethod
     def none(cls, count: int) -> "LeftOut":
         """Return no rows, of so many labels."""
-        return cls(np.empty((0, count), np.float32), np.empty(0, np.int64))
+        return cls(np.empty((0, count), np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
 
     def save(self, folder: Path) -> None:
-        np.savez(folder / _FILE, **self._asdict())
+        np.savez(folder / _FILE, **{name: of_rows for name, of_rows in self._asdict().items() if of_rows is not None})
 
     @classmethod
     def load(cls, folder: Path) -> "LeftOut":
         with np.load(folder / _FILE) as found:
             return cls(**found)
 
-    def after(self, probabilities: np.ndarray, labels: np.ndarray) -> "LeftOut":
-        """Return them behind other rows."""
-        return LeftOut(np.concatenate([probabilities, self.probabilities]), np.concatenate([labels, self.labels]))
+    def after(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return their probabilities and labels behind those of other rows."""
+        return np.concatenate([probabilities, self.probabilities]), np.concatenate([labels, self.labels])
+
+    def texts_after(self, texts: Texts, count: int) -> Texts:
+        """Return what is known of the texts of `count` other rows and, behind them, of these: each a group of its own,
+        all of a slice of their own.
+        """
+        here = len(self.labels)
+        if self.lengths is None and texts.lengths is not None:
+            raise DataError("rows left out have no lengths; delete the artefacts of cross-fit, and build again")
+        more = self.lengths, -1 - np.arange(here), np.full(here, SLICE)
+        known = texts.lengths, texts.groups, texts.slices
+        pairs = zip(known, more, strict=True)
+        return Texts(*(None if a is None or b is None else np.concatenate([a, b]) for a, b in pairs))

@@ -11,6 +11,7 @@ from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.recipe import Recipe
 from newsdesk.build.stage import Artefact, Workshop
+from newsdesk.server.runtime.lengths import words
 
 _CODE = (
     *(
@@ -23,11 +24,12 @@ _CODE = (
             "left_out",
             "risk",
             "stacking",
+            "texts",
             "thresholds",
             "weights",
         )
     ),
-    *(f"newsdesk.server.runtime.{name}" for name in ("calibrate", "cascade", "combine")),
+    *(f"newsdesk.server.runtime.{name}" for name in ("calibrate", "cascade", "combine", "lengths")),
 )
 
 
@@ -46,11 +48,14 @@ def ensemble(shop: Workshop, recipe: Recipe, rows: Artefact, members: dict[str, 
     """Fit the ensemble on validation.parquet of a `split` artefact: ensemble.json, and the graphs of stackers."""
 
     def work(folder: Path) -> dict[str, Any]:
-        labels = np.array([row.label for row in tables.read(rows / "validation.parquet")])
+        validation = tables.read(rows / "validation.parquet")
+        labels, lengths = np.array([row.label for row in validation]), words([row.text for row in validation])
         probabilities = np.stack([np.load(said.artefact / said.file) for said in members.values()])
         costs = [said.cost for said in members.values()]
         more = {name: LeftOut.load(said.left_out.path) for name, said in members.items() if said.left_out}
-        made = fitting.fit([*members], probabilities, labels, costs, recipe.ensemble, recipe.seed, folder, more)
+        made = fitting.fit(
+            [*members], probabilities, labels, costs, recipe.ensemble, recipe.seed, folder, more, lengths=lengths
+        )
         for line in fitting.describe(made):
             shop.say(f"  {line}")
         return made.report

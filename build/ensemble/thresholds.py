@@ -5,7 +5,8 @@ the difference of right answers is too coarse to bound 0.1 points: some 15 rows 
 right there is nearly a toss. So what is bounded is the expected loss, row by row (`risk.losses`), which is the same in
 the mean if the last stage's probabilities are calibrated, and steadier. Then, with the stated confidence over the draw
 of the validation rows, the expected loss on texts like them is at most epsilon (`risk.bound`). The loss that the labels
-show must not be above epsilon either: where the calibration does not hold, it speaks up.
+show must not be above epsilon either: where the calibration does not hold, it speaks up. On each slice of the rows that
+has enough of them, the expected loss and the seen one must not be above `slice_epsilon`.
 
 How. The loss to expect of an early answer is fitted for each stage as a falling line over how sure it is, by label
 where that helps (`risk.fit`). Thresholds at equal risk make a path from "no one is answered early" to "the first stage
@@ -15,7 +16,7 @@ confidence (fixed-sequence testing: Angelopoulos et al., Learn then Test, 2021, 
 come from the same rows; that is not accounted for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ class Evidence:
     said: np.ndarray
     labels: np.ndarray
     costs: np.ndarray
+    slices: dict[str, np.ndarray] = field(default_factory=dict)
+    """The rows of each slice that is judged by itself."""
 
     def answered(self, thresholds: np.ndarray) -> np.ndarray:
         """Return the stage that answers each row, INT [n], under FP [stages - 1, labels]."""
@@ -61,9 +64,11 @@ class Point:
     ece: float
     shares: list[float]
     """Of the texts, by the stage that answers them."""
+    worst: float = 0.0
+    """The largest loss, expected or seen, on a slice."""
 
     def figures(self) -> dict[str, Any]:
-        names = "cost", "accuracy", "loss", "bound", "seen", "ece", "shares"
+        names = "cost", "accuracy", "loss", "bound", "seen", "ece", "shares", "worst"
         return {name: getattr(self, name) for name in names}
 
 
@@ -84,7 +89,9 @@ class Path:
         return Thresholds(fast=always, balanced=self.balanced.thresholds[i].tolist(), best=never)
 
 
-def fit(evidence: Evidence, epsilon: float, confidence: float, count: int, seed: int) -> Path:
+def fit(
+    evidence: Evidence, epsilon: float, confidence: float, count: int, seed: int, slice_epsilon: float = 1.0
+) -> Path:
     """Fit the thresholds on the evidence; `count` folds judge whether labels get thresholds of their own."""
     early, last = evidence.said[:-1], evidence.said[-1]
     lost = [risk.losses(stage, last) for stage in early]
@@ -92,7 +99,9 @@ def fit(evidence: Evidence, epsilon: float, confidence: float, count: int, seed:
     risks = [one for one, _ in fitted]
     path = [measure(evidence, thresholds, confidence) for thresholds in _path(evidence, risks)]
     safe = next((i for i, point in enumerate(path[1:]) if point.bound > epsilon), len(path) - 1)
-    balanced = next(point for point in reversed(path[: safe + 1]) if point.seen <= epsilon)
+    balanced = next(
+        point for point in reversed(path[: safe + 1]) if point.seen <= epsilon and point.worst <= slice_epsilon
+    )
     return Path(path, balanced, [helps for _, helps in fitted])
 
 
@@ -102,6 +111,8 @@ def measure(evidence: Evidence, thresholds: np.ndarray, confidence: float) -> Po
     said, last = evidence.said[by, np.arange(len(by))], evidence.said[-1]
     lost = risk.losses(said, last)
     accuracy = metrics.accuracy(said, evidence.labels)
+    worse = (last.argmax(-1) == evidence.labels) * 1.0 - (said.argmax(-1) == evidence.labels)
+    of_slices = [max(lost[rows].mean(), worse[rows].mean()) for rows in evidence.slices.values()]
     return Point(
         thresholds=thresholds,
         cost=float(np.cumsum(evidence.costs)[by].mean()),
@@ -111,6 +122,7 @@ def measure(evidence: Evidence, thresholds: np.ndarray, confidence: float) -> Po
         accuracy=accuracy,
         ece=metrics.calibration_error(said, evidence.labels),
         shares=(np.bincount(by, minlength=len(evidence.said)) / len(by)).tolist(),
+        worst=float(max(of_slices, default=0.0)),
     )
 
 

@@ -3,7 +3,11 @@
 import numpy as np
 from scipy.optimize import minimize
 
-from newsdesk.server.runtime.combine import FLOOR, Bayes, Ranks, Weighted
+from newsdesk.server.runtime import lengths as by_words
+from newsdesk.server.runtime.combine import FLOOR, Bayes, ByLength, Ranks, Weighted
+
+_NOTHING = 0.02
+"""A weight by length below it is none, and the member need not be asked for it."""
 
 
 def weighted(members: np.ndarray, labels: np.ndarray) -> Weighted:
@@ -31,6 +35,17 @@ def weighted(members: np.ndarray, labels: np.ndarray) -> Weighted:
     )
     weights = np.clip(found.x, 0, None)
     return Weighted((weights / weights.sum()).tolist())
+
+
+def by_length(members: np.ndarray, labels: np.ndarray, lengths: np.ndarray, bounds: list[int]) -> ByLength:
+    """Fit weights as `weighted` for each bucket of lengths INT [n]; the bounds are words."""
+    place = by_words.buckets(lengths, bounds)
+    fitted = []
+    for bucket in range(len(bounds) + 1):
+        of_bucket = np.array(weighted(members[:, place == bucket], labels[place == bucket]).weights)
+        kept = np.where(of_bucket < _NOTHING, 0, of_bucket)
+        fitted.append((kept / kept.sum()).tolist())
+    return ByLength(bounds, fitted)
 
 
 def bayes(members: np.ndarray, labels: np.ndarray, rows: float) -> Bayes:

@@ -23,12 +23,13 @@ _SWEEP = np.round(np.concatenate([np.arange(0.3, 0.95, 0.05), np.arange(0.95, 1.
 @dataclass(frozen=True)
 class Heard:
     """What the members said of rows, FP32 [members, rows, labels], how many windows each row was read in, the seconds
-    that each stage's new members took for all of them, and the rows' labels, INT64 [rows]."""
+    that each stage's new members took for all of them, and the rows' labels and words, INT64 [rows]."""
 
     members: np.ndarray
     windows: np.ndarray
     seconds: list[float]
     labels: np.ndarray
+    lengths: np.ndarray
 
 
 class Examiner:
@@ -47,7 +48,7 @@ class Examiner:
     def hear(self, rows: list[Row], title: str) -> Heard:
         """Ask every member about every row, once: all operating points are replayed from it."""
         best = QUALITIES.index("best")
-        members, windows = [], []
+        members, windows, lengths = [], [], []
         seconds = [0.0] * len(self.manifest.cascade)
         starts = range(0, len(rows), _TEXTS_AT_ONCE)
         for at in track(starts, title):
@@ -55,17 +56,18 @@ class Examiner:
             answers = self._classifier.classify(texts, np.full(len(texts), best))
             members.append(answers.members.transpose(1, 0, 2))
             windows.append(answers.windows)
+            lengths.append(answers.lengths)
             for stage, took in answers.work.stages.items():
                 seconds[stage] += took.seconds
         labels = np.array([row.label for row in rows], np.int64)
-        return Heard(np.concatenate(members, 1), np.concatenate(windows), seconds, labels)
+        return Heard(np.concatenate(members, 1), np.concatenate(windows), seconds, labels, np.concatenate(lengths))
 
     def replay(self, heard: Heard, quality: str, stages: list[Stage] | None = None) -> cascade.Answered:
         """Answer at an operating point from what the members said."""
         ready = Cascade(
             stages or self.manifest.cascade, self.members, lambda graph: stacker.load(self._folder / graph.path)
         )
-        return cascade.replay(ready, heard.members, QUALITIES.index(quality))
+        return cascade.replay(ready, heard.members, QUALITIES.index(quality), heard.lengths)
 
     def frontier(self, heard: Heard) -> list[dict[str, float]]:
         """Return accuracy and cost (seconds a text) where every stage answers from one and the same probability on."""

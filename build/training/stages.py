@@ -16,6 +16,7 @@ from newsdesk.build.recipe import Member, Source, Teaching
 from newsdesk.build.stage import Artefact
 from newsdesk.build.training import teaching
 from newsdesk.build.training.teaching import Taught
+from newsdesk.server.runtime.lengths import words
 from newsdesk.server.runtime.text import clean
 
 
@@ -143,9 +144,11 @@ def cross_fit(job: Job) -> Artefact:
         parts = folds(job, member.calibration_folds)
         said = np.nanmean([ask(part, texts, [], folder / "scratch")[0] for part in parts], axis=0)
         alike = np.array([row.eligible for row in rows])
-        found = LeftOut(said[alike], np.array([row.label for row in rows])[alike])
+        found = LeftOut(said[alike], np.array([row.label for row in rows])[alike], words(texts)[alike])
         found.save(folder)
-        return {"folds": member.calibration_folds, "rows": len(found.labels)} | summary(*found)
+        return {"folds": member.calibration_folds, "rows": len(found.labels)} | summary(
+            found.probabilities, found.labels
+        )
 
     return job.shop.run(
         "cross-fit",

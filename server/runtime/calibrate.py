@@ -4,16 +4,21 @@ A calibrator is a Struct of the manifest; `ready` makes of it what runs. Whateve
 comes out is finite and sums to one.
 """
 
-from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import numpy as np
 from msgspec import Meta, Struct
 
+from newsdesk.server.runtime import lengths as by_words
 from newsdesk.server.runtime.combine import FLOOR, normalised
 
 Knots = Annotated[list[float], Meta(min_length=1)]
-Calibrate = Callable[[np.ndarray], np.ndarray]
+
+
+class Calibrate(Protocol):
+    """Calibrates FP [n, labels] to FP64 [n, labels]; texts' words, INT [n], where it goes by length."""
+
+    def __call__(self, probabilities: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray: ...
 
 
 class Uncalibrated(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="none"):
@@ -24,6 +29,18 @@ class Temperature(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ki
     """softmax(log p / temperature). Guo et al., On Calibration of Modern Neural Networks (2017), section 4.2."""
 
     temperature: Annotated[float, Meta(gt=0)]
+
+
+class TemperatureByLength(
+    Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="temperature_by_length"
+):
+    """softmax(log p / temperature), a temperature for each bucket of lengths; the bounds between them are words."""
+
+    bounds: by_words.Bounds
+    temperatures: list[Annotated[float, Meta(gt=0)]]
+
+    def __post_init__(self) -> None:
+        by_words.check(self.bounds)
 
 
 class Platt(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="platt"):
@@ -50,16 +67,18 @@ class Isotonic(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"
     calibrated: list[Knots]
 
 
-Calibrator = Uncalibrated | Temperature | Platt | Vector | Isotonic
+Calibrator = Uncalibrated | Temperature | TemperatureByLength | Platt | Vector | Isotonic
 
 
 def ready(calibrator: Calibrator) -> Calibrate:
     """Return what calibrates FP [n, labels] to FP64 [n, labels]."""
     match calibrator:
         case Uncalibrated():
-            return lambda given: given.astype(np.float64)
+            return lambda probabilities, lengths=None: probabilities.astype(np.float64)
         case Temperature(temperature):
-            return lambda given: softmax(logs(given) / temperature)
+            return lambda probabilities, lengths=None: softmax(logs(probabilities) / temperature)
+        case TemperatureByLength(bounds, temperatures):
+            return _by_length(bounds, np.array(temperatures))
         case Platt(slopes, offsets):
             return _platt(np.array(slopes), np.array(offsets))
         case Vector(slopes, offsets):
@@ -85,17 +104,27 @@ def log_odds(probabilities: np.ndarray) -> np.ndarray:
     return np.log(kept / (1 - kept))
 
 
+def _by_length(bounds: list[int], temperatures: np.ndarray) -> Calibrate:
+    def calibrate(probabilities: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+        return softmax(logs(probabilities) / temperatures[by_words.buckets(lengths, bounds), None])
+
+    return calibrate
+
+
 def _platt(slopes: np.ndarray, offsets: np.ndarray) -> Calibrate:
     # The sigmoid by tanh, which cannot overflow.
-    return lambda given: normalised(0.5 * (1 + np.tanh(0.5 * (slopes * log_odds(given) + offsets))))
+    def calibrate(probabilities: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+        return normalised(0.5 * (1 + np.tanh(0.5 * (slopes * log_odds(probabilities) + offsets))))
+
+    return calibrate
 
 
 def _vector(slopes: np.ndarray, offsets: np.ndarray) -> Calibrate:
-    return lambda given: softmax(slopes * logs(given) + offsets)
+    return lambda probabilities, lengths=None: softmax(slopes * logs(probabilities) + offsets)
 
 
 def _isotonic(given: list[np.ndarray], calibrated: list[np.ndarray]) -> Calibrate:
-    def calibrate(probabilities: np.ndarray) -> np.ndarray:
+    def calibrate(probabilities: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         lines = zip(probabilities.T, given, calibrated, strict=True)
         return normalised(np.stack([np.interp(*line) for line in lines], axis=-1))
 

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from newsdesk.server.runtime import calibrate, combine
 from newsdesk.server.runtime.calibrate import Calibrator, Uncalibrated
-from newsdesk.server.runtime.combine import Combiner, Mean, Stack
+from newsdesk.server.runtime.combine import Combiner, Mean, Stack, Uncertainty
 from newsdesk.server.runtime.files import File
 
 QUALITIES = "fast", "balanced", "best"
@@ -65,15 +65,23 @@ class Step:
     def __init__(self, stage: Stage, order: list[str], last: bool, stack: Stack | None) -> None:
         self.name = stage.name
         self.members = [order.index(member) for member in stage.members]
+        self._combiner = stage.combiner
         self._combine = combine.ready(stage.combiner, stack)
         self._calibrate = calibrate.ready(stage.calibrator)
         given = np.array([getattr(stage.thresholds, quality) for quality in QUALITIES], np.float32)
         self._thresholds = np.full_like(given, ALWAYS) if last else given
         self._may_answer = (self._thresholds <= 1).any(-1)
 
-    def probabilities(self, members: np.ndarray) -> np.ndarray:
-        """Return the calibrated combination, FP32 [n, labels], of all members' FP [members, n, labels]."""
-        return self._calibrate(self._combine(members[self.members])).astype(np.float32)
+    def probabilities(self, members: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+        """Return the calibrated combination, FP32 [n, labels], of all members' FP [members, n, labels].
+
+        `lengths` are the texts' words, INT [n]; a stage that goes by length needs them.
+        """
+        return self._calibrate(self._combine(members[self.members], lengths), lengths).astype(np.float32)
+
+    def uncertainty(self, members: np.ndarray, lengths: np.ndarray) -> Uncertainty:
+        """Split the uncertainty of this stage's members, of all members' FP [members, n, labels], by its weights."""
+        return combine.uncertainty(members[self.members], combine.weights(self._combiner, len(self.members), lengths))
 
     def may_answer(self, quality: np.ndarray) -> bool:
         """Whether any text of these qualities, INT [n], could be answered here."""
@@ -97,8 +105,8 @@ class Cascade:
         self._count = len(order)
         self._labels = len(stages[0].thresholds.best)
 
-    def answer(self, quality: np.ndarray, ask: Ask) -> Answered:
-        """Answer n texts of the qualities INT [n].
+    def answer(self, quality: np.ndarray, ask: Ask, lengths: np.ndarray | None = None) -> Answered:
+        """Answer n texts of the qualities INT [n] and the lengths INT [n], in words, which a stage may go by.
 
         A member is asked once at most, and only of texts that no earlier stage answered. All that are asked of the same
         texts are asked before the first one's answer is read, so that those of a GPU work at once.
@@ -120,7 +128,7 @@ class Cascade:
             for member, result in pending.items():
                 said[member, rows] = result()
             pending.clear()
-            found = step.probabilities(said[:, rows])
+            found = step.probabilities(said[:, rows], None if lengths is None else lengths[rows])
             done = np.ones(len(rows), bool) if last else step.decide(found, quality[rows])
             answers[rows[done]], by[rows[done]] = found[done], i
             rows = rows[~done]
@@ -128,16 +136,27 @@ class Cascade:
                 break
         return Answered(answers, by, said)
 
+    def uncertainty(self, answered: Answered, lengths: np.ndarray) -> np.ndarray:
+        """Return what answers are unsure of, FP32 [n, 3], in nats: `Uncertainty` of the stage that answered each."""
+        found = np.empty((len(lengths), 3), np.float32)
+        for i, step in enumerate(self.steps):
+            if len(rows := np.flatnonzero(answered.stages == i)):
+                found[rows] = np.stack(step.uncertainty(answered.members[:, rows], lengths[rows]), axis=-1)
+        return found
+
 
 def name(members: list[str]) -> str:
     """Return what the stage of these members is called."""
     return "+".join(members)
 
 
-def replay(cascade: Cascade, members: np.ndarray, quality: int) -> Answered:
-    """Answer n texts, all of one quality, whose members' answers, FP32 [members, n, labels], are known."""
+def replay(cascade: Cascade, members: np.ndarray, quality: int, lengths: np.ndarray | None = None) -> Answered:
+    """Answer n texts, all of one quality, whose members' answers, FP32 [members, n, labels], are known.
+
+    `lengths` are the texts' words, INT [n].
+    """
     asked = np.full(members.shape[1], quality)
-    return cascade.answer(asked, lambda member, rows: lambda: members[member, rows])
+    return cascade.answer(asked, lambda member, rows: lambda: members[member, rows], lengths)
 
 
 def alone(member: str, labels: int) -> Stage:
@@ -168,12 +187,17 @@ def _sizes(stage: Stage, labels: int) -> list[tuple[str, int, int]]:
     match stage.combiner:
         case combine.Weighted(weights) | combine.Bayes(weights):
             sizes.append(("weights", len(weights), members))
+        case combine.ByLength(bounds, by_bucket):
+            sizes.append(("buckets of weights", len(by_bucket), len(bounds) + 1))
+            sizes += [("weights", len(weights), members) for weights in by_bucket]
         case combine.Ranks(values, ranks):
             sizes += [("members of the ranks", len(given), members) for given in (values, ranks)]
             for of_member, placed in zip(values, ranks, strict=False):
                 sizes += [("labels of the ranks", len(given), labels) for given in (of_member, placed)]
                 sizes += [("ranks", len(b), len(a)) for a, b in zip(of_member, placed, strict=False)]
     match stage.calibrator:
+        case calibrate.TemperatureByLength(bounds, temperatures):
+            sizes.append(("temperatures", len(temperatures), len(bounds) + 1))
         case calibrate.Platt(slopes, offsets) | calibrate.Vector(slopes, offsets):
             sizes += [("slopes", len(slopes), labels), ("offsets", len(offsets), labels)]
         case calibrate.Isotonic(given, calibrated):

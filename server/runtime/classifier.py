@@ -9,6 +9,7 @@ import numpy as np
 
 from newsdesk.server.runtime import stacker, targets
 from newsdesk.server.runtime.cascade import DEFAULT, Cascade
+from newsdesk.server.runtime.lengths import words
 from newsdesk.server.runtime.manifest import Manifest
 from newsdesk.server.runtime.member import Member
 from newsdesk.server.runtime.memory import Freed
@@ -42,6 +43,8 @@ class Answers:
     stages: np.ndarray
     windows: np.ndarray
     members: np.ndarray
+    lengths: np.ndarray
+    """Words of each text, INT64 [n]."""
     work: Work
 
 
@@ -91,6 +94,8 @@ class Classifier:
             return result
 
         quality = np.full(len(texts), DEFAULT) if quality is None else quality
-        answered = self._cascade.answer(quality, ask)
+        lengths = words(texts)
+        answered = self._cascade.answer(quality, ask, lengths)
         self._freed.give_back()
-        return Answers(answered.probabilities, answered.stages, windows, answered.members.transpose(1, 0, 2), work)
+        members = answered.members.transpose(1, 0, 2)
+        return Answers(answered.probabilities, answered.stages, windows, members, lengths, work)

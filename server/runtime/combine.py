@@ -5,11 +5,12 @@ of it what runs, once, so that a call does nothing but arithmetic.
 """
 
 from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Protocol
 
 import numpy as np
 from msgspec import Meta, Struct
 
+from newsdesk.server.runtime import lengths as by_words
 from newsdesk.server.runtime.files import File
 
 FLOOR = 1e-7
@@ -19,7 +20,12 @@ Weight = Annotated[float, Meta(ge=0)]
 Weights = Annotated[list[Weight], Meta(min_length=1)]
 Stack = Callable[[np.ndarray], np.ndarray]
 """Runs a stacker's graph: `features` to probabilities, FP32 [n, labels]."""
-Combine = Callable[[np.ndarray], np.ndarray]
+
+
+class Combine(Protocol):
+    """Combines FP [members, n, labels] to FP64 [n, labels]; texts' words, INT [n], where it goes by length."""
+
+    def __call__(self, members: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray: ...
 
 
 class Mean(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="mean"):
@@ -49,6 +55,19 @@ class Ranks(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", t
     ranks: list[list[list[float]]]
 
 
+class ByLength(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="by_length"):
+    """Weighted voting, by the length of the text: a member may know headlines, and another whole articles.
+
+    `weights[bucket][member]`; the bounds between the buckets are words.
+    """
+
+    bounds: by_words.Bounds
+    weights: list[Weights]
+
+    def __post_init__(self) -> None:
+        by_words.check(self.bounds)
+
+
 class Stacked(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="stacked"):
     """A model over the members: an ONNX graph, `features` FP32 [n, members × labels] → FP32 [n, labels]."""
 
@@ -57,7 +76,7 @@ class Stacked(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind",
     """What was fitted: "logistic", "xgboost", "catboost"."""
 
 
-Combiner = Mean | Weighted | Bayes | Ranks | Stacked
+Combiner = Mean | Weighted | Bayes | Ranks | ByLength | Stacked
 
 
 class Uncertainty(NamedTuple):
@@ -77,15 +96,32 @@ def ready(combiner: Combiner, stack: Stack | None = None) -> Combine:
     """
     match combiner:
         case Mean():
-            return lambda members: normalised(members.mean(0, np.float64))
+            return lambda members, lengths=None: normalised(members.mean(0, np.float64))
         case Weighted(weights) | Bayes(weights):
             return _pool(np.array(weights))
         case Ranks(values, ranks):
             return _ranked(values, ranks)
+        case ByLength(bounds, by_bucket):
+            return _by_length(bounds, np.array(by_bucket))
         case Stacked():
             if stack is None:
                 raise ValueError("a stacked combiner was given nothing that runs its graph")
-            return lambda members: normalised(stack(features(members)))
+            return lambda members, lengths=None: normalised(stack(features(members)))
+
+
+def weights(combiner: Combiner, members: int, lengths: np.ndarray) -> np.ndarray:
+    """Return the weights of the members in an average of the combiner's, FP64 [n, members], each row of sum one.
+
+    `lengths` INT [n] are the texts' words. A combiner that is no average weighs all alike.
+    """
+    match combiner:
+        case Weighted(given) | Bayes(given):
+            weighed = np.tile(np.array(given), (len(lengths), 1))
+        case ByLength(bounds, by_bucket):
+            weighed = np.array(by_bucket)[by_words.buckets(lengths, bounds)]
+        case _:
+            weighed = np.ones((len(lengths), members))
+    return weighed / weighed.sum(-1, keepdims=True)
 
 
 def features(members: np.ndarray) -> np.ndarray:
@@ -95,12 +131,14 @@ def features(members: np.ndarray) -> np.ndarray:
 
 
 def uncertainty(members: np.ndarray, weights: np.ndarray) -> Uncertainty:
-    """Split the uncertainty of an average, FP [members, n, labels] under weights [members] of sum one.
+    """Split the uncertainty of an average, FP [members, n, labels] under weights [members], or [n, members] of each
+    text, of sum one.
 
     Depeweg et al., Decomposition of Uncertainty in Bayesian Deep Learning (2018), equation 1.
     """
-    total = _entropy(np.tensordot(weights, members, 1))
-    data = weights @ _entropy(members)
+    weighed = weights.T if weights.ndim > 1 else weights[:, None]
+    total = entropy((weighed[:, :, None] * members).sum(0))
+    data = (weighed * entropy(members)).sum(0)
     return Uncertainty(total, data, np.maximum(total - data, 0))
 
 
@@ -111,7 +149,15 @@ def normalised(scores: np.ndarray) -> np.ndarray:
 
 
 def _pool(weights: np.ndarray) -> Combine:
-    return lambda members: normalised(np.tensordot(weights, members, 1))
+    return lambda members, lengths=None: normalised(np.tensordot(weights, members, 1))
+
+
+def _by_length(bounds: list[int], weights: np.ndarray) -> Combine:
+    def combine(members: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+        weighed = weights[by_words.buckets(lengths, bounds)].T[:, :, None]
+        return normalised((weighed * members).sum(0))
+
+    return combine
 
 
 def _ranked(values: list[list[list[float]]], ranks: list[list[list[float]]]) -> Combine:
@@ -121,7 +167,7 @@ def _ranked(values: list[list[list[float]]], ranks: list[list[list[float]]]) -> 
         for label, known in enumerate(of_member)
     ]
 
-    def combine(members: np.ndarray) -> np.ndarray:
+    def combine(members: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         total = np.zeros(members.shape[1:])
         for member, label, known, rank in knots:
             total[:, label] += np.interp(members[member, :, label], known, rank)
@@ -130,6 +176,7 @@ def _ranked(values: list[list[list[float]]], ranks: list[list[list[float]]]) -> 
     return combine
 
 
-def _entropy(probabilities: np.ndarray) -> np.ndarray:
+def entropy(probabilities: np.ndarray) -> np.ndarray:
+    """Return the entropy of distributions FP [..., labels], FP64 [...], in nats."""
     probabilities = probabilities.astype(np.float64)
     return -(probabilities * np.log(np.where(probabilities > 0, probabilities, 1))).sum(-1)

@@ -10,11 +10,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from newsdesk.server.runtime import cascade
-from newsdesk.server.runtime.calibrate import Calibrator, Uncalibrated
+from newsdesk.server.runtime.calibrate import Calibrator, TemperatureByLength, Uncalibrated
 from newsdesk.server.runtime.cascade import Stage
 from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.runtime.files import File, digest
 from newsdesk.server.runtime.plans import Plan
+from newsdesk.server.runtime.windows import Rule
 
 SCHEMA = 2
 FILE = "manifest.json"
@@ -53,13 +54,17 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if self.max_length < least or (self.kind == "ngrams" and self.max_length):
             expected = "8 or more tokens for an encoder" if least else "0 for n-grams, which are read whole"
             raise ValueError(f"member {self.name}: max_length {self.max_length}, expected {expected}")
+        if isinstance(self.calibrator, TemperatureByLength):
+            raise ValueError(
+                f"member {self.name}: its calibrator goes by length, expected one that stages alone need not"
+            )
 
 
 class Windows(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a text beyond a member's max_length is read: in windows, each overlapping the next."""
 
-    rule: Literal["mean"] = "mean"
-    """What is made of a member's answers to the windows of a text: the mean of their probabilities."""
+    rule: Rule = "mean"
+    """What is made of a member's probabilities of the windows of a text."""
     overlap: Annotated[float, Meta(ge=0, le=0.9)] = 0.25
     """The least share of a window that the next one reads again."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from newsdesk.server.runtime import batching, calibrate, engines, manifest
+from newsdesk.server.runtime import windows as windowing
 from newsdesk.server.runtime.engines import Engine
 from newsdesk.server.runtime.grids import Grid
 from newsdesk.server.runtime.ngrams import Ngrams
@@ -37,7 +38,7 @@ class Member:
         self, about: manifest.Member, windows: manifest.Windows, folder: Path, target: str, threads: int
     ) -> None:
         self.name = about.name
-        self._about, self._overlap = about, windows.overlap
+        self._about, self._overlap, self._rule = about, windows.overlap, windows.rule
         self._calibrate = calibrate.ready(about.calibrator)
         self._engine: Engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path, threads)
         self._grid: Grid | None = getattr(self._engine, "grid", None)
@@ -68,7 +69,7 @@ class Member:
             self._engine(np.full(shape, self._about.pad_id, np.int64), np.ones(shape, np.int64))
 
     def __call__(self, texts: list[str]) -> Reading:
-        """Read clean texts, each as if it had come alone; the probabilities of several windows by their mean."""
+        """Read clean texts, each as if it had come alone; several windows are combined by the manifest's rule."""
         return self.submit(texts)()
 
     def submit(self, texts: list[str]) -> Callable[[], Reading]:
@@ -110,9 +111,7 @@ class Member:
             parts = [one() for one in pending]
             logits = np.empty((len(lengths), parts[0].shape[-1]), np.float32)
             logits[np.concatenate(groups)] = np.concatenate(parts)
-            probabilities = calibrate.softmax(logits)[places]
-            if len(read) > len(texts):
-                probabilities = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
+            probabilities = windowing.combine(calibrate.softmax(logits)[places], counts, self._rule)
             return Reading(self._calibrate(probabilities), counts, real, computed)
 
         return result

@@ -6,6 +6,8 @@ import pytest
 from newsdesk.build.ensemble import calibrators, weights
 from newsdesk.build.ensemble.choose import choose, fit
 from newsdesk.build.ensemble.folds import folds
+from newsdesk.build.ensemble.texts import Texts
+from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import CombinerName, Ensemble
 from newsdesk.server.runtime import calibrate, combine
@@ -87,7 +89,7 @@ def test_one_member_is_not_combined() -> None:
 def test_what_a_calibrator_learns_from(name: CombinerName) -> None:
     """Of "blend" the rows held out, of a stacker what a fit says that never saw them; else the rows."""
     members, labels = draw(400, 7)
-    combiner, said, of_said = fit(name, members, labels, Ensemble(blend_share=0.75), 1)
+    combiner, (said, of_said, _) = fit(name, members, labels, Ensemble(blend_share=0.75), 1)
     assert len(said) == len(of_said) == (100 if name == "blend" else 400)
     assert (said.argmax(-1) == of_said).mean() > 0.8
     differs = np.abs(said - combiner.run(members)).max() > 1e-3 if name != "blend" else None
@@ -112,3 +114,71 @@ def test_a_member_of_zeros_and_ones(sure: float) -> None:
     found = choose(members, labels, QUICK, 1)
     assert np.isfinite([row["log_loss"] for row in found.table]).all()
     assert found.candidate[0] != "mean"
+
+
+def _long_and_short(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, Texts]:
+    """Two members, of which one knows texts of 8 words, the other of 40; the other is sure of the wrong label there."""
+    members, labels = draw(rows, seed, (1.0, 1.0))
+    lengths = np.resize([8, 40], rows)
+    nonsense, _ = draw(rows, seed + 1, (1.0, 1.0))
+    members[0, lengths == 40] = nonsense[0, lengths == 40]
+    members[1, lengths == 8] = nonsense[1, lengths == 8]
+    return members, labels, Texts(lengths)
+
+
+def test_members_that_know_texts_of_a_length_are_weighed_by_it() -> None:
+    members, labels, texts = _long_and_short(1200, 1)
+    settings = Ensemble(combiners=("mean", "weighted", "by_length"), calibrators=("none", "temperature"), folds=3)
+    found = choose(members, labels, settings, 3, texts=texts)
+    assert found.candidate[0] == "by_length"
+    rule = found.combiner.rule
+    assert isinstance(rule, combine.ByLength)
+    assert rule.bounds == [12]
+    np.testing.assert_allclose(rule.weights, [[1, 0], [0, 1]])
+    assert "by_length" not in {row["combiner"] for row in choose(members, labels, settings, 3).table}
+
+
+def test_texts_of_one_length_are_not_parted() -> None:
+    members, labels = draw(700, 2)
+    settings = Ensemble(combiners=("mean", "by_length"), calibrators=("none", "temperature_by_length"), folds=2)
+    found = choose(members, labels, settings, 3, texts=Texts(np.full(700, 40)))
+    assert [(row["combiner"], row["calibrator"]) for row in found.table] == [("mean", "none")]
+    with pytest.raises(DataError, match="rows fill no two buckets"):
+        choose(members, labels, Ensemble(combiners=("by_length",)), 3, texts=Texts(np.full(700, 40)))
+
+
+def test_a_temperature_for_each_length() -> None:
+    members, labels = draw(3000, 5, (1.0,))
+    lengths = np.resize([8, 40], 3000)
+    logits = np.log(np.clip(members, 1e-5, None)) * np.where(lengths == 8, 3, 1)[None, :, None]
+    settings = Ensemble(calibrators=("none", "temperature", "temperature_by_length"), folds=3)
+    found = choose(softmax(logits), labels, settings, 3, texts=Texts(lengths))
+    assert found.candidate == ("mean", "temperature_by_length")
+    assert found.calibrator.bounds == [12]
+    np.testing.assert_allclose(found.calibrator.temperatures, [3, 1], rtol=0.1)
+
+
+def test_a_candidate_that_harms_a_slice_is_not_as_good() -> None:
+    """The first member knows nothing of one text in ten: on all rows that is not much, on theirs it is all."""
+    members, labels = draw(4000, 8, (0.2, 0.2))
+    few = np.arange(4000) % 10 == 0
+    members[0, few] = 1 / 3
+    settings = Ensemble(combiners=("mean", "weighted"), calibrators=("none",), folds=3)
+    lax = choose(members, labels, settings, 3)
+    slices = np.where(few, "headline", "whole")
+    strict = choose(members, labels, settings, 3, texts=Texts(slices=slices))
+    assert [row["harms"] for row in lax.table] == [[], []]
+    assert strict.table[0]["harms"] == ["headline"]
+    assert not strict.table[0]["as_good"]
+
+
+def test_slices_of_a_row_stay_in_one_fold() -> None:
+    """Each row stands there twice: a stacker of trees that saw its other half would know it by heart."""
+    members, labels = draw(200, 9)
+    twice, of_twice = np.concatenate([members, members], 1), np.concatenate([labels, labels])
+    texts = Texts(groups=np.concatenate([np.arange(200), np.arange(200)]))
+    settings = Ensemble(combiners=("weighted",), calibrators=("none",), folds=4)
+    found = choose(twice, of_twice, settings, 3, texts=texts).probabilities
+    np.testing.assert_array_equal(found[:200], found[200:])  # from the same fit
+    kept = choose(twice, of_twice, Ensemble(combiners=("blend",), calibrators=("none",), folds=2), 3, texts=texts)
+    np.testing.assert_array_equal(kept.probabilities[:200], kept.probabilities[200:])

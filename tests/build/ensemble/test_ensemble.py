@@ -13,6 +13,7 @@ from newsdesk.build.ensemble import calibrators, ensemble, stage
 from newsdesk.build.ensemble.choose import choose
 from newsdesk.build.ensemble.choose import fit as fit_combiner
 from newsdesk.build.ensemble.left_out import LeftOut
+from newsdesk.build.ensemble.texts import Texts
 from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import CalibratorName, CombinerName, Data, Ensemble, Member, Recipe, Source
@@ -24,6 +25,11 @@ from newsdesk.server.runtime.files import digest
 from tests.build.ensemble.simulated import draw
 
 NAMES, COSTS = ["large", "student", "middle"], [1.0, 0.02, 0.3]
+QUICK_BY_LENGTH = Ensemble(
+    combiners=("weighted", "by_length"), calibrators=("temperature", "temperature_by_length"), folds=3
+)
+LENGTHS = 8, 40
+"""Words of the texts, in turn."""
 QUICK = Ensemble(combiners=("mean", "weighted"), calibrators=("none", "temperature"), folds=3, epsilon=0.005)
 
 
@@ -38,11 +44,12 @@ def _served(made: ensemble.Fit, folder: Path) -> Cascade:
 
 
 def _answered(made: ensemble.Fit, folder: Path, members: np.ndarray, quality: str) -> cascade.Answered:
-    """As a server would, from the members' raw probabilities in the order of NAMES."""
+    """As a server would, from the members' raw probabilities in the order of NAMES, of texts of LENGTHS."""
     order = [NAMES.index(name) for name in made.order]
     runs = map(calibrate.ready, made.calibrators)
     alone = np.stack([run(of_member) for run, of_member in zip(runs, members[order], strict=True)])
-    return cascade.replay(_served(made, folder), alone.astype(np.float32), QUALITIES.index(quality))
+    lengths = np.resize(LENGTHS, alone.shape[1])
+    return cascade.replay(_served(made, folder), alone.astype(np.float32), QUALITIES.index(quality), lengths)
 
 
 def test_members_are_put_in_order_of_cost_and_stages_grow(tmp_path: Path) -> None:
@@ -71,17 +78,18 @@ def test_members_are_put_in_order_of_cost_and_stages_grow(tmp_path: Path) -> Non
 def test_build_and_server_agree(name: CombinerName, calibrator: CalibratorName, tmp_path: Path) -> None:
     """Through the file that was written and, for stackers, ONNX Runtime; whose last digit an isotonic line, where it is
     steep, would make a larger one of."""
-    members, labels = _drawn(400, 3)
+    members, labels = _drawn(640, 3)
     settings = Ensemble(combiners=(name,), calibrators=(calibrator,), folds=2)
-    made = ensemble.fit(NAMES, members, labels, COSTS, settings, 5, tmp_path)
+    lengths = np.resize(LENGTHS, 640)
+    made = ensemble.fit(NAMES, members, labels, COSTS, settings, 5, tmp_path, lengths=lengths)
     loaded = ensemble.load(tmp_path)
     order = [NAMES.index(one) for one in made.order]
     alone = np.stack(
         [calibrate.ready(one)(of_member) for one, of_member in zip(made.calibrators, members[order], strict=True)]
     ).astype(np.float32)
-    combiner, _, _ = fit_combiner(name, alone, labels, settings, 5)
-    expected = calibrate.ready(made.stages[-1].calibrator)(combiner.run(alone))
-    for size in (1, 64, 400):
+    combiner, _ = fit_combiner(name, alone, labels, settings, 5, Texts(lengths))
+    expected = calibrate.ready(made.stages[-1].calibrator)(combiner.run(alone, lengths), lengths)
+    for size in (1, 64, 640):
         found = _answered(loaded, tmp_path, members[:, :size], "best").probabilities
         np.testing.assert_allclose(found, expected[:size], atol=1e-6)
     stacked = [one for one in loaded.stages if isinstance(one.combiner, Stacked)]
@@ -227,3 +235,55 @@ def test_the_stage_runs_once_and_leaves_what_the_model_needs(tmp_path: Path) -> 
     assert said[-1].startswith("ensemble: unchanged")
     dearer = asked | {"middle": stage.Said(asked["middle"].artefact, "validation.npy", 2.0)}
     assert ensemble.load(stage.ensemble(shop, recipe, rows, dearer).path).order == ["student", "large", "middle"]
+
+
+def test_the_report_says_of_each_slice_what_each_quality_gives_and_where_the_promise_breaks(tmp_path: Path) -> None:
+    """On headlines all members but the cheapest are at a loss, which weights for all rows cannot mend."""
+    members, labels = _drawn(3000, 4)
+    headline = np.arange(3000) % 4 == 0
+    nonsense, _ = _drawn(3000, 5)
+    student = NAMES.index("student")
+    for other in {0, 1, 2} - {student}:
+        members[other, headline] = nonsense[other, headline]
+    slices = np.where(headline, "headline", "whole").tolist()
+    lengths, groups = np.where(headline, 8, 40), np.arange(3000) // 2
+    plain = Ensemble(combiners=("weighted",), calibrators=("temperature",), folds=3)
+    given = NAMES, members, labels, COSTS
+    unaware = ensemble.fit(*given, plain, 1, tmp_path, lengths=lengths, slices=slices, groups=groups)
+    report = json.loads(json.dumps(unaware.report["slices"]))
+    assert report["headline"]["rows"] == 750
+    (broken,) = {line.partition("more often")[2] for line in report["headline"]["broken"]} - {" than balanced"}
+    assert broken == " than best"
+    assert any(line.startswith("headline: fast is right ") for line in ensemble.describe(unaware))
+    aware = ensemble.fit(*(*given, QUICK_BY_LENGTH, 1, tmp_path), lengths=lengths, slices=slices, groups=groups)
+    last = aware.stages[-1].combiner
+    assert last.bounds == [12]
+    assert last.weights[0][0] == 1  # the student alone reads headlines
+    for one in aware.report["slices"].values():
+        assert one["broken"] == []
+        assert one["best"]["accuracy"] >= one["balanced"]["accuracy"] - 0.003
+        assert one["best"]["calibration_error"] < 0.05
+    assert ensemble.load(tmp_path) == aware
+    without = ensemble.fit(*given, plain, 1, tmp_path)
+    assert without.report["slices"] == {}
+
+
+def test_lengths_slices_and_groups_that_do_not_match_the_rows_are_refused(tmp_path: Path) -> None:
+    members, labels = _drawn(30, 4)
+    given = NAMES, members, labels, COSTS, QUICK, 1, tmp_path
+    for what, known in (("lengths", np.ones(29, int)), ("groups", np.ones(29, int)), ("slices", ["whole"] * 29)):
+        with pytest.raises(DataError, match=f"29 {what} and 30 labels"):
+            ensemble.fit(*given, **{what: known})
+    left_out = {"student": LeftOut(members[0], labels)}
+    with pytest.raises(DataError, match="rows left out have no lengths"):
+        ensemble.fit(*given, left_out, lengths=np.ones(30, int))
+
+
+def test_rows_left_out_keep_their_lengths(tmp_path: Path) -> None:
+    rows = LeftOut(np.full((3, 3), 1 / 3), np.array([0, 1, 2]), np.array([5, 6, 7]))
+    rows.save(tmp_path)
+    assert LeftOut.load(tmp_path).lengths.tolist() == [5, 6, 7]
+    texts = rows.texts_after(Texts(np.array([1]), np.array([0]), np.array(["whole"])), 1)
+    assert texts.lengths.tolist() == [1, 5, 6, 7]
+    assert len(set(texts.groups.tolist())) == 4
+    assert texts.slices.tolist() == ["whole", *["left out"] * 3]

@@ -17,6 +17,16 @@ def test_every_row_is_in_one_fold_and_every_fold_has_its_share_of_each_label() -
     assert not all(len(a) == len(b) and (a == b).all() for a, b in zip(parts, other, strict=True))
 
 
+def test_rows_of_a_group_stay_together_and_labels_are_shared_out() -> None:
+    groups = np.arange(100) // 5
+    labels = groups % 4
+    parts = folds(labels, 5, 1, groups)
+    assert sorted(np.concatenate(parts)) == list(range(100))
+    for part in parts:
+        assert np.bincount(groups[part], minlength=20).tolist().count(5) == 4
+        assert np.bincount(labels[part]).tolist() == [5, 5, 5, 5]
+
+
 def test_no_fold_is_empty_where_rows_are_few() -> None:
     assert [len(part) for part in folds(np.array([0, 1, 1]), 5, 0)] == [1, 1, 1]
 

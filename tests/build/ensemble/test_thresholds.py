@@ -136,3 +136,25 @@ def test_the_promise_is_kept_on_fresh_texts() -> None:
     for confidence, so_far in kept.items():
         assert np.mean(so_far) >= confidence - 0.05
     assert np.mean(saved) > 0.2  # and is no empty one
+
+
+def test_balanced_keeps_its_promise_on_every_slice() -> None:
+    """One text in twenty is answered wrong and surely by the first stage: little of all, everything of its slice."""
+    evidence = _evidence(6000, 2)
+    odd = np.flatnonzero(np.arange(6000) % 20 == 0)
+    said = evidence.said.copy()
+    said[0, odd] = np.eye(LABELS)[(evidence.labels[odd] + 1) % LABELS] * 0.97 + 0.01
+    lax = thresholds.fit(Evidence(said, evidence.labels, COSTS), 0.06, 0.8, 5, 0)
+    slices = {"odd": odd, "other": np.setdiff1d(np.arange(6000), odd)}
+    sliced = Evidence(said, evidence.labels, COSTS, slices)
+    strict = thresholds.fit(sliced, 0.06, 0.8, 5, 0, slice_epsilon=0.003)
+    last = (said[-1].argmax(-1) == evidence.labels)[odd].mean()
+
+    def lost(path: thresholds.Path) -> float:
+        by = sliced.answered(path.balanced.thresholds)
+        return last - (said[by, np.arange(6000)].argmax(-1) == evidence.labels)[odd].mean()
+
+    assert lost(lax) > 0.01
+    assert lost(strict) <= 0.003
+    assert strict.balanced.worst <= 0.003
+    assert thresholds.measure(sliced, lax.balanced.thresholds, 0.8).worst >= lost(lax)

@@ -10,9 +10,16 @@ import pytest
 from onnx import TensorProto, helper
 
 from newsdesk.server.runtime import cascade, stacker
-from newsdesk.server.runtime.calibrate import Calibrator, Isotonic, Platt, Temperature, Uncalibrated
+from newsdesk.server.runtime.calibrate import (
+    Calibrator,
+    Isotonic,
+    Platt,
+    Temperature,
+    TemperatureByLength,
+    Uncalibrated,
+)
 from newsdesk.server.runtime.cascade import ABSENT, ALWAYS, NEVER, Cascade, Stage, Thresholds
-from newsdesk.server.runtime.combine import Combiner, Mean, Ranks, Stacked, Weighted
+from newsdesk.server.runtime.combine import ByLength, Combiner, Mean, Ranks, Stacked, Weighted
 from newsdesk.server.runtime.errors import EngineError
 from newsdesk.server.runtime.files import File, digest
 
@@ -110,6 +117,21 @@ def test_a_text_alone_gets_what_it_gets_in_company(quality: int) -> None:
         assert alone.stages[0] == together.stages[i]
 
 
+def test_a_stage_that_goes_by_length_gets_the_lengths_of_the_texts_that_reach_it() -> None:
+    """Texts 0 and 2 are answered before; of texts 1 and 3 the first is short, and e5 is not asked for it."""
+    calibrator = TemperatureByLength([6], [1.0, 2.0])
+    stages = [
+        _stage("student"),
+        _stage("minilm", "e5", combiner=ByLength([6], [[1, 0], [0, 1]]), calibrator=calibrator),
+    ]
+    never = [[0.95, 0.05], [0.8, 0.2], [0.4, 0.6], [0.7, 0.3]]
+    members = np.array([never, ALL[1], ALL[2]], np.float32)
+    answered = cascade.replay(_made(stages), members, BALANCED, np.array([9, 5, 9, 6]))
+    assert answered.stages.tolist() == [0, 1, 0, 1]
+    np.testing.assert_allclose(answered.probabilities[1], [0.2, 0.8], atol=1e-6)
+    np.testing.assert_allclose(answered.probabilities[3], [0, 1], atol=1e-3)
+
+
 def test_the_last_stage_answers_whatever_its_thresholds_say() -> None:
     made = _made([_stage("e5", thresholds=Thresholds(fast=[NEVER] * 2, balanced=[NEVER] * 2, best=[NEVER] * 2))])
     assert (cascade.replay(made, ALL, BEST).stages == 0).all()
@@ -159,6 +181,9 @@ def test_round_trip() -> None:
         (_stage("students"), "stage students: no member 'students', expected one of student, minilm, e5"),
         (_stage("e5", "e5"), r"stage e5\+e5: names a member twice"),
         (_stage("e5", combiner=Weighted([0.5, 0.5])), "weights are 2, expected 1"),
+        (_stage("e5", combiner=ByLength([6], [[1.0]])), "buckets of weights are 1, expected 2"),
+        (_stage("e5", combiner=ByLength([6], [[1.0], [0.5, 0.5]])), "weights are 2, expected 1"),
+        (_stage("e5", calibrator=TemperatureByLength([6], [1.0])), "temperatures are 1, expected 2"),
         (_stage("e5", combiner=Ranks([[[0.1]]], [[[0.1]]])), "labels of the ranks are 1, expected 2"),
         (_stage("e5", combiner=Ranks([[[0.1]] * 2], [[[0.1, 0.2]] * 2])), "ranks are 2, expected 1"),
         (_stage("e5", combiner=Ranks([], [])), "members of the ranks are 0, expected 1"),
