@@ -79,6 +79,45 @@ def test_one_failure_waits_for_the_other_and_two_are_the_first() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("sooner", ["first", "second"])
+def test_where_both_fail_the_error_of_the_first_counts(sooner: str) -> None:
+    """Whichever of the two fails sooner: the first was asked for the caller, the second to help it."""
+
+    async def run() -> None:
+        hedging = await learnt(0.1, lambda _: None)
+        both, failed, asked = asyncio.Event(), asyncio.Event(), 0
+
+        async def ask() -> int:
+            nonlocal asked
+            asked += 1
+            mine = "first" if asked == 1 else "second"
+            if mine == "second":
+                both.set()
+            await (both if mine == sooner else failed).wait()
+            failed.set()
+            raise ServerFailed("of the first") if mine == "first" else ServerUnavailable("of the second")
+
+        with pytest.raises(ServerFailed, match="of the first"):
+            await hedging.answer(1, ask)
+        assert asked == 2
+
+    asyncio.run(run())
+
+
+def test_no_more_is_earned_than_one_large_request_costs() -> None:
+    """A thousand texts at a half earn 500, of which 64 are kept: two late 40s leave 64 − 40 + 20 − 40 = 4."""
+
+    async def run() -> None:
+        again: list[int] = []
+        hedging = await learnt(0.5, again.append, texts=1000)
+        late = Model(SLOW, QUICK), Model(SLOW, QUICK), Model(0.3, QUICK)
+        answers = [await hedging.answer(40, model.ask) for model in late]
+        assert again == [40, 40]
+        assert answers == [2, 2, 1]
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.1])
 def test_it_cannot_amplify_an_overload(share: float) -> None:
     """Every request is late from one moment on: no more than the share is asked for again."""
