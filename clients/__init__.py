@@ -7,7 +7,10 @@ with Client("grpc://127.0.0.1:8001") as client:
     print(prediction.label, prediction.probabilities)
 """
 
+from importlib.metadata import version
+
 from newsdesk.clients.aio import AsyncClient
+from newsdesk.clients.articles import Article, Text
 from newsdesk.clients.client import Client
 from newsdesk.clients.errors import (
     AccessDenied,
@@ -23,8 +26,12 @@ from newsdesk.clients.errors import (
 from newsdesk.clients.options import Quality
 from newsdesk.clients.prediction import Prediction
 
+__version__ = version("newsdesk")
+"""Of the whole package. `newsdesk` itself is a namespace of three parts, and has no attributes."""
+
 __all__ = [
     "AccessDenied",
+    "Article",
     "AsyncClient",
     "BadResponse",
     "Client",
@@ -35,6 +42,8 @@ __all__ = [
     "RequestRefused",
     "ServerFailed",
     "ServerUnavailable",
+    "Text",
     "TextRefused",
     "TooManyRequests",
+    "__version__",
 ]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Self, overload
 
+from newsdesk.clients.articles import Article, Text, read_rows, read_single
 from newsdesk.clients.calls import AsyncCalls
-from newsdesk.clients.chunk import Chunk, Item, Text, cut
+from newsdesk.clients.chunk import Chunk, Item, cut
 from newsdesk.clients.client import DEFAULT_URL, Settings, only
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, Interrupted, NewsdeskError, RequestRefused
@@ -69,10 +70,10 @@ class AsyncClient:
         if here is not None:
             await here.transport.close()
 
-    @overload  # a str is an iterable of str too, so the order of the two matters
+    @overload  # a str, or a mapping, is an iterable of str too, so the order of the two matters
     async def classify(  # type: ignore[overload-overlap]
         self,
-        text: Text,
+        text: Text | Article,
         *,
         top_k: int | None = None,
         quality: Quality | None = None,
@@ -82,7 +83,7 @@ class AsyncClient:
     @overload
     async def classify(
         self,
-        text: Iterable[Text],
+        text: Iterable[Text | Article],
         *,
         top_k: int | None = None,
         quality: Quality | None = None,
@@ -91,7 +92,7 @@ class AsyncClient:
     ) -> list[Item]: ...
     async def classify(
         self,
-        text: Text | Iterable[Text],
+        text: Text | Article | Iterable[Text | Article],
         *,
         top_k: int | None = None,
         quality: Quality | None = None,
@@ -101,15 +102,16 @@ class AsyncClient:
         """As `Client.classify`."""
         options = Options(top_k, quality, members)
         deadline = self._settings.deadline(timeout)
-        if isinstance(text, str | bytes):
+        single = read_single(text)
+        if single is not None:
             if self._settings.micro_batching:
-                return only([await self._here().calls.answer(text, options, deadline)])
-            return only(await self._send([text], options, deadline))
-        return [item async for item in self._in_order(text, options, lambda: deadline)]
+                return only([await self._here().calls.answer(single, options, deadline)])
+            return only(await self._send([single], options, deadline))
+        return [item async for item in self._in_order(read_rows(text), options, lambda: deadline)]
 
     def stream(
         self,
-        texts: Iterable[Text],
+        texts: Iterable[Text | Article],
         *,
         top_k: int | None = None,
         quality: Quality | None = None,
@@ -118,14 +120,14 @@ class AsyncClient:
     ) -> AsyncIterator[Item]:
         """As `Client.stream`."""
         options = Options(top_k, quality, members)
-        return self._in_order(texts, options, lambda: self._settings.deadline(timeout))
+        return self._in_order(read_rows(texts), options, lambda: self._settings.deadline(timeout))
 
     async def labels(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """As `Client.labels`."""
         return (await self._describe(self._settings.deadline(timeout))).labels
 
     async def _in_order(
-        self, texts: Iterable[Text], options: Options, deadline: Callable[[], Deadline]
+        self, texts: Iterable[Text | Article], options: Options, deadline: Callable[[], Deadline]
     ) -> AsyncIterator[Item]:
         model = await self._describe(deadline())
         flying: deque[asyncio.Task[list[Item]]] = deque()

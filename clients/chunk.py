@@ -4,12 +4,12 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from newsdesk.clients.articles import Article, Text, read_row
 from newsdesk.clients.errors import BadResponse, Incomplete, NewsdeskError, RequestRefused, TextRefused
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.transports import Answer, Model
 
-Text = str | bytes
 Item = Prediction | TextRefused
 
 # Keeps a request far below what servers and proxies take, whatever the texts are.
@@ -120,12 +120,11 @@ def _by_name(model: Model, rows: Sequence[Sequence[float]] | None) -> dict[str, 
     return {name: _ranked(model, row, None) for name, row in named if min(row) >= 0}
 
 
-def cut(texts: Iterable[Text], max_batch: int) -> Iterator[Chunk]:
+def cut(texts: Iterable[Text | Article], max_batch: int) -> Iterator[Chunk]:
     """Cut texts into chunks of at most `max_batch` texts, lazily. Raises TypeError for what is not a text."""
     chunk, size = Chunk(0), 0
-    for index, text in enumerate(texts):
-        if not isinstance(text, str | bytes):
-            raise TypeError(f"text {index} is of type {type(text).__name__}, expected str, or bytes in UTF-8")
+    for index, row in enumerate(texts):
+        text = read_row(row, index)
         if chunk.items and (len(chunk.items) == max_batch or size + len(text) > _MOST_BYTES):
             yield chunk
             chunk, size = Chunk(index), 0

@@ -11,8 +11,9 @@ from itertools import chain, islice
 from os import PathLike
 from typing import Self, overload
 
+from newsdesk.clients.articles import Article, Text, read_rows, read_single
 from newsdesk.clients.calls import Calls
-from newsdesk.clients.chunk import Chunk, Item, Text, cut
+from newsdesk.clients.chunk import Chunk, Item, cut
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
 from newsdesk.clients.options import Options, Quality
@@ -114,10 +115,10 @@ class Client:
             here.executor.shutdown(cancel_futures=True)
             here.transport.close()
 
-    @overload  # a str is an iterable of str too, so the order of the two matters
+    @overload  # a str, or a mapping, is an iterable of str too, so the order of the two matters
     def classify(  # type: ignore[overload-overlap]
         self,
-        text: Text,
+        text: Text | Article,
         *,
         top_k: int | None = None,
         quality: Quality | None = None,
@@ -127,7 +128,7 @@ class Client:
     @overload
     def classify(
         self,
-        text: Iterable[Text],
+        text: Iterable[Text | Article],
         *,
         top_k: int | None = None,
         quality: Quality | None = None,
@@ -136,7 +137,7 @@ class Client:
     ) -> list[Item]: ...
     def classify(
         self,
-        text: Text | Iterable[Text],
+        text: Text | Article | Iterable[Text | Article],
         *,
         top_k: int | None = None,
         quality: Quality | None = None,
@@ -145,25 +146,28 @@ class Client:
     ) -> Prediction | list[Item]:
         """Classify one text, or a list of any length in its order.
 
-        text     str, or bytes in UTF-8: an article's title, a space, its description
+        text     str, or bytes in UTF-8: an article's title, a space, its description; or {"title": …, "description": …}
+                 or {"text": …}. A list, a column of pandas, polars or Arrow, or any other iterable holds many of those
         top_k    the k highest probabilities only
         quality  "fast", "balanced" (what None means) or "best": how sure a cheap member must be to answer alone
         members  whether predictions hold what each member that was asked said by itself
         timeout  seconds, instead of the client's
 
-        A text alone that the server refuses raises TextRefused; in a list, a TextRefused stands in its place.
+        A text alone that the server refuses raises TextRefused; in a list, a TextRefused stands in its place. Raises
+        TypeError for what is no text, and for what has no rows or no order: a table, a set.
         """
         options = Options(top_k, quality, members)
         deadline = self._settings.deadline(timeout)
-        if isinstance(text, str | bytes):
+        single = read_single(text)
+        if single is not None:
             if self._settings.micro_batching:
-                return only([self._here().calls.answer(text, options, deadline)])
-            return only(self._send([text], options, deadline))
-        return list(self._in_order(text, options, lambda: deadline))
+                return only([self._here().calls.answer(single, options, deadline)])
+            return only(self._send([single], options, deadline))
+        return list(self._in_order(read_rows(text), options, lambda: deadline))
 
     def stream(
         self,
-        texts: Iterable[Text],
+        texts: Iterable[Text | Article],
         *,
         top_k: int | None = None,
         quality: Quality | None = None,
@@ -172,13 +176,15 @@ class Client:
     ) -> Iterator[Item]:
         """Classify texts as they come, in their order and in constant memory. `timeout` is for each request."""
         options = Options(top_k, quality, members)
-        return self._in_order(texts, options, lambda: self._settings.deadline(timeout))
+        return self._in_order(read_rows(texts), options, lambda: self._settings.deadline(timeout))
 
     def labels(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Return the model's labels, in the model's order."""
         return self._describe(self._settings.deadline(timeout)).labels
 
-    def _in_order(self, texts: Iterable[Text], options: Options, deadline: Callable[[], Deadline]) -> Iterator[Item]:
+    def _in_order(
+        self, texts: Iterable[Text | Article], options: Options, deadline: Callable[[], Deadline]
+    ) -> Iterator[Item]:
         """Answer chunk by chunk, `concurrency` at a time; a list that is one chunk without a thread of its own."""
         chunks = cut(texts, self._describe(deadline()).max_batch)
         start = list(islice(chunks, 2))

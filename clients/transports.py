@@ -1,6 +1,7 @@
 """How a URL is spoken to. A scheme is added by a module with both transports and a line in each function below."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -92,14 +93,17 @@ def parse(url: str, model: str, key: str | None = None, ca_file: str = "") -> Ad
     Raises ValueError for anything but the schemes of _PORTS, and for a key or certificates that the scheme has no use
     for.
     """
-    expected = f"url is {url!r}, expected {_EXPECTED}"
-    parts = urlsplit(url)
+    expected = f"url is {_shown(url)!r}, expected {_EXPECTED}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(expected) from None
     if parts.scheme not in _PORTS or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError(expected)
     try:
         netloc = parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{_PORTS[parts.scheme]}"
-    except ValueError as error:
-        raise ValueError(f"{expected}: {error}") from None
+    except ValueError:
+        raise ValueError(f"{expected}: the port is no number up to 65535") from None
     path = parts.path.rstrip("/")
     grpc = parts.scheme.startswith("grpc")
     if path and grpc:
@@ -110,7 +114,23 @@ def parse(url: str, model: str, key: str | None = None, ca_file: str = "") -> Ad
         raise ValueError(f"ca_file is given with {url!r}, which is not encrypted, expected {parts.scheme}s://")
     if key is None and not grpc:
         key = os.environ.get("NEWSDESK_API_KEY")
+    _check_key(key or "")
     return Address(parts.scheme, netloc, path, model, key or "", ca_file)
+
+
+def _shown(url: str) -> str:
+    """Return a URL without what may be secret in it."""
+    return re.sub(r"[?#].*", "?…", re.sub(r"//.*@", "//…@", url, flags=re.DOTALL), flags=re.DOTALL)
+
+
+def _check_key(key: str) -> None:
+    """Raise ValueError, which does not show the key, where no header can carry it."""
+    if wrong := re.search(r"[^\x21-\x7e]", key):
+        raise ValueError(
+            f"the API key (api_key or NEWSDESK_API_KEY) holds the character U+{ord(wrong[0]):04X} at place "
+            f"{wrong.start() + 1} of {len(key)}, expected ASCII without spaces and line ends: was it read with its "
+            "file's line end? The key itself is not shown"
+        )
 
 
 # The modules are imported when they are needed: grpc and aiohttp take a while, and `newsdesk --help` needs neither.

@@ -16,7 +16,6 @@ from newsdesk.server.serving import addresses
 
 _RATE = re.compile(r"\d+\s*/\s*\d*\s*(second|minute|hour|day)s?")
 _REDIS = ("redis://", "rediss://", "unix://")
-_PASSWORD = re.compile(r"//[^/@\s]*@")
 _SECRET_BYTES = 32
 _MOST_HEDGED = 0.1
 
@@ -160,5 +159,5 @@ class Launch:
 def _refused(name: str, given: object, expected: str) -> GatewaySettingsError:
     name = f"gateway_{name}" if name in ("host", "port") else name
     flag = "--" + name.replace("_", "-")
-    shown = _PASSWORD.sub("//…@", str(given))
+    shown = addresses.without_password(str(given))
     return GatewaySettingsError(f"{flag} (NEWSDESK_{name.upper()}) is {shown!r}; expected {expected}.")

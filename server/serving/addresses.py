@@ -2,9 +2,11 @@
 
 import errno
 import ipaddress
+import re
 import socket
 
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_PASSWORD = re.compile(r"//[^\s]*@")
 _ELSEWHERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
@@ -61,6 +63,11 @@ def remedy(error: OSError, port: int, flags: str, host_flag: str) -> str:
     if error.errno in _ELSEWHERE:
         return f"Name an address that this machine has (ip address shows them): {host_flag}."
     return f"Stop what listens there (ss -ltnp 'sport = :{port}' shows it), or choose others with {flags}."
+
+
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown."""
+    return _PASSWORD.sub("//…@", url)
 
 
 def has_ipv6() -> bool:

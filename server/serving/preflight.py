@@ -76,7 +76,11 @@ def _traces() -> Check:
         url = traces.endpoint()
     except ServerError as error:
         return Check("traces", "problem", str(error), "Unset it to serve without traces.")
-    return Check("traces", "ok", f"sent to {url}" if url else "off: OTEL_EXPORTER_OTLP_ENDPOINT is not set")
+    return Check(
+        "traces",
+        "ok",
+        f"sent to {addresses.without_password(url)}" if url else "off: OTEL_EXPORTER_OTLP_ENDPOINT is not set",
+    )
 
 
 def _numpy() -> Check:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 
 from newsdesk.server.runtime.errors import ServerError
+from newsdesk.server.serving import addresses
 
 _PREFIX = "OTEL_EXPORTER_OTLP"
 _ONLY_CALLERS = 10**9
@@ -26,7 +27,8 @@ def endpoint(environ: Mapping[str, str] = os.environ) -> str:
         return ""
     if not url.startswith(("http://", "https://")):
         name = f"{_PREFIX}_TRACES_ENDPOINT" if given else f"{_PREFIX}_ENDPOINT"
-        raise TracesError(f"{name} is {given or base!r}; expected the collector's URL, as http://localhost:4318")
+        shown = addresses.without_password(given or base)
+        raise TracesError(f"{name} is {shown!r}; expected the collector's URL, as http://localhost:4318")
     for name in f"{_PREFIX}_TRACES_PROTOCOL", f"{_PREFIX}_PROTOCOL":
         if (protocol := environ.get(name, "http/protobuf")) == "grpc":
             raise TracesError(f"{name} is {protocol!r}; tritonserver sends over HTTP alone: http/protobuf, port 4318")

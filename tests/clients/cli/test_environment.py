@@ -1,12 +1,15 @@
 """NEWSDESK_… variables of the commands: wrong ones are named with their values, Kubernetes' are passed over."""
 
 import os
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+import newsdesk.clients
 from newsdesk.clients.cli.app import app
+from newsdesk.clients.cli.commands import load
 
 
 def run(command: str, folder: Path, **variables: str) -> Result:
@@ -38,10 +41,6 @@ def test_a_wrong_value_is_named_with_its_variable(tmp_path: Path, variable: str,
 
 
 def test_no_variable_is_left_out() -> None:
-    from importlib.metadata import entry_points
-
-    from newsdesk.clients.cli.commands import load
-
     (entry,) = entry_points(group="newsdesk.commands", name="serve")
     variables = {option.envvar.removeprefix("NEWSDESK_") for option in load(entry).params if option.envvar}
     assert variables == WRONG.keys() | AT_THE_MACHINE | ANY_TEXT
@@ -78,3 +77,9 @@ def test_service_links_of_kubernetes_are_passed_over_with_a_warning(tmp_path: Pa
     ran = run("serve", tmp_path, NEWSDESK_GATEWAY_PORT="tcp:/10.0.0.1:8080")
     assert "NEWSDESK_GATEWAY_PORT (--gateway-port): it is 'tcp:/10.0.0.1:8080'" in ran.stderr
     assert "NEWSDESK_GATEWAY_PORT" not in os.environ
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    ran = CliRunner().invoke(app, ["--version"])
+    assert (ran.exit_code, ran.output) == (0, f"newsdesk {newsdesk.clients.__version__}\n")
+    assert newsdesk.clients.__version__ == version("newsdesk")

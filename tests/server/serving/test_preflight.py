@@ -196,6 +196,14 @@ def test_a_machine_without_ipv6_refuses_it_by_name(settings: Settings, monkeypat
     assert found(settings, "ports").level == "ok"
 
 
+def test_no_password_of_the_collector_is_shown(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for scheme, level in ("http", "ok"), ("ftp", "problem"):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"{scheme}://user:sesame@collector:4318")
+        one = found(settings, "traces")
+        assert (one.level, "sesame" in one.found) == (level, False)
+        assert f"{scheme}://…@collector:4318" in one.found
+
+
 def test_few_open_files_are_a_warning(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
     one = found(settings, "files")
