@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 import newsdesk.clients
 from newsdesk.clients.cli.app import app
 from newsdesk.clients.cli.commands import load
+from tests.launching import free_ports
 
 
 def run(command: str, folder: Path, **variables: str) -> Result:
@@ -26,8 +27,8 @@ WRONG = {
     "MAX_QUEUE": "0", "REQUEST_TIMEOUT": "nan", "HEDGE_SHARE": "0.5", "LOG_TEXTS": "perhaps",
 }  # fmt: skip
 """Of each variable of `serve` that needs no look at the machine, a value that cannot be used."""
-AT_THE_MACHINE = {"MODEL_REPOSITORY", "KEYS", "JWT_SECRET_FILE"}
-"""`doctor` names these with their files."""
+AT_THE_MACHINE = {"MODEL_REPOSITORY": "/nowhere", "KEYS": "/", "JWT_SECRET_FILE": "/nowhere", "STATE": "/proc/nowhere"}
+"""Of those that name files, the same; they are read with the checks of the machine."""
 ANY_TEXT = {"JWT_ISSUER", "JWT_AUDIENCE"}
 
 
@@ -40,10 +41,22 @@ def test_a_wrong_value_is_named_with_its_variable(tmp_path: Path, variable: str,
     assert "Traceback" not in ran.output
 
 
+@pytest.mark.parametrize(("variable", "value"), AT_THE_MACHINE.items())
+def test_a_file_that_cannot_be_used_is_named_with_its_variable(tmp_path: Path, variable: str, value: str) -> None:
+    ports = dict(zip(("HTTP", "GRPC", "METRICS", "GATEWAY"), [*free_ports(), *free_ports()], strict=False))
+    free = {f"NEWSDESK_{name}_PORT": str(port) for name, port in ports.items()}
+    ran = run("serve", tmp_path, **free, NEWSDESK_TARGET="openvino:int8", **{f"NEWSDESK_{variable}": value})
+    assert ran.exit_code == 2
+    (problem, *remedy) = ran.output[ran.output.index("problem ") :].splitlines()
+    assert value in problem
+    assert f"NEWSDESK_{variable}" in problem + "".join(remedy)
+    assert ran.output.count("problem ") == 1
+
+
 def test_no_variable_is_left_out() -> None:
     (entry,) = entry_points(group="newsdesk.commands", name="serve")
     variables = {option.envvar.removeprefix("NEWSDESK_") for option in load(entry).params if option.envvar}
-    assert variables == WRONG.keys() | AT_THE_MACHINE | ANY_TEXT
+    assert variables == WRONG.keys() | AT_THE_MACHINE.keys() | ANY_TEXT
 
 
 def test_a_wrong_flag_is_named_with_its_value(tmp_path: Path) -> None:
