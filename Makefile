@@ -1,38 +1,42 @@
-# Two commands: `make serve` and `make test`. Everything they install goes into .venv.
+# Two commands: `make serve` and `make test`; `make help` lists the rest. Everything they install goes into .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test test-long bench bench-peers soak load engines clean
+.PHONY: serve test types help test-long bench bench-peers soak load engines clean
 
-serve: $(VENV)/.serve
+serve: $(VENV)/.serve  ## install what serving needs, and serve the shipped model until Ctrl-C
 	@exec $(BIN)/newsdesk serve
 
-test: $(VENV)/.test
+test: $(VENV)/.test  ## install what testing needs; check style and types; test all but what takes minutes by itself
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory types
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder  # in the groups of tests/conftest.py
+
+types: $(VENV)/.test  ## check the types
 	@mkdir -p .cache/types/newsdesk  # the folders under their import names, which mypy can't read off the install
 	@for part in build clients server; do ln -sfn ../../../$$part .cache/types/newsdesk/$$part; done
 	MYPYPATH=.cache/types $(BIN)/mypy -p newsdesk.server -p newsdesk.clients -p newsdesk.build
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder  # in the groups of tests/conftest.py
 
-# Two minutes of soak, and the steps of the CPU image in a bare environment.
-test-long: $(VENV)/.test
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+test-long: $(VENV)/.test  ## two minutes of soak, and the steps of the CPU image in a bare environment
 	$(BIN)/python -m pytest -m long
 
-# What each quality costs, what Triton costs, what the gateway costs.
-bench: $(VENV)/.test
+bench: $(VENV)/.test  ## what each quality costs, what Triton costs, what the gateway costs
 	for part in qualities through_triton gateway; do \
 		$(BIN)/python -m benchmarks.$$part $(if $(TEXTS),--texts $(TEXTS)) || exit; \
 	done
 
 # CHECKPOINT is the `train` stage's from_pretrained folder, TEXTS a CSV file with title and description.
-bench-peers: $(VENV)/.test
+bench-peers: $(VENV)/.test  ## the same loads through other servers (CHECKPOINT=…, TEXTS=…)
 	$(BIN)/python -m benchmarks.peers --checkpoint $(CHECKPOINT) $(if $(TEXTS),--texts $(TEXTS)) \
 		--write benchmarks/results/peers.md
 
-# Ten minutes of 256 clients on the loopback, every answer checked. A TEXTS file as above is optional.
-soak: $(VENV)/.test
+# A TEXTS file as above is optional.
+soak: $(VENV)/.test  ## ten minutes of 256 clients on the loopback, every answer checked
 	$(BIN)/python -m benchmarks.soak $(if $(TEXTS),--texts $(TEXTS))
 
 # Locust, headless, against a server of its own: REST, then gRPC. Profiles: steady, spike, soak, open (RATE requests a
@@ -42,12 +46,12 @@ USERS ?= 200
 SECONDS ?= 120
 RATE ?= 50
 P99_MS ?= 2000
-load: $(VENV)/.load
+load: $(VENV)/.load  ## Locust against a server of its own (LOAD_PROFILE=…, USERS=…, SECONDS=…)
 	$(BIN)/python -m benchmarks.locust --profile $(LOAD_PROFILE) --users $(USERS) --seconds $(SECONDS) \
 		--rate $(RATE) --p99-ms $(P99_MS) $(if $(TEXTS),--texts $(TEXTS)) --write benchmarks/results/locust.md
 
-# Every family and precision: parity on the CPU, engines by TensorRT-RTX ahead of time. No GPU is needed, and none is used.
-engines: $(VENV)/.engines
+# No GPU is needed, and none is used.
+engines: $(VENV)/.engines  ## every family and precision: parity on the CPU, engines by TensorRT-RTX ahead of time
 	$(BIN)/python -m benchmarks.engines
 
 EXTRAS_serve := serve,gateway
@@ -63,5 +67,5 @@ $(VENV)/.serve $(VENV)/.test $(VENV)/.load $(VENV)/.engines: $(VENV)/.%: pyproje
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-clean:
+clean:  ## remove .venv and .cache
 	rm -rf $(VENV) .cache

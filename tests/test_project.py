@@ -1,0 +1,52 @@
+"""What a project has beside its code: files that others read by their form, and names that stay true."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [("vendor.citation-file-format", "CITATION.cff"), ("vendor.github-workflows", ".github/workflows/ci.yml")],
+)
+def test_they_keep_to_their_schemas(schema: str, file: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, ROOT / file]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_workflow_calls_the_script_that_anybody_can() -> None:
+    assert "- run: .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
+def test_version_and_licence_are_the_same_everywhere() -> None:
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {PROJECT['version']}\n" in citation
+    assert f"## {PROJECT['version']}\n" in (ROOT / "CHANGELOG.md").read_text()
+    assert PROJECT["license"] == "Apache-2.0"
+    assert "license: Apache-2.0\n" in citation
+    assert (ROOT / "LICENSE").read_text().split()[:4] == ["Apache", "License", "Version", "2.0,"]
+    terms = (ROOT / "model_repository" / "LICENSE.md").read_text()
+    assert "non-commercial use only" in " ".join(terms.split())
+
+
+def test_make_help_lists_every_target() -> None:
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony is not None
+    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[1] for line in said.splitlines()] == sorted(
+        phony[1].split(), key=lambda name: said.index(f"make {name} ")
+    )
+
+
+def test_contributing_names_what_is_there() -> None:
+    named = set(re.findall(r"`([\w.-]+(?:/[\w.-]*)+)`", (ROOT / "CONTRIBUTING.md").read_text()))
+    assert len(named) > 25
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
