@@ -124,6 +124,7 @@ def write(
             for job, calibrator in zip(ordered, fit.calibrators, strict=True)
         ],
         cascade=fit.stages,
+        unsure=fit.unsure,
         graphs=combined.path,
         target=_target(ordered),
         figures=figures,

@@ -17,6 +17,7 @@ from newsdesk.server.runtime.cascade import Stage, files
 from newsdesk.server.runtime.files import File
 from newsdesk.server.runtime.manifest import Manifest, Member, Windows
 from newsdesk.server.runtime.plans import Plan
+from newsdesk.server.runtime.unsure import Unsure
 from newsdesk.server.runtime.windows import Rule
 from newsdesk.server.serving import workspace
 from newsdesk.server.serving.settings import FEWEST_INSTANCES
@@ -56,11 +57,13 @@ def write(
     figures: dict[str, Any],
     built: list[dict[str, Any]],
     windows: Rule = "mean",
+    unsure: Unsure | None = None,
     next_version: bool = False,
 ) -> Path:
     """Write `<output>/<model>/` and return it: in place of its highest version, or as the next one.
 
-    `windows` is the rule for texts beyond a member's length. `target` is one for all members, or each one's (see
+    `windows` is the rule for texts beyond a member's length, and `unsure` says when an answer is marked as not sure; by
+    None none is. `target` is one for all members, or each one's (see
     `targets`). `graphs` is the folder below which the cascade's own graphs lie, by the paths that its stages name.
 
     The version folder is made beside its place and renamed into it; every other file is written under another name and
@@ -75,7 +78,7 @@ def write(
     for leftover in (new, old) if final.exists() else (new,):
         shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir(parents=True)
-    config = render_config(settings, len(labels), [member.name for member in members])
+    config = render_config(settings, len(labels), [member.name for member in members], unsure is not None)
     (new / manifest.ENTRY).write_text(_BACKEND)
     (new / manifest.CONFIG).write_text(config, encoding="utf-8")  # a version that is gone back to is served as it was
     for file in files(cascade):
@@ -89,6 +92,7 @@ def write(
         cascade=cascade,
         code=manifest.code(new),
         windows=Windows(rule=windows),
+        unsure=unsure,
         target=target,
         cpu_features=processor.changes_answers(),
         figures=figures,
@@ -115,12 +119,15 @@ def _number(model: Path, next_version: bool) -> int:
     return max([*serving, *(int(name) for name in withdrawn if name.isdigit())], default=0) + 1
 
 
-def render_config(settings: Repository, label_count: int, members: list[str]) -> str:
+def render_config(settings: Repository, label_count: int, members: list[str], unsure: bool = False) -> str:
     """Return config.pbtxt, loadable by any Triton as it is; `newsdesk serve` sets the instances per machine.
+
+    UNSURE is among the outputs where the model says when an answer is not sure.
 
     No queue delay: batches form while the instances are busy, and who comes alone is not kept waiting. As few instances
     as `settings.FEWEST_INSTANCES`, and no fewer, because one alone makes them wait.
     """
+    marked = ',\n  { name: "UNSURE" data_type: TYPE_BOOL dims: [ 1 ] }' if unsure else ""
     return f"""name: "{settings.model}"
 backend: "python"
 max_batch_size: {settings.max_batch_size}
@@ -133,7 +140,8 @@ output [
   {{ name: "PROBABILITIES" data_type: TYPE_FP32 dims: [ {label_count} ] label_filename: "{LABELS}" }},
   {{ name: "ANSWERED_BY" data_type: TYPE_STRING dims: [ 1 ] }},
   {{ name: "WINDOWS" data_type: TYPE_INT32 dims: [ 1 ] }},
-  {{ name: "MEMBER_PROBABILITIES" data_type: TYPE_FP32 dims: [ {len(members)}, {label_count} ] }}
+  {{ name: "MEMBER_PROBABILITIES" data_type: TYPE_FP32 dims: [ {len(members)}, {label_count} ] }},
+  {{ name: "UNCERTAINTY" data_type: TYPE_FP32 dims: [ 3 ] }}{marked}
 ]
 parameters {{ key: "members" value: {{ string_value: "{",".join(members)}" }} }}
 dynamic_batching {{

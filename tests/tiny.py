@@ -17,6 +17,7 @@ from newsdesk.server.runtime.combine import Mean, Weighted
 from newsdesk.server.runtime.files import File, digest
 from newsdesk.server.runtime.manifest import Manifest, Member
 from newsdesk.server.runtime.ngrams import Features, Ngrams
+from newsdesk.server.runtime.unsure import Unsure
 
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 WORDS = {"minister": 0, "treaty": 0, "match": 1, "goal": 1, "market": 2, "shares": 2, "robot": 3, "software": 3}
@@ -31,7 +32,7 @@ def write(folder: Path, *, weight: float = 4.0, name: str = "tiny") -> Manifest:
     return _save(folder, [_encoder(folder, name, weight)], [cascade.alone(name, len(LABELS))])
 
 
-def write_cascade(folder: Path) -> Manifest:
+def write_cascade(folder: Path, unsure: Unsure | None = None) -> Manifest:
     """Fill a version folder with a model of three members, each surer than the one before, and a cascade of them.
 
     "bag" reads hashed words, "tiny" and "keen" tokens. At "fast" the first stage answers who names a label twice, at
@@ -67,6 +68,7 @@ def write_cascade(folder: Path) -> Manifest:
                 thresholds=Thresholds(**dict.fromkeys(thresholds, [0.0] * len(LABELS))),
             ),
         ],
+        unsure,
     )
 
 
@@ -78,18 +80,20 @@ def write_model(root: Path, write_version: Callable[[Path], Manifest]) -> Path:
         "from newsdesk.server.runtime.backend import TritonPythonModel  # noqa: F401\n"
     )
     (model / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
-    config = render_config(Repository(), len(LABELS), [member.name for member in made.members])
+    members = [member.name for member in made.members]
+    config = render_config(Repository(), len(LABELS), members, made.unsure is not None)
     (model / "config.pbtxt").write_text(config)
     return root
 
 
-def _save(folder: Path, members: list[Member], stages: list[Stage]) -> Manifest:
+def _save(folder: Path, members: list[Member], stages: list[Stage], unsure: Unsure | None = None) -> Manifest:
     made = Manifest(
         schema=manifest.SCHEMA,
         name="ag_news",
         labels=LABELS,
         members=members,
         cascade=stages,
+        unsure=unsure,
         target="onnxruntime:fp32",
     )
     manifest.save(made, folder)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from newsdesk.build.ensemble import calibrators, stacking, thresholds, weights
+from newsdesk.build.ensemble import calibrators, stacking, thresholds, unsure, weights
 from newsdesk.build.ensemble.choose import Choice, choose
 from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.ensemble.texts import Texts
@@ -22,9 +22,10 @@ from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import Ensemble
 from newsdesk.server.runtime import calibrate, cascade, combine
 from newsdesk.server.runtime.calibrate import Calibrator
-from newsdesk.server.runtime.cascade import ALWAYS, NEVER, QUALITIES, Stage
+from newsdesk.server.runtime.cascade import ALWAYS, NEVER, QUALITIES, Answered, Stage
 from newsdesk.server.runtime.combine import Combiner, Stacked
 from newsdesk.server.runtime.files import File, digest
+from newsdesk.server.runtime.unsure import Unsure
 
 FILE = "ensemble.json"
 GRAPHS = "ensemble"
@@ -36,11 +37,13 @@ PROMISED = 0.003
 
 
 class Fit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the manifest needs: the members' names in order of cost, the calibrator of each, and the cascade."""
+    """What the manifest needs: the members' names in order of cost, the calibrator of each, the cascade, and when an
+    answer is marked as not sure."""
 
     order: list[str]
     calibrators: list[Calibrator]
     stages: list[Stage]
+    unsure: Unsure
     report: dict[str, Any]
 
     @property
@@ -119,6 +122,14 @@ def fit(
         )
         for i, (prefix, choice) in enumerate(zip(prefixes, choices, strict=True))
     ]
+    not_sure = unsure.fit(
+        settings.unsure_score,
+        settings.unsure_share,
+        {
+            quality: _answers(evidence, at, stages, alone, names, texts)
+            for quality, at in _by_quality(evidence, frontier).items()
+        },
+    )
     report = {
         "rows": len(labels),
         "members": {
@@ -143,8 +154,9 @@ def fit(
         "uncertainty": _uncertainty(alone, choices[-1].probabilities, labels, settings),
         "cascade": _cascade(evidence, frontier, settings),
         "slices": _slices(evidence, frontier, texts),
+        "unsure": {"score": not_sure.score, "share": not_sure.share, "above": not_sure.thresholds().tolist()},
     }
-    made = Fit(order=names, calibrators=[*fitted], stages=stages, report=report)
+    made = Fit(order=names, calibrators=[*fitted], stages=stages, unsure=not_sure, report=report)
     (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
     return made
 
@@ -245,6 +257,22 @@ def _by_quality(evidence: Evidence, frontier: Frontier) -> dict[str, np.ndarray]
     """Return the thresholds of each quality, FP [stages - 1, labels]."""
     shape = len(evidence.costs) - 1, evidence.said.shape[-1]
     return {"fast": np.full(shape, ALWAYS), "balanced": frontier.balanced.thresholds, "best": np.full(shape, NEVER)}
+
+
+def _answers(
+    evidence: Evidence,
+    at: np.ndarray,
+    stages: list[Stage],
+    alone: np.ndarray,
+    order: list[str],
+    texts: Texts,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what rows are answered under thresholds FP [stages - 1, labels], out of fold, FP32 [n, labels], and the
+    uncertainty of the members that were asked, FP32 [n, 3]."""
+    rows, by = np.arange(len(evidence.labels)), evidence.answered(at)
+    lengths = np.zeros(len(rows), np.int64) if texts.lengths is None else texts.lengths
+    answered = Answered(evidence.said[by, rows], by, alone)
+    return answered.probabilities, cascade.uncertainty(stages, order, answered, lengths)
 
 
 def _slices(evidence: Evidence, frontier: Frontier, texts: Texts) -> dict[str, Any]:

@@ -26,10 +26,11 @@ _CODE = (
             "stacking",
             "texts",
             "thresholds",
+            "unsure",
             "weights",
         )
     ),
-    *(f"newsdesk.server.runtime.{name}" for name in ("calibrate", "cascade", "combine", "lengths")),
+    *(f"newsdesk.server.runtime.{name}" for name in ("calibrate", "cascade", "combine", "lengths", "unsure")),
 )
 
 

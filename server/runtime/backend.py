@@ -28,7 +28,11 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
         self._classifier = Classifier(
-            manifest.load(folder), folder, parameters.get("target", ""), int(parameters.get("threads", 1))
+            manifest.load(folder),
+            folder,
+            parameters.get("target", ""),
+            int(parameters.get("threads", 1)),
+            float(parameters["unsure_share"]) if parameters.get("unsure_share") else None,
         )
         self._labels = np.array([label.encode() for label in self._classifier.labels], np.object_)
         self._stages = np.array([stage.encode() for stage in self._classifier.stages], np.object_)
@@ -89,6 +93,11 @@ class TritonPythonModel:
             "WINDOWS": answers.windows[:, None],
             "MEMBER_PROBABILITIES": np.ascontiguousarray(answers.members),
         }
+        wanted = set[str]().union(*(asked for *_, asked in shares))
+        if "UNCERTAINTY" in wanted:
+            columns["UNCERTAINTY"] = self._classifier.uncertainty(answers)
+        if "UNSURE" in wanted:
+            columns["UNSURE"] = self._classifier.unsure(answers, qualities)[:, None]
         # A member's NaN too: what combines may have an answer for it.
         finite = np.isfinite(answers.probabilities).all(-1) & np.isfinite(answers.members).all((1, 2))
         all_finite = finite.all()

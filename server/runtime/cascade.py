@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from newsdesk.server.runtime import calibrate, combine
 from newsdesk.server.runtime.calibrate import Calibrator, Uncalibrated
-from newsdesk.server.runtime.combine import Combiner, Mean, Stack, Uncertainty
+from newsdesk.server.runtime.combine import Combiner, Mean, Stack
 from newsdesk.server.runtime.files import File
 
 QUALITIES = "fast", "balanced", "best"
@@ -65,7 +65,6 @@ class Step:
     def __init__(self, stage: Stage, order: list[str], last: bool, stack: Stack | None) -> None:
         self.name = stage.name
         self.members = [order.index(member) for member in stage.members]
-        self._combiner = stage.combiner
         self._combine = combine.ready(stage.combiner, stack)
         self._calibrate = calibrate.ready(stage.calibrator)
         given = np.array([getattr(stage.thresholds, quality) for quality in QUALITIES], np.float32)
@@ -78,10 +77,6 @@ class Step:
         `lengths` are the texts' words, INT [n]; a stage that goes by length needs them.
         """
         return self._calibrate(self._combine(members[self.members], lengths), lengths).astype(np.float32)
-
-    def uncertainty(self, members: np.ndarray, lengths: np.ndarray) -> Uncertainty:
-        """Split the uncertainty of this stage's members, of all members' FP [members, n, labels], by its weights."""
-        return combine.uncertainty(members[self.members], combine.weights(self._combiner, len(self.members), lengths))
 
     def may_answer(self, quality: np.ndarray) -> bool:
         """Whether any text of these qualities, INT [n], could be answered here."""
@@ -136,14 +131,6 @@ class Cascade:
                 break
         return Answered(answers, by, said)
 
-    def uncertainty(self, answered: Answered, lengths: np.ndarray) -> np.ndarray:
-        """Return what answers are unsure of, FP32 [n, 3], in nats: `Uncertainty` of the stage that answered each."""
-        found = np.empty((len(lengths), 3), np.float32)
-        for i, step in enumerate(self.steps):
-            if len(rows := np.flatnonzero(answered.stages == i)):
-                found[rows] = np.stack(step.uncertainty(answered.members[:, rows], lengths[rows]), axis=-1)
-        return found
-
 
 def name(members: list[str]) -> str:
     """Return what the stage of these members is called."""
@@ -157,6 +144,22 @@ def replay(cascade: Cascade, members: np.ndarray, quality: int, lengths: np.ndar
     """
     asked = np.full(members.shape[1], quality)
     return cascade.answer(asked, lambda member, rows: lambda: members[member, rows], lengths)
+
+
+def uncertainty(stages: list[Stage], order: list[str], answered: Answered, lengths: np.ndarray) -> np.ndarray:
+    """Return how uncertain answers to texts of `lengths` INT [n] words are, FP32 [n, 3], in nats: in all, of the data,
+    of the model, as `combine.uncertainty` splits it, among the members of the stage that answered.
+
+    `order` names the members as they stand in `answered`.
+    """
+    split = np.empty((len(lengths), 3), np.float32)
+    for i, stage in enumerate(stages):
+        if not len(rows := np.flatnonzero(answered.stages == i)):
+            continue
+        places = [order.index(member) for member in stage.members]
+        weights = combine.weights(stage.combiner, len(places), lengths[rows])
+        split[rows] = np.stack(combine.uncertainty(answered.members[places][:, rows], weights), axis=-1)
+    return split
 
 
 def alone(member: str, labels: int) -> Stage:

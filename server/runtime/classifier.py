@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from newsdesk.server.runtime import stacker, targets
-from newsdesk.server.runtime.cascade import DEFAULT, Cascade
+from newsdesk.server.runtime import cascade, stacker, targets, unsure
+from newsdesk.server.runtime.cascade import DEFAULT, Answered, Cascade
 from newsdesk.server.runtime.lengths import words
 from newsdesk.server.runtime.manifest import Manifest
 from newsdesk.server.runtime.member import Member
@@ -47,21 +47,36 @@ class Answers:
     """Words of each text, INT64 [n]."""
     work: Work
 
+    def part(self, own: slice) -> "Answers":
+        """Return the answers to some of the texts."""
+        names = "probabilities", "stages", "windows", "members", "lengths"
+        return replace(self, **{name: getattr(self, name)[own] for name in names})
+
 
 class Classifier:
     """The members of a version folder, ready to answer. Raises EngineError where one cannot run here."""
 
-    def __init__(self, manifest: Manifest, folder: Path, target: str = "", threads: int = 1) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        folder: Path,
+        target: str = "",
+        threads: int = 1,
+        unsure_share: float | None = None,
+    ) -> None:
+        """`unsure_share` of in-domain texts are marked as not sure; None means as many as the manifest says."""
         self.labels = manifest.labels
         self.stages = [stage.name for stage in manifest.cascade]
         chosen = targets.choose(target, manifest)
         self.members = [
             Member(about, manifest.windows, folder, chosen[about.name], threads) for about in manifest.members
         ]
-        order = [about.name for about in manifest.members]
-        self._cascade = Cascade(manifest.cascade, order, lambda graph: stacker.load(folder / graph.path))
+        self._described, self._order = manifest.cascade, [about.name for about in manifest.members]
+        self._cascade = Cascade(manifest.cascade, self._order, lambda graph: stacker.load(folder / graph.path))
         steps = [step.members for step in self._cascade.steps]
-        self._first = [next(i for i, step in enumerate(steps) if place in step) for place in range(len(order))]
+        self._first = [next(i for i, step in enumerate(steps) if place in step) for place in range(len(self._order))]
+        self._unsure = manifest.unsure
+        self._too_unsure = manifest.unsure.thresholds(unsure_share) if manifest.unsure else np.full(3, np.inf)
         self._freed = Freed()
 
     def warm_up(self) -> None:
@@ -99,3 +114,20 @@ class Classifier:
         self._freed.give_back()
         members = answered.members.transpose(1, 0, 2)
         return Answers(answered.probabilities, answered.stages, windows, members, lengths, work)
+
+    @property
+    def marks_unsure(self) -> bool:
+        """Whether the manifest says when an answer is not sure."""
+        return self._unsure is not None
+
+    def uncertainty(self, answers: Answers) -> np.ndarray:
+        """Return how uncertain answers are, FP32 [n, 3], in nats: in all, of the data, of the model (`Uncertainty`)."""
+        answered = Answered(answers.probabilities, answers.stages, answers.members.transpose(1, 0, 2))
+        return cascade.uncertainty(self._described, self._order, answered, answers.lengths)
+
+    def unsure(self, answers: Answers, quality: np.ndarray) -> np.ndarray:
+        """Return which answers are not sure, BOOL [n], of the qualities INT [n]; none where the manifest is silent."""
+        if self._unsure is None:
+            return np.zeros(len(answers.stages), np.bool_)
+        scores = unsure.scores(self._unsure.score, answers.probabilities, self.uncertainty(answers))
+        return scores > self._too_unsure[quality]

@@ -15,6 +15,7 @@ from newsdesk.server.runtime.cascade import Stage
 from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.runtime.files import File, digest
 from newsdesk.server.runtime.plans import Plan
+from newsdesk.server.runtime.unsure import Unsure
 from newsdesk.server.runtime.windows import Rule
 
 SCHEMA = 2
@@ -77,6 +78,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """In order of cost, the cheapest first."""
     cascade: list[Stage]
     windows: Windows = Windows()
+    unsure: Unsure | None = None
+    """When an answer is marked as not sure; older manifests do not say."""
     code: list[File] = []
     """ENTRY and CONFIG in the version folder; every build writes them. Older manifests name neither, and Triton's files
     are then taken as they are."""

@@ -47,6 +47,14 @@ Target = Annotated[
         show_default="the fastest measured here",
     ),
 ]
+UnsureShare = Annotated[
+    float | None,
+    typer.Option(
+        envvar="NEWSDESK_UNSURE_SHARE",
+        help="Share of in-domain texts that are marked as not sure, 0 to 0.2.",
+        show_default="the model's",
+    ),
+]
 State = Annotated[
     Path | None,
     typer.Option(
@@ -73,6 +81,7 @@ def serve(
     threads: Threads = 0,
     queue_delay: QueueDelay = None,
     target: Target = "",
+    unsure_share: UnsureShare = None,
     state: State = None,
     cache: Cache = "",
     log_level: LogLevel = "info",
@@ -111,6 +120,7 @@ def serve(
         threads=threads,
         queue_delay=queue_delay,
         target=target,
+        unsure_share=unsure_share,
         state=state,
         cache=cache,
         log_level=log_level,

@@ -11,6 +11,7 @@ from typing import Any
 from newsdesk.server.gateway.settings import GatewaySettings
 from newsdesk.server.runtime import targets
 from newsdesk.server.runtime.errors import EngineError, ServerError
+from newsdesk.server.runtime.unsure import MOST
 from newsdesk.server.serving import addresses
 
 LOG_LEVELS = ("error", "warning", "info", "verbose")
@@ -69,6 +70,8 @@ class Settings:
     target: str = ""
     """Compile target, "openvino:int8", or each member's own, "minilm=openvino:int8,student=onnxruntime:fp32"; empty =
     the fastest measured on this machine."""
+    unsure_share: float | None = None
+    """Share of in-domain texts that are marked as not sure; None = what the model says."""
     state: Path = field(default_factory=default_state)
     cache: str = ""
     """Size of Triton's response cache, "256MB"; empty = none."""
@@ -96,6 +99,8 @@ class Settings:
             raise _refused("threads", self.threads, "0 (what `newsdesk tune` found, else 1) or more")
         if self.queue_delay is not None and not 0 <= self.queue_delay <= _LONGEST_DELAY:
             raise _refused("queue_delay", self.queue_delay, f"microseconds, 0 to {_LONGEST_DELAY}")
+        if self.unsure_share is not None and not 0 <= self.unsure_share <= MOST:
+            raise _refused("unsure_share", self.unsure_share, f"a share of texts, 0 (none) to {MOST}")
         if self.cache and self.cache_bytes < _CACHE_LEAST:
             raise _refused("cache", self.cache, 'a size of at least 1MB, as "256MB" or "2GB", or nothing for no cache')
         if self.log_level not in LOG_LEVELS:

@@ -41,6 +41,8 @@ class Supervisor:
     def __init__(self, settings: Settings, target: str, say: Callable[[str], None]) -> None:
         self._settings, self._say = settings, say
         self._parameters = {"target": target, "threads": str(settings.threads or 1)}
+        if settings.unsure_share is not None:
+            self._parameters["unsure_share"] = str(settings.unsure_share)
         self._workspace = Workspace(settings.state)
         self.log = settings.state / "log" / f"tritonserver-{settings.http_port}.log"
         self._token = secrets.token_hex(16)

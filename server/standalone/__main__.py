@@ -44,7 +44,7 @@ def serve(given: argparse.Namespace) -> int:
 
     version = find_version(given.model_repository)
     loaded = manifest.load(version)
-    classifier = Classifier(loaded, version, given.target, given.threads)
+    classifier = Classifier(loaded, version, given.target, given.threads, given.unsure_share)
     classifier.warm_up()
     classifier.classify(["Wall Street bears claw back into the black"])  # what cannot answer does not listen
     try:
@@ -82,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for every address; nobody is asked for a key")
     serving.add_argument("--port", type=int, default=PORT)
     serving.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of an engine on the processor")
+    serving.add_argument(
+        "--unsure-share", type=float, help="of in-domain texts, 0 to 0.2, that are marked; default: the manifest's"
+    )
     serving.set_defaults(run=serve)
     return parser
 

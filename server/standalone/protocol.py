@@ -1,8 +1,9 @@
-"""The Open Inference Protocol's JSON, as far as the served model goes: its two inputs and five outputs.
+"""The Open Inference Protocol's JSON, as far as the served model goes: its two inputs and its outputs.
 
 Not spoken: binary tensors, shared memory, classification, other models, repository and statistics extensions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from newsdesk.server.runtime.classifier import Answers
+from newsdesk.server.runtime.classifier import Answers, Classifier
 from newsdesk.server.runtime.errors import QualityError, TextError
 from newsdesk.server.runtime.request import read_qualities, read_texts
 
@@ -21,9 +22,13 @@ TYPES = {
     "ANSWERED_BY": "BYTES",
     "WINDOWS": "INT32",
     "MEMBER_PROBABILITIES": "FP32",
+    "UNCERTAINTY": "FP32",
+    "UNSURE": "BOOL",
 }
-_ASKED_FOR = "MEMBER_PROBABILITIES"
-"""Only given where it is named among the outputs."""
+_ASKED_FOR = "MEMBER_PROBABILITIES", "UNCERTAINTY"
+"""Only given where they are named among the outputs."""
+_MARK = "UNSURE"
+"""Only a model has it that says when it is not sure."""
 
 
 class RequestError(ValueError):
@@ -55,7 +60,9 @@ class _Body(Struct):
 
 @dataclass(frozen=True)
 class Asked:
-    """A request: clean texts, their qualities, INT64 [n] into QUALITIES, and the names of the outputs wanted."""
+    """A request: clean texts, their qualities, INT64 [n] into QUALITIES, and the names of the outputs wanted; none for
+    those that are not given unless they are named.
+    """
 
     texts: list[str]
     qualities: np.ndarray
@@ -76,7 +83,7 @@ def read(body: bytes) -> Asked:
     count = len(raw["TEXT"])
     if len(raw.get("QUALITY", raw["TEXT"])) != count:
         raise RequestError(f"{len(raw['QUALITY'])} qualities for {count} texts, expected one for each")
-    wanted = [output.name for output in given.outputs] or [name for name in TYPES if name != _ASKED_FOR]
+    wanted = [output.name for output in given.outputs]
     if unknown := set(wanted) - TYPES.keys():
         raise RequestError(f"no output {sorted(unknown)[0]!r}, expected of {', '.join(TYPES)}")
     parameters = [(one.name, one.parameters) for one in given.inputs]
@@ -91,37 +98,56 @@ def read(body: bytes) -> Asked:
         raise RequestError(str(error)) from error
 
 
-def write(model: str, asked: Asked, labels: list[str], stages: list[str], answers: Answers, own: slice) -> bytes:
-    """Return the JSON of the answers to one request, which stand at `own`. Raises RequestError where one is no number.
+def write(model: str, asked: Asked, classifier: Classifier, batch: Answers, own: slice) -> bytes:
+    """Return the JSON of the answers to one request, which stand at `own`. Raises RequestError where one is no number,
+    or where the model does not say what is asked for.
 
     The statuses are Triton's own: 500 for what could not be computed.
     """
-    probabilities, members = answers.probabilities[own], answers.members[own]
-    if not (np.isfinite(probabilities).all() and np.isfinite(members).all()):
+    answers = batch.part(own)
+    if not (np.isfinite(answers.probabilities).all() and np.isfinite(answers.members).all()):
         raise RequestError("newsdesk computed no finite answer", 500)
-    columns: dict[str, np.ndarray] = {
-        "LABEL": np.array(labels, np.object_)[probabilities.argmax(-1)],
-        "PROBABILITIES": probabilities,
-        "ANSWERED_BY": np.array(stages, np.object_)[answers.stages[own]],
-        "WINDOWS": answers.windows[own],
-        "MEMBER_PROBABILITIES": members,
+    if _MARK in asked.outputs and not classifier.marks_unsure:
+        raise RequestError(f"no output {_MARK!r}: this model does not say when it is not sure")
+    columns: dict[str, Callable[[], np.ndarray]] = {
+        "LABEL": lambda: np.array(classifier.labels, np.object_)[answers.probabilities.argmax(-1)],
+        "PROBABILITIES": lambda: answers.probabilities,
+        "ANSWERED_BY": lambda: np.array(classifier.stages, np.object_)[answers.stages],
+        "WINDOWS": lambda: answers.windows,
+        "MEMBER_PROBABILITIES": lambda: answers.members,
+        "UNCERTAINTY": lambda: classifier.uncertainty(answers),
+        "UNSURE": lambda: classifier.unsure(answers, asked.qualities),
     }
-    outputs = []
-    for name in asked.outputs:
-        column = columns[name] if columns[name].ndim > 1 else columns[name][:, None]
+    written = []
+    wanted = asked.outputs or [name for name in outputs(classifier) if name not in _ASKED_FOR]
+    for name in wanted:
+        column = columns[name]()
+        column = column if column.ndim > 1 else column[:, None]
         data = column.ravel().tolist()
-        outputs.append({"name": name, "datatype": TYPES[name], "shape": list(column.shape), "data": data})
+        written.append({"name": name, "datatype": TYPES[name], "shape": list(column.shape), "data": data})
     head = {"id": asked.id} if asked.id else {}
-    return msgspec.json.encode({**head, "model_name": model, "outputs": outputs})
+    return msgspec.json.encode({**head, "model_name": model, "outputs": written})
 
 
-def metadata(model: str, version: str, labels: int, members: int) -> bytes:
+def outputs(classifier: Classifier) -> list[str]:
+    """Return the outputs that a model has."""
+    return [name for name in TYPES if name != _MARK or classifier.marks_unsure]
+
+
+def metadata(model: str, version: str, classifier: Classifier) -> bytes:
     """Return the model's metadata, as the protocol has it."""
-    shapes = {"PROBABILITIES": [-1, labels], "MEMBER_PROBABILITIES": [-1, members, labels]}
-    outputs = [{"name": name, "datatype": kind, "shape": shapes.get(name, [-1, 1])} for name, kind in TYPES.items()]
+    labels, members = len(classifier.labels), len(classifier.members)
+    shapes = {
+        "PROBABILITIES": [-1, labels],
+        "MEMBER_PROBABILITIES": [-1, members, labels],
+        "UNCERTAINTY": [-1, 3],
+    }
+    described = [
+        {"name": name, "datatype": TYPES[name], "shape": shapes.get(name, [-1, 1])} for name in outputs(classifier)
+    ]
     inputs = [{"name": name, "datatype": "BYTES", "shape": [-1, 1]} for name in ("TEXT", "QUALITY")]
     return msgspec.json.encode(
-        {"name": model, "versions": [version], "platform": "newsdesk", "inputs": inputs, "outputs": outputs}
+        {"name": model, "versions": [version], "platform": "newsdesk", "inputs": inputs, "outputs": described}
     )
 
 

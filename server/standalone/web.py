@@ -49,10 +49,10 @@ class Server(ThreadingHTTPServer):
             raise RequestError(f"no answer within {REQUEST_SECONDS:.0f} s", 504) from None
         except Exception as error:
             raise RequestError(f"newsdesk could not compute: {error}", 500) from error
-        return protocol.write(self.model, asked, self.classifier.labels, self.classifier.stages, *share)
+        return protocol.write(self.model, asked, self.classifier, *share)
 
     def about(self) -> bytes:
-        return protocol.metadata(self.model, self.version, len(self.classifier.labels), len(self.classifier.members))
+        return protocol.metadata(self.model, self.version, self.classifier)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -141,7 +141,10 @@ def test_the_configuration_is_what_triton_reads():
         ("ANSWERED_BY", [1], ""),
         ("WINDOWS", [1], ""),
         ("MEMBER_PROBABILITIES", [2, 3], ""),
+        ("UNCERTAINTY", [3], ""),
     ]
+    marking = text_format.Parse(repository.render_config(Repository(), 3, ["one"], unsure=True), ModelConfig())
+    assert (marking.output[-1].name, marking.output[-1].data_type, [*marking.output[-1].dims]) == ("UNSURE", 1, [1])
     assert config.parameters["members"].string_value == "one,two"
     assert config.HasField("dynamic_batching")
     assert config.dynamic_batching.max_queue_delay_microseconds == 0

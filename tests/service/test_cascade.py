@@ -19,6 +19,7 @@ from newsdesk.clients import Client
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.cascade import DEFAULT, QUALITIES
 from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.unsure import STEPS, Unsure
 from tests import tiny
 from tests.service import requests
 
@@ -30,11 +31,13 @@ TEXTS = [
         * 3
     )
 ]
+UNSURE = Unsure(score="entropy", share=0.02, fast=[1.0] * STEPS, balanced=[0.8] * STEPS, best=[0.2] * STEPS)
+"""Whatever the share is, of whom nothing is known (1.39 nats) is marked; others by the quality."""
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.write_model(tmp_path_factory.mktemp("models"), tiny.write_cascade)
+    return tiny.write_model(tmp_path_factory.mktemp("models"), lambda folder: tiny.write_cascade(folder, UNSURE))
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +126,26 @@ def test_the_answers_are_the_cascades(
     assert (skipped.all(-1) == skipped.any(-1)).all()
     for row, name in zip(skipped.all(-1), result.as_numpy("ANSWERED_BY").ravel(), strict=True):
         assert [member for member, absent in zip(MEMBERS, row, strict=True) if not absent] == name.decode().split("+")
+
+
+@pytest.mark.parametrize("asked", QUALITIES)
+def test_answers_say_how_uncertain_they_are_and_which_are_not_sure(
+    client: tritonclient.grpc.InferenceServerClient, here: Classifier, asked: str
+) -> None:
+    places = np.full(len(TEXTS), QUALITIES.index(asked))
+    names = "UNCERTAINTY", "UNSURE"
+    wanted = [tritonclient.grpc.InferRequestedOutput(name) for name in names]
+    given = [requests.tensor(TEXTS), requests.quality([asked] * len(TEXTS))]
+    result, expected = client.infer("ag_news", given, outputs=wanted), here.classify(TEXTS, places)
+    uncertainty, unsure = map(result.as_numpy, names)
+    np.testing.assert_allclose(uncertainty, here.uncertainty(expected), atol=1e-5)
+    np.testing.assert_allclose(uncertainty[:, 0], uncertainty[:, 1:].sum(-1), atol=1e-6)
+    assert unsure.dtype == np.bool_
+    assert unsure.ravel().tolist() == here.unsure(expected, places).tolist()
+    assert unsure[[i for i, text in enumerate(TEXTS) if text.startswith("nothing")]].all()
+    assert not unsure.all()
+    alone = client.infer("ag_news", given[:1], outputs=wanted[:1])
+    assert [output.name for output in alone.get_response().outputs] == ["UNCERTAINTY"]
 
 
 def test_requests_of_different_quality_share_batches(

@@ -85,6 +85,7 @@ def answers_with(*members: list[float]) -> Answers:
         np.zeros(count, np.int64),
         np.ones(count, np.int32),
         np.array(members, np.float32)[:, None],
+        np.full(count, 2, np.int64),
         Work(),
     )
 

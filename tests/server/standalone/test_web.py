@@ -173,14 +173,15 @@ def test_no_number_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_members_nan_is_an_error_behind_a_finite_answer(value: float) -> None:
+def test_a_members_nan_is_an_error_behind_a_finite_answer(server: Server, value: float) -> None:
     """Of the request whose text it is; the other one of the batch is answered."""
     finite = [[0.25, 0.75], [0.25, 0.75]]
     members = np.array([[[0.5, 0.5]], [[0.5, value]]], np.float32)
-    answers = Answers(np.array(finite, np.float32), np.zeros(2, np.int64), np.ones(2, np.int32), members, Work())
+    stages, windows, words = np.zeros(2, np.int64), np.ones(2, np.int32), np.ones(2, np.int64)
+    answers = Answers(np.array(finite, np.float32), stages, windows, members, words, Work())
     asked = protocol.Asked(["a goal"], np.array([1]), ["PROBABILITIES"], "")
-    answered = json.loads(protocol.write("ag_news", asked, ["a", "b"], ["tiny"], answers, slice(0, 1)))
+    answered = json.loads(protocol.write("ag_news", asked, server.classifier, answers, slice(0, 1)))
     assert answered["outputs"][0]["data"] == [0.25, 0.75]
     with pytest.raises(protocol.RequestError, match="no finite answer") as refused:
-        protocol.write("ag_news", asked, ["a", "b"], ["tiny"], answers, slice(1, 2))
+        protocol.write("ag_news", asked, server.classifier, answers, slice(1, 2))
     assert refused.value.status == 500

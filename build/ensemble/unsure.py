@@ -1,0 +1,17 @@
+"""Fit when an answer says that it is not sure: for a stated share of the validation rows."""
+
+import numpy as np
+
+from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.runtime.unsure import STEP, STEPS, Score, Unsure, scores
+
+
+def fit(score: Score, share: float, answers: dict[str, tuple[np.ndarray, np.ndarray]]) -> Unsure:
+    """Return the scores that each share of the rows exceeds.
+
+    `answers`: by quality, what rows are answered, FP [n, labels], from fits that never saw the row, and how uncertain
+    the members asked are, FP [n, 3].
+    """
+    shares = STEP * np.arange(1, STEPS + 1)
+    tables = {quality: np.quantile(scores(score, *answers[quality]), 1 - shares).tolist() for quality in QUALITIES}
+    return Unsure(score=score, share=share, **tables)
