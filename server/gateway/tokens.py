@@ -59,7 +59,8 @@ class PublicKeys:
 
     async def find(self, kid: str) -> jwt.PyJWK:
         """Return the key with an id, or the only one for a token without. Raises jwt.PyJWTError."""
-        if self._wanted(kid):
+        # Who needs what is being fetched waits for it; whose key is known goes on.
+        if self._wanted(kid) and not (kid in self._keys and self._fetching.locked()):
             async with self._fetching:
                 if self._wanted(kid):
                     await self._fetch()
@@ -78,7 +79,6 @@ class PublicKeys:
         return bool(stale) and now > self._tried + _REFETCH_SECONDS
 
     async def _fetch(self) -> None:
-        self._tried = time.monotonic()
         try:
             if "://" in self._where:
                 timeout = aiohttp.ClientTimeout(total=_FETCH_SECONDS)
@@ -89,5 +89,7 @@ class PublicKeys:
             found = jwt.PyJWKSet.from_dict(json.loads(raw)).keys
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError, jwt.PyJWTError):
             return
+        finally:
+            self._tried = time.monotonic()  # not before: those who wait would take it for a try that failed
         self._keys = {key.key_id or "": key for key in found if key.algorithm_name in _PUBLIC}
         self._fetched = self._tried

@@ -94,6 +94,26 @@ def test_a_text_reads_in_company_as_it_reads_alone(size: int) -> None:
         assert ids.tolist() == reader.encode([text])[0].tolist()
 
 
+def test_the_numbers_of_bytes_are_those_of_the_plain_way() -> None:
+    """Called anew: what the module made of them as it was imported tells of nothing."""
+    assert ngrams._numbers(300).tolist() == [number(index) for index in range(300)]
+    values, alone = ngrams._tables()
+    assert len(values) == len(alone) == 256
+    for byte in range(256):
+        parts = byte <= 0x20 or byte == 0x7F
+        assert values[byte] == (0 if parts else number(ord(chr(byte).lower()) if byte < 0x80 else byte)), byte
+        assert alone[byte] == (0x20 < byte < 0x7F and not chr(byte).isalnum()), byte
+
+
+def test_texts_are_hashed_together_up_to_a_chunk() -> None:
+    half, more = "x" * (ngrams.CHUNK // 2), "y" * (ngrams.CHUNK + 1)
+    texts = [half, half, "z", more, "Ж", half, "é" * (ngrams.CHUNK // 4), "z", "z"]
+    chunks = [[len(raw) for raw in chunk] for chunk in ngrams._chunks(texts)]
+    assert chunks == [[8192, 8192], [1], [16385], [2, 8192], [8192, 1, 1]]
+    assert [*ngrams._chunks(["Ab Ж"])] == [["Ab ж".lower().encode()]]
+    assert [*ngrams._chunks(["Ab"])] == [[b"Ab"]]  # the table of bytes knows ASCII's case
+
+
 def test_ids_that_no_machine_and_no_version_may_change() -> None:
     """Weights are fitted to these numbers: if they change, every fitted student is worthless."""
     (ids,) = Ngrams(Features(buckets=1 << 18, words=(1, 2), parts=(5,), opening=1)).encode(

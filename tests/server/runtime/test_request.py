@@ -40,6 +40,26 @@ def test_every_bad_text_is_named_up_to_sixteen() -> None:
         read_texts(np.array([b"good", *[b" "] * 20], np.object_))
 
 
+def test_sixteen_bad_texts_are_all_named_and_nothing_else() -> None:
+    named = "; ".join(f"text {i}: empty, expected at least one visible character" for i in range(16))
+    with pytest.raises(TextError) as refused:
+        read_texts(np.array([b" "] * 16, np.object_))
+    assert str(refused.value) == f"newsdesk refused 16 of 16 texts. {named}"
+
+
+@pytest.mark.parametrize(
+    ("quality", "shown"),
+    [(b"worst", "'worst'"), (b"\xff", "'\ufffd'"), (b"x" * 40, f"'{'x' * 40}'"), (b"x" * 41, f"'{'x' * 40}'…")],
+)
+def test_a_quality_that_is_refused_is_shown_as_far_as_forty_bytes(quality: bytes, shown: str) -> None:
+    with pytest.raises(QualityError) as refused:
+        read_qualities(np.array([quality], np.object_), 1)
+    assert str(refused.value) == (
+        f"newsdesk refused 1 of 1 qualities. quality 0: {shown}; expected one of fast, balanced, best, or no QUALITY "
+        "at all, which means balanced"
+    )
+
+
 def test_qualities_are_read_by_place_and_absent_means_balanced() -> None:
     raw = np.array([b"best", b"fast", b"balanced"], np.object_)
     assert [QUALITIES[place] for place in read_qualities(raw, 3)] == ["best", "fast", "balanced"]

@@ -40,6 +40,10 @@ from newsdesk.server.runtime.text import clean
         ("Москва сообщает, СССР и NATO", "Москва сообщает, СССР и NATO"),  # whole words of another script stay
         ("Ω-3 and 5kΩ, αβγ, Ελλάδα", "Ω-3 and 5kΩ, αβγ, Ελλάδα"),
         ("Яndex stays", "Яndex stays"),  # looks like no Latin letter
+        ("Яndоx stays", "Яndоx stays"),  # whole, with the Cyrillic о that could be replaced
+        ("a cаfé, a Łódź оr a naïvе", "a café, a Łódź or a naïve"),  # Cyrillic а and е beside é, ï: Latin letters too
+        ("Oʼbаma", "Oʼbama"),  # U+02BC, a letter of no script
+        ("Gа\u0301za", "Gáza"),  # Cyrillic а with an accent: replaced, and then composed
         ("café naïve Łódź", "café naïve Łódź"),
         ("cafe\u0301", "café"),
         ("＆ｌｔ；b＆ｇｔ；Bold", "Bold"),

@@ -60,6 +60,7 @@ def test_windows_of_several_texts_follow_one_another(tokenizer: Path) -> None:
     texts = ["goal", "market " * 20, "robot shares"]
     windows, counts = tokens.windows(texts, 0.25)
     assert counts.tolist() == [1, 5, 1]
+    assert counts.dtype == windows[1].dtype == np.int64
     assert windows[0] == [2, 7, 3]
     assert all(set(window[1:-1]) == {8} for window in windows[1:6])
     assert windows[6] == [2, 10, 9, 3]
