@@ -85,6 +85,7 @@ def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
         lifespan=life,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # what follows a redirection shows its key to whoever listens on the way
     )
     for router in _ROUTERS:
         app.include_router(router)

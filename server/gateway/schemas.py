@@ -36,7 +36,9 @@ Given = Annotated[
     _chosen("a text, or an object of title and description"),
 ]
 GivenOrList = Annotated[
-    Annotated[StrictStr, Tag("text")] | Annotated[Article, Tag("article")] | Annotated[list[Given], Tag("list")],
+    Annotated[StrictStr, Tag("text")]
+    | Annotated[Article, Tag("article")]
+    | Annotated[list[Given], Field(fail_fast=True), Tag("list")],
     _chosen("a text, an object of title and description, or a list of those"),
 ]
 

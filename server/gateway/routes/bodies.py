@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from newsdesk.server.gateway import structure
 from newsdesk.server.gateway.problems import Invalid, Malformed, Unsupported
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -16,18 +17,29 @@ def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
     """Return the dependency that reads the body as JSON of a model. Raises Unsupported, Malformed and Invalid."""
 
     async def read(request: Request) -> Model:
-        given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if given != "application/json":
-            raise Unsupported(
-                f"The body is of type {given or 'unknown'!r:.80}, expected Content-Type: application/json."
-            )
-        return parse(model, await request.body())
+        return _validated(model, await json_bytes(request))
 
     return read
 
 
-def parse(model: type[Model], raw: bytes | str) -> Model:
-    """Raises Malformed for what is not JSON, and Invalid for what is not of the model."""
+async def json_bytes(request: Request) -> bytes:
+    """Return a body that says it is JSON, its structure checked. Raises Unsupported, Malformed and TooLarge."""
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != "application/json":
+        raise Unsupported(f"The body is of type {given or 'unknown'!r:.80}, expected Content-Type: application/json.")
+    raw = await request.body()
+    structure.check(raw, structure.VALUES + structure.VALUES_PER_TEXT * request.app.state.settings.max_texts)
+    return raw
+
+
+def parse(model: type[Model], raw: str) -> Model:
+    """Raises Malformed for what is not JSON, Invalid for what is not of the model, TooLarge for too many values."""
+    encoded = raw.encode(errors="surrogatepass")
+    structure.check(encoded)
+    return _validated(model, encoded)
+
+
+def _validated(model: type[Model], raw: bytes) -> Model:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:

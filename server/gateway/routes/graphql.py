@@ -1,13 +1,16 @@
 """GraphQL over the same data plane, for those who want to say which fields they need."""
 
+from collections import Counter
 from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
+import msgspec
 import strawberry
-from graphql import GraphQLError
+from fastapi import Depends
+from graphql import GraphQLError, GraphQLSyntaxError, Lexer, Source, TokenKind
 from starlette.requests import Request
-from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter
+from strawberry.extensions import MaxAliasesLimiter
 from strawberry.fastapi import GraphQLRouter
 from strawberry.scalars import JSON
 
@@ -16,10 +19,19 @@ from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.explain import Explained
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.plane import Asked, Item, Plane
-from newsdesk.server.gateway.problems import Invalid, Problem, problem_of
+from newsdesk.server.gateway.problems import Invalid, Malformed, Problem, TooLarge, problem_of
 from newsdesk.server.gateway.routes import about
+from newsdesk.server.gateway.routes.bodies import json_bytes
 
-_MOST_TOKENS, _MOST_ALIASES = 10_000, 4
+_MOST_ALIASES = 4
+_MOST: dict[TokenKind | None, tuple[int, str]] = {
+    None: (10_000, "tokens"),
+    TokenKind.NAME: (400, "names"),
+    TokenKind.SPREAD: (16, "uses of fragments"),  # thirty of them, nested, are a billion fields
+}
+_DEPTH = 32
+_OPEN = TokenKind.BRACE_L, TokenKind.BRACKET_L, TokenKind.PAREN_L
+_CLOSE = TokenKind.BRACE_R, TokenKind.BRACKET_R, TokenKind.PAREN_R
 
 
 @strawberry.type
@@ -131,18 +143,50 @@ def _error(error: NewsdeskError | Problem) -> GraphQLError:
     return GraphQLError(problem.detail, extensions={"type": problem.kind, "status": problem.status_code})
 
 
+class _Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    query: str
+    variables: dict[str, Any] | None = None
+    operation_name: str | None = None
+    extensions: dict[str, Any] | None = None
+
+
+async def bounded(request: Request) -> None:
+    """Refuse what is no GraphQL request, or too much of one, before anything walks through it.
+
+    Raises Unsupported, Malformed and TooLarge.
+    """
+    if request.method != "POST":
+        return
+    raw = await json_bytes(request)
+    try:
+        query = msgspec.json.decode(raw, type=_Body).query
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise Malformed(f"The body is not a GraphQL request, an object with a query: {error}.") from None
+    check_query(query)
+
+
+def check_query(query: str) -> None:
+    """Raises TooLarge for a query of too many tokens, names or fragments, Malformed for one that is nested too deep."""
+    lexer, counts, depth = Lexer(Source(query)), Counter[TokenKind | None](), 0
+    try:
+        while (kind := lexer.advance().kind) is not TokenKind.EOF:
+            counts.update((kind, None))
+            depth += (kind in _OPEN) - (kind in _CLOSE)
+            if depth > _DEPTH:
+                raise Malformed(f"The query is nested more than {_DEPTH} deep.")
+            for counted, (most, what) in _MOST.items():
+                if counts[counted] > most:
+                    raise TooLarge(f"The query has more than {most} {what}: give the texts as a variable.")
+    except GraphQLSyntaxError:
+        return  # the parser says the same, as GraphQL answers it
+
+
 router = GraphQLRouter(
-    Schema(
-        Query,
-        extensions=[
-            lambda: MaxTokensLimiter(_MOST_TOKENS),
-            lambda: MaxAliasesLimiter(_MOST_ALIASES),
-        ],
-    ),
+    Schema(Query, extensions=[lambda: MaxAliasesLimiter(_MOST_ALIASES)]),
     path="/graphql",
     graphql_ide=None,  # it loads scripts from elsewhere
     allow_queries_via_get=False,  # addresses end up in logs
     subscription_protocols=(),
-    dependencies=only(Role.reader),
+    dependencies=[*only(Role.reader), Depends(bounded)],
     tags=["graphql"],
 )

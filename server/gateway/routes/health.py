@@ -15,12 +15,14 @@ from newsdesk.server.gateway.schemas import documented
 router = APIRouter(tags=["health"])
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live")
 async def live() -> dict[str, bool]:
     """The gateway's process answers."""
     return {"live": True}
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", responses=documented(503))
 async def ready(request: Request) -> Response:
     """The model has answered a real request within the last seconds."""
@@ -31,6 +33,7 @@ async def ready(request: Request) -> Response:
     return Response(body, media_type="application/json")
 
 
+@router.head("/metrics", dependencies=only(Role.reader), include_in_schema=False)
 @router.get("/metrics", dependencies=only(Role.reader), responses=documented(401, 403, 429))
 async def metrics(request: Request) -> Response:
     """In Prometheus's text format."""

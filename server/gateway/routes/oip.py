@@ -35,12 +35,14 @@ _WRONG_BODY = re.compile(r"(failed|Unable) to parse ")
 _NAME = re.compile(r"[\w.-]+")
 
 
+@health.head("/live", include_in_schema=False)
 @health.get("/live")
 async def live() -> Response:
     """The gateway's process answers."""
     return Response()
 
 
+@health.head("/ready", include_in_schema=False)
 @health.get("/ready", responses=documented(503))
 async def ready(request: Request) -> Response:
     """The model has answered a real request within the last seconds."""

@@ -37,6 +37,14 @@ def test_health_and_metrics(reader: httpx.Client, open_gateway: httpx.Client) ->
     assert "newsdesk_gateway_queued_texts 0.0" in exposed
 
 
+def test_head_is_get_without_a_body(open_gateway: httpx.Client) -> None:
+    for path in "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics":
+        answer, head = open_gateway.get(path), open_gateway.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type" if answer.content else "x-request-id"]
+    assert open_gateway.head("/v1/classify").status_code == 405
+
+
 def test_security_headers_and_request_ids(open_gateway: httpx.Client) -> None:
     for path in "/health/live", "/v1/labels", "/nothing", "/openapi.json":
         headers = open_gateway.get(path).headers

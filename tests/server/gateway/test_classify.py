@@ -68,7 +68,11 @@ def test_a_thousand_at_once_each_get_their_own_answer(open_gateway: httpx.Client
         (b'{"text": "a', 400, "not JSON"),
         (b'{"text": "\xff"}', 400, "not JSON"),
         (b'{"text": "\\ud800"}', 400, "not JSON"),
-        (b"[" * 100_000, 400, "not JSON"),
+        (b"[" * 100_000, 400, "nested more than 32 deep"),
+        (b'{"text": "a", "more": ' + b'{"a":' * 33, 400, "nested more than 32 deep"),
+        (b'{"text": [' + b"1," * 10_000 + b"1]}", 422, "text.list.0: expected a text"),
+        (b'{"text": [' + b"1," * 400_000 + b"1]}", 413, "more than 36384 values"),
+        (b'{"text": [' + b'"a" ' * 40_000 + b"]}", 400, "not JSON"),
         (b"null", 422, "The body: Input should be an object"),
         (b"[]", 422, "The body: Input should be an object"),
         (b"{}", 422, "text: Field required"),
@@ -80,7 +84,9 @@ def test_a_thousand_at_once_each_get_their_own_answer(open_gateway: httpx.Client
         (b'{"text": "a", "top_k": NaN}', 422, "top_k"),
         (b'{"text": "a", "top_k": 1e400}', 422, "top_k"),
         (b'{"text": "a", "top_k": ' + b"9" * 4000 + b"}", 422, "top_k"),
+        (b'{"text": "a", "top_k": ' + b"9" * 5000 + b"}", 400, "not JSON"),
     ],
+    ids=range(21),
 )
 def test_wrong_bodies(open_gateway: httpx.Client, body: bytes, status: int, says: str) -> None:
     """A 6."""
@@ -94,12 +100,19 @@ def test_wrong_bodies(open_gateway: httpx.Client, body: bytes, status: int, says
     assert items(open_gateway, "shares")
 
 
+def test_brackets_in_a_text_are_no_structure(open_gateway: httpx.Client) -> None:
+    text = 'shares [[{{ "quoted\\" ]' * 2000
+    assert items(open_gateway, [text] * 2)[1]["label"] == "Business"
+
+
 def test_wrong_types_routes_and_methods(open_gateway: httpx.Client) -> None:
     wrong = [
         (open_gateway.post("/v1/classify", content=b"{}", headers={"Content-Type": "text/plain"}), 415),
         (open_gateway.post("/v1/classify", content=b"{}"), 415),
         (open_gateway.get("/v1/nothing"), 404),
         (open_gateway.get("/v1/classify"), 405),
+        (open_gateway.get("/v1/labels/"), 404),
+        (open_gateway.post("/v1/classify/", json={"text": "a"}), 404),  # a redirection would send a key on
     ]
     for answer, status in wrong:
         assert answer.status_code == status == answer.json()["status"]

@@ -9,6 +9,7 @@ from websockets.typing import Subprotocol
 
 from tests.launching import LABELS
 from tests.server.gateway.conftest import Served
+from tests.server.gateway.gateways import JSON
 
 CLASSIFY = """
 query ($texts: [String!]!, $topK: Int, $quality: Quality, $members: Boolean! = false, $explain: Boolean! = false) {
@@ -75,11 +76,52 @@ def test_errors_carry_their_kind(reader: httpx.Client, variables: dict[str, Any]
         "{",
         "{ nothing }",
         "{ " + " ".join(f'a{i}: classify(texts: ["a"]) {{ label }}' for i in range(20)) + " }",
-        "{ labels " + "__typename " * 11_000 + "}",
     ],
 )
-def test_queries_that_are_wrong_or_too_much(reader: httpx.Client, query: str) -> None:
+def test_queries_that_are_wrong(reader: httpx.Client, query: str) -> None:
     assert ask(reader, query)["errors"]
+
+
+def nested(levels: int) -> str:
+    """Return a query whose fragments double the fields at each level."""
+    fragments = [f"fragment F{i} on Query {{ ...F{i + 1} ...F{i + 1} }}" for i in range(levels)]
+    return "{ ...F0 } " + " ".join(fragments) + f" fragment F{levels} on Query {{ labels }}"
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "detail"),
+    [
+        ("{ labels " + "__typename " * 11_000 + "}", 413, "more than 400 names"),
+        ("{ classify(texts: [" + '"a" ' * 11_000 + "]) { label } }", 413, "more than 10000 tokens"),
+        (nested(30), 413, "more than 16 uses of fragments"),
+        ("{ a " * 1000, 400, "nested more than 32 deep"),
+        ("{ classify(texts: " + "[" * 10_000, 400, "nested more than 32 deep"),
+    ],
+    ids=range(5),
+)
+def test_queries_that_are_too_much_are_refused_before_anything_walks_through_them(
+    reader: httpx.Client, query: str, status: int, detail: str
+) -> None:
+    answer = reader.post("/graphql", json={"query": query}, timeout=5)
+    assert answer.status_code == status
+    assert detail in answer.json()["detail"]
+
+
+def test_the_most_nested_fragments_that_are_taken_are_answered(reader: httpx.Client) -> None:
+    answer = reader.post("/graphql", json={"query": nested(7)}, timeout=5)
+    assert answer.json()["data"]["labels"] == LABELS
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"5", b"null", b'"x"', b"[]", b"{}", b'{"query": 5}', b'{"query": "{ labels }", "variables": 5}', b"[" * 200_000,
+     b'{"query": "{ labels }", "variables": {"a": ' + b"1" * 5000 + b"}}", b'{"query": "{ labels }", "q": "\xff"}',
+     b'{"query": "{ labels }", "variables": ' + b'{"a":' * 5000 + b"1" + b"}" * 5001],
+    ids=range(11),
+)  # fmt: skip
+def test_bodies_that_are_no_query(reader: httpx.Client, body: bytes) -> None:
+    answer = reader.post("/graphql", content=body, headers=JSON)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json"), answer.text
 
 
 def test_there_is_no_other_way_in(served: Served) -> None:
