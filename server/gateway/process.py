@@ -15,8 +15,10 @@ from pathlib import Path
 from newsdesk.server.gateway.keys import KeyFile, KeysError
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import addresses, processes
+from newsdesk.server.serving import addresses, privacy, processes
+from newsdesk.server.serving.pauses import Pauses
 from newsdesk.server.serving.preflight import Check
+from newsdesk.server.serving.pulse import Pulse
 from newsdesk.server.serving.settings import Settings
 
 PACKAGES = (
@@ -35,8 +37,6 @@ PACKAGES = (
 )
 _START_SECONDS = 60.0
 _DRAIN_SECONDS = 10.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
-_STEADY_SECONDS = 60.0
 _LOG_BYTES = 64 * 2**20
 _NO_GATEWAY = "Or serve without it: --no-gateway."
 
@@ -51,13 +51,13 @@ class Gateway:
     def __init__(self, launch: Launch, log: Path) -> None:
         self._launch, self.log = launch, log
         self._process: subprocess.Popen | None = None
-        self._pause, self._began, self._next, self._log_from = _FIRST_PAUSE, 0.0, 0.0, 0
+        self._pulse: Pulse | None = None
+        self._pauses, self._began, self._next, self._log_from = Pauses(), 0.0, 0.0, 0
 
     def start(self) -> None:
         """Start it. Returns before it listens."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self._log_from = log.tell()
+        with privacy.open_log(self.log) as log:
+            self._log_from = self.log.stat().st_size if self.log.exists() else 0
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "newsdesk.server.gateway"],
                 stdin=subprocess.PIPE,
@@ -72,6 +72,9 @@ class Gateway:
         with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:
             pipe.write(self._launch.encode())
         self._began = time.monotonic()
+        self._pauses.began()
+        settings = self._launch.settings
+        self._pulse = Pulse(addresses.local(settings.host), settings.port, "/health/live")
 
     @property
     def url(self) -> str:
@@ -105,22 +108,46 @@ class Gateway:
             connection.close()
 
     def watch(self) -> str:
-        """Start it again where it died, after a pause that grows. Returns what happened, or ""."""
+        """Start it again where it died or hangs, after a pause that grows. Returns what happened, or ""."""
         with contextlib.suppress(OSError):
             if self.log.stat().st_size > _LOG_BYTES:
                 os.truncate(self.log, 0)
         if self.running:
-            return ""
+            if not (fault := self._fault()):
+                return ""
+            self.kill()
+            self.wait()
+        else:
+            fault = f"died (code {self.exit_code})"
         now = time.monotonic()
         if not self._next:
-            if now > self._began + _STEADY_SECONDS:
-                self._pause = _FIRST_PAUSE
-            self._next, self._pause = now + self._pause, min(2 * self._pause, _LONGEST_PAUSE)
-            return f"the gateway died (code {self.exit_code}); restarting it"
+            self._end_pulse()
+            self._next = now + self._pauses.next()
+            return f"the gateway {fault}; restarting it"
         if now >= self._next:
             self._next = 0.0
-            self.start()
+            try:
+                self.start()
+            except OSError as error:  # no memory or process to be had now
+                self._next = now + self._pauses.next()
+                return f"the gateway does not start: {error}; trying again"
         return ""
+
+    def _fault(self) -> str:
+        """Return what is wrong with it while it runs, or ""."""
+        assert self._process is not None
+        assert self._pulse is not None
+        if processes.find(self._process.pid).stopped:
+            return "was stopped by a signal"
+        if self._pulse.lost:
+            return "answers nothing any more"
+        late = not self._pulse.answered and time.monotonic() > self._began + _START_SECONDS
+        return f"does not listen after {_START_SECONDS:.0f} s" if late else ""
+
+    def _end_pulse(self) -> None:
+        if self._pulse:
+            self._pulse.stop()
+        self._pulse = None
 
     def ask_to_stop(self) -> None:
         """Pass SIGTERM on: it takes no new connection, finishes the requests it has, and ends."""
@@ -135,6 +162,7 @@ class Gateway:
         """Wait for its end, bounded."""
         if self._process is None:
             return
+        self._end_pulse()
         deadline = time.monotonic() + _DRAIN_SECONDS
         while self.running:
             if time.monotonic() > deadline:

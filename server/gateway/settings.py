@@ -132,11 +132,11 @@ class Launch:
     """The model repository that it was made from, and is made from anew."""
     state: Path
     """The server's state folder: whoever has it can have the server load its repository."""
+    run: Path
+    """The server's run directory, where it says why it is not ready."""
     audit_log: Path
     instances: int
     """The server's backend processes."""
-    token: str = field(repr=False)
-    """Opens Triton's restricted endpoints. It travels by a pipe: a command line is for everybody to read."""
 
     def encode(self) -> bytes:
         given = {field.name: str(getattr(self, field.name)) for field in fields(self)}
@@ -145,7 +145,7 @@ class Launch:
     @classmethod
     def decode(cls, raw: bytes) -> Self:
         given = json.loads(raw)
-        paths = {name: Path(given[name]) for name in ("repository", "source", "state", "audit_log")}
+        paths = {name: Path(given[name]) for name in ("repository", "source", "state", "run", "audit_log")}
         return cls(
             **{
                 **given,

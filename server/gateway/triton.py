@@ -13,7 +13,6 @@ from newsdesk.clients.errors import NewsdeskError, ServerUnavailable, error_of, 
 from newsdesk.clients.trace import carried
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.settings import Launch
-from newsdesk.server.serving.triton import TOKEN_HEADER
 
 _RETRIES = 60
 _CONNECTIONS = 512
@@ -44,7 +43,7 @@ def open_session() -> aiohttp.ClientSession:
 class Triton:
     def __init__(self, launch: Launch, session: aiohttp.ClientSession, breaker: Breaker) -> None:
         self._url, self._timeout = launch.http_url, launch.settings.request_timeout
-        self._session, self._token, self._breaker = session, launch.token, breaker
+        self._session, self._breaker = session, breaker
 
     async def ask(self, method: str, path: str) -> Any:
         """Return a JSON answer. Raises NewsdeskError."""
@@ -53,17 +52,12 @@ class Triton:
             raise error_of(reply.status, reply.error(), self._url)
         return msgspec.json.decode(reply.body)
 
-    async def send(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes, *, managing: bool = False
-    ) -> Reply:
+    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Return whatever Triton answers, errors of the request's own among it. Raises NewsdeskError and Unavailable.
 
-        Requests are repeated within the time limit while nothing answers, or a backend process is dead. `managing` ones
-        carry the token, and are sent once.
+        Requests are repeated within the time limit while nothing answers, or a backend process is dead.
         """
         headers = {**headers, **carried()}
-        if managing:
-            return await self._once(method, path, {**headers, TOKEN_HEADER: self._token}, body, self._timeout)
         self._breaker.check()
         with self._breaker.counting():
             return await self._until_answered(method, path, headers, body)

@@ -14,7 +14,7 @@ import triton_python_backend_utils as pb_utils
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # before the tokenizer's import: one thread a process
 
-from newsdesk.server.runtime import cancellation, manifest
+from newsdesk.server.runtime import cancellation, lifeline, manifest
 from newsdesk.server.runtime.cancellation import Cancelled
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.errors import QualityError, TextError
@@ -24,6 +24,7 @@ from newsdesk.server.runtime.request import read_qualities, read_texts
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
+        lifeline.hold()
         folder = Path(args["model_repository"]) / args["model_version"]
         config = json.loads(args["model_config"])
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}

@@ -1,6 +1,7 @@
 """serve, prepare and doctor, for the `newsdesk` command line. What they need is imported when they run."""
 
 import json
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from newsdesk.server.gateway import options
+from newsdesk.server.serving import privacy
 
 if TYPE_CHECKING:
     from newsdesk.server.serving.preflight import Check
@@ -109,6 +111,7 @@ def serve(
 ) -> None:
     """Serve the model on NVIDIA Triton until Ctrl-C, and keep it answering. SIGUSR1 loads it anew."""
     began = time.monotonic()
+    os.umask(privacy.UMASK)
     say, show, welcome = (_tell, _show_events, _welcome_event) if as_json else (_say, _show, _welcome)
     settings = settings_of(
         host=host,
@@ -169,13 +172,14 @@ def serve(
         say(f"starting {settings.instance_count} backend processes of {settings.threads or 1} threads with {chosen}")
         supervisor = Supervisor(settings, chosen, say)
         supervisor.run(lambda answer: welcome(settings, chosen, answer, time.monotonic() - began))
-    except ServerError as error:
+    except (ServerError, OSError) as error:
         fail(error)
     say("stopped")
 
 
 def prepare(model_repository: ModelRepository = None, state: State = None, as_json: AsJson = False) -> None:
     """Measure each member's compile targets on this machine, record the fastest for `serve`, and print all of them."""
+    os.umask(privacy.UMASK)
     settings = settings_of(model_repository=model_repository, state=state)
     from newsdesk.server.runtime.errors import ServerError
     from newsdesk.server.serving.prepare import prepare as choose
@@ -303,7 +307,7 @@ def _table(found: "Preparation") -> None:
 
 def _welcome(settings: "Settings", target: str, answer: "Answer", seconds: float) -> None:
     from newsdesk.server.serving import addresses
-    from newsdesk.server.serving.supervisor import ARTICLE
+    from newsdesk.server.serving.probes import ARTICLE
     from newsdesk.server.serving.workspace import MODEL
 
     http, grpc = settings.netloc(settings.http_port), settings.netloc(settings.grpc_port)
@@ -352,7 +356,7 @@ def _welcome_event(settings: "Settings", target: str, answer: "Answer", seconds:
 
 
 def _rest(settings: "Settings") -> str:
-    from newsdesk.server.serving.supervisor import ARTICLE
+    from newsdesk.server.serving.probes import ARTICLE
 
     if settings.gateway is None:
         return ""

@@ -51,6 +51,11 @@ class Process:
         return self.state in (_STOPPED, _TRACED)
 
     @property
+    def stopped(self) -> bool:
+        """Stopped by a signal."""
+        return self.state == _STOPPED
+
+    @property
     def cpu_seconds(self) -> float:
         """Time that its threads have computed; 0 where it is no more."""
         try:
@@ -90,8 +95,9 @@ def pid_namespace() -> int:
     return (_PROC / "self/ns/pid").stat().st_ino
 
 
-def die_with_parent() -> Callable[[], None]:
-    """Return what a new child must call (Popen's preexec_fn) to be killed as soon as the thread that started it ends.
+def die_with_parent(*also: Callable[[], None]) -> Callable[[], None]:
+    """Return what a new child must call (Popen's preexec_fn) to be killed as soon as the thread that started it ends,
+    and to do what else is given.
 
     Start such a child from the main thread only: the kernel watches the thread, not the process.
     """
@@ -101,6 +107,8 @@ def die_with_parent() -> Callable[[], None]:
         prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != parent:  # it ended before the call
             os._exit(1)
+        for act in also:
+            act()
 
     return apply
 

@@ -20,24 +20,29 @@ from pathlib import Path
 from typing import Any
 
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import addresses, processes, traces
+from newsdesk.server.runtime.lifeline import VARIABLE
+from newsdesk.server.serving import addresses, privacy, processes, traces
 from newsdesk.server.serving.processes import Process
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.workspace import MODEL, Workspace
+from newsdesk.server.serving.workspace import GENERATION, MODEL, Workspace
 
 STUB = "triton_python_backend_stub"
 CONTAINER = Path("/opt/tritonserver")
 """Where NVIDIA's container has its tritonserver, with one stub, for the Python of the container."""
 SHM_BYTES = 4 * 2**20
 """What each backend process takes of /dev/shm at its start. It grows by what the largest batch needs, and stays so."""
-TOKEN_HEADER = "newsdesk-token"
-# Loading models, shared memory, logging to a file: each is a way to run code or read memory as the server's user.
-_MANAGEMENT = "model-repository,shared-memory,trace,logging"
+# Loading models, shared memory, logging to a file: each is a way to run code or read memory as the server's user, and
+# is refused to everybody. Triton's restrictions ask for a header, which the command line shows to all; but neither HTTP
+# nor gRPC has a header with a colon in its name.
+_REFUSED_TO_ALL = "model-repository,shared-memory,trace,logging:nobody:can-send-this=never"
+_POLL_SECONDS = 1
 _REINSTALL = "pip install --force-reinstall --no-deps nvidia-pytriton==0.7.0"
 _EXIT_SECONDS = 8
 _UNFINISHED_SECONDS = 2
 _FLUSH_SECONDS = 0.3
 _LOG_BYTES = 64 * 2**20
+_FAILED_LOAD = re.compile(r"failed to load '([^']+)' version (\d+): (?:\w[\w ]*: )?(.*?)\"?$", re.MULTILINE)
+_FAILED_LOOK = re.compile(r"Poll failed for model directory '[^']+': (.*?)\"?$", re.MULTILINE)
 
 
 class TritonError(ServerError):
@@ -152,9 +157,8 @@ def environment(installation: Installation) -> dict[str, str]:
 class Triton:
     """One run of tritonserver with its model; after its end, make another."""
 
-    def __init__(self, settings: Settings, workspace: Workspace, log: Path, token: str) -> None:
-        """`token` opens its management endpoints."""
-        self._settings, self._workspace, self.log, self._token = settings, workspace, log, token
+    def __init__(self, settings: Settings, workspace: Workspace, log: Path) -> None:
+        self._settings, self._workspace, self.log = settings, workspace, log
         self._process: subprocess.Popen | None = None
         self._seen: set[Process] = set()
         self._stop_logged_from: int | None = None
@@ -162,31 +166,35 @@ class Triton:
     def start(self) -> None:
         """Start it from the main thread; it dies when that thread does. Returns before it is ready."""
         installation = find_installation()
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists():
+        with contextlib.suppress(OSError):
             self.log.replace(self.log.with_suffix(".previous.log"))
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(installation.binary), *self._arguments()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment(installation),
-                cwd=self._workspace.root,
-                start_new_session=True,  # Ctrl-C reaches newsdesk alone, which passes it on
-                preexec_fn=processes.die_with_parent(),
-            )
+        lifeline = os.open(self._workspace.lifeline, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            with privacy.open_log(self.log) as log:
+                self._process = subprocess.Popen(
+                    [str(installation.binary), *self._arguments()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**environment(installation), VARIABLE: f"{lifeline}:{self._workspace.lifeline}"},
+                    cwd=self._workspace.root,
+                    pass_fds=[lifeline],
+                    start_new_session=True,  # Ctrl-C reaches newsdesk alone, which passes it on
+                    preexec_fn=processes.die_with_parent(privacy.keep_memory_private()),
+                )
+        finally:
+            os.close(lifeline)
 
     def _arguments(self) -> list[str]:
         settings, workspace = self._settings, self._workspace
         level = settings.log_level
         http_address = f"ipv6:{settings.host}" if ":" in settings.host else settings.host  # libevhtp's own notation
         options = {
-            "model-repository": workspace.repository,
+            "model-repository": workspace.watched,
             "backend-directory": workspace.backends,
             "cache-directory": workspace.caches,
-            "model-control-mode": "explicit",
-            "load-model": MODEL,
+            "model-control-mode": "poll",
+            "repository-poll-secs": _POLL_SECONDS,
             "exit-on-error": "true",
             "strict-readiness": "true",
             "exit-timeout-secs": _EXIT_SECONDS,
@@ -196,8 +204,8 @@ class Triton:
             "grpc-port": settings.grpc_port,
             "metrics-address": http_address,
             "metrics-port": settings.metrics_port,
-            "http-restricted-api": f"{_MANAGEMENT}:{TOKEN_HEADER}={self._token}",
-            "grpc-restricted-protocol": f"{_MANAGEMENT}:{TOKEN_HEADER}={self._token}",
+            "http-restricted-api": _REFUSED_TO_ALL,
+            "grpc-restricted-protocol": _REFUSED_TO_ALL,
             "pinned-memory-pool-byte-size": 0,
             "log-verbose": int(level == "verbose"),
             "log-info": str(level in ("info", "verbose")).lower(),
@@ -229,6 +237,17 @@ class Triton:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped by a signal: a debugger does no such thing."""
+        return self.running and processes.find(self.pid).stopped
+
+    def taken_port(self) -> int | None:
+        """Return a port of its own on which somebody else listens."""
+        settings = self._settings
+        ports = settings.http_port, settings.grpc_port, settings.metrics_port
+        return next((port for port in ports if addresses.refusal(settings.host, port)), None)
+
     def stubs(self) -> set[Process]:
         """Return the living backend processes, of every generation."""
         found = processes.children(self.pid, STUB) if self.running else set()
@@ -253,18 +272,40 @@ class Triton:
         stats = [one["inference_stats"] for one in self._ask(f"/v2/models/{MODEL}/stats", None, timeout)["model_stats"]]
         return sum(one["success"]["count"] - one["cache_hit"]["count"] for one in stats)
 
-    def load(self, timeout: float) -> None:
-        """Load what the repository holds; the generation before answers until the fresh one can. Raises Refusal."""
-        self._ask(f"/v2/repository/models/{MODEL}/load", {}, timeout)
+    def generation(self, timeout: float) -> str:
+        """Return the number of the generation that answers, "" while it has no model. Raises TritonError."""
+        try:
+            config = self._ask(f"/v2/models/{MODEL}/config", None, timeout)
+        except Refusal:
+            return ""
+        return str(config.get("parameters", {}).get(GENERATION, {}).get("string_value", ""))
+
+    def log_size(self) -> int:
+        try:
+            return self.log.stat().st_size
+        except OSError:
+            return 0
+
+    def failed_load(self, since: int) -> str:
+        """Return why a load failed, from the log from a size of it on, or ""."""
+        log = self._read_log(since)
+        return explain(log) if _FAILED_LOAD.search(log) or _FAILED_LOOK.search(log) else ""
+
+    def _read_log(self, since: int = 0) -> str:
+        try:
+            with self.log.open("rb") as log:
+                log.seek(since)
+                return log.read().decode(errors="replace")
+        except OSError:
+            return ""
 
     def _ask(self, path: str, body: dict[str, Any] | None, timeout: float) -> Any:
         connection = http.client.HTTPConnection(self._settings.local_host, self._settings.http_port, timeout=timeout)
         try:
-            headers = {"Content-Type": "application/json", TOKEN_HEADER: self._token}
             if body is None:
-                connection.request("GET", path, headers=headers)
+                connection.request("GET", path)
             else:
-                connection.request("POST", path, json.dumps(body), headers)
+                connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
             response = connection.getresponse()
             raw = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -282,7 +323,7 @@ class Triton:
     def ask_to_stop(self) -> None:
         """Pass SIGTERM on: it takes no new request, finishes those it has, and ends."""
         if self.running and self._stop_logged_from is None:
-            self._stop_logged_from = self.log.stat().st_size
+            self._stop_logged_from = self.log_size()
             os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
@@ -316,9 +357,7 @@ class Triton:
         """Whether all requests were answered since `ask_to_stop`. Triton then only ends its stubs, a second each."""
         if self._stop_logged_from is None:
             return False
-        with self.log.open("rb") as log:
-            log.seek(self._stop_logged_from)
-            return b"All models are stopped" in log.read()
+        return "All models are stopped" in self._read_log(self._stop_logged_from)
 
     def trim_log(self) -> None:
         """Keep the log file bounded: what it says is for the last start and the last failures."""
@@ -328,18 +367,19 @@ class Triton:
 
     def reason(self) -> str:
         """Return why the model failed to load, or the server to start, from the log."""
-        return explain(self.log.read_text(errors="replace") if self.log.exists() else "")
+        return explain(self._read_log())
 
 
 def explain(log: str) -> str:
     """Return Triton's reason with the model's Python exception, or the log's last lines."""
-    failed = re.findall(r"failed to load '([^']+)' version (\d+): (?:\w[\w ]*: )?(.*?)\"?$", log, re.MULTILINE)
-    if failed:
+    if failed := _FAILED_LOAD.findall(log):
         model, version, reason = failed[-1]
         reason = reason.replace("\\n", "\n").replace('\\"', '"').strip()
         reason = "\n".join(line for line in reason.splitlines() if "<frozen importlib" not in line)
         said = [line for line in log.splitlines() if "error while loading shared libraries" in line]
         return "\n".join([f"model {model} version {version} failed to load: {reason}", *said[-1:]])
+    if failed := _FAILED_LOOK.findall(log):
+        return str(failed[-1]).replace('\\"', '"')
     errors = re.findall(r"^(?:E\d{4} [^\]]*\] |error: )(.*)$", log, re.MULTILINE)
     last = [line for line in log.splitlines() if line.strip() and line[0] not in "+|"]
     return "\n".join(errors[-3:] or last[-10:]) or "it wrote nothing to its log"

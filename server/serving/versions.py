@@ -38,9 +38,21 @@ def reload(state: Path) -> list[str]:
 
     Returns the version each serves. Raises RepositoryError with the reason where one refused.
     """
+    return _ask(state, signal.SIGUSR1)
+
+
+def unload(state: Path) -> list[str]:
+    """Have every running server with this state folder unload its model, and wait until each has.
+
+    Returns the version each would serve. Raises RepositoryError where one does not.
+    """
+    return _ask(state, signal.SIGUSR2)
+
+
+def _ask(state: Path, wish: signal.Signals) -> list[str]:
     asked = workspace.running(state)
     for owner, _ in asked:
-        os.kill(owner.pid, signal.SIGUSR1)
+        os.kill(owner.pid, wish)
     before = {owner: served.loads for owner, served in asked}
     deadline = time.monotonic() + _LOADS_WITHIN
     while True:
@@ -48,7 +60,7 @@ def reload(state: Path) -> list[str]:
         if all(served.loads > before[owner] for owner, served in now):
             break
         if time.monotonic() > deadline:
-            raise RepositoryError(f"the server has not loaded within {_LOADS_WITHIN:.0f} s; its output says why")
+            raise RepositoryError(f"the server has not done so within {_LOADS_WITHIN:.0f} s; its output says why")
         time.sleep(_TICK_SECONDS)
     if refused := [served for _, served in now if served.refused]:
         raise RepositoryError(f"not loaded, version {refused[0].version} goes on: {refused[0].refused}")

@@ -10,6 +10,7 @@ import re
 import secrets
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -17,11 +18,27 @@ from msgspec import Struct
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.runtime.manifest import CONFIG
-from newsdesk.server.serving import processes
+from newsdesk.server.serving import privacy, processes
 
 MODEL = "ag_news"
 SHM = Path("/dev/shm")
-_GENERATION = "generation"
+GENERATION = "generation"
+_RUN = """\
+# Runs the model.py of a folder that Triton does not watch.
+import importlib.util
+import sys
+
+_spec = importlib.util.spec_from_file_location("rendered_model", {file!r})
+_module = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = _module
+_spec.loader.exec_module(_module)
+
+
+class TritonPythonModel(_module.TritonPythonModel):
+    def initialize(self, args):
+        if hasattr(super(), "initialize"):
+            super().initialize({{**args, "model_repository": {rendering!r}}})
+"""
 _QUEUE_SECONDS = 60
 _SERVED = "served.json"
 # Process ids mean nothing in another container, which may share /dev/shm with this one.
@@ -33,30 +50,53 @@ class RepositoryError(ServerError):
 
 
 class Served(Struct, frozen=True):
-    """What a running server serves: the version's number, how often it loaded anew, why the last load was refused."""
+    """The state of a running server: the number of the version that it serves, how often it was told to load or unload,
+    and in words why the last of that was refused, and why it is not ready.
+    """
 
     version: str
     loads: int = 0
     refused: str = ""
+    unready: str = ""
 
 
 class Workspace:
+    """Folders of a server. What Triton looks at holds one link, to the generation of the model in place.
+
+    Triton looks every second whether what the link names has changed, and starts fresh backend processes then. A
+    generation is written once, and the link is changed in one rename. It holds nothing but a configuration and a
+    `model.py` that runs the one of a rendering beside it: a rendering is made of hard links, and whoever links or
+    unlinks such a file elsewhere changes it in Triton's eyes.
+    """
+
     def __init__(self, state: Path) -> None:
         me = processes.myself()
         self.name = f"newsdesk-{processes.pid_namespace():x}-{me.pid}-{me.start}-{secrets.token_hex(2)}"
         self.shm_prefix = f"{self.name}-"
+        self.state = state
         self.root = state / "run" / self.name
         self.backends = self.root / "backends"
         self.caches = self.root / "caches"
         self.repository = self.root / "repository"
-        self._previous = self.root / "previous"
-        self._generation = 0
+        """The model repository as it is served: one link, to a rendering."""
+        self.watched = self.root / "watched"
+        """The model repository that Triton looks at."""
+        self.lifeline = self.root / "lifeline"
+        """A FIFO by which backend processes see their server end."""
+        self._renderings, self._generations = self.root / "renderings", self.root / "generations"
+        self._count = 0
+        self._renderings_of: dict[str, Path] = {}
+        self._proven: str | None = None
 
     def lay_out(self, backend: Path, caches: Path, stub: Path) -> None:
         """Make the directory: Triton's packaged files by link, the stub as a copy, because Triton may chmod it."""
+        privacy.make_folder(self.state)
+        privacy.make_folder(self.root)
         python = self.backends / "python"
         python.mkdir(parents=True)
-        self.repository.mkdir()
+        for folder in self.repository, self.watched, self._renderings, self._generations:
+            folder.mkdir()
+        os.mkfifo(self.lifeline, 0o600)
         for file in backend.iterdir():
             if file.is_file() and file.name != stub.name:
                 (python / file.name).symlink_to(file)
@@ -65,47 +105,84 @@ class Workspace:
 
     def render(
         self, source: Path, parameters: dict[str, str], instances: int, cached: bool = False, delay: int | None = None
-    ) -> None:
-        """Put a model folder's latest version into the repository, in one move, keeping the one before for `restore`.
+    ) -> str:
+        """Make a generation of a model folder's latest version, and return its number, for `place`.
 
         Raises RepositoryError and ManifestError.
         """
-        self._generation += 1
-        staging = self.root / "staging"
-        shutil.rmtree(staging, ignore_errors=True)
         version = latest_version(source)
-        parameters = {**parameters, _GENERATION: str(self._generation)}
         manifest.check_code(version)
         check_configurations(version)
         config = _configured(configuration(version), parameters, instances, cached, delay)
-        _place(version, staging / version.name)
-        for file in source.iterdir():
-            if file.is_file() and file.name != CONFIG:
-                _place(file, staging / file.name)
-        (staging / CONFIG).write_text(config)
-        shutil.rmtree(self._previous, ignore_errors=True)
-        target = self.repository / MODEL
-        if target.exists():
-            target.rename(self._previous)
-        staging.rename(target)
+        self._count += 1
+        rendering = self._renderings / str(self._count)
+        try:
+            _place(version, rendering / version.name)
+            for file in source.iterdir():
+                if file.is_file() and file.name != CONFIG:
+                    _place(file, rendering / file.name)
+            (rendering / CONFIG).write_text(_written(config))
+        except OSError:  # a full disk
+            shutil.rmtree(rendering, ignore_errors=True)
+            raise
+        return self._generate(rendering)
 
-    def restore(self) -> None:
-        """Take the last rendering back, after Triton refused it."""
-        if self._previous.exists():
-            shutil.rmtree(self.repository / MODEL)
-            self._previous.rename(self.repository / MODEL)
-
-    def renew(self) -> None:
-        """Change a parameter that nothing reads, so that the next load starts fresh backend processes: Triton keeps
-        those of a model whose files and configuration are as they were, dead ones too.
+    def renew(self) -> str:
+        """Make a further generation of the proven one, the same but for a parameter that nothing reads, and return its
+        number: Triton keeps the backend processes, dead ones too, of a model that is as it was.
         """
-        self._generation += 1
-        path = self.repository / MODEL / CONFIG
-        config = _parse(path)
-        config.parameters[_GENERATION].string_value = str(self._generation)
-        partial = self.root / "config.partial"
-        partial.write_text(_written(config))
-        partial.replace(path)
+        assert self._proven is not None
+        return self._generate(self._renderings_of[self._proven])
+
+    def _generate(self, rendering: Path) -> str:
+        self._count += 1
+        generation = self._generations / str(self._count)
+        config = _parse(rendering / CONFIG)
+        config.parameters[GENERATION].string_value = generation.name
+        (version,) = (folder for folder in rendering.iterdir() if folder.is_dir())
+        try:
+            (generation / version.name).mkdir(parents=True)
+            (generation / version.name / "model.py").write_text(_run(rendering, version.name))
+            (generation / version.name / "__pycache__").touch()  # a folder there would be a change, too
+            for file in rendering.iterdir():
+                if file.is_file():
+                    shutil.copy(file, generation / file.name)
+            (generation / CONFIG).write_text(_written(config))
+        except OSError:  # a full disk
+            shutil.rmtree(generation, ignore_errors=True)
+            raise
+        self._renderings_of[generation.name] = rendering
+        return generation.name
+
+    def place(self, generation: str) -> None:
+        """Have the links name a generation and its rendering."""
+        self._link(self.watched / MODEL, self._generations / generation)
+        self._link(self.repository / MODEL, self._renderings_of[generation])
+
+    def _link(self, link: Path, target: Path) -> None:
+        partial = self.root / "link"
+        partial.unlink(missing_ok=True)
+        partial.symlink_to(target)
+        partial.replace(link)
+
+    def prove(self, generation: str) -> None:
+        """Note that a generation answers, and remove what is left of others."""
+        self._proven = generation
+        self._renderings_of = {generation: self._renderings_of[generation]}
+        kept = self._generations / generation, self._renderings_of[generation]
+        for folder in *self._generations.iterdir(), *self._renderings.iterdir():
+            if folder not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def restore(self) -> str:
+        """Have the links name the proven generation, whatever they name now, and return its number."""
+        assert self._proven is not None
+        self.place(self._proven)
+        return self._proven
+
+    def empty(self) -> None:
+        """Have Triton see no model."""
+        (self.watched / MODEL).unlink(missing_ok=True)
 
     def record(self, served: Served) -> None:
         """Leave for other processes what this server serves."""
@@ -122,14 +199,19 @@ class Workspace:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
+def read_served(root: Path) -> Served | None:
+    """Return what the server with this directory last said of itself; None where it has only begun to start."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode((root / _SERVED).read_bytes(), type=Served)
+    return None
+
+
 def running(state: Path) -> list[tuple[processes.Process, Served]]:
     """Return the living servers with this state folder, and what each last said that it serves."""
     found = []
     for owner, name in _owners(state / "run"):
-        if owner.alive:
-            with contextlib.suppress(OSError, msgspec.DecodeError):  # it has only begun to start
-                served = msgspec.json.decode((state / "run" / name / _SERVED).read_bytes(), type=Served)
-                found.append((owner, served))
+        if owner.alive and (served := read_served(state / "run" / name)):
+            found.append((owner, served))
     return found
 
 
@@ -202,6 +284,10 @@ def _place(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
+def _run(rendering: Path, version: str) -> str:
+    return _RUN.format(file=str(rendering / version / "model.py"), rendering=str(rendering))
+
+
 def check_configurations(version: Path) -> None:
     """Raise RepositoryError where the configuration that is served, or the one beside it, asks for what newsdesk does
     not keep to.
@@ -223,7 +309,7 @@ def _check_configuration(path: Path) -> None:
         )
 
 
-def _configured(path: Path, parameters: dict[str, str], instances: int, cached: bool, delay: int | None) -> str:
+def _configured(path: Path, parameters: dict[str, str], instances: int, cached: bool, delay: int | None) -> Any:
     config = _parse(path)
     for name, value in parameters.items():
         config.parameters[name].string_value = value
@@ -238,10 +324,10 @@ def _configured(path: Path, parameters: dict[str, str], instances: int, cached: 
     policy = config.dynamic_batching.default_queue_policy
     policy.timeout_action, policy.allow_timeout_override = policy.REJECT, True
     policy.default_timeout_microseconds = policy.default_timeout_microseconds or _QUEUE_SECONDS * 10**6
-    return _written(config)
+    return config
 
 
-def _parse(path: Path):
+def _parse(path: Path) -> Any:
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
@@ -251,7 +337,7 @@ def _parse(path: Path):
         raise RepositoryError(f"{path}: not a model configuration: {error}. Restore or rebuild it.") from error
 
 
-def _written(config) -> str:
+def _written(config: Any) -> str:
     from google.protobuf import text_format
 
     return text_format.MessageToString(config)

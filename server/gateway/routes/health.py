@@ -11,6 +11,8 @@ from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.plane import Plane
 from newsdesk.server.gateway.problems import Unavailable
 from newsdesk.server.gateway.schemas import documented
+from newsdesk.server.gateway.settings import Launch
+from newsdesk.server.serving import workspace
 
 router = APIRouter(tags=["health"])
 
@@ -27,10 +29,18 @@ async def live() -> dict[str, bool]:
 async def ready(request: Request) -> Response:
     """The model has answered a real request within the last seconds."""
     plane: Plane = request.app.state.plane
-    if not plane.ready:
-        raise Unavailable("The model has not answered a real request lately: it is being started or healed.")
+    check_ready(request)
     body = msgspec.json.encode({"ready": True, "last_answer_seconds": round(plane.age, 2)})
     return Response(body, media_type="application/json")
+
+
+def check_ready(request: Request) -> None:
+    """Raises Unavailable, with what its server last said of it, where the model has not answered lately."""
+    if not request.app.state.plane.ready:
+        launch: Launch = request.app.state.launch
+        served = workspace.read_served(launch.run)
+        reason = (served and served.unready) or "it is being started or healed"
+        raise Unavailable(f"The model has not answered a real request lately: {reason}.")
 
 
 @router.head("/metrics", dependencies=only(Role.reader), include_in_schema=False)

@@ -13,40 +13,47 @@ from starlette.responses import Response
 from newsdesk.server.gateway.auth import Caller, Gate, only, requires
 from newsdesk.server.gateway.keys import KeysError, Role
 from newsdesk.server.gateway.problems import Conflict, Forbidden, Malformed, NotFound
-from newsdesk.server.gateway.routes.oip import answer, path_of
 from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.settings import Launch
-from newsdesk.server.gateway.triton import Triton
-from newsdesk.server.serving import versions
+from newsdesk.server.serving import versions, workspace
 from newsdesk.server.serving.workspace import MODEL, RepositoryError
 
 models = APIRouter(prefix="/v2/repository", tags=["management"], dependencies=only(Role.operator))
 keys = APIRouter(prefix="/v1/keys", tags=["management"], dependencies=only(Role.admin))
 _PROBLEMS = documented(400, 401, 403, 404, 429, 503, 504)
-_JSON = {"Content-Type": "application/json"}
 
 
 @models.post("/index", responses=_PROBLEMS)
-async def index(request: Request) -> Response:
+def index(request: Request) -> list[dict[str, str]]:
     """The models of the repository, and which of them are loaded."""
-    triton: Triton = request.app.state.triton
-    return answer(await triton.send("POST", path_of(request), _JSON, b"{}", managing=True))
+    launch: Launch = request.app.state.launch
+    served = workspace.read_served(launch.run)
+    if served is None:
+        return []
+    state = "UNAVAILABLE" if served.unready else "READY"
+    return [{"name": MODEL, "version": served.version, "state": state, "reason": served.unready}]
 
 
-@models.post("/models/{model}/load", responses=_PROBLEMS)
-@models.post("/models/{model}/unload", responses=_PROBLEMS)
+@models.post("/models/{model}/load", responses=_PROBLEMS | documented(409))
+@models.post("/models/{model}/unload", responses=_PROBLEMS | documented(409))
 async def manage(request: Request, model: str, caller: Annotated[Caller, Depends(requires(Role.operator))]) -> Response:
     """Load or unload a model. Of parameters, only `unload_dependents` is taken: files and configurations are code."""
-    entry = {"action": request.url.path.rsplit("/", 1)[-1], "model": model}
+    action = request.url.path.rsplit("/", 1)[-1]
+    entry = {"action": action, "model": model}
+    launch: Launch = request.app.state.launch
     try:
-        body = msgspec.json.encode({"parameters": _parameters(await request.body())})
-        triton: Triton = request.app.state.triton
-        reply = await triton.send("POST", path_of(request), _JSON, body, managing=True)
+        _check_parameters(await request.body())
+        if model != MODEL:
+            raise NotFound(f"There is no model {model!r:.80} to {action}.")
+        await run_in_threadpool(versions.reload if action == "load" else versions.unload, launch.state)
+    except RepositoryError as error:
+        _audit(request, caller, **entry, outcome=str(error))
+        raise Conflict(str(error)) from error
     except Exception as error:
         _audit(request, caller, **entry, outcome=str(error))
         raise
-    _audit(request, caller, **entry, outcome="done" if reply.status == 200 else reply.error())
-    return answer(reply)
+    _audit(request, caller, **entry, outcome="done")
+    return Response()
 
 
 @models.post("/models/{model}/rollback", responses=_PROBLEMS | documented(409))
@@ -88,14 +95,13 @@ async def revoke(request: Request, id: str, caller: Annotated[Caller, Depends(re
     return _shown(revoked)
 
 
-def _parameters(raw: bytes) -> dict[str, bool]:
+def _check_parameters(raw: bytes) -> None:
     try:
         given = msgspec.json.decode(raw or b"{}", type=dict[str, Any]).get("parameters") or {}
     except msgspec.DecodeError as error:
         raise Malformed(f"The body is not a JSON object: {error}.") from None
     if not isinstance(given, dict) or not given.keys() <= {"unload_dependents"}:
         raise Forbidden("Only the parameter unload_dependents is taken: what a model is, the repository alone says.")
-    return {name: bool(value) for name, value in given.items()}
 
 
 def _audit(request: Request, caller: Caller, **entry: Any) -> None:

@@ -17,7 +17,8 @@ from starlette.responses import Response
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.plane import Plane
-from newsdesk.server.gateway.problems import Malformed, NotFound, TooLarge, TooMany, Unavailable, Unsupported
+from newsdesk.server.gateway.problems import Malformed, NotFound, TooLarge, TooMany, Unsupported
+from newsdesk.server.gateway.routes.health import check_ready
 from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.triton import Reply, Triton
 from newsdesk.server.serving.workspace import MODEL
@@ -46,7 +47,7 @@ async def live() -> Response:
 @health.get("/ready", responses=documented(503))
 async def ready(request: Request) -> Response:
     """The model has answered a real request within the last seconds."""
-    _check_ready(request)
+    check_ready(request)
     return Response()
 
 
@@ -55,7 +56,7 @@ async def ready(request: Request) -> Response:
 async def model_ready(request: Request, model: str, version: str = "") -> Response:
     """Triton's word, and for the served model a real answer within the last seconds."""
     if model == MODEL:
-        _check_ready(request)
+        check_ready(request)
     return await _pass(request)
 
 
@@ -131,8 +132,3 @@ def answer(reply: Reply) -> Response:
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: headers[name] for name in _PASSED_BACK if name in headers}
-
-
-def _check_ready(request: Request) -> None:
-    if not request.app.state.plane.ready:
-        raise Unavailable("The model has not answered a real request lately: it is being started or healed.")

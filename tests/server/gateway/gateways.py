@@ -37,9 +37,9 @@ def launch(folder: Path, ports: Sequence[int] = (1, 1, 1), **settings: Any) -> L
         repository=folder,
         source=folder,
         state=folder,
+        run=folder,
         audit_log=folder / "audit.jsonl",
         instances=2,
-        token="unknown",
     )
 
 

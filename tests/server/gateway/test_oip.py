@@ -3,7 +3,6 @@
 import gzip
 import json
 import time
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -155,24 +154,3 @@ def test_operators_manage_and_it_is_written_down(served: Served) -> None:
     assert done["caller"] == f"key:{served.keys['operator'].split('_')[1]}"
     assert sum(entry["request_id"] == "smuggling" for entry in entries) == 3
     assert audit.stat().st_mode & 0o077 == 0
-
-
-def test_the_token_is_on_no_command_line(served: Served) -> None:
-    """Triton's own has it, readable on this machine; the gateway's has nothing."""
-    (line,) = [
-        raw
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if b"newsdesk.server.gateway" in (raw := read(path)) and parent(path) == served.server.process.pid
-    ]
-    assert line.split(b"\0")[1:] == [b"-m", b"newsdesk.server.gateway", b""]
-
-
-def read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def parent(path: Path) -> int:
-    return int(path.with_name("stat").read_text().rpartition(")")[2].split()[1])

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from newsdesk.server.runtime import manifest
-from newsdesk.server.serving.supervisor import _mark
+from newsdesk.server.serving.probes import _mark
 from tests.launching import MODEL, OPTIONS, Server, write_repository
 from tests.server.serving.test_versions import add
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc
-from tritonclient.utils import InferenceServerException
 
 import newsdesk.server.runtime
 from newsdesk.server.serving import processes, workspace
@@ -48,41 +47,6 @@ def test_grpc_answers_with_labels_by_class_count(server: Server) -> None:
     output = tritonclient.grpc.InferRequestedOutput("PROBABILITIES", class_count=1)
     found = client.infer("ag_news", [text], outputs=[output]).as_numpy("PROBABILITIES")
     assert found.tolist() == [[b"0.700000:2:Business"], [b"0.700000:2:Business"]]
-
-
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/v2/repository/index", {}),
-        ("/v2/repository/models/ag_news/load", {}),
-        ("/v2/repository/models/ag_news/unload", {}),
-        ("/v2/systemsharedmemory/status", None),
-        ("/v2/trace/setting", None),
-        ("/v2/logging", None),
-    ],
-)
-def test_management_is_refused_without_the_token(server: Server, path: str, body: dict | None) -> None:
-    for headers in {}, {"newsdesk-token": "guessed"}:
-        status, answer = server.ask(path, body, headers)
-        assert status == 403, answer
-    assert server.classify()[0] == 200
-
-
-def test_management_is_refused_over_grpc_too(server: Server) -> None:
-    client = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{server.ports[1]}")
-    for ask in (
-        client.get_model_repository_index,
-        lambda: client.load_model("ag_news"),
-        lambda: client.unload_model("ag_news"),
-        client.get_system_shared_memory_status,
-        client.get_log_settings,
-        client.get_trace_settings,
-    ):
-        with pytest.raises(InferenceServerException, match="restricted"):
-            ask()
-    assert client.is_model_ready("ag_news")
-    assert client.get_model_metadata("ag_news").name == "ag_news"
-    assert client.get_model_config("ag_news").config.max_batch_size == 64  # perf_analyzer asks for it
 
 
 @pytest.mark.parametrize(
@@ -147,21 +111,27 @@ def test_the_latest_version_is_rendered_whole_and_can_be_taken_back(tmp_path: Pa
     space = Workspace(tmp_path / "state")
     installation = find_installation()
     space.lay_out(installation.backend, installation.caches, installation.stub)
-    space.render(source, {"target": "openvino:int8"}, 3)
+    first = space.render(source, {"target": "openvino:int8"}, 3)
+    space.place(first)
+    space.prove(first)
     rendered = space.repository / "ag_news"
     config = (rendered / "config.pbtxt").read_text()
     assert "count: 3" in config
     assert 'string_value: "openvino:int8"' in config
     (source / "1").rename(source / "2")
     (source / "1").mkdir()
-    space.render(source, {"target": "openvino:int8"}, 3)
+    space.place(space.render(source, {"target": "openvino:int8"}, 3))
     assert [folder.name for folder in rendered.iterdir() if folder.is_dir()] == ["2"]
     space.restore()
     assert [folder.name for folder in rendered.iterdir() if folder.is_dir()] == ["1"]
     assert [file.name for file in space.repository.iterdir()] == ["ag_news"]
-    before = (rendered / "config.pbtxt").read_text()
-    space.renew()
-    assert (rendered / "config.pbtxt").read_text() != before
+    watched = space.watched / "ag_news" / "config.pbtxt"
+    before = watched.read_text()
+    space.place(space.renew())
+    assert watched.read_text() != before
+    assert [folder.name for folder in rendered.iterdir() if folder.is_dir()] == ["1"]
+    space.empty()
+    assert list(space.watched.iterdir()) == []
     space.remove()
     assert not space.root.exists()
     assert (source / "2" / "model.int8.onnx").read_text() == "model.int8.onnx"
