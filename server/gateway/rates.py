@@ -11,6 +11,7 @@ from limits.storage import storage_from_string
 
 from newsdesk.server.gateway.problems import TooMany, Unavailable
 from newsdesk.server.gateway.settings import GatewaySettings, GatewaySettingsError
+from newsdesk.server.serving import addresses
 
 
 class Rates:
@@ -23,8 +24,9 @@ class Rates:
         try:
             storage = storage_from_string(f"async+{where or 'memory://'}", **options)
         except ConfigurationError as error:
+            shown = addresses.without_password(where)
             raise GatewaySettingsError(
-                f"--rate-storage (NEWSDESK_RATE_STORAGE) is {where!r}: {error}. pip install redis"
+                f"--rate-storage (NEWSDESK_RATE_STORAGE) is {shown!r}: {error}. pip install redis"
             ) from error
         assert isinstance(storage, Storage)
         self._window = MovingWindowRateLimiter(storage)

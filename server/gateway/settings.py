@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import addresses
 
-_RATE = re.compile(r"\d+\s*/\s*\d*\s*(second|minute|hour|day)s?")
-_REDIS = ("redis://", "rediss://", "unix://")
+_RATE = re.compile(r"0*[1-9]\d*\s*/\s*\d*\s*(second|minute|hour|day)s?")
 _SECRET_BYTES = 32
 _MOST_HEDGED = 0.1
 
@@ -75,9 +75,9 @@ class GatewaySettings:
             raise _refused("hedge_share", self.hedge_share, f"a share of 0 (none) to {_MOST_HEDGED}")
         if self.rate_limit and not _RATE.fullmatch(self.rate_limit):
             raise _refused("rate_limit", self.rate_limit, 'requests over time, as "600/minute"')
-        if self.rate_storage and not self.rate_storage.startswith(_REDIS):
+        if self.rate_storage and not _is_redis(self.rate_storage):
             raise _refused("rate_storage", self.rate_storage, "redis://host:port/number, or nothing for memory")
-        if self.jwks and "://" not in self.jwks and not Path(self.jwks).is_file():
+        if self.jwks and not re.match("https?://", self.jwks) and not Path(self.jwks).is_file():
             raise _refused("jwks", self.jwks, "an https URL, or a file")
         if self.jwks.startswith("http://") and not re.match(r"http://(127\.0\.0\.1|localhost)[:/]", self.jwks):
             raise _refused("jwks", self.jwks, "https, or a file: keys that come over http can be another's")
@@ -154,6 +154,15 @@ class Launch:
                 "settings": GatewaySettings.decoded(given["settings"]),
             }
         )
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        place = parts.path if parts.scheme == "unix" else parts.hostname and parts.port != 0
+    except ValueError:  # the port is no number
+        return False
+    return parts.scheme in ("redis", "rediss", "unix") and bool(place)
 
 
 def _refused(name: str, given: object, expected: str) -> GatewaySettingsError:

@@ -13,6 +13,7 @@ import pytest
 
 from newsdesk.clients import AsyncClient, Client, Prediction, TextRefused
 from newsdesk.clients.options import Options
+from newsdesk.clients.transports import parse
 from newsdesk.clients.triton_http import _infer_request
 from tests.clients.texts import POISON, WORDS, numbered
 
@@ -186,6 +187,19 @@ def test_connections_are_reused_and_opened_anew_after_close(client: Client) -> N
     client.close()
     client.close()
     assert client.classify("match").label == "Sports"
+
+
+@pytest.mark.parametrize(
+    ("url", "netloc"),
+    [
+        ("grpc://[::1]", "[::1]:8001"),
+        ("grpc://[::1]:9001", "[::1]:9001"),
+        ("http://[2001:db8::7]", "[2001:db8::7]:8000"),
+        ("gateway+https://[::1]/behind", "[::1]:443"),
+    ],
+)
+def test_an_ipv6_address_stands_in_brackets(url: str, netloc: str) -> None:
+    assert parse(url, "ag_news").netloc == netloc
 
 
 @pytest.mark.parametrize(

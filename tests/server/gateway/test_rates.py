@@ -12,13 +12,27 @@ from typing import Any
 
 import aiohttp
 import pytest
+from limits.errors import ConfigurationError
 
+from newsdesk.server.gateway import rates
 from newsdesk.server.gateway.keys import Role
+from newsdesk.server.gateway.settings import GatewaySettings, GatewaySettingsError
 from tests.launching import free_ports
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
 
 LIMIT, ASKED = 25, 60
+
+
+def test_no_password_of_redis_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_redis(*_: object, **__: object) -> None:
+        raise ConfigurationError("'redis' prerequisite not available")
+
+    monkeypatch.setattr(rates, "storage_from_string", without_redis)
+    settings = GatewaySettings(keys=tmp_path / "keys.json", rate_storage="redis://:sesame@redis:6379/0")
+    assert "sesame" not in repr(settings)
+    with pytest.raises(GatewaySettingsError, match=r"RATE_STORAGE\) is 'redis://…@redis:6379/0': .* pip install redis"):
+        rates.Rates(settings)
 
 
 async def ask(urls: Sequence[str], keys: Sequence[str]) -> list[tuple[str, int, dict[str, str]]]:

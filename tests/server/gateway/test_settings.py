@@ -35,6 +35,13 @@ def found(folder: Path, **given: Any) -> dict[str, Check]:
         ({"request_timeout": float("inf")}, "--request-timeout (NEWSDESK_REQUEST_TIMEOUT) is 'inf'"),
         ({"rate_storage": "mysql://x"}, "--rate-storage"),
         ({"rate_storage": "mysql://u:sesame@x"}, "--rate-storage (NEWSDESK_RATE_STORAGE) is 'mysql://…@x'"),
+        (
+            {"rate_storage": "redis://:sesame@x:port/0"},
+            "--rate-storage (NEWSDESK_RATE_STORAGE) is 'redis://…@x:port/0'",
+        ),
+        ({"rate_storage": "redis://"}, "--rate-storage"),
+        ({"rate_limit": "0/minute"}, "--rate-limit (NEWSDESK_RATE_LIMIT) is '0/minute'"),
+        ({"jwks": "file:///etc/passwd"}, "--jwks (NEWSDESK_JWKS) is 'file:///etc/passwd'; expected an https URL"),
         ({"jwks": "http://id.example/keys"}, "--jwks"),
         ({"jwks": "/nowhere/keys.json"}, "--jwks"),
         ({"cors_origin": ("*",)}, "--cors-origin"),

@@ -138,7 +138,15 @@ def test_another_model_is_measured_anew(model: Path, tmp_path: Path, monkeypatch
     assert len(list((tmp_path / "prepared").iterdir())) == 2
 
 
-def test_a_target_is_measured_in_a_process_of_its_own(model: Path) -> None:
+def test_a_target_is_measured_in_a_process_of_its_own(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It imports nothing from where it is started, and finds a folder that is named from there."""
+    (tmp_path / "newsdesk").mkdir()
+    for name in "secrets.py", "numpy.py", "newsdesk/__init__.py":
+        (tmp_path / name).write_text(f'raise RuntimeError("{name} of the working directory was imported")')
+    monkeypatch.chdir(tmp_path)
+    model = model.relative_to(tmp_path)
     speed, answers, refused = preparing._measure_apart(model / "1", "tiny", "onnxruntime:fp32", articles())
     assert refused == ""
     assert speed > 0
