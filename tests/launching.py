@@ -49,6 +49,8 @@ ANSWERED_BY = "stand-in"
 class TritonPythonModel:
     def initialize(self, args):
         import newsdesk.server.runtime as ensemble
+        from newsdesk.server.runtime import lifeline
+        lifeline.hold()
         parameters = json.loads(args["model_config"])["parameters"]
         self.about = json.dumps({
             "pid": os.getpid(), "prefix": sys.prefix, "python": sys.version.split()[0], "path": sys.path,

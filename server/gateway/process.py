@@ -20,6 +20,7 @@ from newsdesk.server.serving.pauses import Pauses
 from newsdesk.server.serving.preflight import Check
 from newsdesk.server.serving.pulse import Pulse
 from newsdesk.server.serving.settings import Settings
+from newsdesk.server.serving.workspace import Workspace
 
 PACKAGES = (
     "fastapi",
@@ -178,6 +179,23 @@ class Gateway:
             if last := (errors or said)[-1:]:
                 return str(json.loads(last[0])["event"]) if last[0].startswith("{") else last[0]
         return "it wrote nothing to its log"
+
+
+def beside(settings: Settings, workspace: Workspace) -> Gateway:
+    """Return the gateway before a server with these settings."""
+    assert settings.gateway is not None
+    launch = Launch(
+        settings=settings.gateway,
+        grpc_url=f"grpc://{settings.netloc(settings.grpc_port)}",
+        http_url=f"http://{settings.netloc(settings.http_port)}",
+        repository=workspace.repository,
+        source=settings.model_repository,
+        state=settings.state,
+        run=workspace.root,
+        audit_log=settings.state / "log" / "audit.jsonl",
+        instances=settings.instance_count,
+    )
+    return Gateway(launch, settings.state / "log" / f"gateway-{settings.gateway.port}.log")
 
 
 def check(settings: Settings) -> list[Check]:

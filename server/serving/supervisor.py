@@ -5,8 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from newsdesk.server.gateway.process import Gateway
-from newsdesk.server.gateway.settings import Launch
+from newsdesk.server.gateway import process
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import privacy, workspace
@@ -43,7 +42,7 @@ class Supervisor:
         self.log = settings.state / "log" / f"tritonserver-{settings.http_port}.log"
         self._triton = Triton(settings, self._workspace, self.log)
         self._pulse: Pulse | None = None
-        self._gateway = self._beside() if settings.gateway else None
+        self._gateway = process.beside(settings, self._workspace) if settings.gateway else None
         self._opened = False
         self._stubs: set[Process] = set()
         self._retired: dict[Process, float] = {}
@@ -112,22 +111,6 @@ class Supervisor:
     def _say(self, what: str) -> None:
         with contextlib.suppress(OSError):  # a full disk, or nobody who reads
             self._print(what)
-
-    def _beside(self) -> Gateway:
-        settings = self._settings
-        assert settings.gateway is not None
-        launch = Launch(
-            settings=settings.gateway,
-            grpc_url=f"grpc://{settings.netloc(settings.grpc_port)}",
-            http_url=f"http://{settings.netloc(settings.http_port)}",
-            repository=self._workspace.repository,
-            source=settings.model_repository,
-            state=settings.state,
-            run=self._workspace.root,
-            audit_log=settings.state / "log" / "audit.jsonl",
-            instances=settings.instance_count,
-        )
-        return Gateway(launch, settings.state / "log" / f"gateway-{settings.gateway.port}.log")
 
     def _open(self) -> None:
         """Start the gateway and wait until it listens. Raises GatewayError."""
@@ -300,9 +283,8 @@ class Supervisor:
         """Take the model out of service until the next load. Its backend processes end when they have answered."""
         self._workspace.empty()
         self._unloaded, self._stubs = True, set()
-        with contextlib.suppress(TritonError):
-            while not self._stopping and not self._fault() and self._triton.generation(_LOOK_TIMEOUT):
-                self._tick()
+        while not self._stopping and not self._fault() and self._triton.generation(_LOOK_TIMEOUT):
+            self._tick()
         self._settle()
         self._say("unloaded")
 
@@ -328,7 +310,7 @@ class Supervisor:
         logged = self._triton.log_size()
         self._place(generation)
         deadline = time.monotonic() + _LOAD_SECONDS
-        while self._generation() != generation:
+        while self._triton.generation(_LOOK_TIMEOUT) != generation:
             if reason := self._triton.failed_load(logged):
                 raise Refusal(_FAILED, reason)
             if fault := self._fault():
@@ -341,12 +323,6 @@ class Supervisor:
         since = time.monotonic()
         self._retired |= dict.fromkeys(self._stubs, since)
         self._stubs = self._triton.stubs() - before
-
-    def _generation(self) -> str:
-        try:
-            return self._triton.generation(_LOOK_TIMEOUT)
-        except TritonError:
-            return ""
 
     def _end_retired(self) -> None:
         """End what Triton never unloads: the generation of a backend process that died under a request."""

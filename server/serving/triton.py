@@ -273,10 +273,10 @@ class Triton:
         return sum(one["success"]["count"] - one["cache_hit"]["count"] for one in stats)
 
     def generation(self, timeout: float) -> str:
-        """Return the number of the generation that answers, "" while it has no model. Raises TritonError."""
+        """Return the number of the generation that answers, "" while it has no model or does not answer."""
         try:
             config = self._ask(f"/v2/models/{MODEL}/config", None, timeout)
-        except Refusal:
+        except TritonError:
             return ""
         return str(config.get("parameters", {}).get(GENERATION, {}).get("string_value", ""))
 

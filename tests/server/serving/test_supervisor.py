@@ -77,6 +77,32 @@ def test_a_killed_tritonserver_is_restarted(launch: Launch, repository: Path) ->
     assert len(server.shm()) == 2
 
 
+def test_a_stopped_tritonserver_is_replaced(launch: Launch, repository: Path) -> None:
+    server = launch(repository)
+    server.until(READY)
+    family = server.family()
+    os.kill(family[0].pid, signal.SIGSTOP)
+    server.until("tritonserver was stopped by a signal; restarting it", 15)
+    server.until("restarted in")
+    assert gone(family, 0)
+    assert server.classify()[0] == 200
+
+
+def test_no_backend_process_outlives_its_tritonserver(launch: Launch, repository: Path) -> None:
+    """Its supervisor cannot help: it is stopped."""
+    server = launch(repository)
+    server.until(READY)
+    family = server.family()
+    for pid in server.process.pid, family[1].pid:
+        os.kill(pid, signal.SIGSTOP)
+    family[0].kill()
+    try:
+        assert gone(family, 10)
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    server.until("restarted in")
+
+
 def test_a_model_that_fails_to_load_shows_its_reason(launch: Launch, tmp_path: Path) -> None:
     """C 31, E 49."""
     server = launch(write_repository(tmp_path / "models", FAILS))
@@ -125,6 +151,8 @@ def test_nothing_survives_a_killed_launcher_and_the_next_start_tidies_up(launch:
     server.until(READY)
     family = server.family()
     family[1].kill()  # a dead stub's region is what Triton's own stubs would leave behind
+    for process in family[0], family[2]:  # what is stopped ends by itself as little as what waits in vain
+        os.kill(process.pid, signal.SIGSTOP)
     server.process.kill()
     server.wait()
     assert gone(family, 5)
