@@ -78,6 +78,7 @@ class AsyncClient:
         top_k: int | None = None,
         quality: Quality | None = None,
         members: bool = False,
+        uncertainty: bool = False,
         timeout: float | None = None,
     ) -> Prediction: ...
     @overload
@@ -88,6 +89,7 @@ class AsyncClient:
         top_k: int | None = None,
         quality: Quality | None = None,
         members: bool = False,
+        uncertainty: bool = False,
         timeout: float | None = None,
     ) -> list[Item]: ...
     async def classify(
@@ -97,10 +99,11 @@ class AsyncClient:
         top_k: int | None = None,
         quality: Quality | None = None,
         members: bool = False,
+        uncertainty: bool = False,
         timeout: float | None = None,
     ) -> Prediction | list[Item]:
         """As `Client.classify`."""
-        options = Options(top_k, quality, members)
+        options = Options(top_k, quality, members, uncertainty)
         deadline = self._settings.deadline(timeout)
         single = read_single(text)
         if single is not None:
@@ -116,10 +119,11 @@ class AsyncClient:
         top_k: int | None = None,
         quality: Quality | None = None,
         members: bool = False,
+        uncertainty: bool = False,
         timeout: float | None = None,
     ) -> AsyncIterator[Item]:
         """As `Client.stream`."""
-        options = Options(top_k, quality, members)
+        options = Options(top_k, quality, members, uncertainty)
         return self._in_order(read_rows(texts), options, lambda: self._settings.deadline(timeout))
 
     async def labels(self, *, timeout: float | None = None) -> tuple[str, ...]:

@@ -72,6 +72,8 @@ class Chunk:
                 answer.answered_by,
                 answer.windows,
                 _by_name(model, answer.members),
+                answer.unsure,
+                None if answer.uncertainty is None else _three(answer.uncertainty),
             )
         self._waiting = []
 
@@ -110,6 +112,11 @@ class Chunk:
 def _ranked(model: Model, row: Sequence[float], top_k: int | None) -> dict[str, float]:
     ranked = sorted(zip(model.labels, row, strict=True), key=lambda pair: pair[1], reverse=True)
     return dict(ranked[:top_k])
+
+
+def _three(uncertainty: Sequence[float]) -> tuple[float, float, float]:
+    total, data, model = uncertainty
+    return total, data, model
 
 
 def _by_name(model: Model, rows: Sequence[Sequence[float]] | None) -> dict[str, dict[str, float]] | None:

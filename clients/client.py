@@ -123,6 +123,7 @@ class Client:
         top_k: int | None = None,
         quality: Quality | None = None,
         members: bool = False,
+        uncertainty: bool = False,
         timeout: float | None = None,
     ) -> Prediction: ...
     @overload
@@ -133,6 +134,7 @@ class Client:
         top_k: int | None = None,
         quality: Quality | None = None,
         members: bool = False,
+        uncertainty: bool = False,
         timeout: float | None = None,
     ) -> list[Item]: ...
     def classify(
@@ -142,6 +144,7 @@ class Client:
         top_k: int | None = None,
         quality: Quality | None = None,
         members: bool = False,
+        uncertainty: bool = False,
         timeout: float | None = None,
     ) -> Prediction | list[Item]:
         """Classify one text, or a list of any length in its order.
@@ -151,12 +154,13 @@ class Client:
         top_k    the k highest probabilities only
         quality  "fast", "balanced" (what None means) or "best": how sure a cheap member must be to answer alone
         members  whether predictions hold what each member that was asked said by itself
+        uncertainty  whether they hold how uncertain they are, where the server says that
         timeout  seconds, instead of the client's
 
         A text alone that the server refuses raises TextRefused; in a list, a TextRefused stands in its place. Raises
         TypeError for what is no text, and for what has no rows or no order: a table, a set.
         """
-        options = Options(top_k, quality, members)
+        options = Options(top_k, quality, members, uncertainty)
         deadline = self._settings.deadline(timeout)
         single = read_single(text)
         if single is not None:
@@ -172,10 +176,11 @@ class Client:
         top_k: int | None = None,
         quality: Quality | None = None,
         members: bool = False,
+        uncertainty: bool = False,
         timeout: float | None = None,
     ) -> Iterator[Item]:
         """Classify texts as they come, in their order and in constant memory. `timeout` is for each request."""
-        options = Options(top_k, quality, members)
+        options = Options(top_k, quality, members, uncertainty)
         return self._in_order(read_rows(texts), options, lambda: self._settings.deadline(timeout))
 
     def labels(self, *, timeout: float | None = None) -> tuple[str, ...]:

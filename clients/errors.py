@@ -76,6 +76,9 @@ _DEAD_PROCESS = re.compile(r"Stub process(?: '(?P<name>[^']*)')?.*not healthy|st
 # gRPC's words for a connection that ended under a request, not for one that was never opened.
 _BROKE = re.compile(r"Socket closed|reset by peer|Broken pipe|Stream removed|GOAWAY|Connection (aborted|closed)", re.I)
 
+# Triton's words for an output that the model had when the client asked what it has.
+_OTHER_MODEL = re.compile(r"unexpected inference output")
+
 # The one table from a protocol's status to an error: gRPC code, HTTP status, error. Anything else is ServerFailed.
 _STATUSES: tuple[tuple[str | None, int, type[NewsdeskError]], ...] = (
     ("INVALID_ARGUMENT", 400, RequestRefused),
@@ -121,6 +124,8 @@ def error_of(status: str | int, message: str, url: str, retry_after: str | None 
         return AccessDenied(f"{url} refuses the caller ({status}): {message.rstrip('.')}. {advice}")
     if kind is DeadlineExceeded:
         return late(url)
+    if kind is RequestRefused and _OTHER_MODEL.search(message):
+        return BadResponse(f"{url} has changed its model ({message}). Call again, and what it has is read.")
     if kind is RequestRefused:
         return RequestRefused(f"{url} refuses the request ({status}): {message}")
     return kind(f"{url} failed on the request ({status}): {message}. The server's log has more.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from newsdesk.clients.errors import BadResponse, RequestRefused
 from newsdesk.clients.options import Options
+from newsdesk.clients.tensors import UNCERTAINTY
 from newsdesk.clients.transports import Address, Answer, Model
 from newsdesk.clients.web import AsyncWeb, Web
 
@@ -27,7 +28,7 @@ class GatewayTransport:
         readable, refused = _decoded(texts)
         if not readable:
             return [refused[index] for index in range(len(texts))]
-        answer, _ = self._web.call("POST", "/v1/classify", _request(readable, options), _JSON, timeout)
+        answer, _ = self._web.call("POST", "/v1/classify", _request(readable, options, model), _JSON, timeout)
         return _answers(answer, len(readable), refused, model)
 
     def close(self) -> None:
@@ -47,7 +48,7 @@ class AsyncGatewayTransport:
         readable, refused = _decoded(texts)
         if not readable:
             return [refused[index] for index in range(len(texts))]
-        answer, _ = await self._web.call("POST", "/v1/classify", _request(readable, options), _JSON, timeout)
+        answer, _ = await self._web.call("POST", "/v1/classify", _request(readable, options, model), _JSON, timeout)
         return _answers(answer, len(readable), refused, model)
 
     async def close(self) -> None:
@@ -64,7 +65,8 @@ def _model(body: bytes, address: Address) -> Model:
             serves = ", ".join(found)
             raise RequestRefused(f"{address.url} has no model {address.model!r}, it serves {serves or 'none'}")
         one = found[address.model]
-        return Model(tuple(one["labels"]), tuple(member["name"] for member in one["members"]), _MOST_TEXTS)
+        members = tuple(member["name"] for member in one["members"])
+        return Model(tuple(one["labels"]), members, _MOST_TEXTS, frozenset(one.get("outputs", ())))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadResponse(f"{address.url} does not say what it serves ({error!r}): is it a gateway?") from error
 
@@ -80,12 +82,14 @@ def _decoded(texts: Sequence[bytes]) -> tuple[list[str], dict[int, str]]:
     return readable, refused
 
 
-def _request(texts: list[str], options: Options) -> bytes:
+def _request(texts: list[str], options: Options, model: Model) -> bytes:
     body: dict[str, Any] = {"text": texts}
     if options.quality is not None:
         body["quality"] = options.quality
     if options.members:
         body["members"] = True
+    if options.uncertainty and UNCERTAINTY in model.outputs:
+        body["uncertainty"] = True
     return json.dumps(body, ensure_ascii=False).encode()
 
 
@@ -108,7 +112,18 @@ def _answer(item: dict[str, Any], model: Model) -> Answer:
     members = item.get("members")
     if members is not None:
         members = [_row(members[name], model) if name in members else [-1.0] for name in model.members]
-    return Answer(item["label"], _row(item["probabilities"], model), item["answered_by"], item["windows"], members)
+    uncertainty = item.get("uncertainty")
+    if uncertainty is not None:
+        uncertainty = [float(uncertainty[of]) for of in ("total", "data", "model")]
+    return Answer(
+        item["label"],
+        _row(item["probabilities"], model),
+        item["answered_by"],
+        item["windows"],
+        members,
+        item.get("unsure"),
+        uncertainty,
+    )
 
 
 def _row(probabilities: dict[str, float], model: Model) -> list[float]:

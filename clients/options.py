@@ -13,6 +13,7 @@ class Options:
     top_k: int | None = None
     quality: Quality | None = None
     members: bool = False
+    uncertainty: bool = False
 
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:

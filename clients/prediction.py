@@ -13,6 +13,10 @@ class Prediction:
     answered_by    the stage that answered: its members' names, joined by "+"
     windows        how many overlapping windows of the text were read; 1 unless it is long
     members        member → label → probability, of the members that were asked; None unless wanted
+    unsure         whether the text is unlike those that the model was fitted for, or undecided: its label may mean
+                   nothing; None where the server does not say
+    uncertainty    in nats: in all, of the data (more members would not help), of the model (how far the members that
+                   were asked disagree); None unless wanted, and where the server does not say
     """
 
     index: int
@@ -21,6 +25,8 @@ class Prediction:
     answered_by: str
     windows: int = 1
     members: dict[str, dict[str, float]] | None = None
+    unsure: bool | None = None
+    uncertainty: tuple[float, float, float] | None = None
 
     @property
     def probability(self) -> float:

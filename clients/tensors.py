@@ -18,6 +18,9 @@ DEFAULT_QUALITY = "balanced"
 PROBABILITIES = "PROBABILITIES"
 OUTPUTS = ("LABEL", PROBABILITIES, "ANSWERED_BY", "WINDOWS")
 MEMBERS = "MEMBER_PROBABILITIES"
+UNCERTAINTY, UNSURE = "UNCERTAINTY", "UNSURE"
+# A model that an older build wrote has neither of the two.
+OPTIONAL = frozenset((UNCERTAINTY, UNSURE))
 # The classification extension returns at most as many classes as there are.
 ALL_CLASSES = 1_000_000
 # Only the label names are wanted from it.
@@ -62,19 +65,28 @@ def inputs(texts: Sequence[bytes], options: Options) -> dict[str, bytes]:
     return {INPUT: pack_texts(texts), QUALITY: pack_texts([quality] * len(texts))}
 
 
-def outputs(options: Options) -> tuple[str, ...]:
-    """Return the names of the outputs to ask for."""
-    return (*OUTPUTS, MEMBERS) if options.members else OUTPUTS
+def outputs(options: Options, model: Model) -> tuple[str, ...]:
+    """Return the names of the outputs to ask for: of OPTIONAL ones those that the model has."""
+    wanted = {MEMBERS: options.members, UNSURE: UNSURE in model.outputs}
+    wanted[UNCERTAINTY] = options.uncertainty and UNCERTAINTY in model.outputs
+    return (*OUTPUTS, *(name for name, is_wanted in wanted.items() if is_wanted))
 
 
 def read_answers(found: Mapping[str, Tensor], count: int, model: Model, options: Options) -> list[Answer]:
     """Return the answers to `count` texts. Raises Incomplete, and BadResponse for wrong shapes, NaN and Inf."""
-    missing = [name for name in outputs(options) if name not in found]
+    asked = outputs(options, model)
+    missing = [name for name in asked if name not in found]
     if missing:
         raise Incomplete(f"the answer has no {', '.join(missing)}: is the model one of newsdesk's?")
     probabilities = _numbers(found, PROBABILITIES, "<f4", (count, None))
     windows = _numbers(found, "WINDOWS", "<i4", (count, 1))
     members: Sequence[Any] = [None] * count
+    unsure: Sequence[Any] = members
+    uncertainty: Sequence[Any] = members
+    if UNSURE in asked:
+        unsure = _numbers(found, UNSURE, "?", (count, 1)).ravel().tolist()
+    if UNCERTAINTY in asked:
+        uncertainty = _numbers(found, UNCERTAINTY, "<f4", (count, 3)).tolist()
     if options.members:
         members = _numbers(found, MEMBERS, "<f4", (count, len(model.members), len(model.labels))).tolist()
     columns = (
@@ -83,6 +95,8 @@ def read_answers(found: Mapping[str, Tensor], count: int, model: Model, options:
         _column(found["ANSWERED_BY"], "ANSWERED_BY", count),
         windows.ravel().tolist(),
         members,
+        unsure,
+        uncertainty,
     )
     return [Answer(*row) for row in zip(*columns, strict=True)]
 
@@ -110,7 +124,7 @@ def _numbers(found: Mapping[str, Tensor], name: str, dtype: str, expected: tuple
     fits = len(tensor.shape) == len(expected) and all(
         wanted in (None, size) for size, wanted in zip(tensor.shape, expected, strict=True)
     )
-    if not fits or len(tensor.data) != 4 * math.prod(tensor.shape):
+    if not fits or len(tensor.data) != np.dtype(dtype).itemsize * math.prod(tensor.shape):
         wanted = ", ".join("number of labels" if size is None else str(size) for size in expected)
         raise BadResponse(f"{name} has shape {list(tensor.shape)} in {len(tensor.data)} bytes, expected [{wanted}]")
     rows = np.frombuffer(tensor.data, dtype=dtype).reshape(tensor.shape)

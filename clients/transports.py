@@ -20,11 +20,13 @@ class Model:
     labels     in the order of its probabilities
     members    in the order of their own probabilities
     max_batch  the most texts in one request
+    outputs    of UNCERTAINTY and UNSURE, those that it has
     """
 
     labels: tuple[str, ...]
     members: tuple[str, ...]
     max_batch: int
+    outputs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Answer:
     answered_by: str
     windows: int
     members: Sequence[Sequence[float]] | None
+    unsure: bool | None = None
+    uncertainty: Sequence[float] | None = None
 
 
 class Transport(Protocol):

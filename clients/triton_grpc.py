@@ -23,6 +23,7 @@ from newsdesk.clients.options import Options
 from newsdesk.clients.shared_memory import Regions
 from newsdesk.clients.tensors import (
     ALL_CLASSES,
+    OPTIONAL,
     PROBABILITIES,
     PROBE_TEXT,
     Tensor,
@@ -67,7 +68,7 @@ class GrpcTransport:
         return _model(config.config, probe)
 
     def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
-        request, end = _infer_request(self._address, texts, options), time.monotonic() + timeout
+        request, end = _infer_request(self._address, texts, options, model), time.monotonic() + timeout
         try:
             with self._regions.shared(request, timeout) if self._regions else contextlib.nullcontext():
                 response = self._stub.ModelInfer(request, timeout=max(end - time.monotonic(), 0), metadata=_metadata())
@@ -102,7 +103,7 @@ class AsyncGrpcTransport:
 
     async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
         try:
-            request = _infer_request(self._address, texts, options)
+            request = _infer_request(self._address, texts, options, model)
             response = await _end(self._stub.ModelInfer.future(request, timeout=timeout, metadata=_metadata()))
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
@@ -150,22 +151,29 @@ def _config_request(address: Address) -> service_pb2.ModelConfigRequest:
 
 def _model(config: model_config_pb2.ModelConfig, probe: service_pb2.ModelInferResponse) -> Model:
     members = config.parameters["members"].string_value if "members" in config.parameters else ""
-    return Model(read_labels(_outputs(probe)), read_members(members), max(config.max_batch_size, 1))
+    extra = OPTIONAL & {output.name for output in config.output}
+    return Model(read_labels(_outputs(probe)), read_members(members), max(config.max_batch_size, 1), extra)
 
 
-def _infer_request(address: Address, texts: Sequence[bytes], options: Options) -> service_pb2.ModelInferRequest:
-    given = inputs(texts, options)
-    request = service_pb2.ModelInferRequest(model_name=address.model, raw_input_contents=given.values())
-    for name in given:
-        request.inputs.add(name=name, datatype="BYTES", shape=[len(texts), 1])
-    for name in outputs(options):
+def _infer_request(
+    address: Address, texts: Sequence[bytes], options: Options, model: Model
+) -> service_pb2.ModelInferRequest:
+    request = _request(address, texts, options)
+    for name in outputs(options, model):
         request.outputs.add(name=name)
     return request
 
 
+def _request(address: Address, texts: Sequence[bytes], options: Options) -> service_pb2.ModelInferRequest:
+    given = inputs(texts, options)
+    request = service_pb2.ModelInferRequest(model_name=address.model, raw_input_contents=given.values())
+    for name in given:
+        request.inputs.add(name=name, datatype="BYTES", shape=[len(texts), 1])
+    return request
+
+
 def _probe_request(address: Address) -> service_pb2.ModelInferRequest:
-    request = _infer_request(address, [PROBE_TEXT], Options())
-    del request.outputs[:]
+    request = _request(address, [PROBE_TEXT], Options())
     request.outputs.add(name=PROBABILITIES).parameters["classification"].int64_param = ALL_CLASSES
     return request
 

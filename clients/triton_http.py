@@ -12,6 +12,7 @@ from newsdesk.clients.errors import BadResponse
 from newsdesk.clients.options import Options
 from newsdesk.clients.tensors import (
     ALL_CLASSES,
+    OPTIONAL,
     PROBABILITIES,
     PROBE_TEXT,
     Tensor,
@@ -39,7 +40,9 @@ class HttpTransport:
         return _model(config, read_labels(_outputs(*probe)))
 
     def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
-        answer = self._web.call("POST", _path(self._model, "infer"), *_infer_request(texts, options, timeout), timeout)
+        answer = self._web.call(
+            "POST", _path(self._model, "infer"), *_infer_request(texts, options, model, timeout), timeout
+        )
         return read_answers(_outputs(*answer), len(texts), model, options)
 
     def close(self) -> None:
@@ -59,7 +62,7 @@ class AsyncHttpTransport:
 
     async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
         answer = await self._web.call(
-            "POST", _path(self._model, "infer"), *_infer_request(texts, options, timeout), timeout
+            "POST", _path(self._model, "infer"), *_infer_request(texts, options, model, timeout), timeout
         )
         return read_answers(_outputs(*answer), len(texts), model, options)
 
@@ -74,9 +77,13 @@ def _path(model: str, what: str) -> str:
     return f"/v2/models/{model}/{what}"
 
 
-def _infer_request(texts: Sequence[bytes], options: Options, timeout: float) -> tuple[bytes, dict[str, str]]:
+def _infer_request(
+    texts: Sequence[bytes], options: Options, model: Model, timeout: float
+) -> tuple[bytes, dict[str, str]]:
     """Say how long the answer is waited for: over HTTP Triton does not see a client go."""
-    wanted: list[dict[str, object]] = [{"name": name, "parameters": {"binary_data": True}} for name in outputs(options)]
+    wanted: list[dict[str, object]] = [
+        {"name": name, "parameters": {"binary_data": True}} for name in outputs(options, model)
+    ]
     return _request(texts, options, wanted, {"timeout": round(timeout * 1e6)})
 
 
@@ -119,6 +126,7 @@ def _model(raw: bytes, labels: tuple[str, ...]) -> Model:
     try:
         config = json.loads(raw)
         members = config.get("parameters", {}).get("members", {}).get("string_value", "")
-        return Model(labels, read_members(members), max(int(config["max_batch_size"]), 1))
+        extra = OPTIONAL & {output["name"] for output in config["output"]}
+        return Model(labels, read_members(members), max(int(config["max_batch_size"]), 1), extra)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadResponse(f"the model's configuration cannot be read: {error!r}") from error

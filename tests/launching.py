@@ -33,6 +33,8 @@ output { name: "PROBABILITIES" data_type: TYPE_FP32 dims: 4 label_filename: "lab
 output { name: "ANSWERED_BY" data_type: TYPE_STRING dims: 1 }
 output { name: "WINDOWS" data_type: TYPE_INT32 dims: 1 }
 output { name: "MEMBER_PROBABILITIES" data_type: TYPE_FP32 dims: [ 1, 4 ] }
+output { name: "UNCERTAINTY" data_type: TYPE_FP32 dims: 3 }
+output { name: "UNSURE" data_type: TYPE_BOOL dims: 1 }
 parameters { key: "members" value: { string_value: "stand-in" } }
 dynamic_batching { }
 """
@@ -72,6 +74,8 @@ class TritonPythonModel:
                 pb_utils.Tensor("ANSWERED_BY", np.array(about, np.object_).reshape(n, 1)),
                 pb_utils.Tensor("WINDOWS", np.ones((n, 1), np.int32)),
                 pb_utils.Tensor("MEMBER_PROBABILITIES", rows[:, None]),
+                pb_utils.Tensor("UNCERTAINTY", np.tile(np.float32([0.75, 0.5, 0.25]), (n, 1))),
+                pb_utils.Tensor("UNSURE", np.zeros((n, 1), np.bool_)),
             ]))
         return responses
 """

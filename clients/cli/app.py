@@ -91,6 +91,9 @@ def classify(
     members: Annotated[
         bool, typer.Option("--members", help="What each member said by itself, too; with --format json.")
     ] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="How uncertain an answer is, too; with --format json or csv.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.001, metavar="SECONDS", help="Longest wait for a request.")] = 30.0,
 ) -> None:
     """Classify articles: arguments, lines of standard input, or a file.
@@ -101,7 +104,14 @@ def classify(
         form = Format.json if as_json else form
         if members and form is not Format.json:
             raise SourceError("--members needs --json")
-        options = {"top_k": top_k or (1 if form is Format.text else None), "quality": quality, "members": members}
+        if uncertainty and form is Format.text:
+            raise SourceError("--uncertainty needs --json, or --format csv")
+        options = {
+            "top_k": top_k or (1 if form is Format.text else None),
+            "quality": quality,
+            "members": members,
+            "uncertainty": uncertainty,
+        }
         with ExitStack() as stack:
             if texts and texts != ["-"]:
                 if file or text_column:
@@ -141,9 +151,9 @@ def _answer(client: Client, texts: Iterable[Text], form: Format, options: dict[s
 
     labels = client.labels()
     count = refused = 0
-    sys.stdout.write(header(form, labels))
+    sys.stdout.write(header(form, labels, options["uncertainty"]))
     for item in client.stream(sending(), **options):
-        sys.stdout.write(_printable(line(form, item, sent.popleft(), labels)))
+        sys.stdout.write(_printable(line(form, item, sent.popleft(), labels, options["uncertainty"])))
         count += 1
         refused += isinstance(item, TextRefused)
     sys.stdout.flush()

@@ -11,6 +11,7 @@ from newsdesk.clients.chunk import Item, Text
 from newsdesk.clients.errors import TextRefused
 
 _PREVIEW = 80
+_UNCERTAINTY = "uncertainty", "of_data", "of_model"
 
 
 class Format(StrEnum):
@@ -21,17 +22,21 @@ class Format(StrEnum):
     csv = "csv"
 
 
-def header(form: Format, labels: Sequence[str]) -> str:
-    """What comes before the first answer, with its line end."""
-    return _row(["index", "label", *labels, "answered_by", "windows", "error"]) if form is Format.csv else ""
+def header(form: Format, labels: Sequence[str], uncertainty: bool = False) -> str:
+    """What comes before the first answer, with its line end; `uncertainty` where answers say how uncertain they are."""
+    if form is not Format.csv:
+        return ""
+    return _row(
+        ["index", "label", *labels, "answered_by", "windows", "error", "unsure", *(_UNCERTAINTY if uncertainty else ())]
+    )
 
 
-def line(form: Format, item: Item, text: Text, labels: Sequence[str]) -> str:
+def line(form: Format, item: Item, text: Text, labels: Sequence[str], uncertainty: bool = False) -> str:
     """The answer to one text, with its line end."""
     if form is Format.json:
         return _json_line(item)
     if form is Format.csv:
-        return _csv_line(item, labels)
+        return _csv_line(item, labels, uncertainty)
     return _text_line(item, text, labels)
 
 
@@ -40,23 +45,30 @@ def _text_line(item: Item, text: Text, labels: Sequence[str]) -> str:
     if isinstance(item, TextRefused):
         return f"{'refused':<{width}} {'':6}  {item.reason}\n"
     ranked = ", ".join(f"{label:<{width}} {share:.4f}" for label, share in item.probabilities.items())
-    return f"{ranked}  {_preview(text)}\n"
+    return f"{ranked}  {'(not sure) ' if item.unsure else ''}{_preview(text)}\n"
 
 
 def _json_line(item: Item) -> str:
     if isinstance(item, TextRefused):
         return json.dumps({"index": item.index, "error": item.reason}) + "\n"
     answer = asdict(item)
-    if item.members is None:
-        del answer["members"]
+    for name in "members", "unsure", "uncertainty":
+        if answer[name] is None:
+            del answer[name]
+    if item.uncertainty is not None:
+        answer["uncertainty"] = dict(zip(("total", "data", "model"), item.uncertainty, strict=True))
     return json.dumps(answer) + "\n"
 
 
-def _csv_line(item: Item, labels: Sequence[str]) -> str:
+def _csv_line(item: Item, labels: Sequence[str], uncertainty: bool) -> str:
+    empty = ("",) * len(_UNCERTAINTY) if uncertainty else ()
     if isinstance(item, TextRefused):
-        return _row([item.index, "", *("" for _ in labels), "", "", item.reason])
+        return _row([item.index, "", *("" for _ in labels), "", "", item.reason, "", *empty])
     shares = (item.probabilities.get(label, "") for label in labels)
-    return _row([item.index, item.label, *shares, item.answered_by, item.windows, ""])
+    unsure = "" if item.unsure is None else str(item.unsure).lower()
+    return _row(
+        [item.index, item.label, *shares, item.answered_by, item.windows, "", unsure, *(item.uncertainty or empty)]
+    )
 
 
 def _row(cells: Sequence[object]) -> str:

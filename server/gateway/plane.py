@@ -159,6 +159,7 @@ class Plane:
             nonlocal sharing
             shared, sharing = sharing, False  # asked again, it goes alone: what it shares may be what hangs
             wanted: dict[str, Any] = {"top_k": asked.top_k, "quality": asked.quality, "members": asked.members}
+            wanted["uncertainty"] = asked.uncertainty
             wanted["timeout"] = max(end - time.monotonic(), _INSTANT)  # of one deadline, however often it is asked
             if not shared:
                 return await self._client.classify(texts, **wanted)

@@ -58,6 +58,7 @@ class ClassifyRequest(BaseModel):
         Field(description="How sure the cheaper members must be before no further one is asked; balanced without."),
     ] = None
     members: Annotated[StrictBool, Field(description="Say what each member that was asked said.")] = False
+    uncertainty: Annotated[StrictBool, Field(description="Say how uncertain the answer is.")] = False
     explain: Annotated[
         StrictBool,
         Field(
@@ -67,7 +68,7 @@ class ClassifyRequest(BaseModel):
     ] = False
 
     def asked(self) -> Asked:
-        return Asked(self.top_k, self.quality, self.members, self.explain)
+        return Asked(self.top_k, self.quality, self.members, self.uncertainty, self.explain)
 
     def texts(self) -> list[str]:
         given = self.text if isinstance(self.text, list) else [self.text]
@@ -83,6 +84,14 @@ class Word(BaseModel):
     ]
 
 
+class Uncertainty(BaseModel):
+    """In nats."""
+
+    total: Annotated[float, Field(description="The entropy of the average of the members that were asked.")]
+    data: Annotated[float, Field(description="What each of them is unsure of: more members would not help.")]
+    model: Annotated[float, Field(description="How far they disagree.")]
+
+
 class Answer(BaseModel):
     index: Annotated[int, Field(description="Position of the text in the request, from 0.")]
     label: str
@@ -92,6 +101,16 @@ class Answer(BaseModel):
     members: Annotated[
         dict[str, dict[str, float]] | None,
         Field(description="Of each member that was asked, its own probabilities. With `members`."),
+    ] = None
+    unsure: Annotated[
+        bool | None,
+        Field(
+            description="Whether the text is unlike those that the model was fitted for, or undecided: the label may "
+            "mean nothing. Left out where the model does not say."
+        ),
+    ] = None
+    uncertainty: Annotated[
+        Uncertainty | None, Field(description="With `uncertainty`; left out where the model does not say.")
     ] = None
     words: Annotated[list[Word] | None, Field(description="The words, in their order. With `explain`.")] = None
 
@@ -124,15 +143,19 @@ def shown(item: Item) -> dict[str, Any]:
     if isinstance(item, TextRefused):
         return {"index": item.index, "error": item.reason}
     assert isinstance(item, Prediction)
-    said = {
+    said: dict[str, Any] = {
         "index": item.index,
         "label": item.label,
         "probabilities": item.probabilities,
         "answered_by": item.answered_by,
         "windows": item.windows,
     }
+    if item.unsure is not None:
+        said["unsure"] = item.unsure
     if item.members is not None:
         said["members"] = item.members
+    if item.uncertainty is not None:
+        said["uncertainty"] = dict(zip(Uncertainty.model_fields, item.uncertainty, strict=True))
     if isinstance(item, Explained):
         said["words"] = item.words
     return said

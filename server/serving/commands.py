@@ -53,7 +53,7 @@ UnsureShare = Annotated[
     float | None,
     typer.Option(
         envvar="NEWSDESK_UNSURE_SHARE",
-        help="Share of in-domain texts that are marked as not sure, 0 to 0.2.",
+        help="Of the texts, marked as not sure, 0 to 0.2.",
         show_default="the model's",
     ),
 ]

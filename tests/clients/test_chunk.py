@@ -1,6 +1,7 @@
 """Chunks, refusals and tensors without a server."""
 
 import contextlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from newsdesk.clients.errors import (
     RequestRefused,
     ServerUnavailable,
     TextRefused,
+    error_of,
 )
 from newsdesk.clients.options import Options
 from newsdesk.clients.tensors import (
     MEMBERS,
+    OPTIONAL,
     OUTPUTS,
     Tensor,
     pack_texts,
@@ -28,6 +31,7 @@ from newsdesk.clients.tensors import (
     read_members,
     unpack_texts,
 )
+from newsdesk.clients.tensors import outputs as wanted
 from newsdesk.clients.transports import Answer, Model
 
 MODEL = Model(("World", "Sports", "Business", "Sci/Tech"), ("quick", "careful"), 64)
@@ -130,6 +134,35 @@ def test_answers_are_read() -> None:
     assert answers == [Answer("World", [0.25] * 4, "World", number, None) for number in (0, 1)]
     explained = read_answers(outputs(), 2, MODEL, EXPLAINED)
     assert [answer.members for answer in explained] == [[[-1.0] * 4] * 2] * 2
+
+
+UNSURE = Tensor((2, 1), b"\1\0")
+UNCERTAINTY = Tensor((2, 3), np.array([[0.75, 0.5, 0.25]] * 2, "<f4").tobytes())
+
+
+def test_what_a_model_says_of_its_doubts_is_asked_for_and_read() -> None:
+    """An older model has neither output: nothing is asked of it, and nothing said."""
+    doubting = replace(MODEL, outputs=frozenset(OPTIONAL))
+    curious = Options(uncertainty=True)
+    assert wanted(curious, MODEL) == OUTPUTS
+    assert wanted(Options(), doubting) == (*OUTPUTS, "UNSURE")
+    assert wanted(curious, doubting) == (*OUTPUTS, "UNSURE", "UNCERTAINTY")
+    answers = read_answers(outputs(UNSURE=UNSURE, UNCERTAINTY=UNCERTAINTY), 2, doubting, curious)
+    assert [answer.unsure for answer in answers] == [True, False]
+    assert [answer.uncertainty for answer in answers] == [[0.75, 0.5, 0.25]] * 2
+    old = read_answers(outputs(), 2, MODEL, curious)
+    assert [(answer.unsure, answer.uncertainty) for answer in old] == [(None, None)] * 2
+    for wrong in (Tensor((2, 1), bytes(8)), Tensor((2,), bytes(2))):
+        with pytest.raises(BadResponse, match="UNSURE has shape"):
+            read_answers(outputs(UNSURE=wrong), 2, doubting, Options())
+    with pytest.raises(Incomplete, match="the answer has no UNSURE"):
+        read_answers(outputs(), 2, doubting, Options())
+
+
+def test_a_model_that_has_lost_an_output_is_read_anew() -> None:
+    error = error_of("INVALID_ARGUMENT", "unexpected inference output 'UNSURE' for model 'ag_news'", "grpc://here")
+    assert isinstance(error, BadResponse)
+    assert "grpc://here has changed its model" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from newsdesk.clients import AsyncClient, Client, Prediction, TextRefused
 from newsdesk.clients.options import Options
-from newsdesk.clients.transports import parse
+from newsdesk.clients.transports import Model, parse
 from newsdesk.clients.triton_http import _infer_request
 from tests.clients.texts import POISON, WORDS, numbered
 
@@ -148,6 +148,12 @@ def test_members_are_told_only_when_asked_for(classify: Classify) -> None:
     assert both.members == quick.members | {"careful": dict.fromkeys(WORDS.values(), 0.25)}
 
 
+def test_what_is_not_sure_is_marked_and_how_uncertain_it_is_told_when_asked_for(classify: Classify) -> None:
+    plain = classify(["match lol", "match", ""])
+    assert [(answer.unsure, answer.uncertainty) for answer in plain[:2]] == [(True, None), (False, None)]
+    assert [answer.uncertainty for answer in classify(["match", "lol"], uncertainty=True)] == [(0.75, 0.5, 0.25)] * 2
+
+
 def test_the_windows_of_a_long_text_are_counted(classify: Classify) -> None:
     assert [answer.windows for answer in classify(["match", "match" + " " * 2500 + "x"])] == [1, 3]
 
@@ -212,7 +218,7 @@ def test_a_wrong_url_is_a_value_error(kind: Callable[[str], object], url: str) -
 
 
 def test_http_tensors_are_binary() -> None:
-    body, headers = _infer_request([b"one", b"two \xff"], Options(quality="best"), 1.5)
+    body, headers = _infer_request([b"one", b"two \xff"], Options(quality="best"), Model(("a",), (), 8), 1.5)
     head = json.loads(body[: int(headers["Inference-Header-Content-Length"])])
     assert head["inputs"] == [
         {"name": "TEXT", "datatype": "BYTES", "shape": [2, 1], "parameters": {"binary_data_size": 16}},

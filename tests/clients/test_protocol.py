@@ -95,7 +95,9 @@ def test_curl_with_json(triton: Ports) -> None:
     status, answer = curl(triton, json.dumps(request))
     assert status == 200
     said = json.loads(answer)
-    members = said["outputs"].pop()  # whoever names no outputs gets all
+    *said["outputs"], members, uncertainty, unsure = said["outputs"]  # whoever names no outputs gets all
+    assert (uncertainty["name"], uncertainty["shape"]) == ("UNCERTAINTY", [1, 3])
+    assert unsure == {"name": "UNSURE", "datatype": "BOOL", "shape": [1, 1], "data": [False]}
     assert (members["name"], members["shape"], members["data"][4:]) == ("MEMBER_PROBABILITIES", [1, 2, 4], [-1] * 4)
     assert said == {
         "model_name": "ag_news",

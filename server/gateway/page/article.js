@@ -61,13 +61,15 @@ function show(item, taken) {
   const shares = Object.entries(item.probabilities);
   const time = taken < 10 ? taken.toFixed(1) : taken.toFixed(0);
   const windows = item.windows > 1 ? `, in ${item.windows} windows` : "";
+  const doubt = item.unsure ? ", not sure" : "";
   const how = `answered by ${item.answered_by} in ${time} ms${windows}`;
   find("article-label").textContent = item.label;
+  find("article-unsure").hidden = !item.unsure;
   find("article-how").textContent = how;
   bars(find("article-bars"), shares.map(([name, share]) => ({ name, share, value: percent(share) })));
   members(item.members ?? {}, shares.map(([name]) => name));
   find("article-answer").hidden = false;
-  say(find("article-said"), `${item.label}, ${percent(shares[0][1])}, ${how}.`);
+  say(find("article-said"), `${item.label}${doubt}, ${percent(shares[0][1])}, ${how}.`);
 }
 
 function members(said, labels) {

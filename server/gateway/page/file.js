@@ -9,7 +9,7 @@ const ROWS = 200;
 const SHOWN_CHARACTERS = 160;
 const PIECE = 2 ** 20;
 const REFRESH_MS = 250;
-const ADDED = ["label", "probability", "answered_by", "windows", "error"];
+const ADDED = ["label", "probability", "answered_by", "windows", "error", "unsure"];
 
 const form = find("file").querySelector("form");
 const pasted = find("file-paste");
@@ -175,7 +175,7 @@ class Table {
       row.append(make("td", { colSpan: 3, className: "refused" }, answer.error));
     } else {
       const share = answer.probabilities[answer.label];
-      row.append(make("td", {}, answer.label), make("td", { className: "number" }, percent(share)));
+      row.append(make("td", {}, answer.unsure ? `${answer.label} (not sure)` : answer.label), make("td", { className: "number" }, percent(share)));
       row.append(make("td", {}, answer.answered_by));
     }
     return row;
@@ -183,8 +183,8 @@ class Table {
 
   #keep(answer, fields) {
     const padded = this.#header.map((_, at) => fields[at] ?? "");
-    const { label = "", probabilities = {}, answered_by = "", windows = "", error = "" } = answer;
-    const added = [label, probabilities[label] ?? "", answered_by, windows, error];
+    const { label = "", probabilities = {}, answered_by = "", windows = "", error = "", unsure = "" } = answer;
+    const added = [label, probabilities[label] ?? "", answered_by, windows, error, unsure];
     this.#held += line([...padded, ...added, ...this.#labels.map((one) => probabilities[one] ?? "")].map(String));
     if (this.#held.length > PIECE) {
       this.#pieces.push(new Blob([this.#held]));

@@ -37,7 +37,10 @@ async def describe(state: State) -> dict[str, Any]:
     about = await triton.ask("GET", f"/v2/models/{MODEL}")
     config = await triton.ask("GET", f"/v2/models/{MODEL}/config")
     held = await asyncio.to_thread(_manifest, state.launch.repository / MODEL)
-    target = config.get("parameters", {}).get("target", {}).get("string_value") or held.target
+    parameters = config.get("parameters", {})
+    target = parameters.get("target", {}).get("string_value") or held.target
+    chosen = parameters.get("unsure_share", {}).get("string_value")
+    share = float(chosen) if chosen else held.unsure and held.unsure.share
     return {
         "name": MODEL,
         "versions": about.get("versions", []),
@@ -51,6 +54,8 @@ async def describe(state: State) -> dict[str, Any]:
             {"members": one.members, "thresholds": msgspec.to_builtins(one.thresholds)} for one in held.cascade
         ],
         "windows": msgspec.to_builtins(held.windows),
+        "outputs": [one["name"] for one in about.get("outputs", [])],
+        "unsure": held.unsure and {"score": held.unsure.score, "share": share},
         "cpu_features": held.cpu_features,
         "figures": held.figures,
     }

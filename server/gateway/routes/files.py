@@ -47,14 +47,15 @@ async def classify_file(
     top_k: Annotated[int | None, Query(ge=1, le=1000)] = None,
     quality: Annotated[Quality | None, Query(description="As of /v1/classify.")] = None,
     members: Annotated[bool, Query(description="As of /v1/classify.")] = False,
+    uncertainty: Annotated[bool, Query(description="As of /v1/classify.")] = False,
 ) -> StreamingResponse:
     """Classify the texts of a CSV, JSONL or Parquet file: the body itself, or `file` of a form.
 
-    A line is an item of /v1/classify: `{"index", "label", "probabilities", "answered_by", "windows"}`, or
-    `{"index", "error"}` for a text that cannot be read. Where the rest of the file cannot be
-    answered, the last line is `{"problem": …}`.
+    A line is an item of /v1/classify: `{"index", "label", "probabilities", "answered_by", "windows"}` and, where the
+    model says it, `"unsure"`; or `{"index", "error"}` for a text that cannot be read. Where the rest of the file cannot
+    be answered, the last line is `{"problem": …}`.
     """
-    asked = Asked(top_k, quality, members)
+    asked = Asked(top_k, quality, members, uncertainty)
     file, content_type, name = await _received(request)
     try:
         read = batches(file, form_of(form, content_type, name), column, STREAM_TEXTS)

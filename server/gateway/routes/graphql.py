@@ -61,6 +61,13 @@ class Quality(Enum):
     best = "best"
 
 
+@strawberry.type(description="In nats: in all, of the data, of the model.")
+class Uncertainty:
+    total: float
+    data: float
+    model: float
+
+
 @strawberry.type(description="Either a label with probabilities, or an error.")
 class Answer:
     index: int
@@ -69,6 +76,8 @@ class Answer:
     answered_by: str | None = None
     windows: int | None = None
     members: list[Member] | None = None
+    unsure: bool | None = None
+    uncertainty: Uncertainty | None = None
     words: list[Word] | None = None
     error: str | None = None
 
@@ -84,6 +93,7 @@ class Query:
         quality: Quality | None = None,
         members: bool = False,
         explain: bool = False,
+        uncertainty: bool = False,
     ) -> list[Answer]:
         request: Request = info.context["request"]
         plane = request.app.state.plane
@@ -91,7 +101,7 @@ class Query:
         if top_k is not None and top_k < 1:
             raise _error(Invalid(f"topK is {top_k}, expected at least 1."))
         try:
-            asked = Asked(top_k, quality and quality.value, members, explain)
+            asked = Asked(top_k, quality and quality.value, members, uncertainty, explain)
             return [_answer(item) for item in await plane.classify(texts, asked)]
         except (NewsdeskError, Problem) as error:
             raise _error(error) from error
@@ -122,6 +132,10 @@ def _answer(item: Item) -> Answer:
     members = None
     if item.members is not None:
         members = [Member(name=name, probabilities=_scores(said)) for name, said in item.members.items()]
+    uncertainty = None
+    if item.uncertainty is not None:
+        total, data, model = item.uncertainty
+        uncertainty = Uncertainty(total=total, data=data, model=model)
     words = [Word(**asdict(word)) for word in item.words] if isinstance(item, Explained) else None
     return Answer(
         index=item.index,
@@ -130,6 +144,8 @@ def _answer(item: Item) -> Answer:
         answered_by=item.answered_by,
         windows=item.windows,
         members=members,
+        unsure=item.unsure,
+        uncertainty=uncertainty,
         words=words,
     )
 

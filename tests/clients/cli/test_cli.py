@@ -78,6 +78,7 @@ def test_standard_input_as_json(classify: Any) -> None:
             },
             "answered_by": "stand-in",
             "windows": 1,
+            "unsure": False,
         }
         assert (second["index"], second["label"], result.exit_code) == (1, "World", 0)
 
@@ -99,11 +100,11 @@ def test_refused_texts_keep_their_line_and_set_the_exit_code(classify: Any) -> N
     }
     as_csv = classify("--format", "csv", "--top-k", "1", given=given)
     assert list(csv.reader(io.StringIO(as_csv.stdout))) == [
-        ["index", "label", "World", "Sports", "Business", "Sci/Tech", "answered_by", "windows", "error"],
-        ["0", "Sports", "", "0.6000000238418579", "", "", "stand-in", "1", ""],
-        ["1", "", "", "", "", "", "", "", "empty, expected at least one visible character"],
-        ["2", "", "", "", "", "", "", "", "not UTF-8 (byte 4 is 0xff), send UTF-8"],
-        ["3", "Business", "", "", "0.6000000238418579", "", "stand-in", "1", ""],
+        ["index", "label", "World", "Sports", "Business", "Sci/Tech", "answered_by", "windows", "error", "unsure"],
+        ["0", "Sports", "", "0.6000000238418579", "", "", "stand-in", "1", "", "false"],
+        ["1", "", "", "", "", "", "", "", "empty, expected at least one visible character", ""],
+        ["2", "", "", "", "", "", "", "", "not UTF-8 (byte 4 is 0xff), send UTF-8", ""],
+        ["3", "Business", "", "", "0.6000000238418579", "", "stand-in", "1", "", "false"],
     ]
     assert as_json.exit_code == as_csv.exit_code == 1
 
@@ -129,11 +130,28 @@ def test_quality_and_members(classify: Any) -> None:
     assert classify("match", "--quality", "finest").exit_code == 2
 
 
+def test_answers_that_are_not_sure_say_so_and_on_demand_how_uncertain_they_are(classify: Any) -> None:
+    given = b"match lol\nmatch\n"
+    assert classify(given=given).stdout.splitlines() == [
+        "Sports   0.6000  (not sure) match lol",
+        "Sports   0.6000  match",
+    ]
+    first, second = map(json.loads, classify("--json", "--uncertainty", given=given).stdout.splitlines())
+    assert (first["unsure"], second["unsure"]) == (True, False)
+    assert first["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
+    assert "uncertainty" not in json.loads(classify("match", "--json").stdout)
+    table = classify("--format", "csv", "--uncertainty", given=b"match lol\n\n").stdout.splitlines()
+    assert table[0].endswith(",error,unsure,uncertainty,of_data,of_model")
+    assert table[1].endswith(",stand-in,1,,true,0.75,0.5,0.25")
+    assert table[2].endswith(",,,,")
+    assert classify("match", "--uncertainty").stderr == "newsdesk: --uncertainty needs --json, or --format csv\n"
+
+
 def test_no_texts_are_no_answers(classify: Any) -> None:
     assert (classify().stdout, classify().exit_code) == ("", 0)
-    assert (
-        classify("--format", "csv").stdout == "index,label,World,Sports,Business,Sci/Tech,answered_by,windows,error\n"
-    )
+    head = "index,label,World,Sports,Business,Sci/Tech,answered_by,windows,error,unsure"
+    assert classify("--format", "csv").stdout == f"{head}\n"
+    assert classify("--format", "csv", "--uncertainty").stdout == f"{head},uncertainty,of_data,of_model\n"
 
 
 @pytest.mark.parametrize(

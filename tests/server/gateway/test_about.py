@@ -21,6 +21,8 @@ def test_labels_and_models(reader: httpx.Client) -> None:
     assert len(model["cascade"][0]["thresholds"]["balanced"]) == len(LABELS)
     assert model["windows"]["overlap"] == 0.25
     assert model["figures"] == {}
+    assert {"UNCERTAINTY", "UNSURE"} <= {*model["outputs"]}
+    assert model["unsure"] is None  # the stand-in marks by a word; its manifest has no table
 
 
 def test_health_and_metrics(reader: httpx.Client, open_gateway: httpx.Client) -> None:

@@ -27,6 +27,16 @@ def test_one_text(open_gateway: httpx.Client) -> None:
     assert item["answered_by"] == "stand-in"
 
 
+def test_what_is_not_sure_is_marked(open_gateway: httpx.Client) -> None:
+    given = {"text": ["match lol", "match", ""]}
+    items = open_gateway.post("/v1/classify", json=given).json()["items"]
+    assert [item.get("unsure") for item in items] == [True, False, None]
+    assert "uncertainty" not in items[0]
+    items = open_gateway.post("/v1/classify", json={**given, "uncertainty": True}).json()["items"]
+    assert items[1]["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
+    assert open_gateway.post("/v1/classify", json={**given, "uncertainty": 1}).status_code == 422
+
+
 def test_articles_and_top_k(open_gateway: httpx.Client) -> None:
     given = [{"title": "The match", "description": "of 1"}, {"title": "treaty 2"}, "chip 3"]
     found = items(open_gateway, given, top_k=1)

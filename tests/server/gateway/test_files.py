@@ -44,6 +44,12 @@ def in_form(form: str) -> bytes:
     return table(title=arrow.array(titles).dictionary_encode(), description=descriptions)
 
 
+def test_what_is_not_sure_is_marked(reader: httpx.Client) -> None:
+    found = lines(reader.post(URL, params={"uncertainty": True}, content=b"text\nmatch lol\nmatch\n", headers=CSV))
+    assert [line["unsure"] for line in found] == [True, False]
+    assert found[0]["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("how", ["query", "form"])
 def test_every_form(reader: httpx.Client, form: str, how: str) -> None:

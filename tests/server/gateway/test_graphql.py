@@ -12,9 +12,11 @@ from tests.server.gateway.conftest import Served
 from tests.server.gateway.gateways import JSON
 
 CLASSIFY = """
-query ($texts: [String!]!, $topK: Int, $quality: Quality, $members: Boolean! = false, $explain: Boolean! = false) {
-  classify(texts: $texts, topK: $topK, quality: $quality, members: $members, explain: $explain) {
-    index label probabilities { label probability } answeredBy windows error
+query ($texts: [String!]!, $topK: Int, $quality: Quality, $members: Boolean! = false, $explain: Boolean! = false,
+  $uncertainty: Boolean! = false) {
+  classify(texts: $texts, topK: $topK, quality: $quality, members: $members, explain: $explain,
+    uncertainty: $uncertainty) {
+    index label probabilities { label probability } answeredBy windows error unsure uncertainty { total data model }
     members { name probabilities { label probability } } words { text start end drop }
   }
 }
@@ -45,7 +47,7 @@ def test_labels_and_models(reader: httpx.Client) -> None:
 
 
 def test_all_that_rest_takes(reader: httpx.Client) -> None:
-    asked = {"quality": "best", "members": True, "explain": True}
+    asked = {"quality": "best", "members": True, "explain": True, "uncertainty": True}
     (one,) = ask(reader, CLASSIFY, texts=["the shares 5000"], **asked)["data"]["classify"]
     (other,) = reader.post("/v1/classify", json={"text": "the shares 5000", **asked}).json()["items"]
     members = {
@@ -54,6 +56,8 @@ def test_all_that_rest_takes(reader: httpx.Client) -> None:
     }
     assert (one["windows"], one["answeredBy"]) == (other["windows"], other["answered_by"])
     assert (members, one["words"]) == (other["members"], other["words"])
+    assert (one["unsure"], one["uncertainty"]) == (other["unsure"], other["uncertainty"])
+    assert one["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
     assert ask(reader, CLASSIFY, texts=["shares"], quality="good")["errors"]
 
 

@@ -88,6 +88,15 @@ def test_one_article(page: Page, open_gateway: httpx.Client) -> None:
     expect(page.locator("#article-marked")).to_have_text(text)
 
 
+def test_what_is_not_sure_is_said(page: Page) -> None:
+    classify(page, "a match lol")
+    expect(page.locator("#article-unsure")).to_be_visible()
+    expect(page.locator("#article-unsure")).to_contain_text("Not sure.")
+    expect(page.locator("#article-said")).to_contain_text("Sports, not sure, ")
+    classify(page, "a match")
+    expect(page.locator("#article-unsure")).to_be_hidden()
+
+
 def test_what_is_wrong_is_said(page: Page, watched: Watched) -> None:
     problem = page.locator("#article-problem")
     classify(page, "  ")

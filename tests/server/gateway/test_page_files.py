@@ -40,6 +40,7 @@ def test_a_dropped_file_comes_back_whole(page: Page, open_gateway: httpx.Client)
     items = open_gateway.post("/v1/classify", json={"text": texts}).json()["items"]
     for row, item in zip(found, items, strict=True):
         assert (row["newsdesk_label"], row["newsdesk_error"]) == (item.get("label", ""), item.get("error", ""))
+        assert row["newsdesk_unsure"] == str(item.get("unsure", "")).lower()
         given = {name: float(row[f"newsdesk_{name}"] or 0) for name in LABELS}
         assert given == pytest.approx(item.get("probabilities") or dict.fromkeys(LABELS, 0))
     distribution = page.locator("#file-bars .value").all_inner_texts()

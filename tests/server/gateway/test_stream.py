@@ -48,11 +48,12 @@ def test_answers_come_in_order_with_their_ids(served: Served) -> None:
 
 
 def test_all_that_rest_takes(served: Served, reader: httpx.Client) -> None:
-    asked = {"text": "the shares 5000", "quality": "best", "members": True, "explain": True}
+    asked = {"text": "the shares 5000", "quality": "best", "members": True, "explain": True, "uncertainty": True}
     (found,) = exchange(served, [json.dumps(asked)])
     (item,) = reader.post("/v1/classify", json=asked).json()["items"]
     assert found == {**item, "id": None}
     assert len(found["words"]) == 3
+    assert found["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
 
 
 def test_one_answer_does_not_wait_for_another_text(served: Served) -> None:
