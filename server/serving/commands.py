@@ -34,7 +34,7 @@ ModelRepository = Annotated[
     ),
 ]
 Instances = Annotated[
-    int, typer.Option(envvar="NEWSDESK_INSTANCES", help="Backend processes; 0: tuned, else one a core, at least 2.")
+    int, typer.Option(envvar="NEWSDESK_INSTANCES", help="Processes; 0: tuned, else one a core, at least 2.")
 ]
 Threads = Annotated[int, typer.Option(envvar="NEWSDESK_THREADS", help="Threads of each process; 0: tuned, else 1.")]
 QueueDelay = Annotated[

@@ -46,6 +46,7 @@ def test_with_the_other_choices(open_gateway: httpx.Client) -> None:
         "probabilities",
         "answered_by",
         "windows",
+        "unsure",
     }
 
 
