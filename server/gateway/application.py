@@ -20,9 +20,11 @@ from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.disconnects import Disconnects
 from newsdesk.server.gateway.logs import AuditLog
 from newsdesk.server.gateway.observed import Observed
+from newsdesk.server.gateway.origins import Origins
 from newsdesk.server.gateway.plane import Plane
 from newsdesk.server.gateway.problems import Problem, Unavailable, on_newsdesk_error, on_problem, respond
 from newsdesk.server.gateway.rates import Rates
+from newsdesk.server.gateway.refusals import Refusals
 from newsdesk.server.gateway.routes import about, classify, files, graphql, health, live, management, oip, page, stream
 from newsdesk.server.gateway.routes.bodies import invalid
 from newsdesk.server.gateway.schemas import ClassifyRequest, ProblemDetails
@@ -66,9 +68,10 @@ def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
             state = app.state
             state.settings, state.launch, state.stopping = launch.settings, launch, stopping
             state.telemetry, state.audit = telemetry, AuditLog(launch.audit_log)
+            state.refusals = Refusals(state.audit)
             state.plane = Plane(launch, telemetry, breaker, tracing)
             state.triton = Triton(launch, session, breaker)
-            state.gate = Gate(launch.settings, Tokens(launch.settings, session), rates)
+            state.gate = Gate(launch.settings, Tokens(launch.settings, session), rates, state.refusals)
             probing = asyncio.create_task(state.plane.probe())
             try:
                 yield
@@ -101,6 +104,7 @@ def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
             expose_headers=["Retry-After", "X-Request-ID"],
             max_age=_PREFLIGHT_SECONDS,
         )
+    app.add_middleware(Origins, settings=launch.settings)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return Observed(app, launch.settings, telemetry, tracing)
 
@@ -133,12 +137,12 @@ def _document(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-async def _on_invalid(request: Request, error: Exception) -> Response:
+async def _on_invalid(request: Request, error: Exception) -> Response | None:
     assert isinstance(error, RequestValidationError)
     return await on_problem(request, invalid(error.errors()))
 
 
-async def _on_server_error(request: Request, error: Exception) -> Response:
+async def _on_server_error(request: Request, error: Exception) -> Response | None:
     request.state.cause = str(error)
     return await on_problem(request, Unavailable("The gateway cannot answer this now. Its log says why."))
 

@@ -1,6 +1,7 @@
 """Who calls, and whether they may: the dependency in front of every route but the health ones."""
 
 import functools
+import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,10 +12,16 @@ from starlette.requests import HTTPConnection
 
 from newsdesk.server.gateway import admission
 from newsdesk.server.gateway.keys import KeyFile, Role
-from newsdesk.server.gateway.problems import Forbidden, Unauthenticated
+from newsdesk.server.gateway.problems import Forbidden, Unauthenticated, Unavailable
 from newsdesk.server.gateway.rates import Rates
+from newsdesk.server.gateway.refusals import Refusals
 from newsdesk.server.gateway.settings import GatewaySettings
 from newsdesk.server.gateway.tokens import Tokens
+from newsdesk.server.runtime.errors import ServerError
+
+CHECK_SECONDS = 2.0
+"""How often a caller is looked at again who stays: a key may be revoked, a token expire."""
+_MOST_SUBJECT = 80
 
 
 @dataclass(frozen=True)
@@ -28,19 +35,40 @@ class Caller:
 class Gate:
     """Finds out the caller of a request and counts it against the caller's rate."""
 
-    def __init__(self, settings: GatewaySettings, tokens: Tokens, rates: Rates) -> None:
+    def __init__(self, settings: GatewaySettings, tokens: Tokens, rates: Rates, refusals: Refusals) -> None:
         self.keys = KeyFile(settings.keys)
-        self._open, self._tokens, self._rates = not settings.asks, tokens, rates
+        self._open, self._tokens, self._rates, self._refusals = not settings.asks, tokens, rates, refusals
+        self._roles = Roles(settings)
 
     async def admit(self, connection: HTTPConnection, least: Role) -> Caller:
         """Raises Unauthenticated, Forbidden and TooMany."""
-        caller = await self._identify(connection)
-        connection.state.caller = caller.id
-        admission.caller.set(caller.id)
-        await self._rates.count(caller.id)
-        if caller.role < least:
-            raise Forbidden(f"This needs the role {least.name}, and the caller is {caller.role.name}.")
+        try:
+            caller = await self._identify(connection)
+            connection.state.caller = caller.id
+            admission.caller.set(caller.id)
+            await self._rates.count(caller.id)
+            _check(caller, least)
+        except (Unauthenticated, Forbidden) as problem:
+            self._refusals.note(connection, problem)
+            raise
         return caller
+
+    async def count(self, caller: str) -> None:
+        """Count what comes over an open connection, a message for a request. Raises TooMany."""
+        await self._rates.count(caller)
+
+    async def check(self, connection: HTTPConnection, least: Role) -> None:
+        """Look again at who is on an open connection.
+
+        Raises Unauthenticated and Forbidden for who may no longer be, and Unavailable where that cannot be known.
+        """
+        try:
+            _check(await self._identify(connection), least)
+        except (Unauthenticated, Forbidden) as problem:
+            self._refusals.note(connection, problem)
+            raise
+        except ServerError as error:
+            raise Unavailable("The keys cannot be read now.") from error
 
     async def _identify(self, connection: HTTPConnection) -> Caller:
         key = connection.headers.get("x-api-key", "")
@@ -53,7 +81,7 @@ class Gate:
                 return Caller(f"key:{found.id}", Role[found.role])
             raise Unauthenticated("The key is not valid: unknown, expired or revoked.")
         if given and not key:
-            return _of_token(await self._tokens.claims(given))
+            return self._roles.of_token(await self._tokens.claims(given))
         if given:
             raise Unauthenticated("X-API-Key holds no key of this service, expected nd_…")
         if not self._open:
@@ -62,11 +90,34 @@ class Gate:
         return Caller(f"address:{connection.client.host if connection.client else ''}", Role.reader)
 
 
-def _of_token(claims: dict[str, object]) -> Caller:
-    role = claims.get("role", Role.reader.name)
-    if not isinstance(role, str) or role not in Role.__members__:
-        raise Unauthenticated(f"The token's role is {role!r:.40}, expected one of {', '.join(Role.__members__)}.")
-    return Caller(f"token:{claims['sub']!s:.80}", Role[role])
+class Roles:
+    """What a token says that its bearer may do."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._claim = settings.jwt_role_claim
+        self._names = [role.name for role in Role if role < Role.admin or settings.jwt_admin]
+
+    def of_token(self, claims: dict[str, object]) -> Caller:
+        """Raises Unauthenticated."""
+        role = claims.get(self._claim, Role.reader.name)
+        if not isinstance(role, str) or role not in self._names:
+            more = "" if role != Role.admin.name else "; --jwt-admin lets tokens be an administrator's, too"
+            raise Unauthenticated(
+                f"The token's {self._claim} is {role!r:.40}, expected a role, one of {', '.join(self._names)}{more}."
+            )
+        return Caller(f"token:{_short(str(claims['sub']))}", Role[role])
+
+
+def _short(subject: str) -> str:
+    """Return a subject that fits into a log, no other's."""
+    if len(subject) <= _MOST_SUBJECT:
+        return subject
+    return f"{subject[:_MOST_SUBJECT]}…{hashlib.sha256(subject.encode(errors='replace')).hexdigest()[:16]}"
+
+
+def _check(caller: Caller, least: Role) -> None:
+    if caller.role < least:
+        raise Forbidden(f"This needs the role {least.name}, and the caller is {caller.role.name}.")
 
 
 @functools.cache  # one function a role: FastAPI calls it once a request, and a request counts once

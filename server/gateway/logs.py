@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+# uvicorn says this of each handshake that is refused with an answer, which our own line says.
+_REFUSED_HANDSHAKE = "ASGI callable returned without completing handshake."
 access = logging.getLogger("newsdesk.gateway")
 request_id: ContextVar[str] = ContextVar("newsdesk_request_id", default="")
 """Of the request that is being answered."""
@@ -36,8 +39,8 @@ def configure() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for name in "newsdesk", "uvicorn.error":
-        logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != _REFUSED_HANDSHAKE)
+    logging.getLogger("newsdesk").setLevel(logging.INFO)  # uvicorn's lines on each WebSocket say no more than ours
     logging.raiseExceptions = False
 
 
@@ -46,20 +49,24 @@ def log(event: str, level: int = logging.INFO, exc_info: BaseException | None = 
 
 
 class AuditLog:
-    """Appended to, never cut, readable for the owner alone."""
+    """Appended to, never cut, readable for the owner alone. Where it cannot be written, the log has the entry."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, **entry: Any) -> None:
         line = msgspec.json.encode({"time": _now(time.time()), **entry}) + b"\n"
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(file, line)
-            os.fsync(file)
-        finally:
-            os.close(file)
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(file, line)
+                os.fsync(file)
+            finally:
+                os.close(file)
+        except OSError as error:
+            log("the audit log cannot be written", logging.ERROR, error=str(error), entry=entry)
 
 
 def _now(seconds: float) -> str:

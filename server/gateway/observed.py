@@ -136,7 +136,9 @@ class Observed:
             "route": route,
             "status": status,
             "ms": round(seconds * 1e3, 2),
-            **{name: state[name] for name in ("caller", "texts", "refused", "cause") if name in state},
+            **{
+                name: state[name] for name in ("caller", "address", "key", "texts", "refused", "cause") if name in state
+            },
         }
         if self._tracing and span:
             fields["trace_id"] = self._tracing.finish(span, fields["method"], route, status, state["request_id"])

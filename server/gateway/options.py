@@ -21,11 +21,16 @@ Insecure = Annotated[bool, _option("INSECURE", "Let everybody classify, beyond l
 Keys = Annotated[Path | None, _option("KEYS", "File of `newsdesk keys`.", "--keys", show_default="<state>/keys.json")]
 JwtSecretFile = Annotated[Path | None, _option("JWT_SECRET_FILE", "Secret of HS256 tokens.", "--jwt-secret-file")]
 Jwks = Annotated[str, _option("JWKS", "https URL, or file, of the public keys of tokens.")]
-JwtIssuer = Annotated[str, _option("JWT_ISSUER", "What tokens must say in iss.")]
-JwtAudience = Annotated[str, _option("JWT_AUDIENCE", "What tokens must say in aud.")]
+JwtIssuer = Annotated[str, _option("JWT_ISSUER", "What tokens must say in iss; needed with --jwks.")]
+JwtAudience = Annotated[str, _option("JWT_AUDIENCE", "What tokens must say in aud; needed with --jwks.")]
+JwtRoleClaim = Annotated[str, _option("JWT_ROLE_CLAIM", "Claim of tokens that holds the role.")]
+JwtAdmin = Annotated[bool, _option("JWT_ADMIN", "Let tokens be an administrator's.", "--jwt-admin")]
 RateLimit = Annotated[str, _option("RATE_LIMIT", 'Requests of one caller, as "600/minute".', show_default="none")]
 RateStorage = Annotated[str, _option("RATE_STORAGE", "redis:// URL to count in.", show_default="memory")]
 CorsOrigin = Annotated[list[str], _option("CORS_ORIGIN", "Web origin whose pages may call; may be repeated.")]
+AllowedHost = Annotated[
+    list[str], _option("ALLOWED_HOST", "Name under which it may be called; may be repeated.", show_default="localhost")
+]
 MaxBodyMib = Annotated[int, _option("MAX_BODY_MIB", "Largest body of a request.")]
 MaxFileMib = Annotated[int, _option("MAX_FILE_MIB", "Largest file to classify.")]
 MaxTexts = Annotated[int, _option("MAX_TEXTS", "Most texts of one request.")]

@@ -81,6 +81,12 @@ class Unsupported(Problem):
     status, kind = 415, "unsupported-media-type"
 
 
+class Misdirected(Problem):
+    """A request for another host."""
+
+    status, kind = 421, "misdirected"
+
+
 class Invalid(Problem):
     """A well-formed body that does not hold what is expected."""
 
@@ -149,16 +155,17 @@ def respond(problem: HTTPException, request_id: str) -> Response:
     return Response(body, problem.status_code, problem.headers, MEDIA_TYPE)
 
 
-async def on_problem(connection: HTTPConnection, error: Exception) -> Response:
-    """Answer an HTTPException: a Problem, or the router's own 404 and 405."""
+async def on_problem(connection: HTTPConnection, error: Exception) -> Response | None:
+    """Answer an HTTPException: a Problem, or the router's own 404 and 405. None where it is sent, a WebSocket's."""
     assert isinstance(error, HTTPException)
     response = respond(error, connection.state.request_id)
-    if isinstance(connection, WebSocket):  # whose answer nobody else sends
-        await connection.send_denial_response(response)
-    return response
+    if not isinstance(connection, WebSocket):
+        return response
+    await connection.send_denial_response(response)
+    return None
 
 
-async def on_newsdesk_error(connection: HTTPConnection, error: Exception) -> Response:
+async def on_newsdesk_error(connection: HTTPConnection, error: Exception) -> Response | None:
     assert isinstance(error, NewsdeskError)
     connection.state.cause = f"{type(error).__name__}: {error}"
     return await on_problem(connection, problem_of(error))

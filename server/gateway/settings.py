@@ -43,13 +43,21 @@ class GatewaySettings:
     """https URL, or file, of the public keys of RS, PS, ES and EdDSA tokens."""
     jwt_issuer: str = ""
     jwt_audience: str = ""
-    """What tokens must say in iss and aud; empty = no matter what."""
+    """What tokens must say in iss and aud. Needed with `jwks`: an identity provider's keys sign tokens for every
+    application there is. Empty, without: no matter what."""
+    jwt_role_claim: str = "role"
+    """The claim that holds the role; a token without it is a reader's."""
+    jwt_admin: bool = False
+    """Let tokens be an administrator's."""
     rate_limit: str = ""
     """Requests of one key, token or, without those, address: "600/minute"; empty = no limit."""
     rate_storage: str = field(default="", repr=False)
     """redis:// URL, which may hold a password, that several gateways count in together; empty = this one's memory."""
     cors_origin: tuple[str, ...] = ()
     """Web origins whose pages may call: "https://desk.example"."""
+    allowed_host: tuple[str, ...] = ()
+    """Names under which the gateway may be called, beside localhost and any address. Without a list no name else is,
+    unless it listens beyond loopback and asks for keys or tokens: then any is."""
     max_body_mib: int = 32
     """Largest body of a request, MiB."""
     max_file_mib: int = 2048
@@ -81,14 +89,30 @@ class GatewaySettings:
             raise _refused("jwks", self.jwks, "an https URL, or a file")
         if self.jwks.startswith("http://") and not re.match(r"http://(127\.0\.0\.1|localhost)[:/]", self.jwks):
             raise _refused("jwks", self.jwks, "https, or a file: keys that come over http can be another's")
+        if self.jwks and not (self.jwt_issuer and self.jwt_audience):
+            raise GatewaySettingsError(
+                "--jwks (NEWSDESK_JWKS) is given without both --jwt-issuer (NEWSDESK_JWT_ISSUER) and --jwt-audience "
+                "(NEWSDESK_JWT_AUDIENCE); expected what the provider's tokens for newsdesk say in iss and aud: its "
+                "keys sign the tokens of other applications, too."
+            )
+        if not self.jwt_role_claim:
+            raise _refused("jwt_role_claim", self.jwt_role_claim, "the name of a claim")
         for origin in self.cors_origin:
             if not re.fullmatch(r"https?://[^/*\s]+", origin):
                 raise _refused("cors_origin", origin, "an origin, as https://desk.example")
+        for name in self.allowed_host:
+            if not re.fullmatch(r"[\w.-]+", name):
+                raise _refused("allowed_host", name, "a host's name without a port, as desk.example")
 
     @property
     def asks(self) -> bool:
         """Whether callers without a key or token are turned away."""
         return not self.insecure and (self.auth or not ipaddress.ip_address(self.host).is_loopback)
+
+    @property
+    def checks_hosts(self) -> bool:
+        """Whether requests for another host's name are refused."""
+        return bool(self.allowed_host) or not self.asks or ipaddress.ip_address(self.host).is_loopback
 
     @property
     def local_url(self) -> str:
@@ -116,7 +140,14 @@ class GatewaySettings:
     @classmethod
     def decoded(cls, given: dict[str, Any]) -> Self:
         paths = {name: Path(given[name]) for name in ("keys", "jwt_secret_file") if given[name] is not None}
-        return cls(**{**given, **paths, "cors_origin": tuple(given["cors_origin"])})
+        return cls(
+            **{
+                **given,
+                **paths,
+                "cors_origin": tuple(given["cors_origin"]),
+                "allowed_host": tuple(given["allowed_host"]),
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Annotated, BinaryIO
@@ -15,7 +16,7 @@ from starlette.responses import StreamingResponse
 
 from newsdesk.clients import NewsdeskError, Quality, TextRefused
 from newsdesk.server.gateway import problems
-from newsdesk.server.gateway.auth import only
+from newsdesk.server.gateway.auth import CHECK_SECONDS, only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.observed import FILE_ROUTE
 from newsdesk.server.gateway.plane import STREAM_TEXTS, Asked, Plane, Text
@@ -99,10 +100,14 @@ async def _lines(
     plane: Plane = request.app.state.plane
     state = request.state
     state.texts = state.refused = 0
+    due = time.monotonic() + CHECK_SECONDS
     try:
         failed: list[Problem] = []
         async with aclosing(plane.stream(_read(first, read, failed), asked)) as answers:
             async for items in answers:
+                if time.monotonic() >= due:
+                    await request.app.state.gate.check(request, Role.reader)
+                    due = time.monotonic() + CHECK_SECONDS
                 state.texts += len(items)
                 state.refused += sum(isinstance(item, TextRefused) for item in items)
                 yield b"".join(msgspec.json.encode(shown(item)) + b"\n" for item in items)

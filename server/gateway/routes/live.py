@@ -14,6 +14,7 @@ from starlette.responses import StreamingResponse
 from newsdesk.clients import NewsdeskError
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
+from newsdesk.server.gateway.problems import Problem, describe
 from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.telemetry import Telemetry, rates
 from newsdesk.server.serving.workspace import MODEL
@@ -33,6 +34,8 @@ _CACHE = ("cache_hits", "cache_misses")
 async def live(request: Request) -> StreamingResponse:
     """An event a second: requests, errors, texts and refused texts a second, latency of the last ten, queue, state.
 
+    A key or token that is no longer valid ends the stream, with an event `problem`.
+
     And Triton's cache hits and misses, requests a second; null without a response cache, or where Triton is away.
     """
     return StreamingResponse(_events(request), media_type="text/event-stream")
@@ -44,6 +47,12 @@ async def _events(request: Request) -> AsyncIterator[bytes]:
     before, since = telemetry.totals() | await _cache(state), time.monotonic()
     while not state.stopping():
         await asyncio.sleep(_SECONDS)
+        try:
+            await state.gate.check(request, Role.reader)
+        except Problem as problem:
+            end = msgspec.json.encode(describe(problem, request.state.request_id))
+            yield b"event: problem\ndata: " + end + b"\n\n"
+            return
         after, now = telemetry.totals() | await _cache(state), time.monotonic()
         event: dict[str, Any] = {
             **{f"{name}_per_second": None for name in _CACHE},

@@ -61,10 +61,11 @@ async def rollback(
     request: Request, model: str, caller: Annotated[Caller, Depends(requires(Role.operator))]
 ) -> dict[str, str]:
     """Go back to the version before: take the latest out of service and load what is left, as `newsdesk rollback`."""
-    if model != MODEL:
-        raise NotFound(f"There is no model {model!r:.80} to roll back.")
     launch: Launch = request.app.state.launch
-    entry = {"action": "rollback", "model": model}
+    entry = {"action": "rollback", "model": model[:80]}
+    if model != MODEL:
+        _audit(request, caller, **entry, outcome="there is no such model")
+        raise NotFound(f"There is no model {model!r:.80} to roll back.")
     try:
         withdrawn, serves = await run_in_threadpool(versions.withdraw, launch.source / model)
         await run_in_threadpool(versions.reload, launch.state)

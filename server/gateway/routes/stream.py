@@ -1,9 +1,7 @@
-"""Texts in and answers out over one WebSocket, in order, for as long as both sides like."""
+"""Texts in and answers out over one WebSocket, in order, for as long as both sides like and the caller may."""
 
 import asyncio
-from contextlib import suppress
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import msgspec
 from fastapi import APIRouter
@@ -11,16 +9,21 @@ from pydantic import Field, StrictInt, StrictStr
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from newsdesk.clients import NewsdeskError
-from newsdesk.server.gateway.auth import only
+from newsdesk.server.gateway.auth import CHECK_SECONDS, Gate, only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.plane import Plane
-from newsdesk.server.gateway.problems import Forbidden, Problem, problem_of
+from newsdesk.server.gateway.problems import Malformed, Problem, problem_of
 from newsdesk.server.gateway.routes.bodies import parse
 from newsdesk.server.gateway.schemas import ClassifyRequest, Given, shown
 
 router = APIRouter()
 _WAITING = 64
 """Texts of one connection that wait for their answer; a further one is not read before."""
+_POLICY_VIOLATION = 1008
+_MOST_REASON = 120
+"""Bytes of a close frame's reason, which takes 123."""
+
+Answers = asyncio.Queue[asyncio.Task[dict[str, Any]]]
 
 
 class Message(ClassifyRequest):
@@ -30,50 +33,75 @@ class Message(ClassifyRequest):
 
 @router.websocket("/v1/stream", dependencies=only(Role.reader))
 async def stream(websocket: WebSocket) -> None:
-    """A message is `{"text", "id"?, "top_k"?, …}`, as /v1/classify takes it; its answer is an item, with the id."""
-    _check_origin(websocket)
+    """A message is `{"text", "id"?, "top_k"?, …}`, as /v1/classify takes it; its answer is an item, with the id.
+
+    Each counts as a request of the caller's. It ends when the caller goes, or may no longer be here.
+    """
     await websocket.accept()
-    waiting: asyncio.Queue[asyncio.Task[dict[str, Any]] | None] = asyncio.Queue(_WAITING)
-    reading = asyncio.create_task(_read(websocket, waiting))
+    waiting: Answers = asyncio.Queue(_WAITING)
+    tasks = [asyncio.create_task(part) for part in (_read(websocket, waiting), _write(websocket, waiting))]
+    tasks.append(asyncio.create_task(_watch(websocket)))
     try:
-        with suppress(WebSocketDisconnect):
-            while task := await waiting.get():
-                await websocket.send_text(msgspec.json.encode(await task).decode())
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task
+    except WebSocketDisconnect:
+        pass
+    except Problem as problem:
+        reason = problem.detail.encode()[:_MOST_REASON].decode(errors="ignore")
+        await websocket.close(_POLICY_VIOLATION, reason)
     finally:
-        reading.cancel()
-        while not waiting.empty():
-            if task := waiting.get_nowait():
-                task.cancel()
+        for task in tasks:
+            task.cancel()
+        while not waiting.empty():  # what the caller does not wait for is not asked
+            waiting.get_nowait().cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _read(websocket: WebSocket, waiting: asyncio.Queue[asyncio.Task[dict[str, Any]] | None]) -> None:
-    """Start an answer for each message, no more than the queue takes; None is the end."""
-    plane: Plane = websocket.app.state.plane
+async def _read(websocket: WebSocket, waiting: Answers) -> None:
+    """Start an answer for each message, no more than the queue takes, until the caller goes."""
     websocket.state.texts = 0
-    try:
-        async for message in websocket.iter_text():
-            websocket.state.texts += 1
-            await waiting.put(asyncio.create_task(_answer(plane, message, websocket.state.texts - 1)))
-    finally:
-        await waiting.put(None)
+    while (message := await websocket.receive())["type"] == "websocket.receive":
+        answering = asyncio.create_task(_answer(websocket, message.get("text"), websocket.state.texts))
+        websocket.state.texts += 1
+        try:
+            await waiting.put(answering)
+        except asyncio.CancelledError:
+            answering.cancel()
+            raise
 
 
-async def _answer(plane: Plane, message: str, index: int) -> dict[str, Any]:
+async def _write(websocket: WebSocket, waiting: Answers) -> None:
+    while True:
+        await websocket.send_text(msgspec.json.encode(await (await waiting.get())).decode())
+
+
+async def _watch(websocket: WebSocket) -> None:
+    """Look again and again whether the caller may still be here. Raises Problem where not."""
+    gate: Gate = websocket.app.state.gate
+    while True:
+        await asyncio.sleep(CHECK_SECONDS)
+        await gate.check(websocket, Role.reader)
+
+
+async def _answer(websocket: WebSocket, message: str | None, index: int) -> dict[str, Any]:
+    state = websocket.app.state
+    gate: Gate = state.gate
+    plane: Plane = state.plane
     given: Message | None = None
     try:
-        given = parse(Message, message)
-        (found,) = await plane.classify(given.texts(), given.asked(), wait=True)
-        item = shown(found)
+        try:
+            if message is None:
+                raise Malformed("The message is binary, expected text: an object in JSON.")
+            given = parse(Message, message)
+        finally:
+            await gate.count(websocket.state.caller)
+        (item,) = await plane.classify(given.texts(), given.asked(), wait=True)
+        answer = shown(item)
     except NewsdeskError as error:
-        item = {"error": problem_of(error).detail}
+        answer = {"error": problem_of(error).detail}
     except Problem as problem:
-        item = {"error": problem.detail}
-    return {**item, "index": index, "id": given.id if given else None}
-
-
-def _check_origin(websocket: WebSocket) -> None:
-    """Refuse pages of other origins: browsers let any page open a WebSocket. Raises Forbidden."""
-    origin = websocket.headers.get("origin")
-    listed = websocket.app.state.settings.cors_origin
-    if origin and origin not in listed and urlsplit(origin).netloc != websocket.headers.get("host"):
-        raise Forbidden(f"Pages of {origin!r:.80} may not call; --cors-origin lists those that may.")
+        answer = {"error": problem.detail}
+        if problem.headers and "Retry-After" in problem.headers:
+            answer["retry_after"] = int(problem.headers["Retry-After"])
+    return {**answer, "index": index, "id": given.id if given else None}

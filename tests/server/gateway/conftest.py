@@ -36,7 +36,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     keys = {role.name: gateways.key(state, role) for role in Role}
     port = str(free_ports()[0])
     options = ["--target", "openvino:int8", "--instances", "2", "--gateway-port", port, "--auth"]
-    options += ["--jwt-secret-file", str(state / "secret"), "--max-texts", "300"]
+    options += ["--jwt-secret-file", str(state / "secret"), "--max-texts", "300", "--jwt-admin"]
     repository = write_repository(tmp_path_factory.mktemp("models"), STAND_IN.read_text())
     server = Server(repository, state, options=options).start()
     try:

@@ -284,15 +284,17 @@ def test_public_keys_are_fetched_and_an_absent_provider_is_said_so(served: Serve
     published = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())) | {"kid": "one", "alg": "ES256"}
     (tmp_path / "keys").write_text(json.dumps({"keys": [published]}))
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    given = {"Authorization": f"Bearer {token(key, 'ES256', {'kid': 'one'})}"}
+    said = {"iss": "https://id.example", "aud": "newsdesk"}
+    given = {"Authorization": f"Bearer {token(key, 'ES256', {'kid': 'one'}, **said)}"}
+    expected = {"jwt_issuer": said["iss"], "jwt_audience": said["aud"]}
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as provider:
         threading.Thread(target=provider.serve_forever, daemon=True).start()
         where = f"http://127.0.0.1:{provider.server_port}/keys"
-        with gateways.gateway(tmp_path, served.server.ports, auth=True, jwks=where) as client:
+        with gateways.gateway(tmp_path, served.server.ports, auth=True, jwks=where, **expected) as client:
             assert client.get("/v1/labels", headers=given).status_code == 200
             provider.shutdown()
             assert client.get("/v1/labels", headers=given).status_code == 200  # they are kept
-    with gateways.gateway(tmp_path, served.server.ports, auth=True, jwks=where) as client:
+    with gateways.gateway(tmp_path, served.server.ports, auth=True, jwks=where, **expected) as client:
         answer = client.get("/v1/labels", headers=given)
     assert answer.status_code == 503
     assert "identity provider" in answer.json()["detail"]

@@ -60,4 +60,5 @@ def test_cache_hits_live_and_a_rollback(operator: httpx.Client, tmp_path: Path) 
     assert [(one["action"], one["outcome"][:22]) for one in entries] == [
         ("rollback", "version 2 is withdrawn"),
         ("rollback", f"{tmp_path}"[:22]),
+        ("rollback", "there is no such model"),
     ]

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +12,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
+from newsdesk.server.gateway.keys import KeyFile, Role
+from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
 from tests.server.gateway.gateways import token
 
@@ -153,3 +157,94 @@ def test_live_metrics(reader: httpx.Client) -> None:
     assert said["texts_per_second"] > 0
     assert said["refused_per_second"] > 0
     assert said["p50_ms"] <= said["p99_ms"]
+
+
+def test_a_message_counts_as_a_request(served: Served, tmp_path: Path) -> None:
+    """A connection passes no rate limit: 30 texts under 10 a minute, bad ones among them."""
+    with gateways.gateway(tmp_path, served.server.ports, rate_limit="10/minute") as client:
+
+        async def run() -> list[dict[str, Any]]:
+            async with connect(str(client.base_url.join("/v1/stream")).replace("http", "ws"), proxy=None) as socket:
+                for i in range(30):
+                    await socket.send(json.dumps({"text": "shares", "id": i}) if i % 5 else "{")
+                return [json.loads(await socket.recv()) for _ in range(30)]
+
+        found = asyncio.run(run())
+        assert client.get("/v1/labels").status_code == 429
+    answered = [one for one in found if "label" in one]
+    assert len(answered) == 7  # of nine after the handshake two are no JSON
+    limited = [one for one in found if "retry_after" in one]
+    assert len(limited) == 21
+    assert all("limit of 10 per 1 minute is reached" in one["error"] and one["retry_after"] > 50 for one in limited)
+    assert [one["index"] for one in found] == list(range(30))
+
+
+def test_a_binary_message_is_answered_in_its_place(served: Served) -> None:
+    async def run() -> list[dict[str, Any]]:
+        async with opened(served) as socket:
+            await socket.send(b'{"text": "shares"}')
+            await socket.send('{"text": "shares", "id": 1}')
+            return [json.loads(await socket.recv()) for _ in range(2)]
+
+    binary, text = asyncio.run(run())
+    assert binary == {"error": "The message is binary, expected text: an object in JSON.", "index": 0, "id": None}
+    assert (text["label"], text["index"], text["id"]) == ("Business", 1, 1)
+
+
+def test_a_revoked_key_ends_what_it_opened(served: Served, reader: httpx.Client) -> None:
+    """Within seconds, and said why: a WebSocket and server-sent events."""
+    state, key = served.server.state, gateways.key(served.server.state, Role.reader)
+    headers = {"Authorization": f"Bearer {key}"}
+
+    async def run() -> ConnectionClosedError:
+        async with opened(served, **headers) as socket:
+            await socket.send('{"text": "shares"}')
+            assert json.loads(await socket.recv())["label"] == "Business"
+            KeyFile(state / "keys.json").revoke(key.split("_")[1])
+            with pytest.raises(ConnectionClosedError) as closed:
+                await asyncio.wait_for(socket.recv(), 5)
+            return closed.value
+
+    with httpx.stream("GET", f"{served.url}/v1/metrics/live", headers=headers, timeout=10) as live:
+        lines = live.iter_lines()
+        assert next(lines).startswith("data: ")
+        received = asyncio.run(run()).rcvd
+        last = [line for line in lines if line][-2:]  # it ends
+    assert received is not None
+    assert (received.code, received.reason) == (1008, "The key is not valid: unknown, expired or revoked.")
+    assert last[0] == "event: problem"
+    assert json.loads(last[1].removeprefix("data: "))["status"] == 401
+
+
+def test_what_a_caller_who_left_waits_for_is_dropped(served: Served, reader: httpx.Client) -> None:
+    """Of sixty slow texts, those on their way are computed."""
+
+    def computed() -> int:
+        return sum(one["inference_count"] for one in served.server.ask("/v2/models/ag_news/stats")[1]["model_stats"])
+
+    async def run() -> None:
+        async with opened(served) as socket:
+            for _ in range(60):
+                await socket.send(json.dumps({"text": "stand-in, be slow " + "x" * 20_000}))
+
+    before = computed()
+    asyncio.run(run())
+    while "newsdesk_gateway_queued_texts 0.0" not in reader.get("/metrics").text:
+        time.sleep(0.02)
+    assert reader.post("/v1/classify", json={"text": "shares"}).status_code == 200
+    assert computed() - before < 20
+
+
+def test_a_refused_handshake_is_one_line_of_the_log(tmp_path: Path) -> None:
+    with gateways.gateway(tmp_path, [1, 1, 1], auth=True) as client:
+
+        async def run() -> None:
+            with pytest.raises(InvalidStatus):
+                async with connect(str(client.base_url.join("/v1/stream")).replace("http", "ws"), proxy=None):
+                    pass
+
+        asyncio.run(run())
+    (line,) = gateways.logged(tmp_path / "gateway.log")
+    assert (line["event"], line["status"], line["address"]) == ("request", 401, "127.0.0.1")
+    assert line["cause"].startswith("A key or token is needed")
+    assert "traceback" not in line

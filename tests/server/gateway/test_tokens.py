@@ -19,6 +19,8 @@ from newsdesk.server.gateway.settings import GatewaySettings
 from newsdesk.server.gateway.tokens import PublicKeys, Tokens
 from tests.server.gateway.gateways import SECRET, token
 
+NEWSDESK = {"iss": "https://id.example", "aud": "newsdesk"}
+"""What a provider's tokens for newsdesk say."""
 ES256 = {kid: ec.generate_private_key(ec.SECP256R1()) for kid in ("one", "two", "forged")}
 
 
@@ -50,6 +52,8 @@ def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Provider:
 
 
 def settings(folder: Path, **more: Any) -> GatewaySettings:
+    if "jwks" in more:
+        more = {"jwt_issuer": NEWSDESK["iss"], "jwt_audience": NEWSDESK["aud"]} | more
     return GatewaySettings(keys=folder / "keys.json", **more)
 
 
@@ -131,14 +135,14 @@ def test_a_public_key_is_no_secret(provider: Provider, secret: Path, tmp_path: P
     with pytest.raises(Unauthenticated, match="'HS256', is not accepted"):
         claims(settings(tmp_path, jwks=str(provider.path)), token(headers={"kid": "one"}))
     with pytest.raises(Unauthenticated, match="'ES256', is not accepted"):
-        claims(settings(tmp_path, jwt_secret_file=secret), token(ES256["one"], "ES256", {"kid": "one"}))
+        claims(settings(tmp_path, jwt_secret_file=secret), token(ES256["one"], "ES256", {"kid": "one"}, **NEWSDESK))
 
 
 def test_a_signed_token_is_checked_with_the_key_of_its_id(provider: Provider, tmp_path: Path) -> None:
     provider.publish("one", "two")
     given = settings(tmp_path, jwks=str(provider.path))
     for kid in ("one", "two"):
-        assert claims(given, token(ES256[kid], "ES256", {"kid": kid}))["sub"] == "somebody"
+        assert claims(given, token(ES256[kid], "ES256", {"kid": kid}, **NEWSDESK))["sub"] == "somebody"
     for key, kid, reason in (
         ("forged", "one", "Signature"),
         ("one", "two", "Signature"),
@@ -146,12 +150,12 @@ def test_a_signed_token_is_checked_with_the_key_of_its_id(provider: Provider, tm
         ("one", "", "a key that the identity provider does not publish"),  # which of the two?
     ):
         with pytest.raises(Unauthenticated, match=reason):
-            claims(given, token(ES256[key], "ES256", {"kid": kid} if kid else None))
+            claims(given, token(ES256[key], "ES256", {"kid": kid} if kid else None, **NEWSDESK))
 
 
 def test_a_token_without_an_id_is_checked_with_the_only_key(provider: Provider, tmp_path: Path) -> None:
     given = settings(tmp_path, jwks=str(provider.path))
-    assert claims(given, token(ES256["one"], "ES256"))["sub"] == "somebody"
+    assert claims(given, token(ES256["one"], "ES256", **NEWSDESK))["sub"] == "somebody"
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'{"keys": []}', b'{"keys": [{"kty": "oct", "k": "AAAA"}]}'])
@@ -159,7 +163,7 @@ def test_without_any_key_nobody_is_called_a_liar(raw: bytes, provider: Provider,
     """Whoever has a token comes again; a provider that is away says nothing of it."""
     provider.path.write_bytes(raw)
     with pytest.raises(Unavailable, match="keys of the identity provider cannot be read now"):
-        claims(settings(tmp_path, jwks=str(provider.path)), token(ES256["one"], "ES256", {"kid": "one"}))
+        claims(settings(tmp_path, jwks=str(provider.path)), token(ES256["one"], "ES256", {"kid": "one"}, **NEWSDESK))
 
 
 def test_keys_are_read_when_they_are_old_or_lack_one_and_never_more_than_every_ten_seconds(provider: Provider) -> None:
@@ -257,4 +261,13 @@ def test_a_secret_among_the_published_keys_is_passed_over(provider: Provider, tm
     shared = {"kty": "oct", "alg": "HS256", "kid": "shared", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}
     provider.path.write_text(json.dumps({"keys": [shared, *published]}))
     given = settings(tmp_path, jwks=str(provider.path))
-    assert claims(given, token(ES256["one"], "ES256"))["sub"] == "somebody"  # of the public keys it is the only one
+    assert (
+        claims(given, token(ES256["one"], "ES256", **NEWSDESK))["sub"] == "somebody"
+    )  # of the public keys it is the only one
+
+
+def test_a_providers_token_for_another_application_is_refused(provider: Provider, tmp_path: Path) -> None:
+    given = settings(tmp_path, jwks=str(provider.path))
+    for wrong in ({"aud": "another"}, {"iss": "https://another.example"}, {"aud": None}, {"iss": None}):
+        with pytest.raises(Unauthenticated, match="The token is refused"):
+            claims(given, token(ES256["one"], "ES256", {"kid": "one"}, **NEWSDESK | wrong, role="operator"))
