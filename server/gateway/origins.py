@@ -36,6 +36,7 @@ class Origins:
         connection = HTTPConnection(scope)
         connection.app.state.refusals.note(connection, problem)
         response = respond(problem, connection.state.request_id)
+        response.headers["Connection"] = "close"  # its body is not read
         if scope["type"] == "websocket":
             await WebSocket(scope, receive, send).send_denial_response(response)
         else:

@@ -9,7 +9,7 @@ import msgspec
 import strawberry
 from fastapi import Depends
 from graphql import GraphQLError, GraphQLSyntaxError, Lexer, Source, TokenKind
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from strawberry.extensions import MaxAliasesLimiter
 from strawberry.fastapi import GraphQLRouter
 from strawberry.scalars import JSON
@@ -166,12 +166,12 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     extensions: dict[str, Any] | None = None
 
 
-async def bounded(request: Request) -> None:
+async def bounded(request: HTTPConnection) -> None:
     """Refuse what is no GraphQL request, or too much of one, before anything walks through it.
 
     Raises Unsupported, Malformed and TooLarge.
     """
-    if request.method != "POST":
+    if not isinstance(request, Request) or request.method != "POST":  # the route is a WebSocket's, too
         return
     raw = await json_bytes(request)
     try:

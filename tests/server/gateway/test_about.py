@@ -130,7 +130,8 @@ def test_a_body_that_does_not_come_is_not_waited_for_nor_one_too_large(served: S
         assert port is not None
         with socket.create_connection(("127.0.0.1", port), timeout=10) as slow:
             head = (
-                "POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n"
+                "POST /v1/classify HTTP/1.1\r\nHost: localhost\r\n"
+                "Content-Type: application/json\r\nContent-Length: 50\r\n\r\n"
             )
             slow.sendall(head.encode() + b'{"text"')
             answer = b""
