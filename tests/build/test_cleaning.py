@@ -2,7 +2,7 @@
 
 import pytest
 
-from newsdesk.build.data.cleaning import SHOWN, Labels, clean_rows
+from newsdesk.build.data.cleaning import SHOWN, Labels, Row, clean_rows
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
 
@@ -98,3 +98,65 @@ def test_labels_are_names_or_numbers_from_the_first():
 def test_labels_that_are_none(names: list[str], message: str):
     with pytest.raises(DataError, match=message):
         Labels(names)
+
+
+def test_the_whole_report_by_hand():
+    rows, report = clean_rows(
+        raw(
+            ("The ferry &amp; the <b>tide</b>", "harbour"),
+            ("the FERRY & the tide", "harbour"),
+            ("Soup", "kitchen"),
+            ("soup", "harbour"),
+            ("SOUP", "kitchen"),
+            ("", "kitchen"),
+            ("\udcff", "kitchen"),
+            ("Onions", "garden"),
+            ("Held out", "kitchen"),
+            ("Fish \\ chips", "kitchen"),
+        ),
+        LABELS,
+        held_out=["HELD out"],
+        eligible=lambda row: row.number != 10,
+    )
+    assert rows == [Row("The ferry & the tide", 0, True), Row("Fish chips", 1, False)]
+    assert report.as_dict() == {
+        "read": 10,
+        "kept": 2,
+        "findings": {
+            "cleaned_backslash": {"rows": 1, "first": [10]},
+            "cleaned_entity": {"rows": 1, "first": [1]},
+            "cleaned_html_tag": {"rows": 1, "first": [1]},
+            "dropped_duplicate": {"rows": 2, "first": [2, 5]},
+            "dropped_empty": {"rows": 1, "first": [6]},
+            "dropped_in_test": {"rows": 1, "first": [9]},
+            "dropped_two_labels": {"rows": 1, "first": [4]},
+            "dropped_undecodable": {"rows": 1, "first": [7]},
+            "dropped_wrong_label": {"rows": 1, "first": [8]},
+        },
+        "per_label": {"harbour": 1, "kitchen": 1},
+    }
+    assert report.lines()[:3] == [
+        "10 rows read, 2 kept (harbour 1, kitchen 1)",
+        "  cleaned_backslash: 1 (rows 10)",
+        "  cleaned_entity: 1 (rows 1)",
+    ]
+    assert report.lines()[4] == "  dropped_duplicate: 2 (rows 2, 5)"
+
+
+def test_just_as_many_rows_as_are_shown_and_thousands_are_parted():
+    _, report = clean_rows(raw(*[("", "kitchen")] * SHOWN, *[(f"Soup {i}", "kitchen") for i in range(1200)]), LABELS)
+    assert report.lines() == [
+        "1,205 rows read, 1,200 kept (kitchen 1,200)",
+        "  dropped_empty: 5 (rows 1, 2, 3, 4, 5)",
+    ]
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb"])
+def test_the_first_and_the_last_half_of_a_character_are_undecodable(text: str):
+    with pytest.raises(DataError, match="dropped_undecodable: 1"):
+        clean_rows(raw((text, "kitchen")), LABELS)
+
+
+def test_the_characters_beside_the_halves_are_kept():
+    rows, _ = clean_rows(raw(("\ud7ff a", "kitchen"), ("\ue000 b", "kitchen")), LABELS)
+    assert [row.text for row in rows] == ["\ud7ff a", "\ue000 b"]

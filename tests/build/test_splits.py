@@ -1,5 +1,6 @@
 """The split: stratified, by content, from the eligible rows."""
 
+import hashlib
 from collections import Counter
 
 import pytest
@@ -50,3 +51,49 @@ def test_fewer_rows_to_learn_from_are_a_part_of_more():
     assert set(few) < set(more)
     assert more == sorted(more, key=ROWS.index)
     assert draw(ROWS, 1000, seed=1) == ROWS
+
+
+def places(rows: list[Row], seed: int) -> list[str]:
+    """Return the texts in the order of their hashes, worked out apart."""
+    return sorted((row.text for row in rows), key=lambda text: hashlib.sha256(f"{seed}\0{text}".encode()).digest())
+
+
+def test_the_rows_that_validate_are_those_of_the_least_hashes():
+    """Whoever built before keeps the rows: a quarter of the forty are label 1's, and the order is that of the rows."""
+    _, validation = split(ROWS, 40, seed=17)
+    chosen = [
+        place
+        for label, quota in ((0, 30), (1, 10))
+        for place in places([r for r in ROWS if r.label == label], 17)[:quota]
+    ]
+    assert [row.text for row in validation] == [row.text for row in ROWS if row.text in chosen]
+    assert [row.text for row in draw(ROWS, 30, seed=17)] == [
+        row.text for row in ROWS if row.text in places(ROWS, 17)[:30]
+    ]
+
+
+def test_quotas_are_rounded_and_no_label_goes_without():
+    """Of 100 rows 20 validate: 1.4 of seven are 1, 18 of 90 are 18, and 0.6 of three 1."""
+    rows = [Row(f"{label} {i}", label) for label, count in ((0, 7), (1, 90), (2, 3)) for i in range(count)]
+    assert Counter(row.label for row in split(rows, 20, seed=1)[1]) == {0: 1, 1: 18, 2: 1}
+    assert Counter(row.label for row in split(rows, 1, seed=1)[1]) == {0: 1, 1: 1, 2: 1}
+
+
+@pytest.mark.parametrize(("count", "taken"), [(1, False), (2, True)])
+def test_a_label_keeps_a_row_to_learn_from(count: int, taken: bool):
+    rows = [*(Row(f"text {i}", 0) for i in range(20)), *(Row(f"rare {i}", 1) for i in range(count))]
+    if taken:
+        train, validation = split(rows, 4, seed=1)
+        assert [Counter(row.label for row in part)[1] for part in (train, validation)] == [1, 1]
+        return
+    with pytest.raises(DataError) as refused:
+        split(rows, 4, seed=1)
+    assert str(refused.value) == (
+        "label number 1 has 1 rows to validate on, of 1; 1 are wanted. Give more rows of it, or ask for fewer "
+        "validation rows (split.validation_rows)."
+    )
+
+
+def test_just_as_many_eligible_rows_as_are_wanted_are_enough():
+    rows = [Row(row.text, row.label, eligible=i < 40) for i, row in enumerate(ROWS)]
+    assert set(split(rows, 40, seed=1)[1]) == set(rows[:40])

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from newsdesk.clients import DeadlineExceeded, ServerFailed, ServerUnavailable
 from newsdesk.clients.errors import TooManyRequests
 from newsdesk.server.gateway import breaker
+from newsdesk.server.gateway import hedging as hedging_module
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.hedging import MOST_TEXTS, Hedging
 from newsdesk.server.gateway.problems import Unavailable
@@ -75,6 +77,51 @@ def test_one_failure_waits_for_the_other_and_two_are_the_first() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(hedging.answer(1, model.ask), 0.5)
         assert model.cancelled == 2  # nothing is left behind by a caller who goes
+
+    asyncio.run(run())
+
+
+def test_what_is_late_is_the_slowest_hundredth_measured_every_64(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    loop = SimpleNamespace(time=lambda: clock.now)
+    monkeypatch.setattr(hedging_module, "asyncio", SimpleNamespace(get_running_loop=lambda: loop))
+    hedging = Hedging(1.0, lambda _: None)
+    monkeypatch.setattr(hedging, "_race", lambda _, ask: ask())
+
+    async def late_after(seconds: float, requests: int) -> float:
+        async def take() -> None:
+            clock.now += seconds
+
+        for _ in range(requests):
+            await hedging.answer(1, take)
+        return hedging._late
+
+    async def run() -> None:
+        assert await late_after(0.02, 63) == float("inf")  # nobody knows yet
+        assert await late_after(0.02, 1) == 0.1  # the least
+        assert await late_after(0.4, 2) == 0.1
+        assert await late_after(0.02, 61) == 0.1
+        assert await late_after(0.02, 1) == pytest.approx(0.4)  # the 127th of 128
+        assert await late_after(0.02, 64) == pytest.approx(0.4)  # the 191st of 192
+        assert await late_after(0.02, 64) == 0.1  # the 254th of 256
+
+    asyncio.run(run())
+
+
+def test_a_share_is_of_texts_and_as_many_as_were_earned_may_be_asked_for_again() -> None:
+    """A hundred texts at a tenth, and its own two at a tenth: ten and a fifth are earned, of which two go."""
+
+    async def run() -> None:
+        again: list[int] = []
+        hedging = await learnt(0.1, again.append, texts=100)
+        assert await hedging.answer(2, Model(SLOW, QUICK).ask) == 2
+        assert hedging._earned == pytest.approx(10 + 0.2 - 2)
+        assert await hedging.answer(MOST_TEXTS, Model(QUICK).ask) == 1
+        assert hedging._earned == pytest.approx(8.2 + 6.4)
+        assert await hedging.answer(0, Model(QUICK).ask) == 1
+        assert await hedging.answer(MOST_TEXTS + 1, Model(QUICK).ask) == 1
+        assert hedging._earned == pytest.approx(14.6)
+        assert again == [2]
 
     asyncio.run(run())
 
@@ -197,6 +244,43 @@ def test_the_breaker_opens_after_failures_in_a_row_without_an_answer(monkeypatch
     for _ in range(9):  # some are late, but others have just been answered: it is slow, not gone
         failing(DeadlineExceeded("late"), subject)
     subject.check()
+
+
+def test_ready_is_an_answer_within_the_last_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(breaker, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    subject = Breaker()
+    assert (subject.ready, subject.age, subject.open) == (False, float("inf"), False)
+    subject.answered()
+    assert (subject.ready, subject.age) == (True, 0.0)
+    clock.now += 4.5
+    assert (subject.ready, subject.age) == (True, 4.5)
+    clock.now += 0.5
+    assert (subject.ready, subject.age) == (False, 5.0)
+
+
+def test_five_failures_open_it_and_one_answer_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(breaker, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    subject = Breaker()
+    for failures in range(5):
+        assert subject.open is False, failures
+        failing(ServerUnavailable("away"), subject)
+    assert subject.open is True
+    with pytest.raises(Unavailable) as refused:
+        subject.check()
+    assert refused.value.detail == (
+        "The model has not answered 5 requests in a row: the gateway asks on by itself, and passes requests on again "
+        "once it is answered. Send it again later."
+    )
+    subject.answered()
+    clock.now += 60
+    assert subject.open is False
+    for _ in range(4):
+        failing(DeadlineExceeded("late"), subject)
+    assert subject.open is False
+    failing(DeadlineExceeded("late"), subject)
+    assert subject.open is True
 
 
 def test_it_opens_when_the_server_is_gone_for_good_and_closes_by_itself(tmp_path: Path) -> None:

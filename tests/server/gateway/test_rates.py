@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,8 @@ from limits.errors import ConfigurationError
 
 from newsdesk.server.gateway import rates
 from newsdesk.server.gateway.keys import Role
+from newsdesk.server.gateway.problems import TooMany, Unavailable
+from newsdesk.server.gateway.rates import Rates
 from newsdesk.server.gateway.settings import GatewaySettings, GatewaySettingsError
 from tests.launching import free_ports
 from tests.server.gateway import gateways
@@ -52,6 +55,59 @@ def check(urls: Sequence[str], keys: Sequence[str]) -> None:
     assert Counter((key, status) for key, status, _ in answers) == expected
     wait = next(headers["Retry-After"] for _, status, headers in answers if status == 429)
     assert 30 <= int(wait) <= 60
+
+
+def counting(folder: Path, **settings: Any) -> Rates:
+    return Rates(GatewaySettings(keys=folder / "keys.json", **settings))
+
+
+def test_who_comes_too_often_is_told_when_there_is_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two in a minute: the third is turned away until the first is a minute old, and does not count itself."""
+    clock = SimpleNamespace(now=1_000_000.0)
+    monkeypatch.setattr(time, "time", lambda: clock.now)
+
+    async def run() -> None:
+        subject = counting(tmp_path, rate_limit="2/minute")
+        await subject.count("one")
+        clock.now += 12.5
+        await subject.count("one")
+        for _ in range(3):
+            with pytest.raises(TooMany, match=r"The limit of 2 per 1 minute is reached\.") as refused:
+                await subject.count("one")
+            assert refused.value.headers == {"Retry-After": "48"}  # 47.5 s, and no fractions
+        await subject.count("another")
+
+    asyncio.run(run())
+
+
+def test_without_a_limit_nobody_is_counted(tmp_path: Path) -> None:
+    async def run() -> None:
+        subject = counting(tmp_path)
+        for _ in range(1000):
+            await subject.count("one")
+
+    asyncio.run(run())
+
+
+def test_a_storage_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
+    async def run() -> None:
+        with pytest.raises(Unavailable, match="cannot be counted now: their storage does not answer"):
+            await counting(tmp_path, rate_limit="2/minute", rate_storage="redis://127.0.0.1:1").count("one")
+
+    asyncio.run(run())
+
+
+def test_redis_without_its_client_is_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ConfigurationError("redis prerequisite not available")
+
+    monkeypatch.setattr(rates, "storage_from_string", missing)
+    with pytest.raises(GatewaySettingsError) as refused:
+        counting(tmp_path, rate_storage="redis://127.0.0.1:1")
+    assert str(refused.value) == (
+        "--rate-storage (NEWSDESK_RATE_STORAGE) is 'redis://127.0.0.1:1': redis prerequisite not available. "
+        "pip install redis"
+    )
 
 
 @pytest.fixture

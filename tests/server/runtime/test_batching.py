@@ -1,11 +1,12 @@
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from newsdesk.server.runtime.batching import BAG_MOST, BAG_OVERHEAD, Shapes, bags, pad, shapes
+from newsdesk.server.runtime.batching import BAG_MOST, BAG_OVERHEAD, Shapes, bags, of, pad, shapes
 
 MOST = 510
 """Not a multiple of the step: a length is never rounded beyond it."""
@@ -65,6 +66,44 @@ def test_news_wastes_little_in_few_shapes(compiled: bool, waste: float, most: in
     assert len(seen) < most
 
 
+def test_the_shapes_of_engines_that_compile_them_and_of_others() -> None:
+    compiled = Shapes(510, (8, 4, 2, 1), step=4, lanes=16, overhead=20)
+    assert shapes(510, compiled=True) == of(SimpleNamespace(compiles_shapes=True), 510) == compiled
+    any_shape = Shapes(510, (8, 7, 6, 5, 4, 3, 2, 1), step=1, lanes=1, overhead=10)
+    assert shapes(510, compiled=False) == any_shape
+    assert of(SimpleNamespace(compiles_shapes=False), 510) == of(object(), 510) == any_shape
+
+
+@pytest.mark.parametrize(
+    ("length", "width"),
+    [
+        (1, 4),
+        (4, 4),
+        (5, 8),
+        (9, 16),  # not 12, of which the last four would stand alone in a register of sixteen
+        (16, 16),
+        (40, 40),
+        (41, 48),
+        (44, 48),
+        (48, 48),
+        (508, 510),  # no more than the member reads
+        (510, 510),
+    ],
+)
+def test_a_width_fills_its_last_register(length: int, width: int) -> None:
+    assert shapes(MOST, compiled=True).width(length) == width
+    assert shapes(MOST, compiled=False).width(length) == length
+
+
+def test_a_register_of_two_is_filled_too() -> None:
+    assert [Shapes(100, step=1, lanes=2).width(length) for length in (1, 2, 3, 4)] == [2, 2, 4, 4]
+
+
+def test_shapes_between_two_lengths_are_those_of_the_lengths_in_between() -> None:
+    made = shapes(MOST, compiled=True).between(37, 48)
+    assert made == [(8, 40), (8, 48), (4, 40), (4, 48), (2, 40), (2, 48), (1, 40), (1, 48)]
+
+
 @given(EITHER, LENGTHS)
 def test_pad_keeps_every_id_and_masks_the_rest(of: Shapes, lengths: list[int]) -> None:
     ids = [[i + 1] * length for i, length in enumerate(lengths)]
@@ -101,6 +140,23 @@ def test_news_stands_in_few_bags_and_one_long_text_alone() -> None:
     assert sorted(bags([30, 50_000, 31, 32])) == [[1], [3, 2, 0]]
     padded = sum(len(group) * max(lengths[i] for i in group) for group in bags(lengths))
     assert padded < 64 * max(lengths) - BAG_OVERHEAD
+
+
+@pytest.mark.parametrize(
+    ("lengths", "groups"),
+    [
+        ([], []),
+        ([7], [[0]]),
+        ([100, 900], [[1, 0]]),  # 800 ids of padding cost what a call costs
+        ([100, 901], [[0], [1]]),
+        ([131_072] * 2, [[0, 1]]),  # 2 ** 18 ids in all
+        ([131_073] * 2, [[1], [0]]),
+        ([60_000] * 5, [[2, 3, 4], [0, 1]]),  # nothing to save, but too many: halves
+        ([5] * 40, [[*range(40)]]),  # as they came
+    ],
+)
+def test_bags_by_hand(lengths: list[int], groups: list[list[int]]) -> None:
+    assert bags(lengths) == groups
 
 
 def test_a_bag_is_padded_to_its_longest() -> None:

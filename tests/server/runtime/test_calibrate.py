@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from newsdesk.server.runtime import calibrate
-from newsdesk.server.runtime.calibrate import Calibrator, Isotonic, Platt, Temperature, Uncalibrated, Vector
+from newsdesk.server.runtime.calibrate import (
+    Calibrator,
+    Isotonic,
+    Platt,
+    Temperature,
+    TemperatureByLength,
+    Uncalibrated,
+    Vector,
+)
 
 GIVEN = np.array([[0.8, 0.2], [0.5, 0.5]])
 ISOTONIC = Isotonic(given=[[0.0, 0.5, 1.0], [0.4]], calibrated=[[0.1, 0.4, 0.8], [0.2]])
@@ -47,6 +55,25 @@ def test_by_hand(calibrator: Calibrator, expected: list) -> None:
     found = calibrate.ready(calibrator)(GIVEN)
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, filled, atol=1e-9)
+
+
+def test_a_temperature_for_each_length_by_hand() -> None:
+    """Nine words are below the bound, ten are not: 0.8 and 0.2 stand as 16 to 1 there, and as 2 to 1 here."""
+    run = calibrate.ready(TemperatureByLength([10], [0.5, 2.0]))
+    found = run(np.array([[0.8, 0.2]] * 3), np.array([9, 10, 400]))
+    np.testing.assert_allclose(found, [[16 / 17, 1 / 17], [2 / 3, 1 / 3], [2 / 3, 1 / 3]], atol=1e-9)
+    with pytest.raises(ValueError, match=r"bounds \[10, 10\], expected rising"):
+        TemperatureByLength([10, 10], [1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("calibrator", ALL)
+def test_single_precision_comes_out_double(calibrator: Calibrator) -> None:
+    assert calibrate.ready(calibrator)(GIVEN.astype(np.float32)).dtype == np.float64
+    single = np.array([[0.25, 0.75]], np.float32)
+    assert calibrate.softmax(single).dtype == calibrate.logs(single).dtype == calibrate.log_odds(single).dtype
+    assert calibrate.logs(single).dtype == np.float64
+    np.testing.assert_array_equal(calibrate.logs(single), [[math.log(0.25), math.log(0.75)]])
+    np.testing.assert_array_equal(calibrate.log_odds(single)[0, 0], math.log(0.25 / 0.75))
 
 
 @pytest.mark.parametrize("calibrator", ALL)
