@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test types help test-long bench bench-peers soak load engines clean
+.PHONY: serve test types help test-long bench bench-peers soak load engines mutation clean
 
 serve: $(VENV)/.serve  ## install what serving needs, and serve the shipped model until Ctrl-C
 	@exec $(BIN)/newsdesk serve
@@ -54,13 +54,18 @@ load: $(VENV)/.load  ## Locust against a server of its own (LOAD_PROFILE=…, US
 engines: $(VENV)/.engines  ## every family and precision: parity on the CPU, engines by TensorRT-RTX ahead of time
 	$(BIN)/python -m benchmarks.engines
 
+# An hour or two of one core. The list of modules is that of tests/mutation.py.
+mutation: $(VENV)/.mutation  ## change the code a place at a time, and see whether tests notice (MODULES="text gate")
+	$(BIN)/python -m tests.mutation $(MODULES)
+
 EXTRAS_serve := serve,gateway
 EXTRAS_load := load
 EXTRAS_test := test
+EXTRAS_mutation := mutation
 EXTRAS_engines := tensorrt
 
 # What is installed is remembered per extra; a change of pyproject.toml installs again.
-$(VENV)/.serve $(VENV)/.test $(VENV)/.load $(VENV)/.engines: $(VENV)/.%: pyproject.toml | $(BIN)/python
+$(VENV)/.serve $(VENV)/.test $(VENV)/.load $(VENV)/.engines $(VENV)/.mutation: $(VENV)/.%: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[$(EXTRAS_$*)]'
 	@touch $@
 

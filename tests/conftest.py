@@ -7,6 +7,9 @@ import pytest
 
 # Two shared cores: a slow example is no fault.
 hypothesis.settings.register_profile("shared-machine", deadline=None, max_examples=60)
+# Under mutation the first failure is enough: nobody reads a smaller example.
+phases = [hypothesis.Phase.explicit, hypothesis.Phase.reuse, hypothesis.Phase.generate]
+hypothesis.settings.register_profile("mutation", deadline=None, max_examples=60, phases=phases)
 hypothesis.settings.load_profile("shared-machine")
 
 

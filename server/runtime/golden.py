@@ -1,6 +1,7 @@
 """Golden answers: what every graph of a model gave for fixed texts where it was built, to be found again elsewhere."""
 
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ class Golden:
             texts = msgspec.json.decode((folder / TEXTS).read_bytes(), type=_Texts).texts
             with np.load(folder / ARRAYS) as file:
                 return cls(texts, dict(file))
-        except (OSError, ValueError, msgspec.DecodeError) as error:
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, msgspec.DecodeError) as error:
             raise ManifestError(f"{folder}: no golden answers ({error}). Unpack the archive again.") from error
 
     def lengths(self, member: Member) -> list[int]:

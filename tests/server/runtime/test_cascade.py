@@ -49,6 +49,9 @@ def _stage(
 STAGES = [_stage("student"), _stage("student", "minilm"), _stage("minilm", "e5")]
 
 
+THREE = Thresholds(fast=[0.0] * 3, balanced=[0.0] * 2, best=[0.0] * 2)
+
+
 def _made(stages: list[Stage] = STAGES) -> Cascade:
     return Cascade(stages, ORDER, lambda file: stacker.load(Path(file.path)))
 
@@ -79,6 +82,31 @@ def test_qualities_share_a_batch_and_each_text_is_asked_of_who_is_needed() -> No
     assert answered.members.shape == (3, 4, 2)
     assert (answered.members[1:, 2:] == ABSENT).all()
     np.testing.assert_array_equal(answered.members[:, :2], ALL[:, :2])
+
+
+def test_a_threshold_is_reached_in_single_precision_and_one_is_a_threshold() -> None:
+    """0.9 in FP32 is a little less than in FP64; a stage whose thresholds are 1 may answer, one of more never."""
+    of = {"fast": 0.9, "balanced": 1.0, "best": 1.001}
+    thresholds = Thresholds(**{quality: [at] * 2 for quality, at in of.items()})
+    step = _made([_stage("student", thresholds=thresholds), _stage("e5")]).steps[0]
+    probabilities = np.array([[0.9, 0.1], [1.0, 0.0]], np.float32)
+    assert step.decide(probabilities, np.full(2, FAST)).tolist() == [True, True]
+    assert step.decide(probabilities, np.full(2, BALANCED)).tolist() == [False, True]
+    assert step.decide(probabilities, np.full(2, BEST)).tolist() == [False, False]
+    may = [step.may_answer(np.array([quality])) for quality in (FAST, BALANCED, BEST)]
+    assert may == [True, True, False]
+
+
+def test_the_last_stage_answers_what_is_no_number_too() -> None:
+    """Whoever serves the answer fails it; the text beside it has its own."""
+    members = ALL.copy()
+    members[2, 0] = np.nan
+    answered = cascade.replay(_made(), members, BEST)
+    assert answered.stages.tolist() == [2, 2, 2, 2]
+    assert np.isnan(answered.probabilities[0]).all()
+    np.testing.assert_allclose(answered.probabilities[1], [0.25, 0.75], atol=1e-6)
+    assert answered.probabilities.dtype == answered.members.dtype == np.float32
+    assert answered.stages.dtype == np.int64
 
 
 def test_no_member_is_asked_after_all_are_answered() -> None:
@@ -190,7 +218,18 @@ def test_round_trip() -> None:
         (_stage("e5", calibrator=Platt([1.0], [0.0, 0.0])), "slopes are 1, expected 2"),
         (_stage("e5", calibrator=Isotonic([[0.1]], [[0.1]])), "isotonic lines are 1, expected 2"),
         (_stage("e5", calibrator=Isotonic([[0.1]] * 2, [[0.1], [0.1, 0.2]])), "isotonic values are 2, expected 1"),
-        (_stage("e5", thresholds=Thresholds(fast=[0.0] * 3, balanced=[0.0] * 2, best=[0.0] * 2)), "thresholds of fast"),
+        (_stage("e5", combiner=Ranks([[[0.1]] * 2] * 2, [[[0.1]] * 2])), "members of the ranks are 2, expected 1"),
+        (_stage("e5", combiner=Ranks([[[0.1]] * 2], [[[0.1]]])), "labels of the ranks are 1, expected 2"),
+        (
+            _stage("minilm", "e5", combiner=Ranks([[[0.1]] * 2] * 2, [[[0.1, 0.2]] * 2, [[0.1]] * 2])),
+            "ranks are 2, expected 1",
+        ),
+        (_stage("e5", calibrator=Platt([1.0, 1.0], [0.0])), "offsets are 1, expected 2"),
+        (_stage("e5", calibrator=Isotonic([[0.1]] * 2, [[0.1]])), "isotonic lines are 1, expected 2"),
+        (_stage("e5", thresholds=THREE), r"stage e5: thresholds of fast are 3, expected 2"),
+        (_stage("e5", thresholds=THREE, combiner=Ranks([[[0.1]] * 2], [[[0.1]] * 2])), "thresholds of fast are 3"),
+        (_stage("e5", thresholds=THREE, calibrator=Platt([1.0] * 2, [0.0] * 2)), "thresholds of fast are 3"),
+        (_stage("e5", thresholds=THREE, calibrator=Isotonic([[0.1]] * 2, [[0.1]] * 2)), "thresholds of fast are 3"),
     ],
 )
 def test_sizes_that_do_not_match_are_refused_with_the_stage(stage: Stage, said: str) -> None:

@@ -1,0 +1,466 @@
+"""Single calls that go together, without a server: each request is answered when the test says so."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from newsdesk.clients import DeadlineExceeded, Prediction, ServerFailed, ServerUnavailable, TextRefused, calls
+from newsdesk.clients.calls import AsyncCalls, Calls
+from newsdesk.clients.chunk import Item, Text
+from newsdesk.clients.deadline import Deadline
+from newsdesk.clients.options import Options
+
+URL = "grpc://127.0.0.1:8001"
+PLAIN = Options()
+SHARES = {"Business": 0.6, "World": 0.3, "Sports": 0.1}
+
+
+def answer(text: Text, index: int = 0, top_k: int | None = None) -> Prediction:
+    """Return what the model answers: it is sure that every text is of its own name."""
+    shares = {name: share for name, share in [*SHARES.items()][:top_k]}
+    return Prediction(index, str(text), shares, "tiny")
+
+
+@dataclass
+class Request:
+    texts: list[Text]
+    options: Options
+    deadline: Deadline
+    place: str
+    result: Any
+    cancelled: bool = False
+
+    def answers(self) -> list[Item]:
+        """Answer as the model would, the word "bad" refused."""
+        return [
+            TextRefused(index, "empty") if text == "bad" else answer(text, index)
+            for index, text in enumerate(self.texts)
+        ]
+
+
+PLACE = ContextVar("place", default="nowhere")
+
+
+@dataclass
+class Model:
+    """Takes requests, and answers when the test does."""
+
+    requests: list[Request] = field(default_factory=list)
+
+    async def send(self, texts: Sequence[Text], options: Options, deadline: Deadline) -> list[Item]:
+        future: asyncio.Future[list[Item]] = asyncio.get_running_loop().create_future()
+        request = Request(list(texts), options, deadline, PLACE.get(), future)
+        self.requests.append(request)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            request.cancelled = True
+            raise
+
+    def sent(self) -> list[list[Text]]:
+        return [request.texts for request in self.requests]
+
+    async def answer(self, place: int, result: BaseException | None = None) -> None:
+        request = self.requests[place]
+        if result is None:
+            request.result.set_result(request.answers())
+        else:
+            request.result.set_exception(result)
+        await settle()
+
+
+async def settle() -> None:
+    """Let everything go on that can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def run(
+    use: Callable[[Model, AsyncCalls], Coroutine[Any, Any, None]], most_flying: int = 1, most_texts: int = 64
+) -> None:
+    async def using() -> None:
+        model = Model()
+        await use(model, AsyncCalls(most_flying, lambda: most_texts, model.send))
+
+    asyncio.run(using())
+
+
+async def asked(subject: AsyncCalls, *texts: str, options: Options = PLAIN, seconds: float = 60) -> list[Any]:
+    """Start a call for each text, and return them under way."""
+    started = [asyncio.create_task(subject.answer(text, options, Deadline(seconds, URL))) for text in texts]
+    await settle()
+    return started
+
+
+def test_who_finds_room_goes_alone_and_who_does_not_goes_with_the_others() -> None:
+    async def use(model: Model, subject: AsyncCalls) -> None:
+        started = await asked(subject, "a", "b", "c", "d", "e")
+        assert model.sent() == [["a"], ["b"]]
+        await model.answer(1)
+        assert model.sent()[2:] == [["c", "d", "e"]]
+        later = await asked(subject, "f")
+        assert len(model.sent()) == 3
+        await model.answer(0)
+        assert model.sent()[3:] == [["f"]]
+        await model.answer(2)
+        await model.answer(3)
+        assert [await call for call in [*started, *later]] == [answer(text) for text in "abcdef"]
+        await asked(subject, "g", "h", "i")  # both rooms are free again, and no more than both
+        assert model.sent()[4:] == [["g"], ["h"]]
+
+    run(use, most_flying=2)
+
+
+def test_no_more_go_together_than_a_request_takes() -> None:
+    async def use(model: Model, subject: AsyncCalls) -> None:
+        await asked(subject, *"abcdef")
+        for place in range(3):
+            await model.answer(place)
+        assert model.sent() == [["a"], ["b", "c"], ["d", "e"], ["f"]]
+
+    run(use, most_texts=2)
+
+
+def test_who_wants_another_quality_goes_apart_and_keeps_the_order() -> None:
+    async def use(model: Model, subject: AsyncCalls) -> None:
+        await asked(subject, "first")
+        best, members = Options(quality="best"), Options(members=True)
+        started = []
+        for text, options in [("a", PLAIN), ("b", best), ("c", PLAIN), ("d", members), ("e", best), ("f", PLAIN)]:
+            started += await asked(subject, text, options=options)
+        for place in range(4):
+            await model.answer(place)
+        assert [(request.texts, request.options) for request in model.requests[1:]] == [
+            (["a", "c", "f"], PLAIN),
+            (["b", "e"], best),
+            (["d"], members),
+        ]
+        assert [(await call).label for call in started] == [*"abcdef"]
+
+    run(use)
+
+
+def test_each_gets_as_many_labels_as_it_asked_for_and_its_own_place() -> None:
+    async def use(model: Model, subject: AsyncCalls) -> None:
+        await asked(subject, "first")
+        started = []
+        for text, top_k in [("a", 1), ("b", None), ("bad", 2), ("d", 2)]:
+            started += await asked(subject, text, options=Options(top_k=top_k))
+        await model.answer(0)
+        assert model.requests[1].options == PLAIN  # all labels, of which each caller gets its own
+        await model.answer(1)
+        one, every, refused, two = [await call for call in started]
+        assert (one, every, two) == (answer("a", top_k=1), answer("b"), answer("d", top_k=2))
+        assert (refused.index, refused.reason) == (0, "empty")
+
+    run(use)
+
+
+def test_a_request_has_the_time_of_the_most_patient_and_each_call_its_own() -> None:
+    async def use(model: Model, subject: AsyncCalls) -> None:
+        await asked(subject, "first")
+        (short,) = await asked(subject, "short", seconds=0.05)
+        (long,) = await asked(subject, "long", seconds=90)
+        (middle,) = await asked(subject, "middle", seconds=40)
+        (gone,) = await asked(subject, "gone", seconds=0.05)
+        gone.cancel()
+        with pytest.raises(DeadlineExceeded, match=URL):
+            await short
+        await model.answer(0)
+        assert model.sent()[1:] == [["long", "middle"]]  # nobody waits for those who have left
+        assert 80 < model.requests[1].deadline.left() <= 90
+        await model.answer(1)
+        assert [(await call).label for call in (long, middle)] == ["long", "middle"]
+
+    run(use)
+
+
+def test_a_request_that_fails_as_a_whole_is_sent_again_text_by_text() -> None:
+    async def use(model: Model, subject: AsyncCalls) -> None:
+        await asked(subject, "first")
+        started = await asked(subject, "a", "poison")
+        await model.answer(0)
+        await model.answer(1, ServerFailed("no finite answer"))
+        assert model.sent() == [["first"], ["a", "poison"], ["a"], ["poison"]]
+        await model.answer(2)
+        await model.answer(3, ServerFailed("no finite answer"))
+        assert (await started[0]) == answer("a")
+        with pytest.raises(ServerFailed):
+            await started[1]
+
+    run(use)
+
+
+@pytest.mark.parametrize("error", [ServerUnavailable("away"), DeadlineExceeded("late"), RuntimeError("a bug")])
+def test_where_another_try_helps_nobody_all_fail(error: Exception) -> None:
+    async def use(model: Model, subject: AsyncCalls) -> None:
+        await asked(subject, "first")
+        started = await asked(subject, "a", "b")
+        await model.answer(0)
+        await model.answer(1, error)
+        for call in started:
+            with pytest.raises(type(error), match=str(error)):
+                await call
+        assert len(model.requests) == 2
+        await asked(subject, "c")  # the room is free again
+        assert model.sent()[2:] == [["c"]]
+
+    run(use)
+
+
+def test_a_request_of_one_call_fails_with_its_own_error() -> None:
+    async def use(model: Model, subject: AsyncCalls) -> None:
+        await asked(subject, "first")
+        (lone,) = await asked(subject, "lone")
+        await model.answer(0)
+        await model.answer(1, ServerFailed("no finite answer"))
+        with pytest.raises(ServerFailed):
+            await lone
+        assert model.sent() == [["first"], ["lone"]]
+
+    run(use)
+
+
+def test_a_request_that_nobody_waits_for_is_cancelled() -> None:
+    async def use(model: Model, subject: AsyncCalls) -> None:
+        await asked(subject, "first")
+        started = await asked(subject, "a", "b")
+        await model.answer(0)
+        started[0].cancel()
+        await settle()
+        assert not model.requests[1].cancelled  # one waits yet
+        started[1].cancel()
+        await settle()
+        assert model.requests[1].cancelled
+        (lone,) = await asked(subject, "c")  # whose room is free
+        assert model.sent()[2:] == [["c"]]
+        lone.cancel()
+        await settle()
+        assert model.requests[2].cancelled
+        await asked(subject, "d")
+        assert model.sent()[3:] == [["d"]]
+
+    run(use)
+
+
+def test_a_request_that_hangs_gives_its_room_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_PATIENCE", 0.02)
+
+    async def until(condition: Callable[[], bool]) -> None:
+        while not condition():
+            await asyncio.sleep(0.005)
+
+    async def use(model: Model, subject: AsyncCalls) -> None:
+        await asked(subject, "hangs")
+        await asked(subject, "a", "b")
+        await until(lambda: len(model.requests) == 2)  # the room is given up
+        assert model.sent()[1:] == [["a", "b"]]
+        await until(lambda: subject._room == 1)  # by the second, too, for which nobody waits
+        monkeypatch.setattr(calls, "_PATIENCE", 60)
+        await asked(subject, "c", "d")
+        assert model.sent()[2:] == [["c"]]
+        await model.answer(0)  # those that have given it up have none to give when they land
+        await model.answer(1)
+        assert len(model.requests) == 3
+        await model.answer(2)
+        assert model.sent()[3:] == [["d"]]
+
+    run(use)
+
+
+def test_a_request_is_sent_in_the_context_of_its_first_call() -> None:
+    async def use(model: Model, subject: AsyncCalls) -> None:
+        await asked(subject, "first")
+        for place in ("here", "there"):
+            PLACE.set(place)
+            await asked(subject, place)
+        await model.answer(0)
+        assert (model.requests[1].texts, model.requests[1].place) == (["here", "there"], "here")
+
+    run(use)
+
+
+class Blocking:
+    """The same of threads: a request is answered when the test sets its future."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self._came = threading.Condition()
+
+    def send(self, texts: Sequence[Text], options: Options, deadline: Deadline) -> list[Item]:
+        request = Request(list(texts), options, deadline, PLACE.get(), Future())
+        with self._came:
+            self.requests.append(request)
+            self._came.notify_all()
+        items: list[Item] = request.result.result(30)
+        return items
+
+    def request(self, place: int) -> Request:
+        """Return a request, as soon as it has come."""
+        with self._came:
+            assert self._came.wait_for(lambda: len(self.requests) > place, 30)
+        return self.requests[place]
+
+
+class Threads:
+    """Calls of threads of their own."""
+
+    def __init__(self, most_flying: int = 1, most_texts: int = 64) -> None:
+        self.model = Blocking()
+        self.executor, self.callers = ThreadPoolExecutor(4), ThreadPoolExecutor(16)
+        self.subject = Calls(most_flying, lambda: most_texts, self.model.send, self.executor)
+
+    def ask(self, text: str, options: Options = PLAIN, seconds: float = 30) -> "Future[Item]":
+        """Start a call, and return it when it flies or waits."""
+        before = len(self.model.requests) + len(self.subject._waiting)
+        call = self.callers.submit(self.subject.answer, text, options, Deadline(seconds, URL))
+        while len(self.model.requests) + len(self.subject._waiting) == before and not call.done():
+            threading.Event().wait(0.001)
+        return call
+
+    def close(self) -> None:
+        for request in self.model.requests:
+            if not request.result.done():
+                request.result.set_result(request.answers())
+        self.callers.shutdown()
+        self.executor.shutdown()
+
+
+@pytest.fixture
+def threads() -> Any:
+    made = Threads()
+    yield made
+    made.close()
+
+
+def test_threads_who_find_no_room_go_together(threads: Threads) -> None:
+    first = threads.ask("first")
+    started = [threads.ask("a", Options(top_k=1)), threads.ask("bad"), threads.ask("c", Options(top_k=2))]
+    apart = threads.ask("d", Options(quality="best"))
+    model = threads.model
+    assert len(model.requests) == 1
+    model.request(0).result.set_result(model.requests[0].answers())
+    assert first.result(30) == answer("first")
+    together = model.request(1)
+    assert (together.texts, together.options) == (["a", "bad", "c"], PLAIN)
+    together.result.set_result(together.answers())
+    one, refused, two = [call.result(30) for call in started]
+    assert (one, two) == (answer("a", top_k=1), answer("c", top_k=2))
+    assert isinstance(refused, TextRefused)
+    assert refused.index == 0
+    assert (model.request(2).texts, model.requests[2].options) == (["d"], Options(quality="best"))
+    model.requests[2].result.set_result(model.requests[2].answers())
+    assert apart.result(30) == answer("d")
+
+
+def test_threads_of_a_request_that_fails_go_each_alone(threads: Threads) -> None:
+    threads.ask("first")
+    started = {text: threads.ask(text) for text in ("a", "poison")}
+    model = threads.model
+    model.request(0).result.set_result(model.requests[0].answers())
+    model.request(1).result.set_exception(ServerFailed("no finite answer"))
+    model.request(3)
+    assert sorted(str(request.texts[0]) for request in model.requests[2:]) == ["a", "poison"]
+    for request in model.requests[2:]:
+        if request.texts == ["a"]:
+            request.result.set_result(request.answers())
+        else:
+            request.result.set_exception(ServerFailed("no finite answer"))
+    assert started["a"].result(30) == answer("a")
+    with pytest.raises(ServerFailed):
+        started["poison"].result(30)
+
+
+@pytest.mark.parametrize("error", [ServerUnavailable("away"), RuntimeError("a bug"), KeyboardInterrupt("stop")])
+def test_threads_all_fail_where_another_try_helps_nobody(error: BaseException, threads: Threads) -> None:
+    threads.ask("first")
+    started = [threads.ask("a"), threads.ask("b")]
+    model = threads.model
+    model.request(0).result.set_result(model.requests[0].answers())
+    model.request(1).result.set_exception(error)
+    for call in started:
+        with pytest.raises(type(error), match=str(error)):
+            call.result(30)
+    threads.ask("c")
+    assert model.request(2).texts == ["c"]
+
+
+def test_a_thread_that_leaves_is_not_asked_for(threads: Threads) -> None:
+    threads.ask("first")
+    short, long = threads.ask("short", seconds=0.05), threads.ask("long")
+    with pytest.raises(DeadlineExceeded, match=URL):
+        short.result(30)
+    model = threads.model
+    model.request(0).result.set_result(model.requests[0].answers())
+    assert model.request(1).texts == ["long"]
+    model.requests[1].result.set_result(model.requests[1].answers())
+    assert long.result(30) == answer("long")
+
+
+def test_a_thread_that_leaves_meanwhile_spoils_nothing(threads: Threads) -> None:
+    threads.ask("first")
+    short, long = threads.ask("short", seconds=0.3), threads.ask("long")
+    model = threads.model
+    model.request(0).result.set_result(model.requests[0].answers())
+    assert model.request(1).texts == ["short", "long"]
+    with pytest.raises(DeadlineExceeded):
+        short.result(30)
+    model.requests[1].result.set_result(model.requests[1].answers())
+    assert long.result(30) == answer("long")
+
+
+def test_a_room_that_nobody_waits_for_is_free_again(threads: Threads) -> None:
+    model = threads.model
+    for place, text in enumerate("abc"):
+        call = threads.ask(text)
+        model.request(place).result.set_result(model.requests[place].answers())
+        assert call.result(30) == answer(text)
+    assert threads.subject._room == 1
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_who_waits_while_the_client_is_closed_is_answered(cancel: bool, threads: Threads) -> None:
+    """The executor takes nothing more, or drops what it has taken: the thread that lands sends the others' texts."""
+    threads.ask("first")
+    started = [threads.ask("a"), threads.ask("b")]
+    model = threads.model
+    if cancel:  # busy with others, and then told to drop what waits
+        busy, begun = threading.Event(), threading.Barrier(5)
+        for _ in range(4):
+            threads.executor.submit(lambda: (begun.wait(30), busy.wait(30)))
+        begun.wait(30)
+        model.request(0).result.set_result(model.requests[0].answers())
+        while not threads.executor._work_queue.qsize():
+            threading.Event().wait(0.001)
+        dropping = threads.callers.submit(threads.executor.shutdown, True, cancel_futures=True)
+        model.request(1).result.set_result(model.requests[1].answers())
+        busy.set()
+        dropping.result(30)
+    else:
+        threads.executor.shutdown()
+        model.request(0).result.set_result(model.requests[0].answers())
+        model.request(1).result.set_result(model.requests[1].answers())
+    assert model.requests[1].texts == ["a", "b"]
+    assert [call.result(30) for call in started] == [answer("a"), answer("b")]
+
+
+def test_a_threads_request_is_sent_in_the_context_of_its_first_call(threads: Threads) -> None:
+    def ask(place: str) -> Item:
+        PLACE.set(place)
+        return threads.subject.answer(place, PLAIN, Deadline(30, URL))
+
+    threads.ask("first")
+    started = []
+    for count, place in enumerate(("here", "there"), start=1):
+        started.append(threads.callers.submit(ask, place))
+        while len(threads.subject._waiting) < count:
+            threading.Event().wait(0.001)
+    model = threads.model
+    model.request(0).result.set_result(model.requests[0].answers())
+    assert (model.request(1).texts, model.requests[1].place) == (["here", "there"], "here")

@@ -1,0 +1,113 @@
+"""Mutation tests: mutmut changes the code a place at a time, and the tests of its module must notice.
+
+`python -m tests.mutation` runs every module of MODULES, `python -m tests.mutation text gate` those whose names are
+given. One module is one run of mutmut, in a folder where the code lies under its import name: mutmut tells a mutant by
+the path of its file. Only what stands in functions is changed, and no function with a decorator.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.stats import status_by_exit_code
+
+HERE = Path(__file__).parents[1]
+FOLDER = HERE / ".cache" / "mutation"
+RUNTIME, GATEWAY = "tests/server/runtime", "tests/server/gateway"
+_HEDGING = f"{GATEWAY}/test_hedging.py"
+MODULES: dict[str, list[str]] = {
+    "server/runtime/text.py": [f"{RUNTIME}/test_text.py"],
+    "server/runtime/lookalikes.py": [f"{RUNTIME}/test_text.py"],
+    "server/runtime/ngrams.py": [f"{RUNTIME}/test_ngrams.py"],
+    "server/runtime/request.py": [f"{RUNTIME}/test_request.py"],
+    "server/runtime/tokens.py": [f"{RUNTIME}/test_tokens.py"],
+    "server/runtime/batching.py": [f"{RUNTIME}/test_batching.py"],
+    "server/runtime/calibrate.py": [f"{RUNTIME}/test_calibrate.py"],
+    "server/runtime/combine.py": [f"{RUNTIME}/test_combine.py"],
+    "server/runtime/cascade.py": [f"{RUNTIME}/test_cascade.py", f"{RUNTIME}/test_unsure.py"],
+    "server/runtime/manifest.py": [f"{RUNTIME}/test_manifest.py"],
+    "server/runtime/golden.py": [f"{RUNTIME}/test_golden.py"],
+    "server/runtime/grids.py": [f"{RUNTIME}/test_grids.py"],
+    "build/data/cleaning.py": ["tests/build/test_cleaning.py"],
+    "build/data/splits.py": ["tests/build/test_splits.py"],
+    "build/ensemble/thresholds.py": ["tests/build/ensemble/test_thresholds.py"],
+    "build/compile/gate.py": ["tests/build/test_gate.py"],
+    "server/gateway/keys.py": [f"{GATEWAY}/test_keys.py"],
+    "server/gateway/tokens.py": [f"{GATEWAY}/test_tokens.py"],
+    "server/gateway/rates.py": [f"{GATEWAY}/test_rates.py"],
+    "server/gateway/hedging.py": [_HEDGING],
+    "server/gateway/breaker.py": [_HEDGING],
+    "clients/calls.py": ["tests/clients/test_calls_alone.py"],
+    "clients/deadline.py": ["tests/clients/test_deadline.py"],
+}
+"""Each module that is changed, and the tests that are to notice; of those, none that starts a server is run."""
+SERVERS = "in_memory or two_gateways or storage_that_is_away or process_that_hangs or gone_for_good"
+"""Parts of the names of those that do."""
+CAUGHT = {"killed", "timeout", "caught by type check"}
+
+
+def run(module: str, tests: list[str]) -> Counter[str]:
+    """Run mutmut over a module with its tests, and return how many mutants came to which end.
+
+    Raises CalledProcessError where the tests fail on the code as it is.
+    """
+    folder = FOLDER / module.replace("/", ".").removesuffix(".py")
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in ("server", "clients", "build"):
+        shutil.copytree(HERE / part, folder / "newsdesk" / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(HERE / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    settings = {
+        "source_paths": ["newsdesk"],
+        "only_mutate": [f"newsdesk/{module}"],
+        "pytest_add_cli_args": [
+            "-p",
+            "no:cacheprovider",
+            "--hypothesis-profile=mutation",
+            "--hypothesis-seed=0",
+            "-k",
+            f"not ({SERVERS})",
+        ],
+        "pytest_add_cli_args_test_selection": tests,
+        "process_isolation": "forkserver",  # a fork of a process that has loaded an engine may wait for ever
+        "timeout_multiplier": 3.0,
+        "use_git_change_detection": False,
+    }
+    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    (folder / "pyproject.toml").write_text(
+        "\n".join([(HERE / "pyproject.toml").read_text(), "[tool.mutmut]", *lines, ""])
+    )
+    command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1"]
+    with (folder / "log.txt").open("w") as log:
+        subprocess.run(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, check=True)
+    ends = json.loads((folder / "mutants" / "newsdesk" / f"{module}.meta").read_text())["exit_code_by_key"]
+    with contextlib.chdir(folder):
+        for mutant, code in ends.items():
+            if status_by_exit_code[code] not in CAUGHT:
+                diff = get_diff_for_mutant(mutant, path=f"newsdesk/{module}")
+                lines = [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+                print("\n".join([f"  {status_by_exit_code[code]}: {mutant}", *lines]), flush=True)
+    return Counter(status_by_exit_code[code] for code in ends.values())
+
+
+def main(names: list[str]) -> None:
+    os.nice(10)
+    wanted = {path: tests for path, tests in MODULES.items() if not names or Path(path).stem in names}
+    rows = []
+    for module, tests in wanted.items():
+        print(module, flush=True)
+        ends = run(module, tests)
+        killed = sum(ends[end] for end in CAUGHT)
+        rows.append((module, ends.total(), killed, f"{killed / max(ends.total(), 1):.1%}"))
+        print(f"  {rows[-1]}", flush=True)
+    print("\n| module | mutants | killed | share |\n| --- | ---: | ---: | ---: |")
+    print("\n".join(f"| {' | '.join(map(str, row))} |" for row in rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
