@@ -23,7 +23,7 @@ from newsdesk.build.recipe import Ensemble
 from newsdesk.server.runtime import calibrate, cascade, combine
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.cascade import ALWAYS, NEVER, QUALITIES, Answered, Stage
-from newsdesk.server.runtime.combine import Combiner, Stacked
+from newsdesk.server.runtime.combine import ByLength, Combiner, Mean, Stacked
 from newsdesk.server.runtime.files import File, digest
 from newsdesk.server.runtime.unsure import Unsure
 
@@ -104,12 +104,7 @@ def fit(
         replace(choice, probabilities=choice.probabilities[: len(labels)]),
         *(choose(alone[: len(prefix)], labels, settings, seed, cascade.name(prefix), texts) for prefix in prefixes[1:]),
     ]
-    evidence = Evidence(
-        np.stack([choice.probabilities for choice in choices]),
-        labels,
-        np.array([costs[i] for i in order]),
-        texts.judged,
-    )
+    evidence = _evidence(choices, prefixes, labels, np.array([costs[i] for i in order]), texts)
     frontier = thresholds.fit(
         evidence, settings.epsilon, settings.confidence, settings.folds, seed, settings.slice_epsilon
     )
@@ -159,6 +154,21 @@ def fit(
     made = Fit(order=names, calibrators=[*fitted], stages=stages, unsure=not_sure, report=report)
     (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
     return made
+
+
+def _evidence(
+    choices: list[Choice], prefixes: list[list[str]], labels: np.ndarray, costs: np.ndarray, texts: Texts
+) -> Evidence:
+    """Return what the stages say of the rows, as the server will ask them: where the weights by length are none for who
+    was not asked yet, it asks nobody else."""
+    said = np.stack([choice.probabilities for choice in choices])
+    rules = [choice.combiner.rule or Mean() for choice in choices]
+    final = None
+    if texts.lengths is not None and any(isinstance(rule, ByLength) for rule in rules):
+        final = cascade.enough([*zip(prefixes, rules, strict=True)], texts.lengths)
+        for i in reversed(range(len(final))):
+            said[i + 1 :, final[i]] = said[i, final[i]]
+    return Evidence(said, labels, costs, texts.judged, final)
 
 
 def describe(made: Fit) -> list[str]:

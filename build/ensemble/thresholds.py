@@ -39,11 +39,16 @@ class Evidence:
     costs: np.ndarray
     slices: dict[str, np.ndarray] = field(default_factory=dict)
     """The rows of each slice that is judged by itself."""
+    final: np.ndarray | None = None
+    """Rows that a stage answers at any quality, because no later one weighs who was not asked, BOOL [stages - 1, n]. In
+    `said` the later stages repeat of them what that stage says."""
 
     def answered(self, thresholds: np.ndarray) -> np.ndarray:
         """Return the stage that answers each row, INT [n], under FP [stages - 1, labels]."""
         tops, labels = self.said[:-1].max(-1), self.said[:-1].argmax(-1)
         sure = tops >= np.take_along_axis(thresholds.astype(np.float32), labels, 1)
+        if self.final is not None:
+            sure |= self.final
         return np.vstack([sure, np.ones((1, len(self.labels)), bool)]).argmax(0)
 
 
@@ -138,6 +143,8 @@ def _path(evidence: Evidence, risks: list[risk.Risk]) -> list[np.ndarray]:
     early = [one(said) for one, said in zip(risks, evidence.said, strict=False)]
     expected = np.array([*early, np.zeros(rows)])
     opened = np.array([_opened(notch, said) for notch, said in zip(notches, evidence.said, strict=False)])
+    if evidence.final is not None:
+        opened[evidence.final] = 0
     costs, row = np.cumsum(evidence.costs), np.arange(rows)
 
     def weigh(places: np.ndarray) -> tuple[np.ndarray, float, float]:

@@ -28,6 +28,17 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int =
     return float(np.abs(gaps).sum() / len(labels))
 
 
+def auroc(scores_in: np.ndarray, scores_out: np.ndarray) -> float:
+    """Return how often a row from outside scores higher than one from inside, ties by half: 0.5 is chance, 1 perfect.
+
+    The area under the receiver operating characteristic, of scores FP [rows] that are to be high outside.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    outside = np.repeat([0, 1], [len(scores_in), len(scores_out)])
+    return float(roc_auc_score(outside, np.concatenate([scores_in, scores_out])))
+
+
 def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Return the unweighted mean of the classes' F1; a class that is neither there nor predicted counts 0."""
     predicted = probabilities.argmax(-1)

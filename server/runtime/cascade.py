@@ -1,10 +1,11 @@
 """The cascade: the cheapest members first, and only who is not yet sure goes on to the next.
 
 After a stage a text is answered if its calibrated top probability reaches the threshold of its quality for its top
-label. The last stage answers whatever is left.
+label, or if members that were not asked yet have no weight in any later stage for a text of its length: where a dearer
+member would only harm, nobody pays for it. The last stage answers whatever is left.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -97,6 +98,8 @@ class Cascade:
         for i, stage in enumerate(stages):
             stack = load(stage.combiner.graph) if isinstance(stage.combiner, combine.Stacked) else None
             self.steps.append(Step(stage, order, i == last, stack))
+        self._combined = [(stage.members, stage.combiner) for stage in stages]
+        self._by_length = any(isinstance(stage.combiner, combine.ByLength) for stage in stages)
         self._count = len(order)
         self._labels = len(stages[0].thresholds.best)
 
@@ -112,19 +115,23 @@ class Cascade:
         by = np.empty(n, np.int64)
         rows, asked = np.arange(n), set[int]()
         pending: dict[int, Callable[[], np.ndarray]] = {}
+        final = enough(self._combined, lengths) if self._by_length and lengths is not None else None
         for i, step in enumerate(self.steps):
             for member in step.members:
                 if member not in asked:
                     pending[member] = ask(member, rows)
                     asked.add(member)
             last = i == len(self.steps) - 1
-            if not (last or step.may_answer(quality[rows])):
+            ends = final is not None and not last and final[i, rows].any()
+            if not (last or ends or step.may_answer(quality[rows])):
                 continue
             for member, result in pending.items():
                 said[member, rows] = result()
             pending.clear()
             found = step.probabilities(said[:, rows], None if lengths is None else lengths[rows])
             done = np.ones(len(rows), bool) if last else step.decide(found, quality[rows])
+            if final is not None and ends:
+                done |= final[i, rows]
             answers[rows[done]], by[rows[done]] = found[done], i
             rows = rows[~done]
             if not len(rows):
@@ -144,6 +151,23 @@ def replay(cascade: Cascade, members: np.ndarray, quality: int, lengths: np.ndar
     """
     asked = np.full(members.shape[1], quality)
     return cascade.answer(asked, lambda member, rows: lambda: members[member, rows], lengths)
+
+
+def enough(stages: Sequence[tuple[list[str], Combiner]], lengths: np.ndarray) -> np.ndarray:
+    """Return after which stages nothing can change by asking on, BOOL [stages - 1, n], for texts of `lengths` INT [n].
+
+    `stages` are the members of each and their combiner. A member that is not asked yet changes nothing where all later
+    stages give it no weight.
+    """
+    weights = [combine.weights(combiner, len(members), lengths) for members, combiner in stages]
+    ends = np.ones((len(stages) - 1, len(lengths)), bool)
+    asked: set[str] = set()
+    for i, (members, _) in enumerate(stages[:-1]):
+        asked |= {*members}
+        for (later, _), of_later in zip(stages[i + 1 :], weights[i + 1 :], strict=True):
+            new = [place for place, member in enumerate(later) if member not in asked]
+            ends[i] &= ~of_later[:, new].any(-1)
+    return ends
 
 
 def uncertainty(stages: list[Stage], order: list[str], answered: Answered, lengths: np.ndarray) -> np.ndarray:

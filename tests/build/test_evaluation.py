@@ -24,6 +24,13 @@ def test_measures_are_scikit_learns():
     assert metrics.brier(PROBABILITIES, LABELS) == pytest.approx(expected)
 
 
+def test_auroc_counts_the_pairs_in_their_order():
+    """Of six pairs four are in order, and one is a tie."""
+    assert metrics.auroc(np.array([0.1, 0.4, 0.3]), np.array([0.35, 0.4])) == pytest.approx(4.5 / 6)
+    assert metrics.auroc(np.array([0.1, 0.2]), np.array([0.3])) == 1
+    assert metrics.auroc(np.array([0.3]), np.array([0.1, 0.2])) == 0
+
+
 def test_a_label_that_is_neither_there_nor_named_counts_nothing():
     found = metrics.per_label(np.array([[0.9, 0.1, 0.0]]), np.array([0]))
     assert found[2] == {"precision": 0.0, "recall": 0.0, "rows": 0}

@@ -31,8 +31,11 @@ TEXTS = [
         * 3
     )
 ]
-UNSURE = Unsure(score="entropy", share=0.02, fast=[1.0] * STEPS, balanced=[0.8] * STEPS, best=[0.2] * STEPS)
-"""Whatever the share is, of whom nothing is known (1.39 nats) is marked; others by the quality."""
+SHARE = 0.2
+NOBODY = [2.0] * (STEPS - 1)
+UNSURE = Unsure(score="entropy", share=0.02, fast=[*NOBODY, 1.0], balanced=[*NOBODY, 0.8], best=[*NOBODY, 0.2])
+"""By its own share nobody is marked. By SHARE, which is served, those are of whom nothing is known (1.39 nats), and
+others by the quality."""
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +46,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cascade_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
     state = str(tmp_path_factory.mktemp("state"))
-    target = "onnxruntime:fp32,keen=openvino:int8"
-    with servers.newsdesk("--model-repository", str(repository), "--target", target, "--state", state) as running:
+    options = ["--target", "onnxruntime:fp32,keen=openvino:int8", "--state", state, "--unsure-share", str(SHARE)]
+    with servers.newsdesk("--model-repository", str(repository), *options) as running:
         yield running
 
 
@@ -57,7 +60,7 @@ def client(cascade_server: servers.Server) -> Iterator[tritonclient.grpc.Inferen
 @pytest.fixture(scope="module")
 def here(repository: Path) -> Classifier:
     folder = repository / "ag_news" / "1"
-    return Classifier(manifest.load(folder), folder)
+    return Classifier(manifest.load(folder), folder, unsure_share=SHARE)
 
 
 def _metrics(server: servers.Server) -> dict[str, float]:

@@ -43,12 +43,14 @@ def _served(made: ensemble.Fit, folder: Path) -> Cascade:
     return Cascade(made.stages, made.order, lambda file: stacker.load(folder / file.path))
 
 
-def _answered(made: ensemble.Fit, folder: Path, members: np.ndarray, quality: str) -> cascade.Answered:
-    """As a server would, from the members' raw probabilities in the order of NAMES, of texts of LENGTHS."""
+def _answered(
+    made: ensemble.Fit, folder: Path, members: np.ndarray, quality: str, lengths: np.ndarray | None = None
+) -> cascade.Answered:
+    """As a server would, from the members' raw probabilities in the order of NAMES, of texts of LENGTHS or others."""
     order = [NAMES.index(name) for name in made.order]
     runs = map(calibrate.ready, made.calibrators)
     alone = np.stack([run(of_member) for run, of_member in zip(runs, members[order], strict=True)])
-    lengths = np.resize(LENGTHS, alone.shape[1])
+    lengths = np.resize(LENGTHS, alone.shape[1]) if lengths is None else lengths
     return cascade.replay(_served(made, folder), alone.astype(np.float32), QUALITIES.index(quality), lengths)
 
 
@@ -78,9 +80,10 @@ def test_members_are_put_in_order_of_cost_and_stages_grow(tmp_path: Path) -> Non
 def test_build_and_server_agree(name: CombinerName, calibrator: CalibratorName, tmp_path: Path) -> None:
     """Through the file that was written and, for stackers, ONNX Runtime; whose last digit an isotonic line, where it is
     steep, would make a larger one of."""
-    members, labels = _drawn(640, 3)
+    rows = 640 if "by_length" in name + calibrator else 400
+    members, labels = _drawn(rows, 3)
     settings = Ensemble(combiners=(name,), calibrators=(calibrator,), folds=2)
-    lengths = np.resize(LENGTHS, 640)
+    lengths = np.resize(LENGTHS, rows)
     made = ensemble.fit(NAMES, members, labels, COSTS, settings, 5, tmp_path, lengths=lengths)
     loaded = ensemble.load(tmp_path)
     order = [NAMES.index(one) for one in made.order]
@@ -89,7 +92,7 @@ def test_build_and_server_agree(name: CombinerName, calibrator: CalibratorName, 
     ).astype(np.float32)
     combiner, _ = fit_combiner(name, alone, labels, settings, 5, Texts(lengths))
     expected = calibrate.ready(made.stages[-1].calibrator)(combiner.run(alone, lengths), lengths)
-    for size in (1, 64, 640):
+    for size in (1, 64, rows):
         found = _answered(loaded, tmp_path, members[:, :size], "best").probabilities
         np.testing.assert_allclose(found, expected[:size], atol=1e-6)
     stacked = [one for one in loaded.stages if isinstance(one.combiner, Stacked)]
@@ -264,6 +267,14 @@ def test_the_report_says_of_each_slice_what_each_quality_gives_and_where_the_pro
         assert one["best"]["accuracy"] >= one["balanced"]["accuracy"] - 0.003
         assert one["best"]["calibration_error"] < 0.05
     assert ensemble.load(tmp_path) == aware
+    served = _answered(aware, tmp_path, members[:, :2000], "best", lengths[:2000])
+    assert (served.stages == np.where(headline[:2000], 0, 2)).all()  # and the others are not paid for headlines
+    points = aware.report["cascade"]["points"]
+    assert points["best"]["shares"] == [0.25, 0, 0.75]
+    assert points["best"]["cost"] == pytest.approx(0.25 * 0.02 + 0.75 * 1.32)
+    for quality, point in points.items():
+        replayed = _answered(aware, tmp_path, members, quality, lengths).stages
+        assert np.bincount(replayed, minlength=3) / 3000 == pytest.approx(point["shares"], abs=0.02)
     without = ensemble.fit(*given, plain, 1, tmp_path)
     assert without.report["slices"] == {}
 

@@ -160,6 +160,30 @@ def test_a_stage_that_goes_by_length_gets_the_lengths_of_the_texts_that_reach_it
     np.testing.assert_allclose(answered.probabilities[3], [0, 1], atol=1e-3)
 
 
+def test_who_would_have_no_weight_in_any_later_stage_is_not_asked() -> None:
+    """Of texts of fewer than 6 words the student alone is heard, from 6 to 11 minilm too, from 12 on all."""
+    stages = [
+        _stage("student"),
+        _stage("student", "minilm", combiner=ByLength([6], [[1, 0], [0.5, 0.5]])),
+        _stage("student", "minilm", "e5", combiner=ByLength([6, 12], [[1, 0, 0], [0.5, 0.5, 0], [0, 0, 1]])),
+    ]
+    asked: list[tuple[int, list[int]]] = []
+
+    def ask(member: int, rows: np.ndarray) -> Callable[[], np.ndarray]:
+        asked.append((member, rows.tolist()))
+        return lambda: ALL[member, rows]
+
+    made, lengths = _made(stages), np.array([5, 6, 11, 12])
+    answered = made.answer(np.full(4, BEST), ask, lengths)
+    assert asked == [(0, [0, 1, 2, 3]), (1, [1, 2, 3]), (2, [3])]
+    assert answered.stages.tolist() == [0, 1, 1, 2]
+    np.testing.assert_allclose(answered.probabilities, [[0.95, 0.05], [0.5, 0.5], [0.65, 0.35], [0, 1]], atol=1e-6)
+    assert made.answer(np.full(4, FAST), ask, lengths).stages.tolist() == [0] * 4
+    assert made.answer(np.full(4, BEST), ask, np.full(4, 40)).stages.tolist() == [2] * 4
+    mean = _made([*stages[:2], _stage("student", "minilm", "e5")])
+    assert cascade.replay(mean, ALL, BEST, lengths).stages.tolist() == [2] * 4
+
+
 def test_the_last_stage_answers_whatever_its_thresholds_say() -> None:
     made = _made([_stage("e5", thresholds=Thresholds(fast=[NEVER] * 2, balanced=[NEVER] * 2, best=[NEVER] * 2))])
     assert (cascade.replay(made, ALL, BEST).stages == 0).all()

@@ -42,6 +42,10 @@ def test_one_core_has_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"host": "fe80::1%lo"}, "--host (NEWSDESK_HOST) is 'fe80::1%lo'; expected an address without a zone"),
         ({"cache": "much"}, "--cache (NEWSDESK_CACHE) is 'much'; expected a size of at least 1MB"),
         ({"cache": "999KB"}, "at least 1MB"),
+        (
+            {"unsure_share": 0.3},
+            "--unsure-share (NEWSDESK_UNSURE_SHARE) is '0.3'; expected a share of texts, 0 (none) to",
+        ),
         ({"log_level": "loud"}, "error, warning, info, verbose"),
         ({"state": "/tmp/with space"}, "--state (NEWSDESK_STATE) is '/tmp/with space'"),
     ],

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from newsdesk.server.runtime.cascade import QUALITIES
 from newsdesk.server.runtime.classifier import Answers, Classifier, Work
+from newsdesk.server.runtime.unsure import STEPS, Unsure
 from newsdesk.server.standalone import protocol
 from newsdesk.server.standalone.web import MAX_BODY, Server
 from tests import tiny
@@ -74,6 +76,30 @@ def test_outputs_are_those_asked_for(server: Server) -> None:
     found = columns(answer)
     assert list(found) == ["MEMBER_PROBABILITIES", "LABEL"]
     assert found["MEMBER_PROBABILITIES"]["shape"] == [1, 1, 4]
+
+
+def test_it_says_how_uncertain_it_is_and_what_is_not_sure(server: Server, tmp_path: Path) -> None:
+    """Where the model says when it is not sure; another has no such output."""
+    body = request("robot software", "said", outputs=[{"name": "UNSURE"}, {"name": "UNCERTAINTY"}])
+    status, answer = ask(server, f"{MODEL}/infer", body)
+    assert (status, answer["error"]) == (400, "no output 'UNSURE': this model does not say when it is not sure")
+    marked = Unsure(score="entropy", share=0.02, **dict.fromkeys(QUALITIES, [1.0] * STEPS))
+    running = Server(("127.0.0.1", 0), Classifier(tiny.write_cascade(tmp_path, marked), tmp_path), "ag_news", "1")
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    try:
+        found = columns(ask(running, f"{MODEL}/infer", body)[1])
+        outputs = {one["name"]: (one["datatype"], one["shape"]) for one in ask(running, MODEL)[1]["outputs"]}
+        by_default = columns(ask(running, f"{MODEL}/infer", request("said"))[1])
+    finally:
+        running.shutdown()
+        running.server_close()
+        thread.join()
+    assert found["UNSURE"] == {"name": "UNSURE", "datatype": "BOOL", "shape": [2, 1], "data": [False, True]}
+    assert found["UNCERTAINTY"]["shape"] == [2, 3]
+    assert found["UNCERTAINTY"]["data"][3:] == pytest.approx([np.log(4), np.log(4), 0], abs=1e-5)
+    assert (outputs["UNSURE"], outputs["UNCERTAINTY"]) == (("BOOL", [-1, 1]), ("FP32", [-1, 3]))
+    assert [*by_default] == ["LABEL", "PROBABILITIES", "ANSWERED_BY", "WINDOWS", "UNSURE"]
 
 
 @pytest.mark.parametrize(
