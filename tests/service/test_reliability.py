@@ -14,9 +14,6 @@ from newsdesk.server.serving.settings import default_repository, default_state
 from tests.headlines import TEXTS
 from tests.launching import Server, gone
 
-SEEN, WHOLE = 2.0, 10.0
-"""Seconds within which a death is noticed, and everything answers again."""
-
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Server]:
@@ -49,6 +46,13 @@ class Sdk:
             thread.join()
         self._client.close()
 
+    def go_on(self) -> None:
+        """Wait until some more have been answered."""
+        before, deadline = self.outcomes["right"], time.monotonic() + 120
+        while self.outcomes["right"] < before + 20:
+            assert time.monotonic() < deadline, self.outcomes
+            time.sleep(0.05)
+
     def _ask(self, i: int) -> None:
         while not self._over.is_set():
             i = (i + 1) % len(TEXTS)
@@ -65,18 +69,11 @@ def test_what_is_killed_under_load_comes_back_and_the_sdk_loses_nothing(own: Ser
             (own.stubs()[0], "died; starting fresh ones", "healed in"),
             (own.tritonserver(), "tritonserver died", "restarted in"),
         ):
-            time.sleep(1)
-            before, began = sdk.outcomes["right"], time.monotonic()
+            sdk.go_on()
             victim.kill()
             own.until(died)
-            seen = time.monotonic() - began
-            own.until(whole)
-            print(f"{died!r} after {seen:.1f} s, {whole!r} after {time.monotonic() - began:.1f} s")
-            assert seen < SEEN
-            assert time.monotonic() - began < WHOLE
-            while sdk.outcomes["right"] == before and time.monotonic() - began < 2 * WHOLE:
-                time.sleep(0.1)
-            assert sdk.outcomes["right"] > before, sdk.outcomes
+            own.until(whole, 180)  # how long it takes, `python -m benchmarks.healing` says
+            sdk.go_on()
     assert set(sdk.outcomes) == {"right"}, sdk.outcomes
     family = own.family()
     own.stop()
