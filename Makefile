@@ -22,7 +22,7 @@ types: $(VENV)/.test  ## check the types
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-test-long: $(VENV)/.test  ## two minutes of soak, and the steps of the CPU image in a bare environment
+test-long: $(VENV)/.test  ## two minutes of soak, one of chaos, and the steps of the CPU image in a bare environment
 	$(BIN)/python -m pytest -m long
 
 bench: $(VENV)/.test  ## what each quality costs, what Triton costs, what the gateway costs

@@ -180,8 +180,8 @@ def chaos(
 ) -> None:
     """Let happen what the seed says, one action after the other, each when the server is whole again."""
     chance = random.Random(outcome.seed)
-    began = time.monotonic()
     with Clients(victim.server, clients, articles, outcome):
+        began = time.monotonic()
         order: list[str] = []
         while time.monotonic() - began < seconds:
             order = order or chance.sample(sorted(victim.actions), len(victim.actions))
@@ -211,13 +211,17 @@ def until_whole(victim: Victim, since: float) -> float:
 
 
 @contextlib.contextmanager
-def state_folder() -> Iterator[tuple[Path, bool]]:
-    """Yield a state folder with what this machine's preparation measured, and whether it is a disk that may be filled."""
+def state_folder(wanted: bool) -> Iterator[tuple[Path, bool]]:
+    """Yield a state folder with what was measured on this machine, and whether it is a disk that may be filled, as is
+    `wanted`.
+    """
     with tempfile.TemporaryDirectory(prefix="newsdesk-chaos-") as folder:
         state = Path(folder) / "state"
         state.mkdir(mode=0o700)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES},mode=700", "newsdesk-chaos", str(state)]
-        mounted = os.getuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        mounted = (
+            wanted and os.getuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        )
         try:
             for name in "prepared", "tuned":
                 if (default_state() / name).is_dir():
@@ -232,10 +236,11 @@ def run(seconds: float, seed: int, clients: int = 64, within: float = 15.0, flag
     """Serve, let chaos happen, and return what came of it."""
     outcome = Outcome(seed)
     articles = texts.choose(None)
-    with state_folder() as (state, full), servers.newsdesk("--state", str(state), *flags, gateway=True) as server:
-        print(
-            f"seed {seed}, {clients} clients" + ("" if full else "; the disk is not filled: no tmpfs here"), flush=True
-        )
+    with (
+        state_folder(wanted=True) as (state, full),
+        servers.newsdesk("--state", str(state), *flags, gateway=True) as server,
+    ):
+        print(f"seed {seed}, {clients} clients, the disk is {'' if full else 'not '}filled", flush=True)
         chaos(Victim(server, state, full, random.Random(seed)), articles, clients, seconds, within, outcome)
     return outcome
 
@@ -248,6 +253,7 @@ def main() -> None:
     parser.add_argument("--within", type=float, default=15.0, help="seconds in which it must be whole again")
     parser.add_argument("flags", nargs="*", help="further flags of `newsdesk serve`, after --")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started and mounted ends, too
     outcome = run(given.seconds, given.seed, given.clients, given.within, given.flags)
     print(outcome)
     if outcome.problems:

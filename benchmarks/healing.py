@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import statistics
+import sys
 import time
 
 from benchmarks import chaos, servers
@@ -23,7 +24,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=3)
     times = parser.parse_args().times
-    with chaos.state_folder() as (state, _), servers.newsdesk("--state", str(state), gateway=True) as server:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started ends, too
+    with (
+        chaos.state_folder(wanted=False) as (state, _),
+        servers.newsdesk("--state", str(state), gateway=True) as server,
+    ):
         victim = chaos.Victim(server, state, False, random.Random(7))
         print(f"{processor.describe()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
         print(f"first answer after {server.start_seconds:.1f} s; whole again after, in seconds:")
@@ -41,7 +46,6 @@ def main() -> None:
                 f"{statistics.median(taken):.1f}{kept}",
                 flush=True,
             )
-        os.kill(server.pid, signal.SIGTERM)
 
 
 if __name__ == "__main__":
