@@ -5,7 +5,6 @@ import http.client
 import importlib.util
 import ipaddress
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from newsdesk.server.gateway.keys import KeyFile, KeysError
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import addresses, privacy, processes
+from newsdesk.server.serving import addresses, logs, privacy, processes
 from newsdesk.server.serving.pauses import Pauses
 from newsdesk.server.serving.preflight import Check
 from newsdesk.server.serving.pulse import Pulse
@@ -38,7 +37,6 @@ PACKAGES = (
 )
 _START_SECONDS = 60.0
 _DRAIN_SECONDS = 10.0
-_LOG_BYTES = 64 * 2**20
 _NO_GATEWAY = "Or serve without it: --no-gateway."
 
 
@@ -110,9 +108,7 @@ class Gateway:
 
     def watch(self) -> str:
         """Start it again where it died or hangs, after a pause that grows. Returns what happened, or ""."""
-        with contextlib.suppress(OSError):
-            if self.log.stat().st_size > _LOG_BYTES:
-                os.truncate(self.log, 0)
+        logs.rotate(self.log)
         if self.running:
             if not (fault := self._fault()):
                 return ""

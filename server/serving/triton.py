@@ -21,7 +21,7 @@ from typing import Any
 
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.runtime.lifeline import VARIABLE
-from newsdesk.server.serving import addresses, privacy, processes, traces
+from newsdesk.server.serving import addresses, logs, privacy, processes, traces
 from newsdesk.server.serving.processes import Process
 from newsdesk.server.serving.settings import Settings
 from newsdesk.server.serving.workspace import GENERATION, MODEL, Workspace
@@ -40,7 +40,6 @@ _REINSTALL = "pip install --force-reinstall --no-deps nvidia-pytriton==0.7.0"
 _EXIT_SECONDS = 8
 _UNFINISHED_SECONDS = 2
 _FLUSH_SECONDS = 0.3
-_LOG_BYTES = 64 * 2**20
 _FAILED_LOAD = re.compile(r"failed to load '([^']+)' version (\d+): (?:\w[\w ]*: )?(.*?)\"?$", re.MULTILINE)
 _FAILED_LOOK = re.compile(r"Poll failed for model directory '[^']+': (.*?)\"?$", re.MULTILINE)
 
@@ -360,10 +359,8 @@ class Triton:
         return "All models are stopped" in self._read_log(self._stop_logged_from)
 
     def trim_log(self) -> None:
-        """Keep the log file bounded: what it says is for the last start and the last failures."""
-        with contextlib.suppress(OSError):
-            if self.log.stat().st_size > _LOG_BYTES:
-                os.truncate(self.log, 0)
+        """Keep the log file bounded."""
+        logs.rotate(self.log)
 
     def reason(self) -> str:
         """Return why the model failed to load, or the server to start, from the log."""

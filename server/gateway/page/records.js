@@ -1,5 +1,8 @@
 // CSV as the gateway reads it: RFC 4180, commas, UTF-8, a line of names, empty lines left out.
 
+const FORMULA = /^\s*[=+\-@＝＋－＠]/;
+const NUMBER = /^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$/;
+
 /** The records of a Blob, one after the other, each a list of fields; read a piece at a time. */
 export class Records {
   #reader;
@@ -91,9 +94,10 @@ export class Records {
   }
 }
 
-/** Return one line of CSV. */
+/** Return one line of CSV. What a spreadsheet would compute, a formula of a stranger's, stays text; numbers stay numbers. */
 export function line(fields) {
-  return fields.map((field) => (/[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field)).join(",") + "\r\n";
+  const quoted = (field) => (/[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field);
+  return fields.map((field) => quoted(FORMULA.test(field) && !NUMBER.test(field) ? `'${field}` : field)).join(",") + "\r\n";
 }
 
 /** Return which columns probably hold the text. */

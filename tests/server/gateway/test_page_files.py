@@ -47,6 +47,18 @@ def test_a_dropped_file_comes_back_whole(page: Page, open_gateway: httpx.Client)
     assert distribution == ["399 (100.0 %)"]
 
 
+def test_no_cell_of_a_download_is_a_formula(page: Page) -> None:
+    """Of a stranger's texts and column names, whatever stands before it; plain numbers stay numbers."""
+    formulas = ["=HYPERLINK(A1)", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1,2)", " =1", "\t=1", "＝1", "-", '="a", "b"']
+    harmless = ["a=b", "-12.5", "+3", "-1e-7", "'quoted", "5 - 3"]
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([["text", "=name"], *(["shares", cell] for cell in formulas + harmless)])
+    classify_rows(page, out.getvalue())
+    expect(page.locator("#file-said")).to_contain_text(f"{len(formulas + harmless)} answered")
+    found = downloaded(page)
+    assert [row["'=name"] for row in found] == [f"'{cell}" for cell in formulas] + harmless
+
+
 def test_a_large_file_does_not_freeze_the_page(page: Page, tmp_path: Path) -> None:
     """The table stays short, keys are answered meanwhile, and the download has every row."""
     count = 20_000
