@@ -23,6 +23,7 @@ WRONG = {
     "THREADS": "two", "QUEUE_DELAY": "1.5", "TARGET": "cuda", "STATE": "/with space", "CACHE": "lots",
     "LOG_LEVEL": "loud", "UNSURE_SHARE": "0.5", "GATEWAY": "perhaps", "GATEWAY_PORT": "0",
     "GATEWAY_HOST": "nowhere.invalid",
+    "ALLOWED_HOST": "a:1", "JWT_ADMIN": "perhaps",
     "AUTH": "perhaps", "INSECURE": "perhaps", "JWKS": "/nowhere.json", "RATE_LIMIT": "many",
     "RATE_STORAGE": "mysql://x", "CORS_ORIGIN": "x", "MAX_BODY_MIB": "0", "MAX_FILE_MIB": "x", "MAX_TEXTS": "-1",
     "MAX_QUEUE": "0", "REQUEST_TIMEOUT": "nan", "HEDGE_SHARE": "0.5", "LOG_TEXTS": "perhaps",
@@ -30,7 +31,7 @@ WRONG = {
 """Of each variable of `serve` that needs no look at the machine, a value that cannot be used."""
 AT_THE_MACHINE = {"MODEL_REPOSITORY": "/nowhere", "KEYS": "/", "JWT_SECRET_FILE": "/nowhere", "STATE": "/proc/nowhere"}
 """Of those that name files, the same; they are read with the checks of the machine."""
-ANY_TEXT = {"JWT_ISSUER", "JWT_AUDIENCE"}
+ANY_TEXT = {"JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLE_CLAIM"}
 
 
 @pytest.mark.parametrize(("variable", "value"), WRONG.items())
