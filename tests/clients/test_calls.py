@@ -37,12 +37,17 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[bytes]]]:
     return requests
 
 
+def until(reached: Callable[[], bool]) -> None:
+    while not reached():
+        time.sleep(0.005)
+
+
 Outcome = Any
 Batch = Callable[[list[tuple[str, dict[str, Any]]]], list[Outcome]]
 
 
 @pytest.fixture(params=["threads", "tasks"])
-def batch(request: pytest.FixtureRequest, triton: Ports) -> Batch:
+def batch(request: pytest.FixtureRequest, triton: Ports, sent: list[list[bytes]]) -> Batch:
     """Return calls (text, options) → answers or errors: all at once, the first a moment before the others."""
 
     def threads(calls: list[tuple[str, dict[str, Any]]], **given: Any) -> list[Outcome]:
@@ -57,14 +62,15 @@ def batch(request: pytest.FixtureRequest, triton: Ports) -> Batch:
 
             with ThreadPoolExecutor(len(calls)) as pool:
                 first = pool.submit(call, *calls[0])
-                time.sleep(0.2)
+                until(lambda: len(sent) == 1)
                 return [one.result() for one in [first, *(pool.submit(call, *one) for one in calls[1:])]]
 
     async def tasks(calls: list[tuple[str, dict[str, Any]]], **given: Any) -> list[Outcome]:
         async with AsyncClient(triton.grpc_url, concurrency=1, micro_batching=True, **given) as client:
             await client.labels()
             first = asyncio.create_task(client.classify(calls[0][0], **calls[0][1]))
-            await asyncio.sleep(0.2)
+            while not sent:
+                await asyncio.sleep(0)
             rest = (client.classify(text, **options) for text, options in calls[1:])
             return await asyncio.gather(first, *rest, return_exceptions=True)
 
@@ -105,12 +111,10 @@ def test_calls_that_want_other_things_go_apart(batch: Batch, sent: list[list[byt
 
 
 def test_each_call_keeps_its_own_deadline(batch: Batch) -> None:
-    start = time.monotonic()
     answers = batch([(SLOW, {}), ("match", {"timeout": 0.3}), ("shares", {}), (SLOW, {"timeout": 1.2})])
     assert isinstance(answers[1], DeadlineExceeded)
     assert answers[2].label == "Business"
     assert isinstance(answers[3], DeadlineExceeded)
-    assert time.monotonic() - start < 3.5
 
 
 def test_nobody_waits_where_there_is_room(triton: Ports, sent: list[list[bytes]]) -> None:
@@ -124,36 +128,35 @@ def test_nobody_waits_where_there_is_room(triton: Ports, sent: list[list[bytes]]
         assert [answer.label for answer in client.classify(["match"] * 3)] == ["Sports"] * 3  # type: ignore[union-attr]
 
 
-def test_close_leaves_nobody_waiting(triton: Ports) -> None:
+def test_close_leaves_nobody_waiting(triton: Ports, sent: list[list[bytes]]) -> None:
     client = Client(triton.grpc_url, concurrency=1, micro_batching=True, timeout=20)
     client.labels()
     with ThreadPoolExecutor(5) as threads:
         calls = [threads.submit(client.classify, SLOW) for _ in range(5)]
-        time.sleep(0.3)
-        start = time.monotonic()
+        until(lambda: len(sent) == 1)
         client.close()
         for call in calls:
-            call.exception(timeout=10)
-        assert time.monotonic() - start < 10
+            call.exception(timeout=60)
 
 
 def test_calls_that_are_given_up_take_their_request_with_them(triton: Ports, sent: list[list[bytes]]) -> None:
-    async def run() -> float:
+    async def run() -> None:
         async with AsyncClient(triton.grpc_url, concurrency=1, micro_batching=True) as client:
             await client.labels()
             first = asyncio.create_task(client.classify("match"))
             slow = [asyncio.create_task(client.classify(SLOW)) for _ in range(3)]
             await first
-            await asyncio.sleep(0.2)
+            while len(sent) < 2:
+                await asyncio.sleep(0)
             for call in slow:
                 call.cancel()
-            start = time.monotonic()
-            await client.classify("shares")
-            return time.monotonic() - start
+            shares = asyncio.create_task(client.classify("shares"))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert [len(request) for request in sent] == [1, 3, 1]  # the room is free at once
+            await shares
 
-    taken = asyncio.run(run())
-    assert [len(request) for request in sent] == [1, 3, 1]
-    assert taken < 1.2  # the room is free at once; the model may still be busy with what was given up
+    asyncio.run(run())
 
 
 def test_a_request_that_hangs_keeps_its_room_only_for_a_while(
@@ -169,16 +172,14 @@ def test_a_request_that_hangs_keeps_its_room_only_for_a_while(
     monkeypatch.setattr(AsyncGrpcTransport, "infer", hang)
     monkeypatch.setattr(calls, "_PATIENCE", 0.3)
 
-    async def run() -> tuple[float, list[str]]:
+    async def run() -> list[str]:
         async with AsyncClient(triton.grpc_url, concurrency=1, micro_batching=True) as client:
             await client.labels()
-            hanging = asyncio.create_task(client.classify("hang", timeout=20))
+            hanging = asyncio.create_task(client.classify("hang", timeout=60))
             await asyncio.sleep(0)
-            start = time.monotonic()
             answers = await asyncio.gather(*(client.classify(text) for text in ("match", "shares")))
+            assert not hanging.done()
             hanging.cancel()
-            return time.monotonic() - start, [answer.label for answer in answers]
+            return [answer.label for answer in answers]
 
-    taken, labels = asyncio.run(run())
-    assert labels == ["Sports", "Business"]
-    assert 0.25 < taken < 5
+    assert asyncio.run(run()) == ["Sports", "Business"]

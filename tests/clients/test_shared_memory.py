@@ -191,7 +191,6 @@ def test_ten_thousand_regions_leave_nothing_and_a_restart_gets_new_ones(own_trit
     """Field note 61."""
     own_triton.start()
     own_triton.wait()
-    start = time.monotonic()
     with Client(own_triton.ports.grpc_url, shared_memory=True, timeout=60, retries=100) as client:
         client.classify("match")
         regions = client._here().transport._regions  # type: ignore[attr-defined]
@@ -211,7 +210,6 @@ def test_ten_thousand_regions_leave_nothing_and_a_restart_gets_new_ones(own_trit
             list(threads.map(once, range(10_000)))
             assert all(after <= was + 8 for after, was in zip(opened(), before, strict=True))
         assert files() == set()
-        assert time.monotonic() - start < 120
         own_triton.stop()
         own_triton.start()
         assert client.classify("match").label == "Sports"

@@ -97,7 +97,8 @@ def test_the_texts_of_an_explanation_count(served: Served, tmp_path: Path) -> No
             target=client.post, args=("/v1/classify",), kwargs={"json": {"text": "stand-in, be slow"}}
         )
         slow.start()
-        time.sleep(0.2)
+        while "newsdesk_gateway_queued_texts 1.0" not in client.get("/metrics").text:
+            time.sleep(0.01)
         full = client.post("/v1/classify", json={"text": " ".join(["word"] * 60), "explain": True})
         slow.join()
     assert full.status_code == 429

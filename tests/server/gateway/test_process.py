@@ -62,6 +62,11 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def go_on(self, answers: int) -> None:
+        """Wait for so many more answers."""
+        wanted = self.outcomes["ok"] + answers
+        until(lambda: self.outcomes["ok"] >= wanted)
+
     def _ask(self, rest: bool) -> None:
         given = {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["shares"]}]}
         path, body = ("/v1/classify", {"text": "shares"}) if rest else ("/v2/models/ag_news/infer", given)
@@ -79,13 +84,13 @@ def test_healings_are_invisible_at_the_gateway(alone: tuple[Server, str]) -> Non
     """I 95: a backend process dies, then all of tritonserver; no request fails. And a dead gateway comes back."""
     server, url = alone
     with Load(url) as load:
-        time.sleep(0.3)
+        load.go_on(10)
         server.stubs()[0].kill()
         server.until("healed")
-        time.sleep(0.5)
+        load.go_on(20)
         server.tritonserver().kill()
         server.until("restarted in")
-        time.sleep(0.5)
+        load.go_on(20)
     assert set(load.outcomes) == {"ok"}
     assert load.outcomes["ok"] > 40
     first = gateway_of(server)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -122,7 +123,9 @@ def redis(tmp_path: Path) -> Iterator[str]:
         pytest.skip("Redis is no Python package: apt-get install redis-server")
     command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    time.sleep(0.5)
+    while socket.socket().connect_ex(("127.0.0.1", port)):
+        assert process.poll() is None
+        time.sleep(0.01)
     yield f"redis://127.0.0.1:{port}/0"
     process.terminate()
     process.wait()
