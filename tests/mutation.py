@@ -20,6 +20,7 @@ from mutmut.stats import status_by_exit_code
 HERE = Path(__file__).parents[1]
 FOLDER = HERE / ".cache" / "mutation"
 RUNTIME, GATEWAY = "tests/server/runtime", "tests/server/gateway"
+SERVING = "tests/server/serving"
 _HEDGING = f"{GATEWAY}/test_hedging.py"
 MODULES: dict[str, list[str]] = {
     "server/runtime/text.py": [f"{RUNTIME}/test_text.py"],
@@ -43,6 +44,8 @@ MODULES: dict[str, list[str]] = {
     "server/gateway/rates.py": [f"{GATEWAY}/test_rates.py"],
     "server/gateway/hedging.py": [_HEDGING],
     "server/gateway/breaker.py": [_HEDGING],
+    "server/serving/probes.py": [f"{SERVING}/test_probes.py"],
+    "server/serving/pauses.py": [f"{SERVING}/test_pulse.py"],
     "clients/calls.py": ["tests/clients/test_calls_alone.py"],
     "clients/deadline.py": ["tests/clients/test_deadline.py"],
 }
