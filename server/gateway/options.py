@@ -27,6 +27,9 @@ JwtRoleClaim = Annotated[str, _option("JWT_ROLE_CLAIM", "Claim of tokens that ho
 JwtAdmin = Annotated[bool, _option("JWT_ADMIN", "Let tokens be an administrator's.", "--jwt-admin")]
 RateLimit = Annotated[str, _option("RATE_LIMIT", 'Requests of one caller, as "600/minute".', show_default="none")]
 RateStorage = Annotated[str, _option("RATE_STORAGE", "redis:// URL to count in.", show_default="memory")]
+RateStoragePasswordFile = Annotated[
+    Path | None, _option("RATE_STORAGE_PASSWORD_FILE", "File of Redis' password.", "--rate-storage-password-file")
+]
 CorsOrigin = Annotated[list[str], _option("CORS_ORIGIN", "Web origin whose pages may call; may be repeated.")]
 AllowedHost = Annotated[
     list[str], _option("ALLOWED_HOST", "Name under which it may be called; may be repeated.", show_default="localhost")

@@ -21,6 +21,8 @@ class Rates:
         self._limit = parse(settings.rate_limit) if settings.rate_limit else None
         where = settings.rate_storage
         options = {"implementation": "redispy", "wrap_exceptions": "true"} if where else {}
+        if password := settings.rate_storage_password():
+            options["password"] = password
         try:
             storage = storage_from_string(f"async+{where or 'memory://'}", **options)
         except ConfigurationError as error:

@@ -53,6 +53,8 @@ class GatewaySettings:
     """Requests of one key, token or, without those, address: "600/minute"; empty = no limit."""
     rate_storage: str = field(default="", repr=False)
     """redis:// URL, which may hold a password, that several gateways count in together; empty = this one's memory."""
+    rate_storage_password_file: Path | None = None
+    """File with Redis' password, where the URL should hold none; white space around it is not part of it."""
     cors_origin: tuple[str, ...] = ()
     """Web origins whose pages may call: "https://desk.example"."""
     allowed_host: tuple[str, ...] = ()
@@ -119,6 +121,14 @@ class GatewaySettings:
         """The address under which this machine reaches its own gateway."""
         return f"http://{addresses.bracketed(addresses.local(self.host))}:{self.port}"
 
+    def rate_storage_password(self) -> str:
+        """Return Redis' password, "" where there is no file of it. Raises GatewaySettingsError."""
+        path = self.rate_storage_password_file
+        try:
+            return path.read_text().strip() if path else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise _refused("rate_storage_password_file", path, f"a file to read ({error})") from error
+
     def secret(self) -> bytes:
         """Return the HS256 secret, empty where there is none. Raises GatewaySettingsError where it is too short."""
         if self.jwt_secret_file is None:
@@ -139,7 +149,8 @@ class GatewaySettings:
 
     @classmethod
     def decoded(cls, given: dict[str, Any]) -> Self:
-        paths = {name: Path(given[name]) for name in ("keys", "jwt_secret_file") if given[name] is not None}
+        files = "keys", "jwt_secret_file", "rate_storage_password_file"
+        paths = {name: Path(given[name]) for name in files if given[name] is not None}
         return cls(
             **{
                 **given,

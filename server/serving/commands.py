@@ -25,6 +25,9 @@ Host = Annotated[
 HttpPort = Annotated[int, typer.Option(envvar="NEWSDESK_HTTP_PORT", help="Open Inference Protocol over HTTP.")]
 GrpcPort = Annotated[int, typer.Option(envvar="NEWSDESK_GRPC_PORT", help="Open Inference Protocol over gRPC.")]
 MetricsPort = Annotated[int, typer.Option(envvar="NEWSDESK_METRICS_PORT", help="Prometheus metrics.")]
+MetricsHost = Annotated[
+    str, typer.Option(envvar="NEWSDESK_METRICS_HOST", help="Its address, if another.", show_default="--host")
+]
 ModelRepository = Annotated[
     Path | None,
     typer.Option(
@@ -78,6 +81,7 @@ def serve(
     http_port: HttpPort = 8000,
     grpc_port: GrpcPort = 8001,
     metrics_port: MetricsPort = 8002,
+    metrics_host: MetricsHost = "",
     model_repository: ModelRepository = None,
     instances: Instances = 0,
     threads: Threads = 0,
@@ -101,6 +105,7 @@ def serve(
     jwt_admin: options.JwtAdmin = False,
     rate_limit: options.RateLimit = "",
     rate_storage: options.RateStorage = "",
+    rate_storage_password_file: options.RateStoragePasswordFile = None,
     cors_origin: options.CorsOrigin = [],  # noqa: B006
     allowed_host: options.AllowedHost = [],  # noqa: B006
     max_body_mib: options.MaxBodyMib = 32,
@@ -121,6 +126,7 @@ def serve(
         http_port=http_port,
         grpc_port=grpc_port,
         metrics_port=metrics_port,
+        metrics_host=metrics_host,
         model_repository=model_repository,
         instances=instances,
         threads=threads,
@@ -150,6 +156,7 @@ def serve(
             jwt_admin=jwt_admin,
             rate_limit=rate_limit,
             rate_storage=rate_storage,
+            rate_storage_password_file=rate_storage_password_file and rate_storage_password_file.absolute(),
             cors_origin=tuple(cors_origin),
             allowed_host=tuple(allowed_host),
             max_body_mib=max_body_mib,

@@ -158,10 +158,13 @@ def _binaries(installation: Installation) -> list[Check]:
 def _ports(settings: Settings) -> Check:
     host = settings.host
     ports = {"http": settings.http_port, "grpc": settings.grpc_port, "metrics": settings.metrics_port}
-    taken = {name: error for name, port in ports.items() if (error := addresses.refusal(host, port))}
+    hosts = {"http": host, "grpc": host, "metrics": settings.metrics_host}
+    taken = {name: error for name, port in ports.items() if (error := addresses.refusal(hosts[name], port))}
     if not taken:
         return Check("ports", "ok", f"{', '.join(map(str, ports.values()))} on {host} are free")
-    found = "; ".join(f"{name} port {ports[name]} on {host}: {taken[name].strerror or taken[name]}" for name in taken)
+    found = "; ".join(
+        f"{name} port {ports[name]} on {hosts[name]}: {taken[name].strerror or taken[name]}" for name in taken
+    )
     first, flags = next(iter(taken)), " ".join(f"--{name}-port" for name in taken)
     return Check("ports", "problem", found, addresses.remedy(taken[first], ports[first], flags, "--host"))
 

@@ -56,6 +56,8 @@ class Settings:
 
     host: str = "127.0.0.1"
     """Address, or a name that has one, that all three ports listen on; "::" is every IPv6 one."""
+    metrics_host: str = ""
+    """Address that the metrics port listens on, if another: they ask nobody, but are all that a monitor needs."""
     http_port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
@@ -110,6 +112,8 @@ class Settings:
         if not _PLAIN_PATH.fullmatch(str(self.state)):
             raise _refused("state", self.state, "a path of letters, digits and ./@%+=:,-_ (Triton hands it to a shell)")
         object.__setattr__(self, "host", _address(self.host))
+        metrics = _address(self.metrics_host, "metrics_host") if self.metrics_host else self.host
+        object.__setattr__(self, "metrics_host", metrics)
 
     @property
     def local_host(self) -> str:

@@ -187,7 +187,6 @@ class Triton:
     def _arguments(self) -> list[str]:
         settings, workspace = self._settings, self._workspace
         level = settings.log_level
-        http_address = f"ipv6:{settings.host}" if ":" in settings.host else settings.host  # libevhtp's own notation
         options = {
             "model-repository": workspace.watched,
             "backend-directory": workspace.backends,
@@ -197,11 +196,11 @@ class Triton:
             "exit-on-error": "true",
             "strict-readiness": "true",
             "exit-timeout-secs": _EXIT_SECONDS,
-            "http-address": http_address,
+            "http-address": _http_address(settings.host),
             "http-port": settings.http_port,
             "grpc-address": addresses.bracketed(settings.host),
             "grpc-port": settings.grpc_port,
-            "metrics-address": http_address,
+            "metrics-address": _http_address(settings.metrics_host),
             "metrics-port": settings.metrics_port,
             "http-restricted-api": _REFUSED_TO_ALL,
             "grpc-restricted-protocol": _REFUSED_TO_ALL,
@@ -244,8 +243,9 @@ class Triton:
     def taken_port(self) -> int | None:
         """Return a port of its own on which somebody else listens."""
         settings = self._settings
-        ports = settings.http_port, settings.grpc_port, settings.metrics_port
-        return next((port for port in ports if addresses.refusal(settings.host, port)), None)
+        places = [(settings.host, settings.http_port), (settings.host, settings.grpc_port)]
+        places.append((settings.metrics_host, settings.metrics_port))
+        return next((port for host, port in places if addresses.refusal(host, port)), None)
 
     def stubs(self) -> set[Process]:
         """Return the living backend processes, of every generation."""
@@ -365,6 +365,10 @@ class Triton:
     def reason(self) -> str:
         """Return why the model failed to load, or the server to start, from the log."""
         return explain(self._read_log())
+
+
+def _http_address(host: str) -> str:
+    return f"ipv6:{host}" if ":" in host else host  # libevhtp's own notation
 
 
 def explain(log: str) -> str:

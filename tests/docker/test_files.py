@@ -1,16 +1,21 @@
 """The container files, checked by the tools made for each: no container engine is needed."""
 
+import asyncio
 import json
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from newsdesk.server.gateway.rates import Rates
+from newsdesk.server.gateway.settings import GatewaySettings
 from tests.docker.files import DOCKER, DOCKERFILES, ROOT, context, instructions
+from tests.launching import free_ports
 
 PROMETHEUS = DOCKER / "prometheus"
 SECRET = "/run/secrets/prometheus"
@@ -49,7 +54,7 @@ def test_a_context_is_small_and_holds_what_is_copied() -> None:
     files = context()
     size = sum((ROOT / file).stat().st_size for file in files)
     model = sum(file.stat().st_size for file in (ROOT / "model_repository").rglob("*") if file.is_file())
-    assert size < model + 2**20
+    assert size < model + 2 * 2**20
     assert not any({"__pycache__", ".venv", ".git", "tests", "benchmarks"} & set(file.parts) for file in files)
     for dockerfile in DOCKERFILES:
         for word, rest in instructions(dockerfile):
@@ -77,7 +82,10 @@ def test_every_service_is_locked_up_and_checked() -> None:
             assert (DOCKER / source).exists() if source.startswith(".") else source in compose["volumes"], volume
         for secret in service.get("secrets", ()):
             assert secret in compose["secrets"]
+        assert re.search(r"\d[gm]\}?$", service["mem_limit"]), name
+        assert 0 < service["pids_limit"] <= 1024, name
     newsdesk = compose["services"]["newsdesk"]
+    assert [name for name, value in newsdesk["environment"].items() if "0.0.0.0" in value] == ["NEWSDESK_METRICS_HOST"]
     assert (DOCKER / newsdesk["build"]["context"] / "docker/Dockerfile.cpu").is_file()
     assert "state:/var/lib/newsdesk" in newsdesk["volumes"]
 
@@ -110,3 +118,42 @@ def test_grafana_finds_its_dashboard_and_its_source() -> None:
     assert {one["datasource"]["uid"] for one in dashboard["panels"]} == {source["uid"]}
     places = [(one["gridPos"]["x"], one["gridPos"]["y"]) for one in dashboard["panels"]]
     assert len(set(places)) == len(places) == len({one["id"] for one in dashboard["panels"]})
+
+
+@pytest.mark.parametrize("dockerfile", [path for path in DOCKERFILES if path.name != "Dockerfile.cpu"], ids=str)
+def test_nvidias_image_is_one_with_the_advisories_fixed(dockerfile: Path) -> None:
+    """Triton 25.08 and later; all of those have Python 3.12."""
+    version = re.search(r"^ARG TRITON=(\d\d)\.(\d\d)-py3", dockerfile.read_text(), re.MULTILINE)
+    assert version
+    assert (int(version[1]), int(version[2])) >= (25, 8)
+    assert 'python3-venv="3.12.*"' in dockerfile.read_text()
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis is no Python package: apt-get install redis")
+def test_redis_asks_for_its_password_which_no_command_line_holds(tmp_path: Path) -> None:
+    """The command and the health check of the Compose file, run as they are written."""
+    redis = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["redis"]
+    (tmp_path / "redis").write_text("sesame of the tests\n".replace(" ", "-"))
+    (port, *_) = free_ports()
+
+    def here(command: str) -> str:
+        return command.replace("$$", "$").replace("/run/secrets", str(tmp_path))
+
+    start = here(redis["command"][2]) + f" --port {port} --bind 127.0.0.1 --dir {tmp_path}"
+    process = subprocess.Popen(["sh", "-c", start], stdout=subprocess.DEVNULL)
+    try:
+        healthy = here(redis["healthcheck"]["test"][1]).replace("redis-cli", f"redis-cli -p {port}")
+        deadline = time.monotonic() + 20
+        while subprocess.run(["sh", "-c", healthy], check=False, capture_output=True).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        asked = subprocess.run(["redis-cli", "-p", str(port), "get", "x"], capture_output=True, text=True, check=False)
+        assert "NOAUTH" in asked.stdout + asked.stderr
+        settings = {"keys": tmp_path / "keys.json", "rate_limit": "1/minute"}
+        settings |= {"rate_storage": f"redis://127.0.0.1:{port}/0", "rate_storage_password_file": tmp_path / "redis"}
+        asyncio.run(Rates(GatewaySettings(**settings)).count("somebody"))
+        lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        assert not [line for line in lines if b"sesame-of" in line]
+    finally:
+        process.terminate()
+        process.wait()
