@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from newsdesk.server.runtime import engines, lifeline
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.runtime.lifeline import VARIABLE
 from newsdesk.server.serving import addresses, logs, privacy, processes, traces
 from newsdesk.server.serving.processes import Process
 from newsdesk.server.serving.settings import Settings
@@ -167,7 +167,7 @@ class Triton:
         installation = find_installation()
         with contextlib.suppress(OSError):
             self.log.replace(self.log.with_suffix(".previous.log"))
-        lifeline = os.open(self._workspace.lifeline, os.O_RDWR | os.O_CLOEXEC)
+        held = os.open(self._workspace.lifeline, os.O_RDWR | os.O_CLOEXEC)
         try:
             with privacy.open_log(self.log) as log:
                 self._process = subprocess.Popen(
@@ -175,14 +175,18 @@ class Triton:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env={**environment(installation), VARIABLE: f"{lifeline}:{self._workspace.lifeline}"},
+                    env={
+                        **environment(installation),
+                        lifeline.VARIABLE: f"{held}:{self._workspace.lifeline}",
+                        engines.COMPILED: str(self._workspace.compiled),
+                    },
                     cwd=self._workspace.root,
-                    pass_fds=[lifeline],
+                    pass_fds=[held],
                     start_new_session=True,  # Ctrl-C reaches newsdesk alone, which passes it on
                     preexec_fn=processes.die_with_parent(privacy.keep_memory_private()),
                 )
         finally:
-            os.close(lifeline)
+            os.close(held)
 
     def _arguments(self) -> list[str]:
         settings, workspace = self._settings, self._workspace

@@ -81,6 +81,8 @@ class Workspace:
         """The model repository as it is served: one link, to a rendering."""
         self.watched = self.root / "watched"
         """The model repository that Triton looks at."""
+        self.compiled = self.root / "compiled"
+        """Graphs as the first backend processes compiled them: the next ones start sooner."""
         self.lifeline = self.root / "lifeline"
         """A FIFO by which backend processes see their server end."""
         self._renderings, self._generations = self.root / "renderings", self.root / "generations"

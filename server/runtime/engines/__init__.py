@@ -33,6 +33,8 @@ TARGETS = {
     "tensorrt_rtx:fp8": "tensorrt_rtx:fp8",
 }
 """Target → the variant of the graph that it reads. A plan of TensorRT is a variant of its own."""
+COMPILED = "NEWSDESK_COMPILED"
+"""Variable of the environment: a folder in which graphs are kept as they were compiled, for the next process."""
 _ON_CPU = ("openvino", "onnxruntime")
 
 

@@ -1,9 +1,13 @@
 """OpenVINO on the CPU."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import openvino
+
+from newsdesk.server.runtime.engines import COMPILED
+from newsdesk.server.runtime.files import digest
 
 
 class OpenVino:
@@ -22,6 +26,8 @@ class OpenVino:
             "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         }
+        if folder := _compiled(graph):
+            settings["CACHE_DIR"] = str(folder)
         self._request = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
         self._has_types = any("token_type_ids" in given.names for given in self._request.model_inputs)
 
@@ -30,3 +36,18 @@ class OpenVino:
         if self._has_types:
             feed["token_type_ids"] = np.zeros_like(ids)
         return self._request.infer(feed, share_inputs=True)["logits"]
+
+
+def _compiled(graph: Path) -> Path | None:
+    """Return the folder where a graph is kept as it was compiled; None where there is none, or no room for one.
+
+    It is named by the graph's content: whether OpenVINO tells apart those that differ in their weights alone is open.
+    """
+    if not (above := os.environ.get(COMPILED)):
+        return None
+    folder = Path(above) / digest(graph)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder
