@@ -1,5 +1,6 @@
 """The shipped model loses processes under load, and a client of the SDK does not notice (notes 32, 33, 95, 99)."""
 
+import re
 import shutil
 import threading
 import time
@@ -21,7 +22,7 @@ def own(tmp_path: Path) -> Iterator[Server]:
     if (default_state() / "prepared").is_dir():
         shutil.copytree(default_state() / "prepared", tmp_path / "state" / "prepared")
     server = Server(default_repository(), tmp_path / "state", ["--no-gateway"]).start()
-    server.until("Ctrl-C stops it", 180)
+    server.until("Ctrl-C stops it", 300)
     yield server
     server.stop()
 
@@ -30,7 +31,7 @@ class Sdk:
     """Eight threads that classify without a pause through one client of the SDK, and what came of it."""
 
     def __init__(self, server: Server) -> None:
-        self._client = Client(f"grpc://127.0.0.1:{server.ports[1]}")
+        self._client = Client(f"grpc://127.0.0.1:{server.ports[1]}", timeout=300, retries=1000)
         self._over, self.outcomes = threading.Event(), Counter[str]()
         self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(8)]
         self._expected = [self._client.classify(text).label for text in TEXTS]
@@ -63,16 +64,25 @@ class Sdk:
                 self.outcomes[repr(error)] += 1
 
 
+def until_whole(server: Server, count: int) -> None:
+    """Wait for a healing or a restart: Triton aborts where a process died that held a lock (lock_exception), and is
+    started anew then. How long it takes, `python -m benchmarks.healing` says.
+    """
+    deadline = time.monotonic() + 300
+    while len(re.findall("healed in|restarted in", server.text())) < count:
+        assert time.monotonic() < deadline, server.text()
+        time.sleep(0.1)
+
+
+@pytest.mark.timeout(900)
 def test_what_is_killed_under_load_comes_back_and_the_sdk_loses_nothing(own: Server) -> None:
     with Sdk(own) as sdk:
-        for victim, died, whole in (
-            (own.stubs()[0], "died; starting fresh ones", "healed in"),
-            (own.tritonserver(), "tritonserver died", "restarted in"),
-        ):
+        for count, died in enumerate(("died; starting fresh ones", "tritonserver died"), 1):
             sdk.go_on()
+            victim = own.stubs()[0] if count == 1 else own.tritonserver()
             victim.kill()
             own.until(died)
-            own.until(whole, 180)  # how long it takes, `python -m benchmarks.healing` says
+            until_whole(own, count)
             sdk.go_on()
     assert set(sdk.outcomes) == {"right"}, sdk.outcomes
     family = own.family()
