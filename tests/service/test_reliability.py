@@ -22,9 +22,11 @@ def own(tmp_path: Path) -> Iterator[Server]:
     if (default_state() / "prepared").is_dir():
         shutil.copytree(default_state() / "prepared", tmp_path / "state" / "prepared")
     server = Server(default_repository(), tmp_path / "state", ["--no-gateway"]).start()
-    server.until("Ctrl-C stops it", 300)
-    yield server
-    server.stop()
+    try:
+        server.until("Ctrl-C stops it", 300)
+        yield server
+    finally:
+        server.stop()
 
 
 class Sdk:
