@@ -45,7 +45,7 @@ class Watched:
     def open(self, url: str, **options: Any) -> Page:
         context = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)  # a machine full of other work is no fault
         page.on("console", lambda said: self.errors.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("dialog", lambda dialog: (self.errors.append(dialog.message), dialog.dismiss()))
