@@ -3,8 +3,7 @@
 import os
 import sys
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from importlib.metadata import version
@@ -16,11 +15,12 @@ import typer
 from newsdesk.clients.chunk import Text
 from newsdesk.clients.cli.commands import CommandGroup
 from newsdesk.clients.cli.formats import Format, header, line
-from newsdesk.clients.cli.sources import Source, SourceError, as_sent
+from newsdesk.clients.cli.texts import Answers
 from newsdesk.clients.client import DEFAULT_URL, Client
 from newsdesk.clients.environment import Command
 from newsdesk.clients.errors import NewsdeskError, TextRefused
 from newsdesk.clients.models import models
+from newsdesk.clients.rows import Form, Reader, Refusal, RowsError, as_sent
 
 _FIRST_RETRIES = 5
 """Whoever has mistyped the address is told so within seconds, and a long file still outlasts a restart."""
@@ -65,22 +65,31 @@ def classify(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file", "-f", metavar="FILE", help="A .txt file (one text a line), .csv or .jsonl; - is standard input."
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="A .txt (a text a line), .csv, .jsonl or .parquet, or .gz; - is stdin.",
         ),
+    ] = None,
+    input_form: Annotated[
+        Form | None, typer.Option("--input-format", help="What FILE is (default: by its name; - is txt).")
     ] = None,
     text_column: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Column of a .csv or .jsonl (default: text); several are joined by a space."),
+        typer.Option(metavar="NAME", help="Column of the text (default: text); several are joined by a space."),
     ] = None,
+    delimiter: Annotated[
+        str, typer.Option(metavar="CHARACTER", help="What parts a CSV's cells (default: it is recognised).")
+    ] = "",
     url: Annotated[
         str, typer.Option(envvar="NEWSDESK_URL", help="The server: grpc://…, http://… or gateway+http://host:port.")
     ] = DEFAULT_URL,
     api_key: Annotated[
         str | None, typer.Option(envvar="NEWSDESK_API_KEY", help="Key or bearer token for the gateway.")
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="How answers are written, a line for each text.")] = (
-        Format.text
-    ),
+    form: Annotated[
+        Format, typer.Option("--format", help="How answers are written, a line a text (csv: ' before =, +, -, @).")
+    ] = (Format.text),
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     top_k: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Labels of each answer (default: all; 1 as text).")
@@ -103,9 +112,9 @@ def classify(
     try:
         form = Format.json if as_json else form
         if members and form is not Format.json:
-            raise SourceError("--members needs --json")
+            raise ValueError("--members needs --json")
         if uncertainty and form is Format.text:
-            raise SourceError("--uncertainty needs --json, or --format csv")
+            raise ValueError("--uncertainty needs --json, or --format csv")
         options = {
             "top_k": top_k or (1 if form is Format.text else None),
             "quality": quality,
@@ -114,12 +123,13 @@ def classify(
         }
         with ExitStack() as stack:
             if texts and texts != ["-"]:
-                if file or text_column:
-                    raise SourceError("texts are given, and --file or --text-column too: expected one or the other")
-                given: Iterable[Text] = map(as_sent, texts)
+                if file or text_column or input_form or delimiter:
+                    raise ValueError("texts are given, and --file or how to read it too: expected one or the other")
+                given: Iterable[Text | Refusal] = map(as_sent, texts)
             else:
-                source = stack.enter_context(_opened(file or Path("-"), text_column or []))
-                given = stack.enter_context(_shown(source))
+                how = {"form": input_form, "columns": text_column or [], "delimiter": delimiter}
+                reader = stack.enter_context(_opened(file or Path("-"), how))
+                given = stack.enter_context(_shown(reader))
             key = _key_for(url, api_key)
             with Client(url, timeout=timeout, retries=_FIRST_RETRIES, api_key=key) as first:
                 first.labels()
@@ -127,7 +137,7 @@ def classify(
             count, refused = _answer(client, given, form, options)
     except BrokenPipeError:
         raise
-    except (NewsdeskError, SourceError, OSError, ValueError) as error:
+    except (NewsdeskError, RowsError, OSError, ValueError) as error:
         typer.echo(f"newsdesk: {error}", err=True)
         raise typer.Exit(2) from error
     if refused:
@@ -140,23 +150,21 @@ def _key_for(url: str, key: str | None) -> str | None:
     return None if url.startswith("grpc") and key == os.environ.get("NEWSDESK_API_KEY") else key
 
 
-def _answer(client: Client, texts: Iterable[Text], form: Format, options: dict[str, Any]) -> tuple[int, int]:
-    """Write the answers as they come. Returns how many, and how many of them are refusals."""
-    sent: deque[Text] = deque()
+def _answer(client: Client, texts: Iterable[Text | Refusal], form: Format, options: dict[str, Any]) -> tuple[int, int]:
+    """Write the answers as they come. Returns how many, and how many of them are refusals.
 
-    def sending() -> Iterator[Text]:
-        for text in texts:
-            sent.append(text)
-            yield text
-
+    What ends the reading of the texts is raised when all that came before it is written.
+    """
     labels = client.labels()
     count = refused = 0
     sys.stdout.write(header(form, labels, options["uncertainty"]))
-    for item in client.stream(sending(), **options):
-        sys.stdout.write(_printable(line(form, item, sent.popleft(), labels, options["uncertainty"])))
-        count += 1
-        refused += isinstance(item, TextRefused)
-    sys.stdout.flush()
+    try:
+        for item, text in Answers(client, texts, options):
+            sys.stdout.write(_printable(line(form, item, text, labels, options["uncertainty"])))
+            count += 1
+            refused += isinstance(item, TextRefused)
+    finally:
+        sys.stdout.flush()
     return count, refused
 
 
@@ -167,21 +175,21 @@ def _printable(text: str) -> str:
 
 
 @contextmanager
-def _opened(file: Path, columns: Sequence[str]) -> Iterator[Source]:
+def _opened(file: Path, how: Mapping[str, Any]) -> Iterator[Reader]:
     if str(file) != "-":
         with file.open("rb") as opened:
-            yield Source(opened, str(file), columns)
+            yield Reader(opened, str(file), **how)
     elif sys.stdin.isatty():
-        raise SourceError("no texts: give them as arguments, with --file, or on standard input, one a line")
+        raise ValueError("no texts: give them as arguments, with --file, or on standard input, one a line")
     else:
-        yield Source(sys.stdin.buffer, "-", columns)
+        yield Reader(sys.stdin.buffer, "-", **how)
 
 
 @contextmanager
-def _shown(source: Source) -> Iterator[Iterator[Text]]:
-    """Show how far the source is read, when somebody watches standard error."""
+def _shown(reader: Reader) -> Iterator[Iterator[Text | Refusal]]:
+    """Show how far the file is read, when somebody watches standard error."""
     if not sys.stderr.isatty():
-        yield iter(source)
+        yield reader.texts()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -193,13 +201,13 @@ def _shown(source: Source) -> Iterator[Iterator[Text]]:
     )
     # Answers on the same terminal are printed above the bar; elsewhere they must not pass through it.
     with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as progress:
-        task = progress.add_task("", total=source.size, texts=0, rate=0.0)
+        task = progress.add_task("", total=reader.size, texts=0, rate=0.0)
         start = time.monotonic()
 
-        def counted() -> Iterator[Text]:
-            for texts, text in enumerate(source, 1):
+        def counted() -> Iterator[Text | Refusal]:
+            for texts, text in enumerate(reader.texts(), 1):
                 yield text
                 rate = texts / (time.monotonic() - start)
-                progress.update(task, completed=source.position, texts=texts, rate=rate)
+                progress.update(task, completed=reader.position, texts=texts, rate=rate)
 
         yield counted()

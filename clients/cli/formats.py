@@ -11,6 +11,7 @@ from newsdesk.clients.chunk import Item, Text
 from newsdesk.clients.errors import TextRefused
 
 _PREVIEW = 80
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _UNCERTAINTY = "uncertainty", "of_data", "of_model"
 
 
@@ -73,8 +74,13 @@ def _csv_line(item: Item, labels: Sequence[str], uncertainty: bool) -> str:
 
 def _row(cells: Sequence[object]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
+    csv.writer(line, lineterminator="\n").writerow(map(_neutral, cells))
     return line.getvalue()
+
+
+def _neutral(cell: object) -> object:
+    """Keep a spreadsheet from taking a text for a formula, and running it. Numbers are what they are."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def _preview(text: Text) -> str:

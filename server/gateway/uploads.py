@@ -3,14 +3,16 @@
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import PurePath
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
-from newsdesk.clients.cli.sources import Source, SourceError
+from newsdesk.clients import rows
+from newsdesk.clients.rows import Reader, Refusal, RowsError, UnknownKind, Words
 from newsdesk.server.gateway.plane import Text
 from newsdesk.server.gateway.problems import Invalid, Unsupported
 
-_LONGEST_LINE = 16 * 2**20
-_ROWS = 256
+_BATCH = 2**20
+"""Bytes of a batch, but for its last text."""
+_WORDS = Words(column="?column=…", delimiter="?delimiter=…", form="?format=…")
 
 
 class Form(StrEnum):
@@ -27,12 +29,13 @@ _TYPES = {
     "application/jsonlines": Form.jsonl,
     "application/vnd.apache.parquet": Form.parquet,
 }
-_SUFFIXES = {".csv": Form.csv, ".jsonl": Form.jsonl, ".ndjson": Form.jsonl, ".parquet": Form.parquet}
+_SUFFIXES = {".csv": Form.csv, ".tsv": Form.csv, ".jsonl": Form.jsonl, ".ndjson": Form.jsonl, ".parquet": Form.parquet}
 
 
 def form_of(given: Form | None, content_type: str, name: str) -> Form:
     """Return the form that was asked for, else that of the name, else that of the type. Raises Unsupported."""
-    form = given or _SUFFIXES.get(PurePath(name).suffix.lower()) or _TYPES.get(content_type)
+    plain = PurePath(name.lower().removesuffix(".gz"))
+    form = given or _SUFFIXES.get(plain.suffix) or _TYPES.get(content_type)
     if form is None:
         raise Unsupported(
             f"The file is {content_type or 'untyped'!r:.80}; expected text/csv, application/x-ndjson or "
@@ -41,69 +44,26 @@ def form_of(given: Form | None, content_type: str, name: str) -> Form:
     return form
 
 
-def batches(file: BinaryIO, form: Form, columns: Sequence[str], size: int) -> Iterator[list[Text]]:
-    """Yield the file's texts, `size` at a time. Raises Invalid, behind what came before it, for another form."""
-    batch: list[Text] = []
+def batches(
+    file: BinaryIO, form: Form, columns: Sequence[str], delimiter: str, size: int
+) -> Iterator[list[Text | Refusal]]:
+    """Yield the file's texts, `size` at a time, and fewer of long ones. A row that is none has a Refusal in its place.
+
+    Raises Invalid, behind what came before it, for a file that cannot be read, and Unsupported for one of another kind.
+    """
+    batch: list[Text | Refusal] = []
+    held = 0
     try:
-        if form is Form.parquet:
-            texts: Iterator[Text] = _parquet(file, columns)
-        else:
-            texts = iter(Source(cast(BinaryIO, Lines(file)), f"file.{form}", columns))
-        for text in texts:
+        reader = Reader(file, "the file", form=rows.Form(form), columns=columns, delimiter=delimiter, words=_WORDS)
+        for text in reader.texts():
             batch.append(text)
-            if len(batch) == size:
+            held += 0 if isinstance(text, Refusal) else len(text)
+            if len(batch) == size or held > _BATCH:
                 yield batch
-                batch = []
-    except SourceError as error:
+                batch, held = [], 0
+    except RowsError as error:
         if batch:
             yield batch
-        raise Invalid(str(error).replace("--text-column", "?column=…")) from error
+        raise (Unsupported if isinstance(error, UnknownKind) else Invalid)(str(error)) from error
     if batch:
         yield batch
-
-
-class Lines:
-    """A binary file whose lines are bounded, so that none fills the memory."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.seekable, self.seek = file.seekable, file.seek
-
-    def __iter__(self) -> Iterator[bytes]:
-        while line := self._file.readline(_LONGEST_LINE):
-            if len(line) == _LONGEST_LINE:
-                raise SourceError(f"a line is longer than {_LONGEST_LINE // 2**20} MiB")
-            yield line
-
-
-def _parquet(file: BinaryIO, columns: Sequence[str]) -> Iterator[Text]:
-    try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
-    except ModuleNotFoundError:
-        raise Unsupported("Parquet needs pyarrow, which is not installed here: pip install pyarrow.") from None
-    try:
-        opened = parquet.ParquetFile(file)
-        names = list(columns or ["text"])
-        schema = opened.schema_arrow
-        missing = [name for name in names if name not in schema.names]
-        if missing:
-            raise SourceError(
-                f"no column {', '.join(missing)} among {', '.join(schema.names)}: name one with --text-column"
-            )
-        for name in names:
-            if not _is_text(schema.field(name).type, arrow):
-                raise SourceError(f"column {name} is {schema.field(name).type}, expected text")
-        for batch in opened.iter_batches(_ROWS, columns=names, use_threads=False):
-            held = [batch.column(name).to_pylist() for name in names]
-            for row in zip(*held, strict=True):
-                yield " ".join(value or "" for value in row)
-    except (arrow.ArrowException, UnicodeDecodeError, OSError) as error:
-        raise SourceError(f"not a Parquet file that can be read: {str(error)[:200]}") from error
-
-
-def _is_text(type: Any, arrow: Any) -> bool:
-    kinds = arrow.types
-    if kinds.is_dictionary(type):
-        type = type.value_type
-    return bool(kinds.is_string(type) or kinds.is_large_string(type) or kinds.is_string_view(type))

@@ -1,30 +1,37 @@
 """A file up, a line for each of its texts down, as the answers come."""
 
 import asyncio
+import logging
 import tempfile
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Annotated, BinaryIO
 
 import msgspec
 from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from newsdesk.clients import NewsdeskError, Quality, TextRefused
+from newsdesk.clients.rows import Refusal
 from newsdesk.server.gateway import problems
 from newsdesk.server.gateway.auth import CHECK_SECONDS, only
 from newsdesk.server.gateway.keys import Role
+from newsdesk.server.gateway.logs import log, request_id
 from newsdesk.server.gateway.observed import FILE_ROUTE
-from newsdesk.server.gateway.plane import STREAM_TEXTS, Asked, Plane, Text
+from newsdesk.server.gateway.plane import STREAM_TEXTS, Asked, Item, Plane, Text
 from newsdesk.server.gateway.problems import Invalid, Problem
 from newsdesk.server.gateway.schemas import documented, shown
 from newsdesk.server.gateway.uploads import Form, batches, form_of
 
 router = APIRouter(tags=["classify"])
+Given = Text | Refusal
 _BUFFER = 2**20
 _BODY = {"schema": {"type": "string", "format": "binary"}}
 _UPLOAD = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}
@@ -44,6 +51,9 @@ _TAKEN = {"text/csv": _BODY, "application/x-ndjson": _BODY, "application/vnd.apa
 async def classify_file(
     request: Request,
     form: Annotated[Form | None, Query(alias="format", description="Else the type or the name says it.")] = None,
+    delimiter: Annotated[
+        str, Query(max_length=9, description="Of a CSV's cells: a character, or comma, tab …; recognised without.")
+    ] = "",
     column: Annotated[list[str], Query(description="Columns of the text, joined by a space; `text` without.")] = [],  # noqa: B006
     top_k: Annotated[int | None, Query(ge=1, le=1000)] = None,
     quality: Annotated[Quality | None, Query(description="As of /v1/classify.")] = None,
@@ -53,13 +63,14 @@ async def classify_file(
     """Classify the texts of a CSV, JSONL or Parquet file: the body itself, or `file` of a form.
 
     A line is an item of /v1/classify: `{"index", "label", "probabilities", "answered_by", "windows"}` and, where the
-    model says it, `"unsure"`; or `{"index", "error"}` for a text that cannot be read. Where the rest of the file cannot
-    be answered, the last line is `{"problem": …}`.
+    model says it, `"unsure"`; or `{"index", "error"}` for a row that cannot be read. What the file is its first bytes
+    say before its name: packed by gzip, in UTF-16, Parquet. Where the rest of the file cannot be answered, the last
+    line is `{"problem": …}`.
     """
     asked = Asked(top_k, quality, members, uncertainty)
     file, content_type, name = await _received(request)
     try:
-        read = batches(file, form_of(form, content_type, name), column, STREAM_TEXTS)
+        read = batches(file, form_of(form, content_type, name), column, delimiter, STREAM_TEXTS)
         first = await _next(read)  # what is wrong from the start has a status of its own
     except BaseException:
         file.close()
@@ -95,42 +106,71 @@ async def _received(request: Request) -> tuple[BinaryIO, str, str]:
 
 
 async def _lines(
-    request: Request, file: BinaryIO, first: list[Text], read: Iterator[list[Text]], asked: Asked
+    request: Request, file: BinaryIO, first: list[Given], read: Iterator[list[Given]], asked: Asked
 ) -> AsyncIterator[bytes]:
     plane: Plane = request.app.state.plane
     state = request.state
-    state.texts = state.refused = 0
+    state.texts = state.refused = index = 0
+    taken: deque[list[Given]] = deque()
+    problem: HTTPException | None = None
     due = time.monotonic() + CHECK_SECONDS
     try:
         failed: list[Problem] = []
-        async with aclosing(plane.stream(_read(first, read, failed), asked)) as answers:
-            async for items in answers:
+        async with aclosing(plane.stream(_read(first, read, taken, failed), asked)) as answers:
+            async for answered in answers:
                 if time.monotonic() >= due:
                     await request.app.state.gate.check(request, Role.reader)
                     due = time.monotonic() + CHECK_SECONDS
+                items = _placed(taken.popleft(), answered, index)
+                index += len(items)
                 state.texts += len(items)
                 state.refused += sum(isinstance(item, TextRefused) for item in items)
                 yield b"".join(msgspec.json.encode(shown(item)) + b"\n" for item in items)
-        if failed:
-            raise failed[0]
-    except (NewsdeskError, Problem) as error:
-        problem = problems.problem_of(error) if isinstance(error, NewsdeskError) else error
-        state.cause = problem.kind
-        yield msgspec.json.encode({"problem": problems.describe(problem, state.request_id)}) + b"\n"
+        problem = failed[0] if failed else None
+    except NewsdeskError as error:
+        problem = problems.problem_of(error)
+    except HTTPException as error:
+        problem = error
+    except Exception as error:
+        problem = _unexpected(error)
     finally:
         await asyncio.shield(run_in_threadpool(file.close))
+    if problem:
+        state.cause = problem.kind if isinstance(problem, Problem) else "http"
+        yield msgspec.json.encode({"problem": problems.describe(problem, state.request_id)}) + b"\n"
 
 
-async def _read(first: list[Text], read: Iterator[list[Text]], failed: list[Problem]) -> AsyncIterator[list[Text]]:
-    """Yield the batches. A problem in the file is kept for when all that comes before it is answered."""
+def _placed(given: list[Given], answered: list[Item], index: int) -> list[Item]:
+    """Return the items of a batch, from `index`: the answers, and the rows that were refused, in their places."""
+    answers = iter(answered)
+    items: list[Item] = []
+    for place, text in enumerate(given, index):
+        item = TextRefused(place, text.reason) if isinstance(text, Refusal) else next(answers)
+        items.append(TextRefused(place, item.reason) if isinstance(item, TextRefused) else replace(item, index=place))
+    return items
+
+
+async def _read(
+    first: list[Given], read: Iterator[list[Given]], taken: deque[list[Given]], failed: list[Problem]
+) -> AsyncIterator[list[Text]]:
+    """Yield the texts of the batches, which are `taken`. What ends the reading is kept for when all that comes before
+    it is answered."""
     batch = first
     try:
         while batch:
-            yield batch
+            taken.append(batch)
+            yield [text for text in batch if not isinstance(text, Refusal)]
             batch = await _next(read)
     except Problem as problem:
         failed.append(problem)
+    except Exception as error:
+        failed.append(_unexpected(error))
 
 
-async def _next(read: Iterator[list[Text]]) -> list[Text]:
+def _unexpected(error: Exception) -> Problem:
+    log("error", logging.ERROR, exc_info=error, request_id=request_id.get())
+    return Problem("An unexpected error. The server's log has more under this request_id.")
+
+
+async def _next(read: Iterator[list[Given]]) -> list[Given]:
     return await run_in_threadpool(lambda: next(read, []))

@@ -1,6 +1,7 @@
 """The command line, as it is installed."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -119,6 +120,81 @@ def test_files(classify: Any, tmp_path: Path) -> None:
     for file in (table, rows):
         result = classify("-f", str(file), "--text-column", "title", "--text-column", "description")
         assert result.stdout == "Sports   0.6000  a match\n"
+
+
+def test_what_came_before_a_row_that_cannot_be_read_is_answered(classify: Any, tmp_path: Path) -> None:
+    """And what comes behind it; refused rows have their place."""
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(
+        b'{"text": "a match"}\n' * 300 + b'{"text": \n' + b'\n{"text": null}\n{"text": "shares"}\n' + b"[" * 9000
+    )
+    result = classify("--file", str(file), "--format", "json")
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer["index"] for answer in answers] == list(range(304))
+    assert [answer.get("label") for answer in answers] == ["Sports"] * 300 + [None, None, "Business", None]
+    assert answers[301]["error"] == "line 303: text is null, expected a text"
+    assert (result.exit_code, result.stderr) == (1, "newsdesk: 3 of 304 texts refused\n")
+
+
+def test_what_came_before_the_end_of_a_broken_file_is_answered(classify: Any, tmp_path: Path) -> None:
+    file = tmp_path / "a.csv.GZ"
+    packed = gzip.compress(b"text\n" + b"".join(b"match %d of %d\n" % (i, i * 7919 % 997) for i in range(9000)))
+    file.write_bytes(packed[: len(packed) // 2])
+    result = classify("--file", str(file))
+    lines = result.stdout.splitlines()
+    assert len(lines) > 1000
+    assert lines[1].endswith("match 1 of 940")
+    assert result.exit_code == 2
+    assert result.stderr == f"newsdesk: {file}: the gzip file is cut short: its end is missing\n"
+
+
+def test_thousands_of_refused_rows_stand_between_texts(classify: Any) -> None:
+    given = b'"a match"\n' + b"5\n" * 5000 + b'"shares"\n' + b"5\n" * 3000
+    result = classify("--file", "-", "--input-format", "jsonl", "--json", given=given)
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer["index"] for answer in answers] == list(range(8002))
+    assert [place for place, answer in enumerate(answers) if "label" in answer] == [0, 5001]
+
+
+def test_standard_input_in_every_form(classify: Any) -> None:
+    table = b"section;headline\nx;a match, late\n"
+    for given, options in (
+        (table, ["--input-format", "csv", "--text-column", "headline"]),
+        (table.replace(b";", b"^"), ["--input-format", "csv", "--text-column", "headline", "--delimiter", "^"]),
+        (gzip.compress(table), ["--input-format", "csv", "--text-column", "headline"]),
+        (b'{"headline": "a match, late"}\n', ["--input-format", "jsonl", "--text-column", "headline"]),
+        (b"a match, late\n", ["--input-format", "txt"]),
+    ):
+        result = classify("--file", "-", *options, given=given)
+        assert (result.stdout, result.stderr) == ("Sports   0.6000  a match, late\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code", "words"),
+    [
+        ("digits.jsonl", b'{"text": ' + b"9" * 5000 + b"}", 1, "1 of 1 texts refused"),
+        ("cut.csv.gz", gzip.compress(b"text\nmatch\n" * 99)[:40], 2, "cut short"),
+        ("book.csv", b"PK\x03\x04 xl/workbook.xml", 2, "this is an Excel workbook (.xlsx): save it as CSV UTF-8"),
+        ("cut.parquet", b"PAR1" + bytes(50), 2, "not a Parquet file that can be read"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_message(
+    classify: Any, tmp_path: Path, name: str, data: bytes, code: int, words: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    result = classify("--file", str(tmp_path / name))
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_locale_that_knows_ascii_alone_changes_nothing(triton: Ports, tmp_path: Path) -> None:
+    (tmp_path / "ü.csv").write_bytes("text;größe\nmatch ü;x\n".encode() + b"caf\xe9;x\n")
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "NEWSDESK_URL": triton.grpc_url}
+    command = [NEWSDESK, "classify", "--file", str(tmp_path / "ü.csv")]
+    result = subprocess.run(command, capture_output=True, timeout=60, env=environment)
+    assert result.stdout.startswith(b"Sports   0.6000  match ?\nrefused")
+    assert (result.returncode, result.stderr) == (1, b"newsdesk: 1 of 2 texts refused\n")
 
 
 def test_quality_and_members(classify: Any) -> None:

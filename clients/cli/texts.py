@@ -1,0 +1,71 @@
+"""The texts that a command is given: files and standard input, refused rows among them, and their answers in order."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from newsdesk.clients.chunk import Item, Text
+from newsdesk.clients.client import Client
+from newsdesk.clients.errors import TextRefused
+from newsdesk.clients.rows import Refusal, RowsError
+
+_MOST_REFUSED = 1000
+"""Refused rows that are kept until the texts before them are answered."""
+
+
+class Answers:
+    """The answers to texts, in their order, with those rows that are refused before they are sent in their places.
+
+    What ends the reading of the texts is raised when all that came before it is answered.
+    """
+
+    def __init__(self, client: Client, texts: Iterable[Text | Refusal], options: dict[str, Any]) -> None:
+        self._client, self._texts, self._options = client, iter(texts), options
+        self._sent: deque[Text | Refusal] = deque()
+        self._refused = 0
+        self._ended = False
+        self._error: RowsError | OSError | None = None
+
+    def __iter__(self) -> Iterator[tuple[Item, Text]]:
+        index = 0
+        while not self._ended:
+            for item in self._client.stream(self._sending(), **self._options):
+                for refused in self._refusals(index):
+                    yield refused, b""
+                    index += 1
+                text = self._sent.popleft()
+                moved = TextRefused(index, item.reason) if isinstance(item, TextRefused) else replace(item, index=index)
+                yield moved, text if not isinstance(text, Refusal) else b""
+                index += 1
+            for refused in self._refusals(index):
+                yield refused, b""
+                index += 1
+        if self._error:
+            raise self._error
+
+    def _sending(self) -> Iterator[Text]:
+        while True:
+            try:
+                text = next(self._texts)
+            except StopIteration:
+                break
+            except (RowsError, OSError) as error:
+                self._error = error
+                break
+            self._sent.append(text)
+            if not isinstance(text, Refusal):
+                yield text
+                continue
+            self._refused += 1
+            if self._refused >= _MOST_REFUSED:
+                return
+        self._ended = True
+
+    def _refusals(self, index: int) -> Iterator[TextRefused]:
+        """Take the refusals that are next in order."""
+        while self._sent and isinstance(refusal := self._sent[0], Refusal):
+            self._sent.popleft()
+            self._refused -= 1
+            yield TextRefused(index, refusal.reason)
+            index += 1

@@ -1,0 +1,34 @@
+"""Texts of bytes, as whoever reads a file gets them."""
+
+import gzip
+import io
+
+from newsdesk.clients.rows import Reader, Refusal
+
+
+def texts(name: str, data: bytes, *columns: str, **how: object) -> list[str | bytes | Refusal]:
+    return list(Reader(io.BytesIO(data), name, columns=columns, **how).texts())  # type: ignore[arg-type]
+
+
+def reasons(name: str, data: bytes, *columns: str, **how: object) -> list[str | bytes]:
+    """Return the texts, and of those that are refused why."""
+    return [text.reason if isinstance(text, Refusal) else text for text in texts(name, data, *columns, **how)]
+
+
+class Pipe(io.RawIOBase):
+    """Bytes that come a few at a time and cannot be sought in."""
+
+    def __init__(self, data: bytes, size: int = 3) -> None:
+        self._data, self._size = data, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:
+        piece, self._data = self._data[: self._size], self._data[self._size :]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def packed(data: bytes) -> bytes:
+    return gzip.compress(data)
