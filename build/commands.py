@@ -20,7 +20,8 @@ RecipeName = Annotated[str, typer.Option("--recipe", help="A recipe of newsdesk'
 DataFile = Annotated[
     Path | None,
     typer.Option(
-        "--data", help="Your own training rows instead of the recipe's: .csv, .jsonl or .parquet, plain or .gz."
+        "--data",
+        help="Your own training rows instead of the recipe's: .csv, .tsv, .jsonl or .parquet, plain or .gz.",
     ),
 ]
 TestFile = Annotated[
@@ -38,7 +39,9 @@ Columns = Annotated[
 FirstLabel = Annotated[
     int | None,
     typer.Option(
-        "--first-label", help="The labels are numbers that count the recipe's labels, from this one (AG News's CSV: 1)."
+        "--first-label",
+        help="The labels are numbers that count the recipe's labels, from this one (AG News's CSV: 1); else they are "
+        "names.",
     ),
 ]
 Changes = Annotated[
@@ -151,7 +154,7 @@ def evaluate(
 def _told() -> Iterator[None]:
     """Make a message of what a build refuses and of a package that is missing."""
     try:
-        from newsdesk.build.errors import BuildError
+        from newsdesk.build.errors import BuildError, DataError, RecipeError
         from newsdesk.server.runtime.errors import ServerError
     except ImportError as error:
         _fail(f"this needs a package that is missing ({error}): pip install 'newsdesk[build]'")
@@ -159,6 +162,8 @@ def _told() -> Iterator[None]:
         yield
     except ImportError as error:
         _fail(f"this needs a package that is missing ({error}): pip install 'newsdesk[build]'")
+    except (DataError, RecipeError) as error:
+        _fail(str(error), 2)
     except (BuildError, ServerError) as error:
         _fail(str(error))
 
@@ -177,7 +182,7 @@ def _chosen(
     """Return the recipe that the options ask for, and the command that repeats this one."""
     from newsdesk.build import recipe as recipes
     from newsdesk.build.data import own
-    from newsdesk.build.errors import BuildError
+    from newsdesk.build.errors import RecipeError
 
     wanted = dict(assignment(text) for text in changes or [])
     of_files: dict[str, Any] = {}
@@ -192,7 +197,7 @@ def _chosen(
             first_label=first_label,
         )
     elif test_data or text_column or columns or first_label is not None:
-        raise BuildError("--test-data, --text-column, --columns and --first-label describe --data, which is missing")
+        raise RecipeError("--test-data, --text-column, --columns and --first-label describe --data, which is missing")
     return recipes.load(recipe, of_files | wanted), _command(name, recipe, of_files | wanted)
 
 
@@ -238,6 +243,6 @@ def _summary(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 1) -> None:
     print(f"newsdesk: {message}", file=sys.stderr)
-    raise typer.Exit(1)
+    raise typer.Exit(code)

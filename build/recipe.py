@@ -393,7 +393,7 @@ def _read(path: Path) -> dict[str, Any]:
     import tomllib  # novm: Python 3.11's. A device with 3.10 takes its engines' settings from here, and reads no recipe
 
     try:
-        tree = tomllib.loads(path.read_text())
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {path.name}: {error}") from error
     below = tree.pop("extends", "")

@@ -79,7 +79,7 @@ def write(
         shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir(parents=True)
     config = render_config(settings, len(labels), [member.name for member in members], unsure is not None)
-    (new / manifest.ENTRY).write_text(_BACKEND)
+    (new / manifest.ENTRY).write_text(_BACKEND, encoding="utf-8")
     (new / manifest.CONFIG).write_text(config, encoding="utf-8")  # a version that is gone back to is served as it was
     for file in files(cascade):
         (new / file.path).parent.mkdir(parents=True, exist_ok=True)

@@ -91,7 +91,7 @@ class Workshop:
         title = f"{stage} {name}".strip()
         final = self.root / stage / key
         if (final / ENTRY).is_file():
-            artefact = Artefact(final, json.loads((final / ENTRY).read_text()))
+            artefact = Artefact(final, json.loads((final / ENTRY).read_text(encoding="utf-8")))
             if changed := [n for n, digest in artefact.entry["files"].items() if sha256(final / n) != digest]:
                 raise BuildError(
                     f"{title}: {final / changed[0]} is not what was built (sha256). Delete {final} and rebuild."
@@ -116,7 +116,9 @@ class Workshop:
             "seconds": round(time.monotonic() - start, 1),
             "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        (partial / ENTRY).write_text(json.dumps(entry, indent=1, ensure_ascii=False))
+        (partial / ENTRY).write_text(
+            json.dumps(entry, indent=1, ensure_ascii=False), encoding="utf-8", errors="surrogateescape"
+        )
         partial.rename(final)
         self.say(f"{title}: done in {entry['seconds']} s ({final})")
         return Artefact(final, entry)

@@ -4,11 +4,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from unicodedata import category
 
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
 from newsdesk.server.runtime.text import clean
 
+NAMES_ONLY = -1
+"""As a source's `first_label`: no number counts the labels."""
 SHOWN = 5
 """Row numbers listed in the report for each kind of finding."""
 
@@ -17,6 +20,9 @@ _ARTEFACTS: dict[str, Callable[[str], object]] = {
     "html_tag": re.compile(r"</?[A-Za-z][^<>]{0,300}>|&lt;/?[A-Za-z]").search,
     "backslash": lambda text: "\\" in text,
 }
+
+
+_NUMBER = re.compile(r"[+-]?\d+")
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,11 @@ class Report:
 
 
 class Labels:
-    """Understands a raw label as a name, or as a number counted from `first`."""
+    """Understands a raw label as a name, or as a number counted from `first`.
+
+    Where `first` is negative, or a name is a number itself, numbers are names like any other: the labels 1, 2 and 3 of
+    one file and 0, 1 and 2 of another are not the same three.
+    """
 
     def __init__(self, names: list[str], first: int = 0) -> None:
         if len(names) < 2:
@@ -70,15 +80,32 @@ class Labels:
         if duplicates := [name for name, n in Counter(names).items() if n > 1]:
             raise DataError(f"label {duplicates[0]!r} stands twice in the recipe's labels")
         self.names = names
-        self._index = {str(first + i): i for i in range(len(names))} | {name: i for i, name in enumerate(names)}
+        self._index = {name: i for i, name in enumerate(names)}
+        if first >= 0 and not any(_NUMBER.fullmatch(name) for name in names):
+            self._index |= {str(first + i): i for i in range(len(names))}
 
     @classmethod
     def of(cls, rows: Iterable[RawRow]) -> "Labels":
-        """Take the distinct raw labels, sorted."""
-        return cls(sorted({row.label.strip() for row in rows} - {""}))
+        """Take the distinct raw labels, sorted. Raises DataError for one that cannot be a name."""
+        return cls(sorted({_label(row) for row in rows} - {""}))
 
     def index(self, raw: str) -> int | None:
         return self._index.get(raw.strip())
+
+
+def _label(row: RawRow) -> str:
+    """Return the row's label. Raises DataError for one with a control character, or that is not UTF-8."""
+    label = row.label.strip()
+    if not label.isprintable():
+        undecodable = any("\ud800" <= character <= "\udfff" for character in label)
+        if undecodable:
+            why = "is not UTF-8: save the file as UTF-8"
+        elif any(category(character) == "Cc" for character in label):
+            why = "has a line break or another control character in it: is a quote missing?"
+        else:
+            return label
+        raise DataError(f"row {row.number}: the label {label[:80]!r} {why}")
+    return label
 
 
 def clean_rows(
@@ -92,12 +119,14 @@ def clean_rows(
     """Clean every text; drop what cannot be learned from: undecodable, empty, wrongly labelled, said twice.
 
     Texts that stand under two labels are dropped whole, and so is any text in `held_out` (the test split's, which
-    keeps all its own rows: `drop_duplicates=False`).
+    keeps all its own rows: `drop_duplicates=False`). Raises DataError for a label that is no name, and, in a test
+    split, for one that `labels` does not know.
     """
     report, kept, labels_of = Report(), {}, {}
     result: list[Row] = []
     barred = {text.casefold() for text in held_out}
     conflicts: set[str] = set()
+    unknown: dict[str, int] = {}
     for raw in rows:
         report.read += 1
         for kind, found in _ARTEFACTS.items():
@@ -106,9 +135,11 @@ def clean_rows(
         if not raw.text.isascii() and any("\ud800" <= c <= "\udfff" for c in raw.text):
             report.note("dropped_undecodable", raw.number)
             continue
-        label = labels.index(raw.label)
+        label = labels.index(_label(raw))
         if label is None:
             report.note("dropped_wrong_label", raw.number)
+            if raw.label.strip() and not drop_duplicates:
+                unknown.setdefault(raw.label.strip(), raw.number)
             continue
         text = clean(raw.text)
         if not text:
@@ -126,6 +157,8 @@ def clean_rows(
             conflicts.add(key)
         else:
             report.note("dropped_duplicate", raw.number)
+    if unknown:
+        raise DataError(_unknown(unknown, labels))
     if drop_duplicates:
         result = [row for key, row in kept.items() if key not in conflicts]
     report.kept = len(result)
@@ -133,3 +166,12 @@ def clean_rows(
     if not result:
         raise DataError("no row is left to learn from:\n" + "\n".join(report.lines()))
     return result, report
+
+
+def _unknown(unknown: dict[str, int], labels: Labels) -> str:
+    shown = ", ".join(f"{name!r} (row {number})" for name, number in [*unknown.items()][:SHOWN])
+    return (
+        f"the test rows have labels that training does not know: {shown}{', …' if len(unknown) > SHOWN else ''}; it "
+        f"knows {', '.join(map(repr, labels.names))}. Where the labels are numbers that count the recipe's, say from "
+        "which one with --first-label."
+    )

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from newsdesk.build.data import sources
+from newsdesk.build.data.cleaning import NAMES_ONLY
 from newsdesk.build.recipe import Recipe, Source
 
 
@@ -22,14 +23,15 @@ def changes(
     """Return the changes (see `recipe.load`) that make the recipe read these files.
 
     The recipe's labels stay where the files' labels are just these names, or where `first_label` says that they are
-    numbers counting them; otherwise the labels are taken from the rows. What the recipe says of its own data goes, and
-    so do `pretrain` and `teaching`, which take a GPU: members are fitted as their bases are, and teach each other.
+    numbers counting them; otherwise the labels are taken from the rows, and a number is a name. What the recipe says of
+    its own data goes, and so do `pretrain` and `teaching`, which take a GPU: members are fitted as their bases are, and
+    teach each other.
     """
     described = {
         "text_columns": text_columns,
         "label_column": label_column,
         "columns": columns,
-        "first_label": first_label or 0,
+        "first_label": NAMES_ONLY if first_label is None else first_label,
     }
     of_train = {"file": str(train), **described}
     keep = first_label is not None

@@ -65,7 +65,7 @@ def without_texts(figures: dict[str, Any]) -> dict[str, Any]:
 def write(figures: dict[str, Any], folder: Path) -> Path:
     """Write report.json, report.md and the plots to `folder`; return the Markdown's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False))
+    (folder / "report.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False), encoding="utf-8")
     drawn = plots.draw(figures, figures["labels"], folder)
     path = folder / "report.md"
     path.write_text(render(figures, drawn), encoding="utf-8")

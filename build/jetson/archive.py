@@ -71,8 +71,8 @@ def pack(model: Path, artifacts: Path | None, output: Path, say: Callable[[str],
         inside = root / "model_repository" / model.name / version.name
         golden.write(root / "golden", inside, placed, [clean(text) for text in TEXTS])
         _place_code(root)
-        (root / "requirements.txt").write_text(REQUIREMENTS)
-        (root / "README.md").write_text(readme.render(placed, inside))
+        (root / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
+        (root / "README.md").write_text(readme.render(placed, inside), encoding="utf-8")
         script = root / "jetson"
         shutil.copy(_SCRIPT, script)
         script.chmod(0o755)
@@ -102,7 +102,7 @@ def _place_model(
         if file.path not in copied and not any(file in one.graphs.values() for one in loaded.members):
             (inside / file.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(version / file.path, inside / file.path)
-    (inside / manifest.ENTRY).write_text(_BACKEND)
+    (inside / manifest.ENTRY).write_text(_BACKEND, encoding="utf-8")
     shutil.copy(configuration(version), inside / manifest.CONFIG)
     placed = msgspec.structs.replace(
         loaded,

@@ -1,7 +1,5 @@
 """A pretrained encoder with a classification head: the family's own, or a pooling of ours before a linear layer."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -10,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from newsdesk.build.errors import BuildError
+from newsdesk.build.members import bases
 
 Pooling = Literal["own", "mean", "first"]
 HEAD = "head.safetensors"
@@ -59,33 +57,22 @@ def create(base: str, pooling: Pooling, labels: list[str], name: str) -> Encoder
         "id2label": dict(enumerate(labels)),
         "label2id": {label: i for i, label in enumerate(labels)},
     }
-    with _named(base, name):
-        if pooling == "own":
-            return AutoModelForSequenceClassification.from_pretrained(base, **_settings(), **names)
-        return Pooled(_bare(base, **_settings(), **names), pooling)
+    bases.check(base, name)
+    if pooling == "own":
+        return AutoModelForSequenceClassification.from_pretrained(base, **_settings(), **names)
+    return Pooled(_bare(base, **_settings(), **names), pooling)
 
 
 def bare(base: str, name: str) -> PreTrainedModel:
     """Return the pretrained encoder `base` (a hub name or a folder) of the member `name`, without a head."""
-    with _named(base, name):
-        return _bare(base, **_settings())
+    bases.check(base, name)
+    return _bare(base, **_settings())
 
 
 def _settings() -> dict[str, Any]:
     """On CPUs eager attention: the fused one has no kernel there for dropout, and a step takes 15 % longer."""
     attention = {} if torch.cuda.is_available() else {"attn_implementation": "eager"}
     return {"dtype": torch.float32, **attention}
-
-
-@contextlib.contextmanager
-def _named(base: str, name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BuildError(
-            f"member {name}: {base!r} is neither a folder here nor a model that the hub gave ({error}). "
-            f"Name a local folder: --set members.{name}.base=PATH"
-        ) from error
 
 
 def save(model: Encoder, folder: Path) -> None:

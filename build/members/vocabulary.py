@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
 from newsdesk.build.errors import BuildError
+from newsdesk.build.members import bases
 from newsdesk.build.progress import track
 
 _KINDS = "WordPiece", "Unigram"
@@ -26,6 +27,7 @@ def prune(base: str, texts: list[str], min_count: int, folder: Path) -> dict[str
 
     Returns how many pieces there were and are. Raises BuildError for a kind of tokenizer that can't be pruned so.
     """
+    bases.check(base)
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     path = folder / "tokenizer.json"
     described = json.loads(path.read_text(encoding="utf-8"))
@@ -43,10 +45,10 @@ def prune(base: str, texts: list[str], min_count: int, folder: Path) -> dict[str
     path.write_text(json.dumps(_renumbered(described, pieces, kept, moved), ensure_ascii=False), encoding="utf-8")
     (folder / "vocab.txt").unlink(missing_ok=True)
     settings = folder / "tokenizer_config.json"
-    given = json.loads(settings.read_text())
+    given = json.loads(settings.read_text(encoding="utf-8"))
     added = given.get("added_tokens_decoder", {})
     given["added_tokens_decoder"] = {str(moved[int(i)]): token for i, token in added.items()}
-    settings.write_text(json.dumps(given, ensure_ascii=False))
+    settings.write_text(json.dumps(given, ensure_ascii=False), encoding="utf-8")
     return {"pieces_before": len(pieces), "pieces": len(kept), "min_count": min_count}
 
 

@@ -25,7 +25,8 @@ class Reader:
     delimiter  of a CSV file, a character or its name; without, it is recognised
     words      what messages call these options
 
-    `size` is in bytes, None for a pipe; `position` is how many of them were read. Raises RowsError, at once where the
+    `size` is in bytes, None for a pipe; `position` is how many of them were read, and `line` the one that the last text
+    begins in (0: no lines). Raises RowsError, at once where the
     name or the first bytes are at fault, else while it is read.
     """
 
@@ -44,6 +45,7 @@ class Reader:
         self._form, said = (form, "") if form else recognise.form_of(name, self._words)
         self._delimiter = delimiter or said
         self.size: int | None = None
+        self.line = 0
         if file.seekable():
             self.size = file.seek(0, 2)
             file.seek(0)
@@ -63,9 +65,9 @@ class Reader:
     def position(self) -> int:
         return self._counted.position
 
-    def rows(self, columns: Sequence[str] = ()) -> Iterator[Row]:
-        """Yield the rows with all their cells. Of two columns with the name of one of `columns` none is read."""
-        return self._named(self._read(list(columns) or self._columns, every=True))
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows with all their cells, not only those of `columns`."""
+        return self._named(self._read(self._columns, every=True))
 
     def texts(self) -> Iterator[str | bytes | Refusal]:
         """Yield the text of each row, or why there is none."""
@@ -102,6 +104,7 @@ class Reader:
             if first and row.cells:
                 self._check(list(row.cells))
                 first = False
+            self.line = row.line
             yield self._text(row)
 
     def _check(self, names: list[str]) -> None:

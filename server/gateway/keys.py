@@ -123,13 +123,15 @@ class KeyFile:
     def _writing(self) -> Iterator[dict[str, Key]]:
         """Hand out the keys to change, and write them: one writer at a time, readable for the owner alone."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with (self.path.parent / f".{self.path.name}.lock").open("w") as lock:
+        with (self.path.parent / f".{self.path.name}.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             keys = dict(self.keys())
             yield keys
             partial = self.path.with_name(f".{self.path.name}.partial")
             partial.unlink(missing_ok=True)
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            with os.fdopen(
+                os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+            ) as file:
                 json.dump({"keys": [asdict(key) for key in keys.values()]}, file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())

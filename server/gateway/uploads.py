@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import PurePath
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from newsdesk.clients import rows
 from newsdesk.clients.rows import Reader, Refusal, RowsError, UnknownKind, Words
@@ -13,6 +13,13 @@ from newsdesk.server.gateway.problems import Invalid, Unsupported
 _BATCH = 2**20
 """Bytes of a batch, but for its last text."""
 _WORDS = Words(column="?column=…", delimiter="?delimiter=…", form="?format=…")
+
+
+class Given(NamedTuple):
+    """A row of a file: the line that it begins in (0: no lines), and its text or why there is none."""
+
+    line: int
+    text: Text | Refusal
 
 
 class Form(StrEnum):
@@ -44,19 +51,17 @@ def form_of(given: Form | None, content_type: str, name: str) -> Form:
     return form
 
 
-def batches(
-    file: BinaryIO, form: Form, columns: Sequence[str], delimiter: str, size: int
-) -> Iterator[list[Text | Refusal]]:
+def batches(file: BinaryIO, form: Form, columns: Sequence[str], delimiter: str, size: int) -> Iterator[list[Given]]:
     """Yield the file's texts, `size` at a time, and fewer of long ones. A row that is none has a Refusal in its place.
 
     Raises Invalid, behind what came before it, for a file that cannot be read, and Unsupported for one of another kind.
     """
-    batch: list[Text | Refusal] = []
+    batch: list[Given] = []
     held = 0
     try:
         reader = Reader(file, "the file", form=rows.Form(form), columns=columns, delimiter=delimiter, words=_WORDS)
         for text in reader.texts():
-            batch.append(text)
+            batch.append(Given(reader.line, text))
             held += 0 if isinstance(text, Refusal) else len(text)
             if len(batch) == size or held > _BATCH:
                 yield batch

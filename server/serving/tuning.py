@@ -169,7 +169,7 @@ def _server(settings: Settings, target: str, setup: Setup) -> Iterator[int]:
         **dict(zip(("http-port", "grpc-port", "metrics-port"), ports, strict=True)),
     }.items():
         command += [f"--{name}", str(value)]
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, preexec_fn=processes.die_with_parent()
         )

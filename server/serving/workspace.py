@@ -123,7 +123,7 @@ class Workspace:
             for file in source.iterdir():
                 if file.is_file() and file.name != CONFIG:
                     _place(file, rendering / file.name)
-            (rendering / CONFIG).write_text(_written(config))
+            (rendering / CONFIG).write_text(_written(config), encoding="utf-8")
         except OSError:  # a full disk
             shutil.rmtree(rendering, ignore_errors=True)
             raise
@@ -144,12 +144,12 @@ class Workspace:
         (version,) = (folder for folder in rendering.iterdir() if folder.is_dir())
         try:
             (generation / version.name).mkdir(parents=True)
-            (generation / version.name / "model.py").write_text(_run(rendering, version.name))
+            (generation / version.name / "model.py").write_text(_run(rendering, version.name), encoding="utf-8")
             (generation / version.name / "__pycache__").touch()  # a folder there would be a change, too
             for file in rendering.iterdir():
                 if file.is_file():
                     shutil.copy(file, generation / file.name)
-            (generation / CONFIG).write_text(_written(config))
+            (generation / CONFIG).write_text(_written(config), encoding="utf-8")
         except OSError:  # a full disk
             shutil.rmtree(generation, ignore_errors=True)
             raise
@@ -334,7 +334,7 @@ def _parse(path: Path) -> Any:
     from tritonclient.grpc import model_config_pb2
 
     try:
-        return text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+        return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise RepositoryError(f"{path}: not a model configuration: {error}. Restore or rebuild it.") from error
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from newsdesk.build.data.cleaning import SHOWN, Labels, Row, clean_rows
+from newsdesk.build.data.cleaning import NAMES_ONLY, SHOWN, Labels, Row, clean_rows
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
 
@@ -160,3 +160,35 @@ def test_the_first_and_the_last_half_of_a_character_are_undecodable(text: str):
 def test_the_characters_beside_the_halves_are_kept():
     rows, _ = clean_rows(raw(("\ud7ff a", "kitchen"), ("\ue000 b", "kitchen")), LABELS)
     assert [row.text for row in rows] == ["\ud7ff a", "\ue000 b"]
+
+
+def test_numbers_are_names_where_nothing_says_that_they_count():
+    """Labels 1 to 3 of one file and 0 to 2 of another were taken for the same three."""
+    trained = Labels.of(raw(("a", "1"), ("b", "2"), ("c", "3")))
+    assert [trained.index(label) for label in ("1", "3", "0")] == [0, 2, None]
+    named = Labels(["harbour", "kitchen"], NAMES_ONLY)
+    assert [named.index(label) for label in ("kitchen", "0", "1")] == [1, None, None]
+
+
+def test_a_test_label_that_training_does_not_know_is_refused_by_name():
+    rows = raw(("The ferry", "1"), ("Soup", "0"), ("Rain", "0"), ("Sun", "4"))
+    message = r"training does not know: '0' \(row 2\), '4' \(row 4\); it knows '1', '2'\..*--first-label"
+    with pytest.raises(DataError, match=message):
+        clean_rows(rows, Labels(["1", "2"], NAMES_ONLY), drop_duplicates=False)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("har\nbour", r"row 2: the label 'har\\nbour' has a line break"),
+        ("har\x00bour", "row 2: the label .* has a line break or another control character"),
+        ("caf\udce9", "row 2: the label .* is not UTF-8: save the file as UTF-8"),
+    ],
+)
+def test_a_label_that_is_no_name_is_refused_before_anything_is_trained(label: str, message: str):
+    rows = raw(("The ferry", "harbour"), ("Soup", label))
+    with pytest.raises(DataError, match=message):
+        Labels.of(rows)
+    with pytest.raises(DataError, match=message):
+        clean_rows(rows, LABELS)
+    assert Labels.of(raw(("a", "Kultur\u00a0& Kunst"), ("b", "Welt"))).names == ["Kultur\u00a0& Kunst", "Welt"]

@@ -245,20 +245,20 @@ def test_a_training_that_was_cut_off_resumes(built: Result, newsdesk_build, monk
 )
 def test_wrong_usage_is_a_message_and_no_traceback(arguments: list[str], message: str, newsdesk_build):
     result = newsdesk_build(*arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_columns_without_data_are_refused():
     result = CliRunner().invoke(app, ["build", "--text-column", "headline"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--data, which is missing" in result.stderr
 
 
 def test_members_that_teach_each_other_are_refused(newsdesk_build):
     result = newsdesk_build("--set", 'members.1.distil={"teachers": ["student"]}', "--stage", "train")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "wait for each other as teachers" in result.stderr
 
 

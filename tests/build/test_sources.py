@@ -109,15 +109,52 @@ def test_keep_and_a_whole_text_column(tmp_path: Path):
     ("name", "data", "message"),
     [
         ("r.csv", "headline,label\na,b\n", r"no column 'text'; it has 'headline', 'label'.*--text-column"),
-        ("r.csv", "text,label\na,b,c\n", r"has more cells than the 2 columns"),
-        ("r.jsonl", '{"text": "a"\n', "line 1 is not JSON"),
-        ("r.jsonl", "[1]\n", "line 1 holds a list; expected an object"),
-        ("r.xlsx", "", r"a .xlsx file was given; expected .csv"),
+        (
+            "r.csv",
+            "text,label\na,b,c\n",
+            "1 row cannot be read; mend or remove them:\n  line 2: 3 cells",
+        ),
+        ("r.csv", 'text,label\n"a,b\nc,d\n', "line 2: the quote that opens in line 2 closes nowhere"),
+        ("r.csv", "text^label\na^b\n", "say what parts its cells with a first line such as `sep=;`"),
+        ("r.csv", "text,text,label\na,b,c\n", "column text stands 2 times"),
+        ("r.jsonl", '{"text": "a"\n', "line 1: not JSON"),
+        ("r.jsonl", "[1]\n", "line 1: holds a list, expected an object"),
+        ("r.jsonl", '"a"\n', "line 1: holds a str, expected an object"),
+        ("r.jsonl", "[" * 10_000, "line 1: nested too deeply"),
+        ("r.jsonl", '{"text": ' + "9" * 5000 + "}", "line 1: holds a number of more digits"),
+        ("r.txt", "a\n", "a column is named, expected .csv"),
+        ("r.xlsx", "", r"a .xlsx file is given, expected .csv"),
+        ("r.csv", b"PK\x03\x04 xl/workbook.xml", "this is an Excel workbook"),
+        ("r.csv", gzip.compress(b"text,label\n" * 99)[:40], "the gzip file is cut short"),
+        ("r.parquet", b"PAR1" + bytes(40), "not a Parquet file that can be read"),
     ],
 )
-def test_what_cannot_be_read_says_so(name: str, data: str, message: str, tmp_path: Path):
+def test_what_cannot_be_read_says_so(name: str, data: str | bytes, message: str, tmp_path: Path):
     with pytest.raises(DataError, match=message):
         [*sources.read(Source(file=write(tmp_path / name, data)))]
+
+
+def test_rows_that_cannot_be_read_are_counted_and_the_first_are_named(tmp_path: Path):
+    """A missing quote made 20 rows of 180, and the build went on."""
+    rows = "".join(f'"headline {i}{chr(34) if i % 9 else ""},{"ab"[i % 2]}\n' for i in range(180))
+    with pytest.raises(DataError) as refused:
+        [*sources.read(Source(file=write(tmp_path / "r.csv", "text,label\n" + rows)))]
+    lines = str(refused.value).splitlines()
+    assert lines[0].endswith("r.csv: 20 rows cannot be read; mend or remove them:")
+    assert [line.split(":")[0].strip() for line in lines[1:6]] == [f"line {2 + 9 * i}" for i in range(5)]
+    assert lines[6:] == ["  and 15 more"]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_other_dialects(delimiter: str, tmp_path: Path):
+    cells = [*ROWS[0]], [*ROWS[1].values()]
+    data = "\n".join(delimiter.join(f'"{cell}"' for cell in row) for row in cells)
+    (row,) = sources.read(Source(file=write(tmp_path / "r.csv", data), **COLUMNS))
+    assert (row.text, row.label) == ("Soup", "kitchen")
+    data = f"3{delimiter}Ferry{delimiter}The tide\n"
+    described = {"columns": ["label", "title", "description"], **COLUMNS}
+    (row,) = sources.read(Source(file=write(tmp_path / "r.csv", data), **described))
+    assert (row.text, row.label) == ("Ferry The tide", "3")
 
 
 def test_no_such_file():
@@ -144,6 +181,7 @@ def test_own_rows_keep_the_recipes_labels_only_where_they_match(labels, first_la
     changed = recipe.load("compact", changes)
     assert changed.labels == (compact.labels if kept else [])
     assert changed.data.test is None
+    assert changed.data.train.first_label == (-1 if first_label is None else first_label)
     assert changed.card.terms == ""
     # What takes a GPU is left out.
     assert (changed.teaching, {member.pretrain for member in changed.members}) == (None, {None})

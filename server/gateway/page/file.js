@@ -3,7 +3,7 @@
 
 import { Problem, ask, lines, send } from "/page/api.js";
 import { bars, count, find, make, percent, quality, say } from "/page/dom.js";
-import { Records, guess, line } from "/page/records.js";
+import { Records, dialect, guess, line } from "/page/records.js";
 
 const ROWS = 200;
 const SHOWN_CHARACTERS = 160;
@@ -47,10 +47,12 @@ function choose(file, isPasted = false) {
   say(find("file-problem"), "");
   chosen = null;
   reading = (async () => {
-    const records = file && new Records(file);
+    const { delimiter, said } = file ? await dialect(file) : {};
+    const records = file && new Records(file, delimiter);
+    if (said) await records.next();
     const header = file && ((await records.next()) ?? []);
     await records?.close();
-    chosen = file && { name: file.name, blob: file, header };
+    chosen = file && { name: file.name, blob: file, header, delimiter };
     offer(header ?? []);
     say(find("file-chosen"), file && !isPasted ? `${file.name}, ${size(file.size)}` : "");
   })();
@@ -85,7 +87,7 @@ async function classify() {
   let table = null;
   try {
     table = new Table(chosen, columns, (await ask("/v1/labels")).labels);
-    const query = new URLSearchParams([...columns.map((one) => ["column", one]), ["quality", quality(form)]]);
+    const query = new URLSearchParams([...columns.map((one) => ["column", one]), ["quality", quality(form)], ["delimiter", chosen.delimiter]]);
     const options = { method: "POST", headers: { "Content-Type": "text/csv" }, body: chosen.blob, signal: stopping.signal };
     const response = await send(`/v1/classify/file?${query}`, options);
     for await (const one of lines(response)) {
@@ -116,6 +118,7 @@ function running(is) {
 /** The answers of one file: the first of them in the table, their distribution, and all of them for the download. */
 class Table {
   #records;
+  #next = [];
   #columns;
   #name;
   #labels;
@@ -129,9 +132,9 @@ class Table {
   #began = performance.now();
   #refreshed = 0;
 
-  constructor({ name, blob, header }, columns, labels) {
+  constructor({ name, blob, header, delimiter }, columns, labels) {
     this.#labels = labels;
-    this.#records = new Records(blob);
+    this.#records = new Records(blob, delimiter);
     this.#header = header;
     this.#columns = columns.map((one) => header.lastIndexOf(one));
     this.#name = name.replace(/\.csv$/i, "");
@@ -139,8 +142,7 @@ class Table {
   }
 
   async add(answer) {
-    if (this.#answered + this.#refused === 0) await this.#records.next(); // the column names
-    const fields = (await this.#records.next()) ?? [];
+    const fields = await this.#fields(answer);
     if (answer.error === undefined) this.#take(answer);
     else this.#refused += 1;
     if (answer.index < ROWS) this.#shown.push(this.#row(answer, fields));
@@ -160,6 +162,13 @@ class Table {
     const more = total > ROWS ? ` The table shows the first ${ROWS}; the download has all.` : "";
     say(find("file-said"), `${count(this.#answered)} answered${refused}, in ${seconds} s.${more}${remark}`);
     if (total) this.#offer();
+  }
+
+  /** Return the cells of the row that begins in the answer's line: none where the gateway took a record apart. */
+  async #fields({ line }) {
+    while (this.#next && (this.#next.line ?? 0) < line) this.#next = await this.#records.next();
+    if (this.#next?.line !== line) return [];
+    return this.#next;
   }
 
   #take(answer) {

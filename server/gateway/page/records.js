@@ -1,9 +1,9 @@
-// CSV as the gateway reads it: RFC 4180, commas, UTF-8, a line of names, empty lines left out.
+// CSV as the gateway reads it: RFC 4180, UTF-8, a line of names, empty lines left out.
 
 const FORMULA = /^\s*[=+\-@＝＋－＠]/;
 const NUMBER = /^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$/;
 
-/** The records of a Blob, one after the other, each a list of fields; read a piece at a time. */
+/** The records of a Blob, one after the other, each a list of fields, and its `line`; read a piece at a time. */
 export class Records {
   #reader;
   #text = "";
@@ -11,8 +11,11 @@ export class Records {
   #ended = false;
   #bytes = 0;
   #size;
+  #delimiter;
+  #line = 1;
 
-  constructor(blob) {
+  constructor(blob, delimiter = ",") {
+    this.#delimiter = delimiter;
     this.#size = blob.size;
     const counting = new TransformStream({
       transform: (piece, out) => {
@@ -52,8 +55,18 @@ export class Records {
     this.#ended = done;
   }
 
-  /** Return the record at the start of what is held, or undefined where its end is not held yet. */
   #cut() {
+    const start = this.#at;
+    const fields = this.#parse();
+    if (fields === undefined) return undefined;
+    fields.line = this.#line;
+    const read = this.#text.slice(start, this.#at);
+    this.#line += (read.match(read.includes("\n") ? /\n/g : /\r/g) ?? []).length;
+    return fields;
+  }
+
+  /** Return the record at the start of what is held, or undefined where its end is not held yet. */
+  #parse() {
     const text = this.#text;
     const fields = [];
     let at = this.#at;
@@ -79,11 +92,11 @@ export class Records {
         }
       }
       let end = at;
-      while (end < text.length && text[end] !== "," && text[end] !== "\n" && text[end] !== "\r") end += 1;
+      while (end < text.length && text[end] !== this.#delimiter && text[end] !== "\n" && text[end] !== "\r") end += 1;
       // A carriage return at the very end may be half of a line's end.
-      if (end >= text.length - 1 && !this.#ended && text[end] !== "\n" && text[end] !== ",") return undefined;
+      if (end >= text.length - 1 && !this.#ended && text[end] !== "\n" && text[end] !== this.#delimiter) return undefined;
       fields.push(field + text.slice(at, end));
-      if (text[end] === ",") {
+      if (text[end] === this.#delimiter) {
         at = end + 1;
         if (at >= text.length && !this.#ended) return undefined;
         continue;
@@ -98,6 +111,16 @@ export class Records {
 export function line(fields) {
   const quoted = (field) => (/[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field);
   return fields.map((field) => quoted(FORMULA.test(field) && !NUMBER.test(field) ? `'${field}` : field)).join(",") + "\r\n";
+}
+
+/** Return what parts the cells of a Blob's records, and whether its first line does nothing but say so, as Excel's does. */
+export async function dialect(blob) {
+  const [first] = (await blob.slice(0, 2 ** 16).text()).split(/[\r\n]/, 1);
+  const said = /^"?sep=(.)"?\s*$/i.exec(first);
+  if (said) return { delimiter: said[1], said: true };
+  const names = first.replace(/"[^"]*"/g, "");
+  const times = (delimiter) => names.split(delimiter).length;
+  return { delimiter: [",", ";", "\t", "|"].reduce((one, other) => (times(other) > times(one) ? other : one)), said: false };
 }
 
 /** Return which columns probably hold the text. */

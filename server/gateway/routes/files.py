@@ -28,10 +28,9 @@ from newsdesk.server.gateway.observed import FILE_ROUTE
 from newsdesk.server.gateway.plane import STREAM_TEXTS, Asked, Item, Plane, Text
 from newsdesk.server.gateway.problems import Invalid, Problem
 from newsdesk.server.gateway.schemas import documented, shown
-from newsdesk.server.gateway.uploads import Form, batches, form_of
+from newsdesk.server.gateway.uploads import Form, Given, batches, form_of
 
 router = APIRouter(tags=["classify"])
-Given = Text | Refusal
 _BUFFER = 2**20
 _BODY = {"schema": {"type": "string", "format": "binary"}}
 _UPLOAD = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}
@@ -63,7 +62,8 @@ async def classify_file(
     """Classify the texts of a CSV, JSONL or Parquet file: the body itself, or `file` of a form.
 
     A line is an item of /v1/classify: `{"index", "label", "probabilities", "answered_by", "windows"}` and, where the
-    model says it, `"unsure"`; or `{"index", "error"}` for a row that cannot be read. What the file is its first bytes
+    model says it, `"unsure"`; or `{"index", "error"}` for a row that cannot be read; `"line"` is the
+    one of the file that its row begins in. What the file is its first bytes
     say before its name: packed by gzip, in UTF-16, Parquet. Where the rest of the file cannot be answered, the last
     line is `{"problem": …}`.
     """
@@ -121,11 +121,12 @@ async def _lines(
                 if time.monotonic() >= due:
                     await request.app.state.gate.check(request, Role.reader)
                     due = time.monotonic() + CHECK_SECONDS
-                items = _placed(taken.popleft(), answered, index)
+                given = taken.popleft()
+                items = _placed(given, answered, index)
                 index += len(items)
                 state.texts += len(items)
                 state.refused += sum(isinstance(item, TextRefused) for item in items)
-                yield b"".join(msgspec.json.encode(shown(item)) + b"\n" for item in items)
+                yield b"".join(map(_line, items, given))
         problem = failed[0] if failed else None
     except NewsdeskError as error:
         problem = problems.problem_of(error)
@@ -140,11 +141,16 @@ async def _lines(
         yield msgspec.json.encode({"problem": problems.describe(problem, state.request_id)}) + b"\n"
 
 
+def _line(item: Item, given: Given) -> bytes:
+    """Return a line of the answer, with the line of the file that its row begins in, where it has lines."""
+    return msgspec.json.encode(shown(item) | ({"line": given.line} if given.line else {})) + b"\n"
+
+
 def _placed(given: list[Given], answered: list[Item], index: int) -> list[Item]:
     """Return the items of a batch, from `index`: the answers, and the rows that were refused, in their places."""
     answers = iter(answered)
     items: list[Item] = []
-    for place, text in enumerate(given, index):
+    for place, (_, text) in enumerate(given, index):
         item = TextRefused(place, text.reason) if isinstance(text, Refusal) else next(answers)
         items.append(TextRefused(place, item.reason) if isinstance(item, TextRefused) else replace(item, index=place))
     return items
@@ -159,7 +165,7 @@ async def _read(
     try:
         while batch:
             taken.append(batch)
-            yield [text for text in batch if not isinstance(text, Refusal)]
+            yield [text for _, text in batch if not isinstance(text, Refusal)]
             batch = await _next(read)
     except Problem as problem:
         failed.append(problem)

@@ -23,13 +23,13 @@ def test_only_csv_has_a_header() -> None:
     assert [header(form, ("a", "b,c")) for form in Format] == [
         "",
         "",
-        'index,label,a,"b,c",answered_by,windows,error\n',
+        'index,label,a,"b,c",answered_by,windows,error,unsure\n',
     ]
 
 
 def test_a_text_of_the_csv_is_no_formula() -> None:
     """Spreadsheets run cells that begin with these; numbers are numbers."""
     prediction = Prediction(7, "=cmd()", {"=cmd()": -0.5}, "@member")
-    assert line(Format.csv, prediction, b"", ("=cmd()",)) == "7,'=cmd(),-0.5,'@member,1,\n"
-    assert line(Format.csv, TextRefused(0, "-1 is no text"), b"", ("a",)) == "0,,,,,'-1 is no text\n"
-    assert header(Format.csv, ("+a",)) == "index,label,'+a,answered_by,windows,error\n"
+    assert line(Format.csv, prediction, b"", ("=cmd()",)) == "7,'=cmd(),-0.5,'@member,1,,\n"
+    assert line(Format.csv, TextRefused(0, "-1 is no text"), b"", ("a",)) == "0,,,,,'-1 is no text,\n"
+    assert header(Format.csv, ("+a",)) == "index,label,'+a,answered_by,windows,error,unsure\n"

@@ -121,5 +121,5 @@ def test_memory_is_bounded_whatever_a_file_declares(tmp_path: Path) -> None:
 
 def test_rows_have_all_cells_for_whoever_wants_them() -> None:
     table = arrow.table({"text": ["one"], "label": [3], "n": [None]})
-    (row,) = Reader(io.BytesIO(file_of(table)), "a.parquet").rows(["text", "label"])
+    (row,) = Reader(io.BytesIO(file_of(table)), "a.parquet", columns=["text", "label"]).rows()
     assert row.cells == {"text": b"one", "label": 3, "n": None}

@@ -17,6 +17,7 @@ import pytest
 from newsdesk.clients import Prediction
 from newsdesk.server.gateway.plane import Asked
 from newsdesk.server.gateway.routes import files
+from newsdesk.server.gateway.uploads import Given
 from tests.server.gateway.conftest import Served
 
 URL = "/v1/classify/file"
@@ -90,7 +91,7 @@ def test_bad_texts_have_their_error_in_their_place(reader: httpx.Client) -> None
         (b"text^label\na^b\n", {}, 422, "say what parts its cells with ?delimiter="),
         (b"text,text\na,b\n", {}, 422, "column text stands 2 times"),
         (b"text\na\n", {"delimiter": "ab"}, 422, "the delimiter is 'ab', expected one character"),
-        (gzip.compress(b"text\n" + b"a" * 99)[:30], {}, 422, "the gzip file is cut short"),
+        (gzip.compress(b"text\n" + b"a" * 99)[:20], {}, 422, "the gzip file is cut short"),
         (b"x" * 10_000 + b",y\n1,2\n", {}, 422, "no column text among xxx"),
         (b'{"a": "b"}', {"format": "jsonl"}, 422, "no column text among a"),
         (b"PAR1 not at all", {"format": "parquet"}, 422, "not a Parquet file"),
@@ -138,6 +139,7 @@ def test_a_quote_that_is_missing_costs_its_own_row(reader: httpx.Client) -> None
     given = b'text;label\n"shares;x\n"match, late";x\ntreaty;x;y\nshares;x\n'
     found = lines(reader.post(URL, content=given, headers=CSV))
     assert [line.get("label") for line in found] == [None, "Sports", None, "Business"]
+    assert [line["line"] for line in found] == [2, 3, 4, 5]
     assert "line 2: the quote that opens in line 2 closes in the middle of a cell in line 3" in found[0]["error"]
     assert "line 4: 3 cells, expected the 2 of the header" in found[2]["error"]
     assert "?delimiter=" in found[2]["error"]
@@ -179,8 +181,8 @@ def test_whatever_fails_behind_the_first_rows_is_a_last_line() -> None:
             async for batch in batches:
                 yield [Prediction(0, "Sports", {"Sports": 1.0}, "member") for _ in batch]
 
-    def read() -> Iterator[list[str]]:
-        yield ["match"] * 200
+    def read() -> Iterator[list[Given]]:
+        yield [Given(0, "match")] * 200
         raise RecursionError("too deep")
 
     batches = read()

@@ -59,6 +59,18 @@ def test_no_cell_of_a_download_is_a_formula(page: Page) -> None:
     assert [row["'=name"] for row in found] == [f"'{cell}" for cell in formulas] + harmless
 
 
+@pytest.mark.parametrize("first", ["", "sep=;\n"])
+def test_answers_stand_beside_their_own_rows_whatever_is_wrong_with_others(page: Page, first: str) -> None:
+    """In another dialect; and where a quote is missing, which makes one record here of what the gateway takes apart."""
+    rows = ["shares, up;1", '"match;2', '"match, late";3', "treaty;4;more", "", "shares;5", "match;6"]
+    classify_rows(page, first + "text;id\n" + "\n".join(rows))
+    expect(page.locator("#file-said")).to_contain_text("4 answered, 2 refused")
+    found = [(row["id"], row["newsdesk_label"]) for row in downloaded(page)]
+    assert [found[place] for place in (0, 4, 5)] == [("1", "Business"), ("5", "Business"), ("6", "Sports")]
+    assert found[1][1] == found[3][1] == ""
+    assert found[2] == ("", "Sports")
+
+
 def test_a_large_file_does_not_freeze_the_page(page: Page, tmp_path: Path) -> None:
     """The table stays short, keys are answered meanwhile, and the download has every row."""
     count = 20_000
