@@ -1,9 +1,10 @@
 """Tokens by themselves: whose are taken, and when a provider's keys are read; the clock is ours."""
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -254,6 +255,57 @@ def test_whose_key_is_known_does_not_wait_for_a_provider_that_hangs(
         assert (await first).key_id == "one"
 
     run(use)
+
+
+def test_of_several_keys_the_one_without_an_id_checks_tokens_without(provider: Provider, tmp_path: Path) -> None:
+    provider.publish("two", "one")
+    raw = json.loads(provider.path.read_text())
+    del raw["keys"][1]["kid"]
+    provider.path.write_text(json.dumps(raw))
+    given = settings(tmp_path, jwks=str(provider.path))
+    assert claims(given, token(ES256["one"], "ES256"))["sub"] == "somebody"
+    with pytest.raises(Unauthenticated, match="Signature"):
+        claims(given, token(ES256["two"], "ES256"))
+
+
+class Session:
+    """Answers as the provider's address does."""
+
+    def __init__(self, body: bytes, status: int = 200) -> None:
+        self._body, self._status = body, status
+        self.asked: list[tuple[str, float | None]] = []
+
+    @contextlib.asynccontextmanager
+    async def get(self, url: str, *, timeout: aiohttp.ClientTimeout, raise_for_status: bool) -> AsyncIterator[Any]:
+        self.asked.append((url, timeout.total))
+        if raise_for_status and self._status != 200:
+            raise aiohttp.ClientError(self._status)
+        yield self
+
+    async def read(self) -> bytes:
+        return self._body
+
+
+@pytest.mark.parametrize(("status", "published"), [(200, True), (500, False)])
+def test_an_address_is_asked_for_five_seconds_and_its_errors_are_no_keys(
+    status: int, published: bool, provider: Provider, tmp_path: Path
+) -> None:
+    url = "https://id.example/jwks"
+    session = Session(provider.path.read_bytes(), status)
+    checking = Tokens(settings(tmp_path, jwks=url), session)  # type: ignore[arg-type]
+    text = token(ES256["one"], "ES256", {"kid": "one"})
+    if published:
+        assert asyncio.run(checking.claims(text))["sub"] == "somebody"
+        with pytest.raises(Unauthenticated) as unknown:
+            asyncio.run(checking.claims(token(ES256["two"], "ES256", {"kid": "two"})))
+        assert unknown.value.detail == (
+            "The token is refused: it is signed with a key that the identity provider does not publish."
+        )
+    else:
+        with pytest.raises(Unavailable) as unread:
+            asyncio.run(checking.claims(text))
+        assert unread.value.detail == "The keys of the identity provider cannot be read now. Send the request again."
+    assert session.asked == [(url, 5)]
 
 
 def test_a_secret_among_the_published_keys_is_passed_over(provider: Provider, tmp_path: Path) -> None:
