@@ -263,9 +263,9 @@ def test_of_several_keys_the_one_without_an_id_checks_tokens_without(provider: P
     del raw["keys"][1]["kid"]
     provider.path.write_text(json.dumps(raw))
     given = settings(tmp_path, jwks=str(provider.path))
-    assert claims(given, token(ES256["one"], "ES256"))["sub"] == "somebody"
+    assert claims(given, token(ES256["one"], "ES256", **NEWSDESK))["sub"] == "somebody"
     with pytest.raises(Unauthenticated, match="Signature"):
-        claims(given, token(ES256["two"], "ES256"))
+        claims(given, token(ES256["two"], "ES256", **NEWSDESK))
 
 
 class Session:
@@ -293,11 +293,11 @@ def test_an_address_is_asked_for_five_seconds_and_its_errors_are_no_keys(
     url = "https://id.example/jwks"
     session = Session(provider.path.read_bytes(), status)
     checking = Tokens(settings(tmp_path, jwks=url), session)  # type: ignore[arg-type]
-    text = token(ES256["one"], "ES256", {"kid": "one"})
+    text = token(ES256["one"], "ES256", {"kid": "one"}, **NEWSDESK)
     if published:
         assert asyncio.run(checking.claims(text))["sub"] == "somebody"
         with pytest.raises(Unauthenticated) as unknown:
-            asyncio.run(checking.claims(token(ES256["two"], "ES256", {"kid": "two"})))
+            asyncio.run(checking.claims(token(ES256["two"], "ES256", {"kid": "two"}, **NEWSDESK)))
         assert unknown.value.detail == (
             "The token is refused: it is signed with a key that the identity provider does not publish."
         )
