@@ -17,7 +17,10 @@ from newsdesk.server.serving.settings import default_repository
 from tests.headlines import HEADLINES, TEXTS
 from tests.service import requests
 
-MEMBERS = [member.name for member in manifest.load(default_repository() / "ag_news" / "1").members]
+SHIPPED = manifest.load(default_repository() / "ag_news" / "1")
+MEMBERS = [member.name for member in SHIPPED.members]
+DOUBTS = [("UNCERTAINTY", "FP32", ["-1", "3"]), ("UNSURE", "BOOL", ["-1", "1"])] if SHIPPED.unsure else []
+"""Models of builds before there were these have neither."""
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 
 
@@ -33,6 +36,7 @@ def test_metadata_and_configuration(grpc: tritonclient.grpc.InferenceServerClien
         ("ANSWERED_BY", "BYTES", ["-1", "1"]),
         ("WINDOWS", "INT32", ["-1", "1"]),
         ("MEMBER_PROBABILITIES", "FP32", ["-1", str(len(MEMBERS)), "4"]),
+        *DOUBTS,
     ]
     config = grpc.get_model_config("ag_news").config
     assert config.backend == "python"
