@@ -136,10 +136,13 @@ def _limits(manifest: Manifest) -> str:
     lengths = ", ".join(
         f"`{member.name}` {member.max_length} tokens" for member in manifest.members if member.max_length
     )
+    unsure = manifest.unsure
+    marked = f" Of the validation rows, {unsure.share:.1%} are marked as not sure." if unsure else ""
     return (
         "## Limits\n\nThe model knows the labels above and nothing else: a text that fits none of them gets one all "
         "the same. int8 and bf16 answers were measured on a processor with "
         f"{features}; on another they may differ."
+        + marked
         + (f" Longer texts are read in overlapping windows: {lengths} at once." if lengths else "")
     )
 

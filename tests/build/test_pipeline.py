@@ -128,6 +128,7 @@ def test_the_manifest_says_what_made_it_without_this_machines_folders(built: Res
     assert set(loaded.figures["members"]["minilm"]["variants"]) == {"fp32", "fp16", "int8", "int8-dynamic"}
     card = (path.parent.parent / "MODEL_CARD.md").read_text()
     assert "60 test" in card
+    assert "2.0% are marked as not sure" in card
     assert "hashed n-grams |  | 240 | minilm, mean |" in card
     assert "AG News" not in card
 
