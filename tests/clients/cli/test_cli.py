@@ -161,7 +161,7 @@ def test_standard_input_in_every_form(classify: Any) -> None:
     for given, options in (
         (table, ["--input-format", "csv", "--text-column", "headline"]),
         (table.replace(b";", b"^"), ["--input-format", "csv", "--text-column", "headline", "--delimiter", "^"]),
-        (gzip.compress(table), ["--input-format", "csv", "--text-column", "headline"]),
+        (gzip.compress(table, mtime=0), ["--input-format", "csv", "--text-column", "headline"]),
         (b'{"headline": "a match, late"}\n', ["--input-format", "jsonl", "--text-column", "headline"]),
         (b"a match, late\n", ["--input-format", "txt"]),
     ):
@@ -173,10 +173,11 @@ def test_standard_input_in_every_form(classify: Any) -> None:
     ("name", "data", "code", "words"),
     [
         ("digits.jsonl", b'{"text": ' + b"9" * 5000 + b"}", 1, "1 of 1 texts refused"),
-        ("cut.csv.gz", gzip.compress(b"text\nmatch\n" * 99)[:40], 2, "cut short"),
+        ("cut.csv.gz", gzip.compress(b"text\nmatch\n" * 99, mtime=0)[:40], 2, "cut short"),
         ("book.csv", b"PK\x03\x04 xl/workbook.xml", 2, "this is an Excel workbook (.xlsx): save it as CSV UTF-8"),
         ("cut.parquet", b"PAR1" + bytes(50), 2, "not a Parquet file that can be read"),
     ],
+    ids=lambda parameter: parameter[:40] if isinstance(parameter, str) else "_",
 )
 def test_a_file_that_cannot_be_read_is_one_message(
     classify: Any, tmp_path: Path, name: str, data: bytes, code: int, words: str

@@ -4,7 +4,7 @@ import pytest
 
 from newsdesk.clients.rows import LONGEST_TEXT, RowsError
 from newsdesk.server.runtime.request import MAX_TEXT_BYTES
-from tests.clients.rows.reading import reasons, texts
+from tests.clients.rows.reading import named, reasons, texts
 
 
 def test_a_text_is_as_long_here_as_the_server_takes() -> None:
@@ -34,6 +34,7 @@ def test_columns() -> None:
         (b'{"text": "' + b"x" * (LONGEST_TEXT + 1) + b'"}', "262,145 bytes, expected a text of at most 256 KiB"),
         (b'{"text": "' + b"x" * 5_000_000 + b'"}', "longer than 1 MiB, expected a text of at most 256 KiB"),
     ],
+    ids=named,
 )
 def test_a_line_that_is_no_row_is_refused_alone(line: bytes, words: str) -> None:
     found = reasons("a.jsonl", b'{"text": "one"}\n\n' + line + b'\n  \n{"text": "two"}\n\n')

@@ -10,7 +10,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from newsdesk.clients.rows import Form, Reader, RowsError, UnknownKind, streams
-from tests.clients.rows.reading import Pipe, packed, texts
+from tests.clients.rows.reading import Pipe, named, packed, texts
 
 CSV = b"text,label\nFerry sails,harbour\nSoup \xc3\xbc,kitchen\n"
 EXPECTED = [b"Ferry sails", "Soup ü".encode()]
@@ -25,8 +25,8 @@ def table(**columns: object) -> bytes:
 def workbook() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("[Content_Types].xml", "<Types/>")
-        archive.writestr("xl/workbook.xml", "<workbook/>")
+        archive.writestr(zipfile.ZipInfo("[Content_Types].xml"), "<Types/>")
+        archive.writestr(zipfile.ZipInfo("xl/workbook.xml"), "<workbook/>")
     return file.getvalue()
 
 
@@ -46,6 +46,7 @@ def workbook() -> bytes:
         table(text=["Ferry sails", "Soup ü"]),
         packed(table(text=["Ferry sails", "Soup ü"])),
     ],
+    ids=named,
 )
 def test_first_bytes_count_more_than_a_name(data: bytes) -> None:
     assert texts("a.csv", data) == EXPECTED
@@ -77,6 +78,7 @@ def test_parquet_suffixes() -> None:
         (b"%PDF-1.7", "this is a PDF"),
         (packed(packed(CSV)), "within a gzip file"),
     ],
+    ids=named,
 )
 def test_what_nobody_reads_is_refused_by_name(data: bytes, words: str) -> None:
     for name in ("a.csv", "a.jsonl", "a.txt", "a.parquet"):
