@@ -2,10 +2,12 @@
 
 import gc
 import sys
+from functools import partial
 
 import uvicorn
 
 from newsdesk.server.gateway import application, logs
+from newsdesk.server.gateway.connections import Connections, Http, WebSockets, raise_files_limit
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.runtime.errors import ServerError
 
@@ -28,13 +30,15 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GARBAGE)
+    raise_files_limit()
+    connections = Connections(settings.max_connections)
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
-        ws="websockets-sansio",
+        http=partial(Http, within=connections),  # type: ignore[arg-type]
+        ws=partial(WebSockets, within=connections),  # type: ignore[arg-type]
         ws_max_size=_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # news texts are short: it would cost more than it saves
         lifespan="on",

@@ -26,6 +26,8 @@ _TIMED = frozenset({"/v1/classify", "/v2/models/{model}/infer", "/v2/models/{mod
 _QUIET = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics"})
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
 _MIB = 2**20
+_LEAST_RATE = 16 * 1024
+"""Bytes of a body a second that must come, beyond what the time limit lets come late."""
 _GONE = 499
 # What is left of the body is not read: the connection cannot go on.
 _CLOSE = {"Connection": "close"}
@@ -95,19 +97,23 @@ class Observed:
         mib = settings.max_file_mib if scope["path"] == FILE_ROUTE else settings.max_body_mib
         announced = Headers(scope=scope).get("content-length", "0")
         too_large = TooLarge(f"The body is larger than {mib} MiB, the most that is taken here.", _CLOSE)
-        size, whole = 0, False
+        size, waited, whole = 0, 0.0, False
 
         async def receiving() -> Message:
-            nonlocal size, whole
+            nonlocal size, waited, whole
             if whole:
                 return await receive()
             if announced.isdigit() and int(announced) > mib * _MIB:
                 raise too_large
+            began, left = time.monotonic(), settings.request_timeout + size / _LEAST_RATE - waited
             try:
-                async with asyncio.timeout(settings.request_timeout):
+                async with asyncio.timeout(min(left, settings.request_timeout)):
                     message = await receive()
             except TimeoutError:
+                if left < settings.request_timeout:
+                    raise Slow(f"The body comes too slowly: {size} bytes in {waited:.0f} s.", _CLOSE) from None
                 raise Slow(f"Nothing more of the body came for {settings.request_timeout:g} s.", _CLOSE) from None
+            waited += time.monotonic() - began
             if message["type"] == "http.request":
                 size += len(message.get("body", b""))
                 whole = not message.get("more_body", False)

@@ -38,6 +38,7 @@ MaxBodyMib = Annotated[int, _option("MAX_BODY_MIB", "Largest body of a request."
 MaxFileMib = Annotated[int, _option("MAX_FILE_MIB", "Largest file to classify.")]
 MaxTexts = Annotated[int, _option("MAX_TEXTS", "Most texts of one request.")]
 MaxQueue = Annotated[int, _option("MAX_QUEUE", "Most texts on their way to the model.")]
+MaxConnections = Annotated[int, _option("MAX_CONNECTIONS", "Most connections of one address.")]
 RequestTimeout = Annotated[float, _option("REQUEST_TIMEOUT", "Seconds that a request may take.")]
 HedgeShare = Annotated[float, _option("HEDGE_SHARE", "Of the texts, that may be asked for again when late.")]
 LogTexts = Annotated[bool, _option("LOG_TEXTS", "Log texts, masked for personal details.", "--log-texts")]

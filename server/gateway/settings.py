@@ -68,6 +68,8 @@ class GatewaySettings:
     """Most texts of one request. A file may hold any number."""
     max_queue: int = 4096
     """Most texts on their way to the model at once; further requests are told to come later."""
+    max_connections: int = 512
+    """Most connections of one address at once; a further one ends the oldest that has no request under way."""
     request_timeout: float = 30.0
     """Seconds that a request may take."""
     hedge_share: float = 0.01
@@ -78,7 +80,7 @@ class GatewaySettings:
     def __post_init__(self) -> None:
         if not 1 <= self.port <= 65535:
             raise _refused("port", self.port, "a port between 1 and 65535")
-        for name in "max_body_mib", "max_file_mib", "max_texts", "max_queue", "request_timeout":
+        for name in "max_body_mib", "max_file_mib", "max_texts", "max_queue", "max_connections", "request_timeout":
             if not 0 < getattr(self, name) < math.inf:
                 raise _refused(name, getattr(self, name), "more than 0")
         if not 0 <= self.hedge_share <= _MOST_HEDGED:

@@ -26,7 +26,7 @@ WRONG = {
     "ALLOWED_HOST": "a:1", "JWT_ADMIN": "perhaps",
     "AUTH": "perhaps", "INSECURE": "perhaps", "JWKS": "/nowhere.json", "RATE_LIMIT": "many",
     "RATE_STORAGE": "mysql://x", "CORS_ORIGIN": "x", "MAX_BODY_MIB": "0", "MAX_FILE_MIB": "x", "MAX_TEXTS": "-1",
-    "MAX_QUEUE": "0", "REQUEST_TIMEOUT": "nan", "HEDGE_SHARE": "0.5", "LOG_TEXTS": "perhaps",
+    "MAX_QUEUE": "0", "MAX_CONNECTIONS": "0", "REQUEST_TIMEOUT": "nan", "HEDGE_SHARE": "0.5", "LOG_TEXTS": "perhaps",
 }  # fmt: skip
 """Of each variable of `serve` that needs no look at the machine, a value that cannot be used."""
 AT_THE_MACHINE = {"MODEL_REPOSITORY": "/nowhere", "KEYS": "/", "JWT_SECRET_FILE": "/nowhere", "STATE": "/proc/nowhere"}

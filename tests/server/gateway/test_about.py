@@ -2,6 +2,7 @@ import json
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -137,6 +138,14 @@ def test_a_body_that_does_not_come_is_not_waited_for_nor_one_too_large(served: S
             answer = b""
             while received := slow.recv(4096):
                 answer += received
+        with socket.create_connection(("127.0.0.1", port), timeout=0.1) as dribbling:
+            dribbling.sendall(head.encode() + b'{"text"')
+            dribbled = b""
+            for _ in range(50):
+                with suppress(TimeoutError):
+                    dribbled = dribbling.recv(4096)
+                    break
+                dribbling.sendall(b" ")
         file = b"text\n" + b"shares\n" * 2**18
         large = [
             client.post("/v1/classify/file", content=file, headers={"Content-Type": "text/csv"}),
@@ -145,6 +154,7 @@ def test_a_body_that_does_not_come_is_not_waited_for_nor_one_too_large(served: S
         ]
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"urn:newsdesk:problem:slow-request" in answer
+    assert dribbled.startswith(b"HTTP/1.1 408 ")
     assert [(one.status_code, "1 MiB" in one.json()["detail"]) for one in large] == [(413, True)] * 3
 
 
