@@ -208,6 +208,8 @@ class Supervisor:
             elif lost := {stub for stub in self._stubs if not stub.working}:
                 ids = ", ".join(str(stub.pid) for stub in lost)
                 self._heal(f"backend process {ids} died")
+            elif not self._unloaded and len(self._stubs) < self._settings.instance_count:
+                self._heal("a backend process died as soon as it was loaded")
             elif self._wanted:
                 self._grant()
             elif time.monotonic() >= next_probe and not self._unloaded:
