@@ -69,14 +69,15 @@ def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
             state.settings, state.launch, state.stopping = launch.settings, launch, stopping
             state.telemetry, state.audit = telemetry, AuditLog(launch.audit_log)
             state.refusals = Refusals(state.audit)
-            state.plane = Plane(launch, telemetry, breaker, tracing)
             state.triton = Triton(launch, session, breaker)
+            state.plane = Plane(launch, telemetry, breaker, state.triton.suspects, tracing)
             state.gate = Gate(launch.settings, Tokens(launch.settings, session), rates, state.refusals)
-            probing = asyncio.create_task(state.plane.probe())
+            watching = [asyncio.create_task(one) for one in (state.plane.probe(), state.triton.suspects.watch())]
             try:
                 yield
             finally:
-                probing.cancel()
+                for task in watching:
+                    task.cancel()
                 await state.plane.close()
                 if tracing:
                     await asyncio.to_thread(tracing.close)

@@ -16,7 +16,8 @@ MOST_TEXTS = 64
 _KEPT = 512
 _LEARNT = 64
 _LATE = 0.99
-_LEAST_SECONDS = 0.1
+# Triton takes a second to say that a process has died: what is asked again before would end the next one, too.
+_LEAST_SECONDS = 1.5
 _AGAIN_EVERY = 64
 
 Result = TypeVar("Result")

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from newsdesk.server.gateway.hedging import Hedging
 from newsdesk.server.gateway.logs import log, request_id
 from newsdesk.server.gateway.problems import TooLarge
 from newsdesk.server.gateway.settings import Launch
+from newsdesk.server.gateway.suspects import Suspects, moved
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.serving.workspace import MODEL
 
@@ -52,16 +53,26 @@ class Plane:
     """For one event loop. Calls raise NewsdeskError, and TooMany where the queue is full."""
 
     def __init__(
-        self, launch: Launch, telemetry: Telemetry, breaker: Breaker, tracing: "Tracing | None" = None
+        self,
+        launch: Launch,
+        telemetry: Telemetry,
+        breaker: Breaker,
+        suspects: Suspects,
+        tracing: "Tracing | None" = None,
     ) -> None:
         self.timeout = launch.settings.request_timeout
         self._most_texts = launch.settings.max_texts
         self._queue, self._turns, self._queued = Queue(launch.settings.max_queue), Turns(launch.instances), 0
         self._client = AsyncClient(
-            launch.grpc_url, timeout=self.timeout, retries=_RETRIES, model=MODEL, micro_batching=True
+            launch.grpc_url,
+            timeout=self.timeout,
+            retries=_RETRIES,
+            model=MODEL,
+            micro_batching=True,
+            repeat_interrupted=False,
         )
         self._prober = AsyncClient(launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=MODEL)
-        self._telemetry, self._breaker, self._tracing = telemetry, breaker, tracing
+        self._telemetry, self._breaker, self._suspects, self._tracing = telemetry, breaker, suspects, tracing
         self._hedging = Hedging(launch.settings.hedge_share, telemetry.hedged.inc)
         self._log_texts = launch.settings.log_texts
 
@@ -116,7 +127,7 @@ class Plane:
 
     async def _answer_later(self, texts: list[Text], asked: Asked, first: int) -> list[Item]:
         async with self._room(texts, wait=True):
-            return [_moved(item, first) for item in await self._answer(texts, asked, wait=True)]
+            return [moved(item, item.index + first) for item in await self._answer(texts, asked, wait=True)]
 
     async def _answer(self, texts: Sequence[Text], asked: Asked, wait: bool) -> list[Item]:
         if self._log_texts:
@@ -129,6 +140,16 @@ class Plane:
         return items
 
     async def _ask(self, texts: Sequence[Text], asked: Asked, wait: bool) -> list[Item]:
+        """Answer the texts that the model may be asked for, and refuse the others in their places."""
+        refused = self._suspects.refusals(texts)
+        if not refused:
+            return await self._ask_in_pieces(texts, asked, wait)
+        left = [place for place in range(len(texts)) if place not in refused]
+        answers = await self._ask_in_pieces([texts[place] for place in left], asked, wait)
+        items = refused | {place: moved(item, place) for place, item in zip(left, answers, strict=True)}
+        return [items[place] for place in range(len(texts))]
+
+    async def _ask_in_pieces(self, texts: Sequence[Text], asked: Asked, wait: bool) -> list[Item]:
         """Answer texts in pieces, each in its turn. With `wait` a piece's time begins with its turn."""
         end = None if wait else time.monotonic() + self.timeout
         cut = pieces(texts, asked.quality)
@@ -144,16 +165,24 @@ class Plane:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
-        return [_moved(item, piece.start) for piece, items in zip(cut, parts, strict=True) for item in items]
+        return [
+            moved(item, item.index + piece.start) for piece, items in zip(cut, parts, strict=True) for item in items
+        ]
 
     async def _ask_in_turn(self, texts: Sequence[Text], asked: Asked, piece: Piece, end: float | None) -> list[Item]:
         async with self._turns.turn(piece, end):
             return await self._ask_piece(texts, asked, piece.long, end or time.monotonic() + self.timeout)
 
     async def _ask_piece(self, texts: Sequence[Text], asked: Asked, long: bool, end: float) -> list[Item]:
+        with self._breaker.counting(), self._tracing.question(len(texts)) if self._tracing else nullcontext():
+            return await self._suspects.texts(
+                texts, lambda some, alone: self._ask_model(some, asked, long or alone, end), end
+            )
+
+    async def _ask_model(self, texts: Sequence[Text], asked: Asked, apart: bool, end: float) -> list[Item]:
         # Where many come at once, single texts share requests; a request that is traced is its caller's own, and in one
         # with a long text others would wait for that.
-        sharing = len(texts) == 1 and not self._tracing and not long
+        sharing = len(texts) == 1 and not self._tracing and not apart
 
         async def ask() -> list[Item]:
             nonlocal sharing
@@ -168,13 +197,12 @@ class Plane:
             except TextRefused as refused:
                 return [refused]
 
-        with self._breaker.counting(), self._tracing.question(len(texts)) if self._tracing else nullcontext():
-            try:
-                if long:  # its lateness is its own, and to ask again would double it
-                    return await ask()
-                return await self._hedging.answer(len(texts), ask)
-            except BadResponse:  # a reload has brought other labels, which the client reads when it is asked again
+        try:
+            if apart:  # its lateness is its own, and to ask again would double it
                 return await ask()
+            return await self._hedging.answer(len(texts), ask)
+        except BadResponse:  # a reload has brought other labels, which the client reads when it is asked again
+            return await ask()
 
     async def _explain(self, texts: Sequence[str], items: list[Item], asked: Asked, wait: bool) -> list[Item]:
         """Add its words to each answer. The texts without them count in the queue, but not among those answered."""
@@ -252,9 +280,3 @@ async def _log(texts: Sequence[Text]) -> None:
     decoded = [text if isinstance(text, str) else text.decode(errors="replace") for text in texts]
     masked = await asyncio.to_thread(lambda: [mask(text) for text in decoded])
     log("texts", request_id=request_id.get(), texts=masked)
-
-
-def _moved(item: Item, by: int) -> Item:
-    if isinstance(item, TextRefused):
-        return TextRefused(item.index + by, item.reason)
-    return replace(item, index=item.index + by)

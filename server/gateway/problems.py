@@ -93,6 +93,12 @@ class Invalid(Problem):
     status, kind = 422, "invalid"
 
 
+class Poisonous(Problem):
+    """A request that ended the model's process each time that it was tried, and is not tried again for a while."""
+
+    status, kind = 422, "ended-the-model"
+
+
 class TooMany(Problem):
     """More requests than the caller may send, or more texts than the queue takes."""
 

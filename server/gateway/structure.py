@@ -7,6 +7,7 @@ builds two million objects before anybody finds out that a text was expected.
 import re
 
 from newsdesk.server.gateway.problems import Malformed, TooLarge
+from newsdesk.server.runtime.request import MAX_TEXT_BYTES
 
 DEPTH = 32
 VALUES = 20_000
@@ -16,11 +17,13 @@ _SMALL = 16 * 1024
 # A member or an element, its strings passed over whole, and the structural character that ends it. Between two of those
 # JSON has no more than a name, a colon, a value and white space.
 _STRUCTURAL = re.compile(rb'(?:[^"\[\]{},]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?){0,8}+([\[\]{},]|\Z)', re.DOTALL)
+# A byte of text is six where it is written as \\u0041; beside it are a name and white space.
+_LONGEST = 6 * MAX_TEXT_BYTES + 64 * 1024
 _OPEN, _CLOSE = b"[{", b"]}"
 
 
 def check(raw: bytes, most: int = VALUES) -> None:
-    """Raises Malformed for JSON that is nested deeper than DEPTH, TooLarge for more than `most` values.
+    """Raises Malformed for JSON that is nested deeper than DEPTH, TooLarge for more than `most` values or a huge one.
 
     Whether it is JSON is for the parser to say.
     """
@@ -29,6 +32,8 @@ def check(raw: bytes, most: int = VALUES) -> None:
     depth = count = place = 0
     while member := _STRUCTURAL.match(raw, place):
         character, place = member[1], member.end()
+        if place - member.start() > _LONGEST:
+            raise TooLarge(f"A value is longer than any text may be, {MAX_TEXT_BYTES // 1024} KiB: send less of it.")
         if not character:
             return
         depth += 1 if character in _OPEN else -1 if character in _CLOSE else 0

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, passed through to Triton byte for byte, for readers.
+"""The Open Inference Protocol, passed on to Triton once it was read here, for readers.
 
 Shared memory, tracing and logging are not passed on: over a network they serve nobody but who means harm.
 """
@@ -9,18 +9,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import quote
 
+import msgspec
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from newsdesk.server.gateway import inference, structure
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.plane import Plane
 from newsdesk.server.gateway.problems import Malformed, NotFound, TooLarge, TooMany, Unsupported
 from newsdesk.server.gateway.routes.health import check_ready
 from newsdesk.server.gateway.schemas import documented
-from newsdesk.server.gateway.triton import Reply, Triton
+from newsdesk.server.gateway.triton import Reply
 from newsdesk.server.serving.workspace import MODEL
 
 health = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
@@ -33,6 +35,8 @@ _QUEUE_FULL = "maximum queue size"
 _PROBLEMS = documented(401, 403, 404, 429, 503, 504)
 # Triton takes the blame, with a 500, for bodies that are not of the protocol.
 _WRONG_BODY = re.compile(r"(failed|Unable) to parse ")
+# Paths, the regions of shared memory that Triton and its Python backend call by name, and their keys.
+_INTERNAL = re.compile(r"(?<!\w)(?:/[\w.@+-]+){2,}/?|/?\b(?:newsdesk|triton)[\w.-]*[-_][\w.-]+|\bpsm_\w+")
 _NAME = re.compile(r"[\w.-]+")
 
 
@@ -77,9 +81,10 @@ async def about(request: Request) -> Response:
 async def infer(request: Request) -> Response:
     """Inference, with JSON or binary tensors."""
     plane: Plane = request.app.state.plane
-    body = await _body(request)
+    headers, body = await _checked(request, await _body(request))
+    request.app.state.triton.suspects.check(body)
     async with plane.passing(len(body)):
-        response = await _pass(request, body)
+        response = _answered(await request.app.state.triton.infer(path_of(request), headers, body))
     if response.status_code == 200 and request.path_params["model"] == MODEL:
         plane.answered()
     return response
@@ -102,13 +107,43 @@ async def _body(request: Request) -> bytes:
     return unpacked
 
 
-async def _pass(request: Request, body: bytes = b"") -> Response:
-    triton: Triton = request.app.state.triton
-    reply = await triton.send(request.method, path_of(request), headers_of(request), body)
-    if reply.status >= 500 and _QUEUE_FULL in reply.error().lower():
+async def _checked(request: Request, body: bytes) -> tuple[dict[str, str], bytes]:
+    """Return headers and body to pass on. Raises Malformed and TooLarge for what Triton had better not see."""
+    headers = headers_of(request)
+    most = structure.VALUES + structure.VALUES_PER_TEXT * request.app.state.settings.max_texts
+    asked, binary = inference.read(body, headers.get(inference.HEADER_LENGTH), most)
+    if asked is None:
+        return headers, body
+    if classified := asked.classified():
+        path = path_of(request).removesuffix("/infer")
+        inference.check_classified(classified, await request.app.state.triton.ask("GET", f"{path}/config"))
+    body, length = inference.written(asked, binary)
+    if inference.HEADER_LENGTH in headers:
+        headers[inference.HEADER_LENGTH] = str(length)
+    return headers, body
+
+
+async def _pass(request: Request) -> Response:
+    return _answered(await request.app.state.triton.send(request.method, path_of(request), headers_of(request), b""))
+
+
+def _answered(reply: Reply) -> Response:
+    """Return Triton's answer, with the status that its error should have, and without what is internal."""
+    if reply.status < 400:
+        return answer(reply)
+    reason = reply.error()
+    if reply.status >= 500 and _QUEUE_FULL in reason.lower():
         raise TooMany("The model's queue is full: send it again in a moment.")
-    status = 400 if reply.status >= 500 and _WRONG_BODY.match(reply.error()) else reply.status
+    status = 400 if reply.status >= 500 and _WRONG_BODY.match(reason) else reply.status
+    if masked := _masked(reason):
+        return Response(msgspec.json.encode({"error": masked}), status, media_type="application/json")
     return answer(replace(reply, status=status))
+
+
+def _masked(reason: str) -> str:
+    """Return the reason without paths and names of shared memory, "" where there are none."""
+    masked, count = _INTERNAL.subn("…", reason)
+    return masked if count else ""
 
 
 def path_of(request: Request) -> str:

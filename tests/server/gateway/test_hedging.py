@@ -25,6 +25,12 @@ from tests.server.gateway.conftest import STAND_IN, Served
 QUICK, SLOW = 0.0, 60.0
 
 
+@pytest.fixture(autouse=True)
+def early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take less for late than Triton takes to say that a process has died."""
+    monkeypatch.setattr(hedging_module, "_LEAST_SECONDS", 0.1)
+
+
 class Model:
     """Takes as long as it is told, call by call, then at once."""
 

@@ -12,6 +12,8 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from newsdesk.server.gateway.routes.oip import _answered
+from newsdesk.server.gateway.triton import Reply
 from tests.launching import LABELS
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
@@ -113,6 +115,105 @@ def test_wrong_bodies_are_refused(reader: httpx.Client, body: bytes) -> None:
     assert answer.status_code == 400
     assert "error" in answer.json()
     assert outputs(reader.post(INFER, content=SHARES))
+
+
+def asking(outputs: Any = None, **more: Any) -> bytes:
+    """Return a good request that wants `outputs`, with more members."""
+    body = json.loads(SHARES) | ({} if outputs is None else {"outputs": outputs}) | more
+    return json.dumps(body).encode()
+
+
+def binary(head: dict[str, Any], *texts: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return a request whose one text is binary, and its header."""
+    data = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    tensor = {"name": "TEXT", "shape": [len(texts), 1], "datatype": "BYTES"}
+    tensor["parameters"] = {"binary_data_size": len(data)}
+    written = json.dumps({"inputs": [tensor]} | head).encode()
+    return written + data, {"Inference-Header-Content-Length": str(len(written))}
+
+
+@pytest.mark.parametrize("name", ["LABEL", "ANSWERED_BY", "WINDOWS", "MEMBER_PROBABILITIES", "NOTHING"])
+def test_classes_are_had_of_outputs_with_labels_alone(reader: httpx.Client, name: str) -> None:
+    """Triton divides by the number of labels, 0, and ends."""
+    wanted = [{"name": name, "parameters": {"classification": 1}}]
+    body, header = binary({"outputs": wanted}, b"shares")
+    for answer in reader.post(INFER, content=asking(wanted)), reader.post(INFER, content=body, headers=header):
+        assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+        assert answer.json()["detail"].endswith("which only outputs with labels have: PROBABILITIES.")
+    wanted = [{"name": "PROBABILITIES", "parameters": {"classification": 1}}]
+    assert outputs(reader.post(INFER, content=asking(wanted)))["PROBABILITIES"][0].endswith(":2:Business")
+
+
+def test_the_first_of_two_members_of_a_name_is_not_passed_on(reader: httpx.Client) -> None:
+    """Triton would read the first, the gateway reads the last: what was read is what is passed on."""
+    wanted = b'"outputs":[{"name":"LABEL","parameters":{"classification":1}}],"outputs":[{"name":"LABEL"}]'
+    answer = reader.post(INFER, content=SHARES[:-1] + b"," + wanted + b"}")
+    assert outputs(answer) == {"LABEL": ["Business"]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(asking([{"name": "PROBABILITIES", "parameters": {"classification": count}}])
+          for count in (-1, 0, 1.5, "1", True, 10**6 + 1, 2**40, 2**70)),
+        asking([{"name": "LABEL", "parameters": {"shared_memory_region": "a"}}]),
+        asking([{"name": "LABEL", "parameters": {"binary_data": 1}}]),
+        asking([{"name": "LABEL", "more": 1}]),
+        asking({"name": "LABEL"}),
+        asking(parameters={"classification": 1}),
+        asking(parameters={"priority": -1}),
+        asking(parameters={"timeout": 2**63}),
+        asking(parameters={"sequence_start": "yes"}),
+        asking(parameters={"more": [1]}),
+        asking(more=1),
+        oip(["a"], parameters={"shared_memory_region": "a", "shared_memory_byte_size": 9}),
+        oip(["a"], parameters={"binary_data_size": 5}),
+        oip(["a"], parameters={"binary_data_size": -5}),
+        oip(["a"], [0, 1]),
+        oip(["a"], [2**40, 1]),
+        oip(["a"], [2**31 - 1, 1]),
+        oip(["a"]).replace(b"[1, 1]", b"[]"),
+        oip(["a"], [1] * 99),
+        oip(["a"], datatype="STRING"),
+        oip(["a"]).replace(b'["a"]', b'"a"'),
+        b"[" * 200_000,
+        SHARES[:-1] + b',"more":' + b"[" * 200_000,
+        oip(["x" * 300_000]),
+        asking(parameters={"sequence_id": "x" * 200}),
+    ],
+    ids=range(32),
+)  # fmt: skip
+def test_what_triton_had_better_not_see_is_refused(reader: httpx.Client, body: bytes) -> None:
+    answer = reader.post(INFER, content=body)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json"), answer.text
+    assert outputs(reader.post(INFER, content=SHARES))
+
+
+def test_binary_tensors_must_agree_with_their_head(reader: httpx.Client) -> None:
+    good, header = binary({}, b"shares", b"match")
+    assert outputs(reader.post(INFER, content=good, headers=header))["LABEL"] == ["Business", "Sports"]
+    head = int(header["Inference-Header-Content-Length"])
+    for body in good[:-1], good + b"x", good[:head] + b"\xff" * (len(good) - head), good.replace(b"[2, 1]", b"[3, 1]"):
+        assert reader.post(INFER, content=body, headers=header).status_code == 400
+    assert reader.post(INFER, content=good).status_code == 400
+    long, header = binary({}, b"shares", b"x" * 300_000)
+    answer = reader.post(INFER, content=long, headers=header)
+    reason = "newsdesk refused 1 of 2 texts. text 1: 300000 bytes, expected at most 262144, send a shorter text"
+    assert (answer.status_code, answer.json()["error"]) == (400, reason)
+
+
+def test_what_is_internal_is_masked() -> None:
+    """Messages that Triton and its Python backend write."""
+    for internal, shown in (
+        ("Unable to find shared memory region: 'newsdesk-8000-12-ab'", "Unable to find shared memory region: '…'"),
+        ("Failed to open /dev/shm/triton_python_backend_shm_region_1: No", "Failed to open …: No"),
+        ("error in /work/a.b/model.py at 'psm_1a2b3c'", "error in … at '…'"),
+    ):
+        body = json.dumps({"error": internal}).encode()
+        answered = _answered(Reply(500, {"content-type": "application/json"}, body))
+        assert json.loads(bytes(answered.body)) == {"error": shown}
+    plain = b'{"error":"newsdesk refused 1 of 1 texts. text 0: empty; model ag_news/1"}'
+    assert _answered(Reply(400, {}, plain)).body == plain
 
 
 def test_packed_bodies_meet_the_limits_unpacked(open_gateway: httpx.Client) -> None:

@@ -10,6 +10,7 @@ import pytest
 from newsdesk.clients import BadResponse, Prediction
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.plane import Asked, Plane
+from newsdesk.server.gateway.suspects import Suspects
 from newsdesk.server.gateway.telemetry import Telemetry
 from tests.server.gateway import gateways
 
@@ -34,11 +35,15 @@ class Model:
         pass
 
 
+async def counts() -> tuple[int, int]:
+    return 0, 0
+
+
 def run(model: Model, folder: Path, use: Callable[[Plane], Awaitable[Any]], **settings: Any) -> Any:
     """Run `use` with a plane that asks the model."""
 
     async def using() -> Any:
-        plane = Plane(gateways.launch(folder, **settings), Telemetry(), Breaker())
+        plane = Plane(gateways.launch(folder, **settings), Telemetry(), Breaker(), Suspects(counts))
         await plane._client.close()
         plane._client = model  # type: ignore[assignment]
         try:

@@ -1,0 +1,206 @@
+"""An inference request of the Open Inference Protocol, read before it is passed on, and written anew.
+
+Triton ends of some requests, and reads the first of two members of one name where others read the last: so it is given
+what was read here, and nothing else.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, NoReturn
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from newsdesk.clients.tensors import ALL_CLASSES
+from newsdesk.server.gateway import structure
+from newsdesk.server.gateway.problems import Malformed
+from newsdesk.server.runtime.request import MAX_TEXT_BYTES
+
+HEADER_LENGTH = "inference-header-content-length"
+_MOST_TENSORS, _MOST_DIMENSIONS, _LARGEST = 64, 8, 2**31 - 1
+_LONGEST_SEQUENCE = 128
+_SHOWN = 16
+_INTEGERS = range(-(2**63), 2**64)
+_LENGTH_BYTES = 4
+_BYTES = "BYTES"
+_SIZES = dict.fromkeys(("BOOL", "INT8", "UINT8"), 1) | dict.fromkeys(("INT16", "UINT16", "FP16", "BF16"), 2)
+_SIZES |= dict.fromkeys(("INT32", "UINT32", "FP32"), 4) | dict.fromkeys(("INT64", "UINT64", "FP64"), 8)
+_Datatype = Literal["BOOL", "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64", "FP16", "BF16",
+                    "FP32", "FP64", "BYTES"]  # fmt: skip
+
+_Parameters = dict[str, bool | int | float | str | None]
+_Shape = Annotated[list[Annotated[int, Meta(ge=1, le=_LARGEST)]], Meta(min_length=1, max_length=_MOST_DIMENSIONS)]
+
+
+class Tensor(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    name: str
+    datatype: _Datatype
+    shape: _Shape
+    parameters: _Parameters | None = None
+    data: Raw | UnsetType = UNSET
+
+
+class Output(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    name: str
+    parameters: _Parameters | None = None
+
+
+class Request(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    inputs: Annotated[list[Tensor], Meta(max_length=_MOST_TENSORS)]
+    id: str | None = None
+    parameters: _Parameters | None = None
+    outputs: Annotated[list[Output], Meta(max_length=_MOST_TENSORS)] | None = None
+
+    def classified(self) -> list[str]:
+        """Return the names of the outputs that are wanted as classes."""
+        return [output.name for output in self.outputs or () if "classification" in (output.parameters or {})]
+
+
+def read(body: bytes, header_length: str | None, most_values: int) -> tuple[Request | None, bytes]:
+    """Return the request, and what of the body is binary. A length of 0 means that all of it is one text: no request.
+
+    Raises Malformed, and TooLarge for more values than are taken.
+    """
+    length = len(body) if header_length is None else _length(header_length, len(body))
+    if header_length is not None and not length:
+        _check_texts([len(body)])
+        return None, body
+    head, binary = body[:length], body[length:]
+    structure.check(head, most_values)
+    try:
+        request = msgspec.json.decode(head, type=Request)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Malformed(f"The body is not an inference request: {error}.") from None
+    request.parameters = _checked(request.parameters, _OF_REQUEST, "the request's parameters")
+    for output in request.outputs or ():
+        output.parameters = _checked(output.parameters, _OF_OUTPUT, f"the parameters of output {output.name!r:.80}")
+    _check_inputs(request.inputs, binary)
+    return request, binary
+
+
+def written(request: Request, binary: bytes) -> tuple[bytes, int]:
+    """Return the body that says the same, and the length of its JSON."""
+    head = msgspec.json.encode(request)
+    return head + binary, len(head)
+
+
+def check_classified(names: list[str], config: Mapping[str, Any]) -> None:
+    """Raises Malformed where classes are wanted of an output without labels: Triton divides by their number, 0."""
+    labelled = [output["name"] for output in config.get("output", ()) if output.get("label_filename")]
+    for name in names:
+        if name not in labelled:
+            raise Malformed(
+                f"Output {name!r:.80} is wanted with `classification`, which only outputs with labels have: "
+                f"{', '.join(labelled) or 'none of this model'}."
+            )
+
+
+def _length(given: str, most: int) -> int:
+    if not (given.isascii() and given.isdigit() and len(given) < len(str(_LARGEST)) and int(given) <= most):
+        raise Malformed(
+            f"Inference-Header-Content-Length is {given!r:.40}, expected the bytes of the JSON: 0 to {most}."
+        )
+    return int(given)
+
+
+def _checked(given: _Parameters | None, kinds: Mapping[str, tuple[type, range]], where: str) -> _Parameters | None:
+    """Return the parameters that say something. Raises Malformed for what is not of its kind, or not passed on."""
+    parameters: _Parameters = {name: value for name, value in (given or {}).items() if value is not None}
+    for name, value in parameters.items():
+        if name.startswith("shared_memory") or (name == "classification" and name not in kinds):
+            raise Malformed(f"{name!r:.80} is among {where}: it is not taken there.")
+        if name == "sequence_id" and isinstance(value, str) and len(value.encode()) > _LONGEST_SEQUENCE:
+            raise Malformed(f"'sequence_id' is longer than {_LONGEST_SEQUENCE} bytes, the most that Triton takes.")
+        kind, bounds = kinds.get(name, (type(value), _INTEGERS))
+        if type(value) is not kind or (isinstance(value, int) and value not in bounds):
+            expected = f"an integer of {bounds.start} to {bounds.stop - 1}" if kind is int else f"a {kind.__name__}"
+            raise Malformed(f"{name!r:.80} is {value!r:.80} among {where}, expected {expected}.")
+    return parameters or None
+
+
+_NATURAL = int, range(2**63)
+_TRUTH = bool, range(2)
+_OF_REQUEST: dict[str, tuple[type, range]] = {
+    "priority": _NATURAL, "timeout": _NATURAL, "sequence_start": _TRUTH, "sequence_end": _TRUTH,
+    "binary_data_output": _TRUTH,
+}  # fmt: skip
+_OF_OUTPUT: dict[str, tuple[type, range]] = {"classification": (int, range(1, ALL_CLASSES + 1)), "binary_data": _TRUTH}
+_OF_INPUT: dict[str, tuple[type, range]] = {"binary_data_size": _NATURAL}
+
+
+def _check_inputs(inputs: list[Tensor], binary: bytes) -> None:
+    """Raises Malformed where shapes, sizes and bytes do not agree."""
+    place = 0
+    for tensor in inputs:
+        tensor.parameters = _checked(tensor.parameters, _OF_INPUT, f"the parameters of input {tensor.name!r:.80}")
+        size = (tensor.parameters or {}).get("binary_data_size")
+        count = math.prod(tensor.shape)
+        if (size is None) == (tensor.data is UNSET):
+            raise Malformed(f"Input {tensor.name!r:.80} needs either data or binary_data_size.")
+        if isinstance(tensor.data, Raw):
+            _check_data(tensor, bytes(tensor.data), count)
+            continue
+        assert isinstance(size, int)
+        part = binary[place : place + size]
+        place += size
+        if len(part) < size:
+            _disagree(tensor, f"{size} bytes, and {len(part)} are left")
+        if tensor.datatype == _BYTES:
+            lengths = list(_lengths(tensor, part, count))
+            if len(lengths) != count:
+                _disagree(tensor, f"{len(lengths)} elements")
+            _check_texts(lengths)
+        elif size != count * _SIZES[tensor.datatype]:
+            _disagree(tensor, f"{size} bytes")
+    if place != len(binary):
+        raise Malformed(f"{len(binary)} bytes follow the JSON, but its binary_data_size are {place} together.")
+
+
+def _check_data(tensor: Tensor, data: bytes, count: int) -> None:
+    if not data.startswith(b"["):
+        raise Malformed(f"The data of input {tensor.name!r:.80} is not a list.")
+    if count > len(data):
+        _disagree(tensor, f"{len(data)} bytes of JSON")
+    if tensor.datatype == _BYTES and len(data) > MAX_TEXT_BYTES:
+        try:
+            _check_texts([len(text.encode()) for text in _texts(msgspec.json.decode(data))])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed(f"The data of input {tensor.name!r:.80} cannot be read: {error}.") from None
+
+
+def _texts(data: Any) -> Iterator[str]:
+    if isinstance(data, list):
+        for element in data:
+            yield from _texts(element)
+    elif isinstance(data, str):
+        yield data
+
+
+def _lengths(tensor: Tensor, data: bytes, most: int) -> Iterator[int]:
+    """Yield the length of each element of a BYTES tensor, of at most one more than there should be."""
+    place = 0
+    for _ in range(most + 1):
+        if place == len(data):
+            return
+        length = int.from_bytes(data[place : place + _LENGTH_BYTES], "little")
+        place += _LENGTH_BYTES + length
+        if place > len(data):
+            _disagree(tensor, f"{len(data)} bytes, which end within an element")
+        yield length
+
+
+def _check_texts(lengths: list[int]) -> None:
+    """Raises Malformed, in the words of the model, for texts that it would refuse for their size."""
+    refused = [
+        f"text {index}: {length} bytes, expected at most {MAX_TEXT_BYTES}, send a shorter text"
+        for index, length in enumerate(lengths)
+        if length > MAX_TEXT_BYTES
+    ]
+    if refused:
+        more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+        raise Malformed(f"newsdesk refused {len(refused)} of {len(lengths)} texts. {'; '.join(refused[:_SHOWN])}{more}")
+
+
+def _disagree(tensor: Tensor, holds: str) -> NoReturn:
+    shape = "×".join(map(str, tensor.shape))
+    raise Malformed(f"Input {tensor.name!r:.80} of {shape} {tensor.datatype} holds {holds}: shape and data disagree.")

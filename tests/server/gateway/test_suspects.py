@@ -1,0 +1,342 @@
+"""What was in flight when a process ended: by itself, and before a real server whose processes end of a text."""
+
+import asyncio
+import itertools
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from newsdesk.clients import Prediction, ServerUnavailable, TextRefused
+from newsdesk.clients.errors import Interrupted
+from newsdesk.server.gateway import suspects
+from newsdesk.server.gateway.problems import Poisonous
+from newsdesk.server.gateway.suspects import Item, Suspects, Text
+from tests.launching import Server, free_ports, write_repository
+from tests.server.gateway import gateways
+from tests.server.gateway.conftest import STAND_IN
+from tests.service.requests import oip
+
+INFER = "/v2/models/ag_news/infer"
+
+
+class Model:
+    """Two processes, of which one ends whenever it reads "poison"; it is replaced a moment later."""
+
+    def __init__(self, heals: float = 0.05) -> None:
+        self.counts = [0, 0]
+        self.asked: list[tuple[Text, ...]] = []
+        self.deaths, self._heals, self._dead = 0, heals, False
+
+    async def count(self) -> tuple[int, int]:
+        return self.counts[0], self.counts[1]
+
+    async def ask(self, texts: Sequence[Text], alone: bool) -> list[Item]:
+        self.asked.append(tuple(texts))
+        assert len(texts) == 1 or not alone
+        await asyncio.sleep(0.01)
+        if "poison" in texts or self._dead:
+            self.deaths += not self._dead
+            self._die()
+            raise ended()
+        self.counts[0] += len(texts)
+        return [Prediction(place, "Business", 1.0, {"Business": 1.0}, "m", 1) for place in range(len(texts))]
+
+    def _die(self) -> None:
+        if not self._dead:
+            self._dead = True
+            asyncio.get_running_loop().call_later(self._heals, self._heal)
+        self.counts[1] += 1
+
+    def _heal(self) -> None:
+        self._dead, self.counts = False, [0, 0]
+
+
+def ended(process: str = "ag_news_0_0") -> Interrupted:
+    error = Interrupted("ended")
+    error.process, error.sent = process, time.monotonic() - 0.01
+    return error
+
+
+@asynccontextmanager
+async def watched(model: Model) -> AsyncIterator[Suspects]:
+    subject = Suspects(model.count)
+    watching = asyncio.create_task(subject.watch())
+    await asyncio.sleep(0)
+    yield subject
+    watching.cancel()
+
+
+def later() -> float:
+    return time.monotonic() + 5
+
+
+def test_the_guilty_text_is_found_and_the_innocent_are_answered() -> None:
+    async def run() -> None:
+        model = Model()
+        model.counts = [100, 0]
+        async with watched(model) as subject:
+            texts = ["a", "poison", "b", "c"]
+            items = await subject.texts(texts, model.ask, later())
+            assert [isinstance(item, TextRefused) for item in items] == [False, True, False, False]
+            assert [item.index for item in items] == [0, 1, 2, 3]
+            assert "ended the model's process twice" in items[1].reason  # type: ignore[union-attr]
+            assert model.deaths == 2
+            assert model.asked == [("a", "poison", "b", "c"), ("a",), ("poison",), ("b",), ("c",)]
+            assert subject.refusals(texts).keys() == {1}  # from now on at once
+            assert await subject.texts(["a"], model.ask, later())
+
+    asyncio.run(run())
+
+
+def test_a_suspect_goes_alone_when_it_comes_again_and_is_cleared_by_an_answer() -> None:
+    async def run() -> None:
+        model = Model()
+        model.counts = [100, 0]
+        async with watched(model) as subject:
+
+            async def ask(texts: Sequence[Text], alone: bool) -> list[Item]:
+                if not alone:
+                    model._die()
+                    raise ended("")  # the whole server, of another's doing
+                return await model.ask(texts, alone)
+
+            assert len(await subject.texts(["a", "b"], ask, later())) == 2
+            assert subject._strikes == {}
+            with pytest.raises(Poisonous):
+                await subject.request(b"poison", lambda: model.ask(["poison"], True), later())
+            assert model.deaths == 2
+            with pytest.raises(Poisonous):
+                await subject.request(b"poison", lambda: model.ask(["poison"], True), later())
+            assert model.deaths == 2
+
+    asyncio.run(run())
+
+
+def test_who_meets_a_process_that_is_known_to_be_dead_is_no_suspect() -> None:
+    async def run() -> None:
+        model = Model(heals=60)
+        async with watched(model) as subject:
+            subject._died(ended())
+            answers = iter([ended(), ended(), None])
+
+            async def ask() -> str:
+                error = next(answers)
+                if error is None:
+                    return "answered"
+                error.sent = time.monotonic()
+                raise error
+
+            assert await subject.request(b"a", ask, later()) == "answered"
+            assert subject._strikes == {}
+
+    asyncio.run(run())
+
+
+def test_a_suspect_waits_for_the_model_to_be_whole_within_its_deadline() -> None:
+    async def run() -> None:
+        model = Model(heals=60)
+        async with watched(model) as subject:
+            began = time.monotonic()
+            with pytest.raises(ServerUnavailable):
+                await subject.texts(["poison"], model.ask, time.monotonic() + 0.3)
+            assert time.monotonic() - began < 2
+            assert model.asked == [("poison",)]
+
+    asyncio.run(run())
+
+
+def test_nobody_is_tried_before_the_server_is_there_again() -> None:
+    """What is sent over a connection to the one that has just ended would break, and be taken for guilty."""
+
+    async def run() -> None:
+        model, there = Model(), True
+
+        async def count() -> tuple[int, int]:
+            if there:
+                return 0, 0
+            raise ServerUnavailable("away")
+
+        model.count = count  # type: ignore[method-assign]
+        async with watched(model) as subject:
+            with pytest.raises(Interrupted):
+                await subject._elsewhere(lambda: fail(ended("")))
+            there = False
+            trial = asyncio.create_task(subject._alone(b"own", lambda: model.ask(["a"], True), later()))
+            await asyncio.sleep(0.3)
+            assert model.asked == []
+            there = True
+            assert await trial
+            assert subject._strikes == {}
+
+    asyncio.run(run())
+
+
+async def fail(error: Exception) -> None:
+    raise error
+
+
+def test_who_meets_a_process_that_was_never_replaced_is_not_guilty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody replaces it for longer than suspects wait: each second request meets it, the others are answered."""
+    monkeypatch.setattr(suspects, "_PATIENCE", 0.1)
+
+    async def run() -> None:
+        model = Model()
+        async with watched(model) as subject:
+            failing = itertools.cycle((True, True, False))
+
+            async def ask(texts: Sequence[Text], alone: bool) -> list[Item]:
+                if next(failing):
+                    error = ended()
+                    error.sent = time.monotonic()
+                    raise error
+                return await model.ask(texts, alone)
+
+            items = await subject.texts(["a", "b", "c"], ask, later())
+            assert all(isinstance(item, Prediction) for item in items)
+            assert subject._strikes == {}
+
+    asyncio.run(run())
+
+
+def test_suspects_are_forgotten_after_a_while_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suspects, "HELD_SECONDS", 0.05)
+    monkeypatch.setattr(suspects, "_HELD_MOST", 3)
+    subject = Suspects(Model().count)
+    for text in "abcde":
+        subject._strike(suspects.key(text))
+        subject._strike(suspects.key(text))
+    assert len(subject._strikes) == 3
+    assert subject.refusals(["a", "e"]).keys() == {1}
+    time.sleep(0.06)
+    assert subject.refusals(["e"]) == {}
+
+
+def test_texts_are_measured_in_bytes() -> None:
+    subject = Suspects(Model().count)
+    most = 256 * 1024
+    assert subject.refusals(["x" * most, "é" * (most // 2), b"x" * most, "😀" * (most // 4)]) == {}
+    refused = subject.refusals(["x" * (most + 1), "é" * (most // 2 + 1), b"x" * (most + 1)])
+    assert [item.reason.split(" ")[0] for item in refused.values()] == [str(most + 1), str(most + 2), str(most + 1)]  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, httpx.Client]]:
+    """A server that may be broken, and a client of its gateway."""
+    state, port = tmp_path_factory.mktemp("suspects") / "state", str(free_ports()[0])
+    options = ["--target", "openvino:int8", "--instances", "2", "--gateway-port", port]
+    repository = write_repository(tmp_path_factory.mktemp("models"), STAND_IN.read_text())
+    server = Server(repository, state, options=options).start()
+    try:
+        server.until("Ctrl-C stops it")
+        with gateways.client(f"http://127.0.0.1:{port}") as client:
+            yield server, client
+    finally:
+        server.stop()
+
+
+class Bystanders:
+    """Eight threads that classify one text after another, by REST and by the Open Inference Protocol."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client, self._over, self.outcomes = client, threading.Event(), Counter[str]()
+        self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(8)]
+
+    def __enter__(self) -> "Bystanders":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, first: int) -> None:
+        for i in itertools.count(first, 8):
+            if self._over.is_set():
+                return
+            text = f"shares {i}"
+            if first % 2:
+                answer = self._client.post("/v1/classify", json={"text": text})
+                label = answer.json().get("items", [{}])[0].get("label", answer.text)
+            else:
+                answer = self._client.post(INFER, content=oip([text]))
+                label = next((one["data"][0] for one in answer.json().get("outputs", ())), answer.text)
+            self.outcomes[label] += 1
+            time.sleep(0.002)
+
+
+def deaths(server: Server) -> int:
+    said = server.text()
+    return len(re.findall("backend process .*died.*; starting fresh ones|tritonserver died", said))
+
+
+def by_rest(client: httpx.Client, text: str) -> tuple[int, str]:
+    answer = client.post("/v1/classify", json={"text": [text, "shares"]})
+    guilty, innocent = answer.json()["items"]
+    assert innocent["label"] == "Business"
+    return answer.status_code, guilty["error"]
+
+
+def by_oip(client: httpx.Client, text: str) -> tuple[int, str]:
+    answer = client.post(INFER, content=oip([text]))
+    return answer.status_code, answer.json()["detail"]
+
+
+def by_graphql(client: httpx.Client, text: str) -> tuple[int, str]:
+    query = "query ($texts: [String!]!) { classify(texts: $texts) { error } }"
+    answer = client.post("/graphql", json={"query": query, "variables": {"texts": [text]}})
+    return answer.status_code, answer.json()["data"]["classify"][0]["error"]
+
+
+def by_file(client: httpx.Client, text: str) -> tuple[int, str]:
+    lines = json.dumps({"text": text}) + '\n{"text": "shares"}\n'
+    answer = client.post("/v1/classify/file", content=lines, headers=gateways.LINES)
+    guilty, innocent = map(json.loads, answer.text.splitlines())
+    assert innocent["label"] == "Business"
+    return answer.status_code, guilty["error"]
+
+
+@pytest.mark.parametrize(
+    ("way", "others", "status", "text"),
+    [
+        (by_rest, [by_graphql, by_file], 200, "stand-in, end the process"),
+        (by_oip, [], 422, "stand-in, end the server"),
+    ],
+    ids=["a process, by REST", "the server, by the OIP"],
+)
+def test_a_poison_ends_it_twice_at_most_and_nobody_else_loses_anything(
+    own: tuple[Server, httpx.Client], way: Any, others: list[Any], status: int, text: str
+) -> None:
+    server, client = own
+    before = deaths(server)
+    with Bystanders(client) as bystanders:
+        until(lambda: bystanders.outcomes["Business"] > 50)
+        given, reason = way(client, text)
+        assert (given, "ended the model's process twice" in reason) == (status, True), reason
+        began = time.monotonic()
+        for other in way, *others:
+            assert "ended the model's process twice" in other(client, text)[1]
+        assert time.monotonic() - began < 2  # at once
+        answered = bystanders.outcomes["Business"]
+        until(lambda: bystanders.outcomes["Business"] > answered + 50)
+    assert set(bystanders.outcomes) == {"Business"}, bystanders.outcomes
+    until(lambda: deaths(server) - before == 2 and re.search("(healed|restarted) in [^\n]*\n$", server.text()))
+    assert deaths(server) - before == 2, server.text()
+    assert len(server.stubs()) >= 2
+    assert client.get("/health/ready").status_code == 200
+
+
+def until(true: Any, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
