@@ -99,6 +99,23 @@ def test_a_storage_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_redis_is_asked_with_the_password_of_its_file_and_tells_of_its_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def opened(url: str, **options: str) -> None:
+        asked.append((url, options))
+        raise ConfigurationError("enough")
+
+    monkeypatch.setattr(rates, "storage_from_string", opened)
+    monkeypatch.setattr(GatewaySettings, "rate_storage_password", lambda _: "sesame")
+    with pytest.raises(GatewaySettingsError):
+        counting(tmp_path, rate_storage="redis://127.0.0.1:1")
+    options = {"implementation": "redispy", "wrap_exceptions": "true", "password": "sesame"}
+    assert asked == [("async+redis://127.0.0.1:1", options)]
+
+
 def test_redis_without_its_client_is_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object, **__: object) -> None:
         raise ConfigurationError("redis prerequisite not available")

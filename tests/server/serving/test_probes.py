@@ -25,6 +25,7 @@ class Triton:
     asked: list[str] = field(default_factory=list)
 
     def infer(self, text: str, timeout: float) -> None:
+        assert timeout == 3.0
         self.asked.append(text)
         if self.computes:
             self.computes()
@@ -32,6 +33,7 @@ class Triton:
             raise end
 
     def answered(self, timeout: float) -> int:
+        assert timeout == 3.0
         count = self.counts.pop(0) if len(self.counts) > 1 else self.counts[0]
         if isinstance(count, Exception):
             raise count
@@ -67,6 +69,7 @@ def test_a_full_queue_is_no_fault_and_another_refusal_is() -> None:
 def test_a_late_answer_is_no_fault_while_others_are_answered() -> None:
     """Seven, and seven still: a fault. Eight: none. Whoever only finds the cache's answers counts for nothing."""
     assert failures(Triton([LATE], [7, 7, 8, 8, 9]), 5) == [1, 2, 2, 3, 3]
+    assert failures(Triton([LATE], [0, 1]), 2) == [1, 1]  # none yet is a count, too
 
 
 def test_without_statistics_a_late_answer_is_a_fault() -> None:
@@ -111,6 +114,8 @@ def test_computing_is_an_excuse_for_ten_minutes_and_an_answer_renews_it() -> Non
     assert failures(Triton([LATE], computes=compute), 202, [Stub(clock)])[198:] == [0, 0, 1, 2]
     renewed = Triton([*[LATE] * 150, None, LATE], computes=compute)
     assert failures(renewed, 352, [Stub(clock)])[349:] == [0, 0, 1]
+    others = Triton([LATE], [7] * 150 + [8], computes=compute)  # somebody else's answer does, as well
+    assert failures(others, 352, [Stub(clock)])[349:] == [0, 0, 1]
 
 
 def test_what_is_forgotten_begins_anew() -> None:
@@ -122,6 +127,25 @@ def test_what_is_forgotten_begins_anew() -> None:
     assert probes.failed == 0
     probes.ask(triton, [])  # type: ignore[arg-type]
     assert probes.failed == 1  # the eight that it sees are no more than a first look
+    assert probes.problem == str(LATE)
+
+
+def test_what_is_forgotten_includes_how_long_was_computed() -> None:
+    clock, probes = SimpleNamespace(cpu_seconds=0.0), Probes()
+
+    def compute() -> None:
+        clock.cpu_seconds += 1
+
+    assert probes.problem == ""
+    triton = Triton([LATE], computes=compute)
+    for _ in range(150):
+        probes.ask(triton, [Stub(clock)])  # type: ignore[list-item, arg-type]
+    probes.forget()
+    for _ in range(200):
+        probes.ask(triton, [Stub(clock)])  # type: ignore[list-item, arg-type]
+    assert probes.failed == 0
+    probes.ask(triton, [Stub(clock)])  # type: ignore[list-item, arg-type]
+    assert probes.failed == 1
 
 
 def test_no_probe_is_the_text_of_another_to_a_cache_and_all_are_to_a_member() -> None:
