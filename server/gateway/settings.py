@@ -75,7 +75,7 @@ class GatewaySettings:
     hedge_share: float = 0.01
     """Share of the texts that may be asked for a second time, when their first answer is late; 0 = none."""
     log_texts: bool = False
-    """Write texts to the log, masked for personal details. What the OIP passes through is never read, nor logged."""
+    """Write texts to the log, masked for personal details. What the OIP passes on is never logged."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.port <= 65535:

@@ -27,6 +27,8 @@ from newsdesk.server.serving.workspace import MODEL
 
 _RETRIES = 60
 _CONNECTIONS = 512
+EXPIRED = "Request timeout expired"
+"""Triton's words for a request whose own `timeout` parameter passed in its queue."""
 # What the caller did not say, Triton is not told.
 _ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -111,7 +113,7 @@ class Triton:
             try:
                 reply = await self._once(method, path, headers, body, deadline.left())
                 error = error_of(reply.status, reply.error(), self._url) if reply.status >= 500 else None
-                if not isinstance(error, ServerUnavailable):
+                if not isinstance(error, ServerUnavailable) or EXPIRED in reply.error():
                     return reply
                 raise error
             except NewsdeskError as error:

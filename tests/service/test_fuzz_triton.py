@@ -3,6 +3,7 @@
 Triton's own ports are asked for nothing that is known to end it: nothing stands before them that could refuse it.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 
@@ -20,6 +21,7 @@ from tests.service.wild import GOOD, Wild
 
 INFER = "/v2/models/ag_news/infer"
 SEED, FEW, MANY = 24, 150, 5000
+_EXPECTED = 200, 400, 404, 413, 422, 504
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,13 @@ def through_the_gateway(front: httpx.Client, seed: int, count: int) -> Counter[i
         body, headers = wild.over_http()
         answer = front.post(INFER, content=body, headers=headers)
         statuses[answer.status_code] += 1
-        assert answer.status_code in (200, 400, 404, 413, 422), (number, answer.status_code, answer.text, body, headers)
+        assert answer.status_code in (200, 400, 404, 413, 422, 504), (
+            number,
+            answer.status_code,
+            answer.text,
+            body,
+            headers,
+        )
         assert front.post(INFER, content=requests.oip([GOOD])).json()["outputs"][0]["data"], (number, body, headers)
     return statuses
 
@@ -60,6 +68,13 @@ def at_tritons_ports(server: Server, seed: int, count: int) -> Counter[str]:
             outcomes[str(status)] += 1
             assert requests.post(server.http_port, requests.oip([GOOD]))[0] == 200, (number, body, headers)
     return outcomes
+
+
+def test_a_request_whose_own_time_passes_is_told_so_at_once(front: httpx.Client) -> None:
+    """It is not sent again until the gateway's time limit."""
+    body = json.loads(requests.oip([GOOD])) | {"parameters": {"timeout": 1}}
+    answer = front.post(INFER, json=body, timeout=15)
+    assert (answer.status_code, answer.json()["type"]) == (504, "urn:newsdesk:problem:deadline-exceeded")
 
 
 @pytest.mark.parametrize(

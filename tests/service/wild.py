@@ -68,9 +68,9 @@ class Wild:
         for name in self._dice.choice(_INPUTS):
             tensor = request.inputs.add(name=name, datatype=self._datatype(), shape=self._shape())
             self._fill(tensor.parameters)
-            for _ in range(self._dice.choice((0, 0, 1, 1, 2))):
+            for _ in range(self._dice.choice((0,) * 9 + (1, 1, 2))):
                 self._contents(tensor.contents)
-        for _ in range(self._dice.choice((0, 1, 1, 1, 2, 3))):
+        for _ in range(self._dice.choice((0, *[len(request.inputs)] * 9, 1, 3))):
             request.raw_input_contents.append(self._raw())
         for _ in range(self._dice.randint(0, 3)):
             self._fill(request.outputs.add(name=self._name()).parameters, output=True)
@@ -135,7 +135,7 @@ class Wild:
         ) + b"x" * self._dice.choice((0, 0, 0, 1, 9))
 
     def _fill(self, parameters: Any, output: bool = False) -> None:
-        if self._dice.random() < 0.5:
+        if self._dice.random() < 0.75:
             return
         for name, value in self._parameters(output).items():
             if isinstance(value, bool):

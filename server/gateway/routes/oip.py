@@ -19,10 +19,10 @@ from newsdesk.server.gateway import inference, structure
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.plane import Plane
-from newsdesk.server.gateway.problems import Malformed, NotFound, TooLarge, TooMany, Unsupported
+from newsdesk.server.gateway.problems import Late, Malformed, NotFound, TooLarge, TooMany, Unsupported
 from newsdesk.server.gateway.routes.health import check_ready
 from newsdesk.server.gateway.schemas import documented
-from newsdesk.server.gateway.triton import Reply
+from newsdesk.server.gateway.triton import EXPIRED, Reply
 from newsdesk.server.serving.workspace import MODEL
 
 health = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
@@ -76,8 +76,8 @@ async def about(request: Request) -> Response:
     return await _pass(request)
 
 
-@router.post("/models/{model}/infer", responses=_PROBLEMS | documented(400, 408, 413))
-@router.post("/models/{model}/versions/{version}/infer", responses=_PROBLEMS | documented(400, 408, 413))
+@router.post("/models/{model}/infer", responses=_PROBLEMS | documented(400, 408, 413, 422))
+@router.post("/models/{model}/versions/{version}/infer", responses=_PROBLEMS | documented(400, 408, 413, 422))
 async def infer(request: Request) -> Response:
     """Inference, with JSON or binary tensors."""
     plane: Plane = request.app.state.plane
@@ -134,6 +134,8 @@ def _answered(reply: Reply) -> Response:
     reason = reply.error()
     if reply.status >= 500 and _QUEUE_FULL in reason.lower():
         raise TooMany("The model's queue is full: send it again in a moment.")
+    if reply.status == 503 and EXPIRED in reason:
+        raise Late("The request's own `timeout`, in microseconds, passed before its turn came: allow more.")
     status = 400 if reply.status >= 500 and _WRONG_BODY.match(reason) else reply.status
     if masked := _masked(reason):
         return Response(msgspec.json.encode({"error": masked}), status, media_type="application/json")

@@ -111,5 +111,5 @@ def test_quality_and_members_for_a_file(open_gateway: httpx.Client) -> None:
         headers={"Content-Type": "text/csv"},
     ).text.splitlines()
     (item,) = items(open_gateway, "shares 5000", members=True, quality="best")
-    assert [json.loads(line) for line in lines] == [item]
+    assert [json.loads(line) for line in lines] == [item | {"line": 2}]
     assert open_gateway.post("/v1/classify/file?quality=good", content=b"text\na\n").status_code == 422
