@@ -73,9 +73,12 @@ def test_one_answer_does_not_wait_for_another_text(served: Served) -> None:
 
 def test_bad_messages_are_answered_in_their_place(served: Served) -> None:
     messages = ['{"text": "shares"}', "{", '{"text": ["a"]}', '{"text": ""}', '{"id": 1}', '{"text": "stand-in, fail"}']
-    found = exchange(served, [*messages, '{"text": "match", "id": 7}'])
-    assert ["error" in one for one in found] == [False, True, True, True, True, True, False]
+    deep = '{"text": ' + "[" * 200_000
+    found = exchange(served, [*messages, '{"text": "match", "id": 7}', deep, '{"text": [' + "1," * 200_000])
+    assert ["error" in one for one in found] == [False, True, True, True, True, True, False, True, True]
     assert "not JSON" in found[1]["error"]
+    assert "nested more than 32 deep" in found[7]["error"]
+    assert "more than 20000 values" in found[8]["error"]
     assert (found[6]["label"], found[6]["id"]) == ("Sports", 7)
 
 
