@@ -78,6 +78,7 @@ def run(module: str, tests: list[str]) -> Counter[str]:
             "--hypothesis-seed=0",
             "-k",
             f"not ({LEFT_OUT})",
+            "--timeout=10",  # seconds: a test that waits for what a mutant never does
         ],
         "pytest_add_cli_args_test_selection": tests,
         "process_isolation": "forkserver",  # a fork of a process that has loaded an engine may wait for ever
