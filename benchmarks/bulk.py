@@ -60,7 +60,9 @@ async def _classify(server: servers.Server, articles: Sequence[str], rows: int, 
     try:
         began = time.perf_counter()
         path = f"/v1/classify/file?format=csv&quality={quality}"
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
         writer.write(head.encode())
         for chunk in _chunks(articles, rows, distinct):
             sent.megabytes += len(chunk) / 1e6

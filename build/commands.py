@@ -120,6 +120,10 @@ def evaluate(
     artifacts: Artifacts = Path("artifacts"),
     model_repository: Annotated[Path, typer.Option(help="The model repository to examine.")] = Path("model_repository"),
     output: Annotated[Path, typer.Option(help="The folder to write the report to.")] = Path("report"),
+    target: Annotated[
+        str,
+        typer.Option(help="Compile targets to examine, as `newsdesk serve` takes them.", show_default="its own"),
+    ] = "",
     quote: Annotated[
         bool, typer.Option("--quote/--no-quote", help="Whether the report holds the texts of the worst errors.")
     ] = True,
@@ -128,7 +132,7 @@ def evaluate(
     """Report on a built model: accuracy, calibration, cost, robustness and errors on the recipe's test rows.
 
     Writes report.md, report.json and plots. Rows of another source with the same labels are examined too where the
-    recipe names one: --set data.outside='{"file": "bbc.csv", "label_column": "section"}'
+    recipe names one: --set data.outside.elsewhere='{"file": "bbc.csv", "label_column": "section"}'
     """
     with _told():
         from newsdesk.build import pipeline, progress
@@ -138,7 +142,7 @@ def evaluate(
             "evaluate", recipe, data, test_data, text_column, label_column, columns, first_label, changes
         )
         with contextlib.redirect_stdout(sys.stderr):
-            figures = pipeline.examine(chosen, artifacts, model_repository, say=progress.say)
+            figures = pipeline.examine(chosen, artifacts, model_repository, target=target, say=progress.say)
             if not quote:
                 figures = report.without_texts(figures)
             path = report.write(figures, output)
@@ -148,6 +152,46 @@ def evaluate(
         points = figures["test"]["points"]
         print("\n".join(f"{quality}: {found['accuracy']:.2%}" for quality, found in points.items()))
         print(f"{path} is written")
+
+
+def combine(
+    members: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL:MEMBER,MEMBER…",
+            help="A built model's folder, and members of its latest version; without a colon, all of them.",
+        ),
+    ],
+    recipe: RecipeName = "compact",
+    changes: Changes = None,
+    artifacts: Artifacts = Path("artifacts"),
+    output: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path("model_repository"),
+    next_version: Annotated[
+        bool, typer.Option("--next-version", help="Leave the version that is there, and write the one after it.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Combine members of built models: what is fitted on validation rows is fitted anew, and no member is trained.
+
+    For other slices, another epsilon, or one new member beside the old ones. No member may have been fitted on the
+    recipe's validation rows.
+    """
+    with _told():
+        from newsdesk.build import pipeline, progress, recombine
+
+        chosen, _ = _chosen("combine", recipe, None, None, None, "label", "", None, changes)
+        command = _command("combine", recipe, dict(assignment(text) for text in changes or [])) + " MODEL:MEMBER,…"
+        with contextlib.redirect_stdout(sys.stderr):
+            figures = recombine.recombine(
+                chosen,
+                pipeline.data(chosen, artifacts, progress.say),
+                [member for text in members for member in recombine.named(text)],
+                output,
+                command=command,
+                next_version=next_version,
+                say=progress.say,
+            )
+    print(json.dumps(figures, indent=1) if as_json else _summary(figures))
 
 
 @contextlib.contextmanager

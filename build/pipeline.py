@@ -13,7 +13,7 @@ from newsdesk.build import repository
 from newsdesk.build.compile import stages
 from newsdesk.build.compile.stages import Job
 from newsdesk.build.data import tables
-from newsdesk.build.data.stages import clean, elsewhere, labels, read, split
+from newsdesk.build.data.stages import clean, elsewhere, labels, read, split, without_label
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble import stage as combining
 from newsdesk.build.errors import RecipeError
@@ -125,6 +125,7 @@ def write(
         ],
         cascade=fit.stages,
         unsure=fit.unsure,
+        windows=fit.windows,
         graphs=combined.path,
         target=_target(ordered),
         figures=figures,
@@ -133,27 +134,39 @@ def write(
     )
 
 
-def examine(recipe: Recipe, artefacts: Path, models: Path, *, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Return the report's figures of a built model on the recipe's test rows (see `report.evaluate`)."""
+def examine(
+    recipe: Recipe, artefacts: Path, models: Path, *, target: str = "", say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Return the report's figures of a built model on the recipe's test rows (see `report.evaluate`).
+
+    `target` stands in for the manifest's.
+    """
     from newsdesk.build.evaluation import report
     from newsdesk.build.evaluation.examine import Examiner
 
     if not recipe.data.test:
         raise RecipeError(f"recipe {recipe.name} names no test rows; give some: --data TRAIN --test-data TEST")
-    shop = Workshop(artefacts, say)
-    common: dict[str, Artefact] = {}
-    for stage, step in _DATA_STAGES.items():
-        common[stage] = step(shop, recipe, common)
+    common = data(recipe, artefacts, say)
     names = labels(common["split"])
-    examiner = Examiner(workspace.latest_version(models / recipe.repository.model), len(os.sched_getaffinity(0)))
+    version = workspace.latest_version(models / recipe.repository.model)
+    examiner = Examiner(version, len(os.sched_getaffinity(0)), target)
     if examiner.manifest.labels != names:
         raise RecipeError(
             f"the model's labels are {', '.join(examiner.manifest.labels)}, the rows' are {', '.join(names)}. "
             "Examine the model with the recipe that built it."
         )
     test, training = (tables.read(common["split"] / f"{part}.parquet") for part in ("test", "train"))
-    outside = elsewhere(recipe.data.outside, names) if recipe.data.outside else []
-    return report.evaluate(examiner, test, training, outside, recipe.seed, machine())
+    outside = {name: elsewhere(source, names) for name, source in recipe.data.outside.items()}
+    strangers = {name: without_label(source) for name, source in recipe.data.strangers.items()}
+    return report.evaluate(examiner, test, training, outside, strangers, recipe.seed, machine())
+
+
+def data(recipe: Recipe, artefacts: Path, say: Callable[[str], None] = print) -> dict[str, Artefact]:
+    """Return the artefacts of the stages that every member shares, made where they are not there."""
+    shop, made = Workshop(artefacts, say), dict[str, Artefact]()
+    for stage, step in _DATA_STAGES.items():
+        made[stage] = step(shop, recipe, made)
+    return made
 
 
 def _make(job: Job, jobs: list[Job], last: str) -> None:

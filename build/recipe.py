@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from newsdesk.build import trees
+from newsdesk.build import local, trees
 from newsdesk.build.errors import RecipeError
 from newsdesk.server.runtime.ngrams import Features
 
@@ -19,6 +19,20 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 # column → values; a row matches when, in every column named, its cell holds one of them. A cell may hold several, with
 # "|" between.
 Where = dict[str, list[str]]
+# Names of `newsdesk.build.data.views`.
+ViewName = Literal[
+    "whole",
+    "headline",
+    "description",
+    "first sentence",
+    "run of words",
+    "typing errors",
+    "case noise",
+    "look-alikes",
+    "sources stripped",
+]
+SliceName = ViewName | Literal["joined"]
+Share = Annotated[float, Meta(ge=0)]
 # Each in the order of how much it can bend: the first of those that are as good is taken.
 CombinerName = Literal["mean", "bayes", "weighted", "blend", "by_length", "ranks", "logistic", "catboost", "xgboost"]
 CalibratorName = Literal["none", "temperature", "temperature_by_length", "vector", "platt", "isotonic"]
@@ -40,19 +54,37 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     label_column: str = "label"
     """Empty where there is none, as in texts that only teachers label."""
     first_label: int = 0
-    """The number that means the first of the recipe's labels; names are understood as well."""
+    """The number that means the first of the recipe's labels; names are understood as well. -1: names alone."""
     keep: Where = {}
+    words: Annotated[int, Meta(ge=0)] = 0
+    """So many words of each text, from its beginning, in `outside` and `strangers`; 0 means all."""
+    labels: dict[str, str] = {}
+    """Raw label → label of the recipe's, for rows of another origin; rows with any other label are passed over."""
 
     def __post_init__(self) -> None:
         if bool(self.hub) == bool(self.file):
             raise ValueError("a source is either `hub` or `file`, and one of them")
 
 
+class Local(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Files below a data folder, which are read instead of the hub where that folder is named (see `local`)."""
+
+    train: Source
+    test: Source | None = None
+    outside: dict[str, Source] = {}
+    strangers: dict[str, Source] = {}
+    validation_where: Where = {}
+
+
 class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     train: Source
     test: Source | None = None
-    outside: Source | None = None
-    """Rows of another origin with the same labels, which the report looks at beside the test rows."""
+    local: Local | None = None
+    outside: dict[str, Source] = {}
+    """Rows of other origins, by name, whose labels are the recipe's or are mapped to them: the report looks at each
+    beside the test rows."""
+    strangers: dict[str, Source] = {}
+    """Texts that no label fits, by name: the report tells how well the model's uncertainty finds them."""
 
 
 class Split(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -62,6 +94,9 @@ class Split(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     means all."""
     validation_where: Where = {}
     """Which training rows may become validation rows; empty means all."""
+    slices: dict[SliceName, Share] = {}
+    """The mixture on which everything is chosen: view → share of the validation rows that are seen in it. Empty: every
+    row whole, once. "joined" makes long texts of several articles of a label."""
 
 
 # Defaults are left out of what is recorded, so that a new field does not make an old training a new one.
@@ -91,6 +126,16 @@ class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     """Autocast, where the hardware has bf16; elsewhere it is fp32."""
     max_rows: Annotated[int, Meta(ge=0)] = 0
     """0 means all."""
+    views: dict[ViewName, Share] = {}
+    """View → share of the rows that are read in it, drawn anew each epoch. Empty: every row whole."""
+    frozen_embeddings: bool = False
+    """Whether the embeddings stay as they were pretrained: words that the rows never showed keep their place beside
+    those that they did."""
+    average: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Decay a step of an exponential average of the weights, which is a candidate beside the last ones; 0: none."""
+    interpolate: tuple[Fraction, ...] = ()
+    """How far from the pretrained to the fitted weights, 1 being all the way: more candidates (WiSE-FT: Wortsman et al.
+    2022, "Robust fine-tuning of zero-shot models"). The nearest to the pretrained that is as good is taken."""
 
 
 class Pretrain(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -135,6 +180,8 @@ class Student(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     """Adam's, of the layers behind the table; falls to nothing over `epochs`."""
     table_rate: Annotated[float, Meta(gt=0)] = 80
     """SGD's, of the table, for each text of a batch; falls likewise."""
+    views: dict[ViewName, Share] = {}
+    """View → share of the rows that are read in it, drawn anew each epoch. Empty: every row whole."""
     pieces: bool = False
     """Whether teachers also label openings of the training articles, as long as headlines, and what is left of them."""
     unlabelled: Source | None = None
@@ -363,6 +410,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
     """Read a recipe of ours by name, or any by path; `changes` are dotted keys ("members.minilm.base") to values.
 
+    Files of the folders that NEWSDESK_DATA and NEWSDESK_BASES name stand in for the hub (see `local.resolved`).
+
     A file that says `extends = "compact"` is read on top of that recipe: tables are merged, lists are continued.
     Raises RecipeError with the place of what is wrong.
     """
@@ -374,7 +423,7 @@ def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise RecipeError(f"recipe {path.name}: nothing stands at {key!r}, so it cannot be set") from error
     try:
-        return msgspec.convert(tree, Recipe)
+        return local.resolved(msgspec.convert(tree, Recipe), set(changes or {}))
     except msgspec.ValidationError as error:
         raise RecipeError(f"recipe {path.name}: {error}") from error
 

@@ -15,11 +15,12 @@ _LEAST = 1024
 def split(source: Path, folder: Path, limit: int = LIMIT) -> list[Path]:
     """Write the graph to `folder` under its name and return its path, followed by those of the files of weights.
 
-    Up to `limit` bytes it stays one file. Else its weights lie beside it as ONNX external data, in files of at most
-    `limit` bytes each, which every ONNX reader finds by their names in the graph.
+    Up to `limit` bytes it stays one file, unless the source itself has weights beside it. Else its weights lie beside
+    it as ONNX external data, in files of at most `limit` bytes each, which every ONNX reader finds by their names in
+    the graph.
     """
     target = folder / source.name
-    if source.stat().st_size <= limit:
+    if source.stat().st_size <= limit and not any(source.parent.glob(f"{source.name}.data-*")):
         shutil.copyfile(source, target)
         return [target]
     model = onnx.load(source)

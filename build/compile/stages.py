@@ -10,26 +10,26 @@ from typing import Any
 import numpy as np
 
 from newsdesk.build.compile import planning
+from newsdesk.build.compile.answers import Answers
 from newsdesk.build.compile.gate import Gate
-from newsdesk.build.compile.predict import RUNS_ANY, Examples, on_all_cores, probabilities
-from newsdesk.build.data import tables
+from newsdesk.build.compile.predict import RUNS_ANY, Examples, of_windows, on_all_cores, probabilities
+from newsdesk.build.data import tables, views
 from newsdesk.build.data.cleaning import Row
 from newsdesk.build.ensemble import ensemble as fitting
+from newsdesk.build.ensemble import judge as judging
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import Member, Recipe
 from newsdesk.build.repository import Fitted
 from newsdesk.build.stage import Artefact, Workshop, machine
-from newsdesk.server.runtime import calibrate, cascade, engines, stacker
+from newsdesk.server.runtime import engines
 from newsdesk.server.runtime.calibrate import Calibrator
-from newsdesk.server.runtime.cascade import QUALITIES, Cascade
-from newsdesk.server.runtime.lengths import words
 
 TARGET = "target.json"
-VALIDATION = "validation.npy"
-"""What the target that serves says of the validation rows, FP64 [rows, labels]."""
-TEST = "test.npy"
+VALIDATION = "validation.npz"
+"""What the target that serves says of the validation rows: `Answers`."""
+TEST = "test.npz"
 REFERENCE = "reference.npy"
-"""Probabilities of the fp32 graph on the validation rows, FP64 [rows, labels]."""
+"""Probabilities of the fp32 graph on the whole validation rows, FP64 [rows, labels]."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,10 @@ class Job:
             return rows
         return [row for row, left_out in zip(rows, self.left_out(len(rows)), strict=True) if not left_out]
 
+    def whole_validation(self) -> list[Row]:
+        """Return the validation rows whole, each once: what tells a graph from its original needs no other slices."""
+        return [row for row in self.rows("validation") if row.view == views.WHOLE]
+
     def left_out(self, count: int) -> np.ndarray:
         """Return which of `count` training rows are the fold's, BOOL [count]: all of them without folds."""
         number, folds = self.fold or (0, 1)
@@ -187,7 +191,7 @@ def quantise(job: Job) -> Artefact:
         from newsdesk.build.compile import quantise as quantising
 
         source = job.made["export"] / "model.fp32.onnx"
-        validation = job.encode(job.rows("validation"))
+        validation = job.encode(job.whole_validation())
         engine = on_all_cores(RUNS_ANY, source)
         reference = probabilities(engine, validation, "fp32 on the validation rows")
         np.save(folder / REFERENCE, reference)
@@ -223,7 +227,7 @@ def compile(job: Job) -> Artefact:
 
         reference = np.load(job.made["quantise"] / REFERENCE)
         validation = job.encode(job.rows("validation"))
-        gate = job.gate(validation, reference)
+        gate = job.gate(job.encode(job.whole_validation()), reference)
         figures = targets.measure(job.graphs, gate, job.recipe.compile)
         for target, found in figures.items():
             found["passed"] = found["passed"] and variants[found["variant"].rpartition(":")[2]]["passed"]
@@ -232,11 +236,9 @@ def compile(job: Job) -> Artefact:
         job.shop.say(f"  {chosen} serves")
         passed = sorted(target for target, found in figures.items() if found["passed"])
         (folder / TARGET).write_text(json.dumps({"target": chosen, "passed": passed}))
-        served = reference
-        if chosen != RUNS_ANY:
-            engine = on_all_cores(chosen, job.graphs[engines.TARGETS[chosen]])
-            served = probabilities(engine, validation, f"{chosen}, validation")
-        np.save(folder / VALIDATION, served)
+        engine = on_all_cores(chosen, job.graphs[engines.TARGETS[chosen]])
+        served = of_windows(engine, validation, f"{chosen}, validation")
+        Answers(served, validation.windows).save(folder / VALIDATION)
         return {"target": chosen, "targets": figures}
 
     settings = [
@@ -286,16 +288,23 @@ def evaluate(job: Job) -> Artefact:
         for part in ("validation", "test"):
             if not (job.made["split"] / f"{part}.parquet").exists():
                 continue
-            examples = job.encode(job.rows(part))
+            rows = job.rows(part)
+            examples = job.encode(rows)
             if part == "validation":  # asked before, to decide
-                original, served = np.load(job.made["quantise"] / REFERENCE), np.load(job.made["compile"] / VALIDATION)
+                whole = np.array([row.view == views.WHOLE for row in rows])
+                examples = job.encode(job.whole_validation())
+                original = np.load(job.made["quantise"] / REFERENCE)
+                served = Answers.load(job.made["compile"] / VALIDATION).rows()[whole]
             else:
-                said = {
-                    one: probabilities(on_all_cores(one, job.graphs[engines.TARGETS[one]]), examples, f"{one}, {part}")
-                    for one in {RUNS_ANY, target}
+                answers = {
+                    name: Answers(
+                        of_windows(on_all_cores(name, job.graphs[engines.TARGETS[name]]), examples, f"{name}, {part}"),
+                        examples.windows,
+                    )
+                    for name in {RUNS_ANY, target}
                 }
-                original, served = said[RUNS_ANY], said[target]
-                np.save(folder / TEST, served)
+                original, served = answers[RUNS_ANY].rows(), answers[target].rows()
+                answers[target].save(folder / TEST)
             figures[part] = {
                 "rows": len(examples.labels),
                 "float": metrics.summary(original, examples.labels),
@@ -319,36 +328,18 @@ def judge(shop: Workshop, rows: Artefact, combined: Artefact, jobs: list[Job]) -
     of_jobs = {job.name: job for job in jobs}
 
     def work(folder: Path) -> dict[str, Any]:
-        fit = fitting.load(combined.path)
-        ready = Cascade(fit.stages, fit.order, lambda graph: stacker.load(combined / graph.path))
-        figures = {}
+        fit, figures = fitting.load(combined.path), {}
         for part, stage, file in (("validation", "compile", VALIDATION), ("test", "evaluate", TEST)):
-            if not (rows / f"{part}.parquet").exists():
-                continue
-            read = tables.read(rows / f"{part}.parquet")
-            truth, lengths = np.array([row.label for row in read]), words([row.text for row in read])
-            said = np.stack(
-                [
-                    calibrate.ready(calibrator)(np.load(of_jobs[name].made[stage] / file))
-                    for name, calibrator in zip(fit.order, fit.calibrators, strict=True)
-                ]
-            ).astype(np.float32)
-            figures[part] = {"rows": len(truth)} | {
-                quality: _point(ready, said, place, truth, lengths) for place, quality in enumerate(QUALITIES)
-            }
+            if (rows / f"{part}.parquet").exists():
+                answers = {name: Answers.load(job.made[stage] / file) for name, job in of_jobs.items()}
+                figures[part] = judging.measure(fit, combined.path, tables.read(rows / f"{part}.parquet"), answers)
         return figures
 
     inputs = {"split": rows, "ensemble": combined}
     inputs |= {f"{job.name}.{stage}": job.made[stage] for job in jobs for stage in ("compile", "evaluate")}
-    code = "newsdesk.build.evaluation.metrics", "newsdesk.server.runtime.cascade", "newsdesk.server.runtime.combine"
+    code = (
+        "newsdesk.build.ensemble.judge",
+        "newsdesk.build.evaluation.metrics",
+        *(f"newsdesk.server.runtime.{name}" for name in ("calibrate", "cascade", "combine", "lengths", "windows")),
+    )
     return shop.run("judge", work, inputs=inputs, code=code)
-
-
-def _point(ready: Cascade, said: np.ndarray, quality: int, truth: np.ndarray, lengths: np.ndarray) -> dict[str, Any]:
-    answered = cascade.replay(ready, said, quality, lengths)
-    shares = np.bincount(answered.stages, minlength=len(ready.steps)) / len(truth)
-    return {
-        **metrics.summary(answered.probabilities, truth),
-        "calibration_error": metrics.calibration_error(answered.probabilities, truth),
-        "answered_by": {step.name: float(share) for step, share in zip(ready.steps, shares, strict=True)},
-    }

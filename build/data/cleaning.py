@@ -10,6 +10,8 @@ from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
 from newsdesk.server.runtime.text import clean
 
+TITLE = "title of the article"
+"""The cell that holds the headline of a raw row whose source keeps it apart."""
 NAMES_ONLY = -1
 """As a source's `first_label`: no number counts the labels."""
 SHOWN = 5
@@ -27,11 +29,18 @@ _NUMBER = re.compile(r"[+-]?\d+")
 
 @dataclass(frozen=True)
 class Row:
-    """A clean article and the index of its label; `eligible` for the validation split."""
+    """A clean article and the index of its label; `eligible` for the validation split.
+
+    `title` begins the text where the source keeps the headline apart, and is empty elsewhere. Validation rows stand for
+    a `view` of the row with the number `group` (see `newsdesk.build.data.views`).
+    """
 
     text: str
     label: int
     eligible: bool = True
+    title: str = ""
+    view: str = "whole"
+    group: int = 0
 
 
 @dataclass
@@ -145,7 +154,8 @@ def clean_rows(
         if not text:
             report.note("dropped_empty", raw.number)
             continue
-        row, key = Row(text, label, eligible(raw)), text.casefold()
+        title = clean(raw.cells.get(TITLE, ""))
+        row, key = Row(text, label, eligible(raw), title if text.startswith(f"{title} ") else ""), text.casefold()
         if not drop_duplicates:
             result.append(row)
         elif key in barred:

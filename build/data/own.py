@@ -7,7 +7,7 @@ import msgspec
 
 from newsdesk.build.data import sources
 from newsdesk.build.data.cleaning import NAMES_ONLY
-from newsdesk.build.recipe import Recipe, Source
+from newsdesk.build.recipe import Member, Recipe, Source, ViewName
 
 
 def changes(
@@ -25,7 +25,7 @@ def changes(
     The recipe's labels stay where the files' labels are just these names, or where `first_label` says that they are
     numbers counting them; otherwise the labels are taken from the rows, and a number is a name. What the recipe says of
     its own data goes, and so do `pretrain` and `teaching`, which take a GPU: members are fitted as their bases are, and
-    teach each other.
+    teach each other. So do slices and views: rows of one's own need not be articles with a headline.
     """
     described = {
         "text_columns": text_columns,
@@ -43,7 +43,17 @@ def changes(
         "data.test": {"file": str(test), **described} if test else None,
         "labels": recipe.labels if keep else [],
         "split.validation_where": {},
+        "split.slices": {},
+        **{f"members.{member.name}.{_fitting(member)}.views": {} for member in recipe.members if _views(member)},
         "teaching": None,
         **{f"members.{member.name}.pretrain": None for member in recipe.members if member.pretrain},
         "card": {},
     }
+
+
+def _fitting(member: Member) -> str:
+    return "student" if member.kind == "ngrams" else "train"
+
+
+def _views(member: Member) -> dict[ViewName, float]:
+    return member.student.views if member.kind == "ngrams" else member.train.views

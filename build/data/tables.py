@@ -1,4 +1,4 @@
-"""Rows on disk: Parquet with columns text (string), label (int32), eligible (bool)."""
+"""Rows on disk: Parquet with a column for each field of a row."""
 
 from pathlib import Path
 
@@ -13,6 +13,9 @@ def write(path: Path, rows: list[Row]) -> None:
         "text": pa.array([row.text for row in rows], pa.string()),
         "label": pa.array([row.label for row in rows], pa.int32()),
         "eligible": pa.array([row.eligible for row in rows], pa.bool_()),
+        "title": pa.array([row.title for row in rows], pa.string()),
+        "view": pa.array([row.view for row in rows], pa.string()),
+        "group": pa.array([row.group for row in rows], pa.int32()),
     }
     pq.write_table(pa.table(columns), path, compression="zstd")
 

@@ -26,6 +26,7 @@ from newsdesk.server.runtime.cascade import ALWAYS, NEVER, QUALITIES, Answered, 
 from newsdesk.server.runtime.combine import ByLength, Combiner, Mean, Stacked
 from newsdesk.server.runtime.files import File, digest
 from newsdesk.server.runtime.unsure import Unsure
+from newsdesk.server.runtime.windows import Rule
 
 FILE = "ensemble.json"
 GRAPHS = "ensemble"
@@ -44,6 +45,7 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     calibrators: list[Calibrator]
     stages: list[Stage]
     unsure: Unsure
+    windows: Rule = "mean"
     report: dict[str, Any]
 
     @property
@@ -70,6 +72,7 @@ def fit(
     lengths: np.ndarray | None = None,
     slices: Sequence[str] | None = None,
     groups: np.ndarray | None = None,
+    windows: Rule = "mean",
 ) -> Fit:
     """Fit everything on validation rows, and write it: ensemble.json and, where a stacker was chosen, its graph.
 
@@ -151,7 +154,7 @@ def fit(
         "slices": _slices(evidence, frontier, texts),
         "unsure": {"score": not_sure.score, "share": not_sure.share, "above": not_sure.thresholds().tolist()},
     }
-    made = Fit(order=names, calibrators=[*fitted], stages=stages, unsure=not_sure, report=report)
+    made = Fit(order=names, calibrators=[*fitted], stages=stages, unsure=not_sure, windows=windows, report=report)
     (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
     return made
 

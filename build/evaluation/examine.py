@@ -11,7 +11,7 @@ import numpy as np
 from newsdesk.build.data.cleaning import Row
 from newsdesk.build.evaluation import curves, metrics, significance
 from newsdesk.build.progress import track
-from newsdesk.server.runtime import cascade, manifest, stacker
+from newsdesk.server.runtime import cascade, manifest, stacker, unsure
 from newsdesk.server.runtime.cascade import QUALITIES, Cascade, Stage, Thresholds
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.manifest import Manifest
@@ -37,6 +37,7 @@ class Examiner:
 
     def __init__(self, folder: Path, threads: int, target: str = "") -> None:
         self.manifest: Manifest = manifest.load(folder)
+        self.target = target or self.manifest.target
         self._folder = folder
         self._classifier = Classifier(self.manifest, folder, target, threads)
         self._classifier.warm_up()
@@ -102,6 +103,33 @@ class Examiner:
             quality: metrics.accuracy(self.replay(heard, quality).probabilities[chosen], heard.labels[chosen])
             for quality in QUALITIES
         }
+
+    def points(self, heard: Heard, seed: int) -> dict[str, dict[str, Any]]:
+        """Return each operating point's accuracy with its 95 % interval, and its calibration error."""
+        report = {}
+        for quality in QUALITIES:
+            probabilities = self.replay(heard, quality).probabilities
+            low, high = significance.interval(metrics.accuracy, probabilities, heard.labels, seed=seed)
+            report[quality] = {
+                "accuracy": metrics.accuracy(probabilities, heard.labels),
+                "accuracy_interval": [low, high],
+                "calibration_error": metrics.calibration_error(probabilities, heard.labels),
+            }
+        return report
+
+    def doubts(self, heard: Heard, quality: str) -> np.ndarray:
+        """Return how unsure the answers are, FP64 [rows]: what the manifest goes by, else the answer's entropy."""
+        answered = self.replay(heard, quality)
+        uncertainty = cascade.uncertainty(self.manifest.cascade, self.members, answered, heard.lengths)
+        score = self.manifest.unsure.score if self.manifest.unsure else "entropy"
+        return unsure.scores(score, answered.probabilities, uncertainty)
+
+    def marked(self, heard: Heard, quality: str) -> float | None:
+        """Return the share of the answers that are marked as unsure; None where the model marks none."""
+        if self.manifest.unsure is None:
+            return None
+        threshold = self.manifest.unsure.thresholds()[QUALITIES.index(quality)]
+        return float((self.doubts(heard, quality) > threshold).mean())
 
     def _shares(self, answered: cascade.Answered) -> dict[str, float]:
         counts = np.bincount(answered.stages, minlength=len(self.manifest.cascade)) / len(answered.stages)

@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from newsdesk.build.data import splits, views
 from newsdesk.build.data.cleaning import Row
-from newsdesk.build.evaluation import neighbours, perturb, plots
+from newsdesk.build.evaluation import metrics, neighbours, plots
+from newsdesk.build.evaluation.attack import Attack
 from newsdesk.build.evaluation.examine import Examiner, Heard
+from newsdesk.server.runtime.cascade import QUALITIES
 from newsdesk.server.runtime.text import clean
 
+SLICE_ROWS = 2000
+"""Test rows that each view of them is read of, drawn by their content."""
 ERRORS = 20
 """The most confident errors that are shown."""
 
@@ -19,19 +24,21 @@ def evaluate(
     examiner: Examiner,
     test: list[Row],
     training: list[Row],
-    outside: list[Row],
+    outside: dict[str, list[Row]],
+    strangers: dict[str, list[Row]],
     seed: int,
     machine: str,
 ) -> dict[str, Any]:
     """Return the report's figures on the test rows.
 
-    `training` rows are looked through for close neighbours of the test rows; `outside` are rows of another source with
-    the same labels. Either may be empty, and then its figures are left out.
+    `training` rows are looked through for close neighbours of the test rows, and tell the attack which words speak for
+    a label; `outside` are rows of other sources with the same labels, `strangers` texts that no label fits, by name.
+    Any of them may be empty, and then its figures are left out.
     """
     heard = examiner.hear(test, "test rows")
     figures: dict[str, Any] = {
         "model": examiner.manifest.name,
-        "target": examiner.manifest.target,
+        "target": examiner.target,
         "labels": examiner.manifest.labels,
         "machine": machine,
         "rows": len(test),
@@ -40,20 +47,47 @@ def evaluate(
         "precisions": _precisions(examiner),
         "errors": _errors(examiner, heard, test),
     }
-    robust = {"as they are": examiner.accuracies(heard)}
     if training:
         apart = ~neighbours.close([row.text for row in test], [row.text for row in training])
         figures["close_neighbours"] = int((~apart).sum())
-        robust["without close neighbours of training rows"] = examiner.accuracies(heard, apart)
-    for name, change in perturb.variants(seed).items():
-        changed = [Row(clean(change(row.text)) or row.text, row.label) for row in test]
-        robust[name] = examiner.accuracies(examiner.hear(changed, name))
-    if outside:
-        found = examiner.hear(outside, "outside rows")
-        robust[f"another source, {len(outside):,} rows"] = examiner.accuracies(found)
-        figures["outside"] = examiner.measure(found, seed)
-    figures["robustness"] = robust
+        figures["without_close_neighbours"] = examiner.accuracies(heard, apart)
+    asked = {views.WHOLE: heard} | {
+        name: examiner.hear(rows, name) for name, rows in _slices(test, training, outside, examiner, seed).items()
+    }
+    figures["slices"] = {name: {"rows": len(of.labels), **examiner.points(of, seed)} for name, of in asked.items()}
+    if strangers:
+        figures["strangers"] = _strangers(examiner, asked, strangers)
     return figures
+
+
+def _slices(
+    test: list[Row], training: list[Row], outside: dict[str, list[Row]], examiner: Examiner, seed: int
+) -> dict[str, list[Row]]:
+    """Return the test rows in every view but whole, under the attack, and the rows of other sources."""
+    some = splits.draw(test, SLICE_ROWS, seed)
+    slices = {name: views.slices(some, {name: 1.0}, seed) for name in views.VIEWS if name != views.WHOLE}
+    slices[views.JOINED] = views.joined(test, len(some) // 10, seed)
+    if training:
+        attack = Attack.of(training, len(examiner.manifest.labels))
+        slices["attack"] = [Row(clean(attack(row, seed)), row.label) for row in some]
+    return {name: rows for name, rows in (slices | outside).items() if rows}
+
+
+def _strangers(
+    examiner: Examiner, asked: dict[str, Heard], strangers: dict[str, list[Row]]
+) -> dict[str, dict[str, Any]]:
+    """Return how well doubt tells each kind of stranger from the rows that have a label, by AUROC."""
+    report: dict[str, dict[str, Any]] = {}
+    for name, rows in strangers.items():
+        heard = examiner.hear(rows, name)
+        report[name] = {"rows": len(rows)}
+        for quality in QUALITIES:
+            doubts = examiner.doubts(heard, quality)
+            report[name][quality] = {
+                "marked": examiner.marked(heard, quality),
+                "auroc": {known: metrics.auroc(examiner.doubts(of, quality), doubts) for known, of in asked.items()},
+            }
+    return report
 
 
 def without_texts(figures: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +122,12 @@ def render(figures: dict[str, Any], images: list[str]) -> str:
         f"## Members alone\n\n{_alone(test['members'])}",
         f"## Labels, balanced\n\n{_labels(test['points']['balanced'], labels)}",
         f"## Differences\n\nRows on which one alone is right, and McNemar's exact p.\n\n{differences}",
-        f"## Robustness\n\n{_robustness(figures)}",
+        f"## Slices\n\n{_slice_table(figures)}",
+        *(
+            [f"## Texts that no label fits\n\n{_stranger_table(figures['strangers'])}"]
+            if "strangers" in figures
+            else []
+        ),
         f"## Precisions\n\nOf the validation rows, against the float graph.\n\n{precisions}",
         "## Plots\n\n" + "\n".join(f"![{name.removesuffix('.png')}]({name})" for name in images),
         f"## The most confident errors, balanced\n\n{_error_table(figures['errors'])}",
@@ -155,17 +194,45 @@ def _differences(compared: list[dict[str, Any]]) -> str:
     return table(["first", "second", "only the first", "only the second", "p"], rows)
 
 
-def _robustness(figures: dict[str, Any]) -> str:
-    found = figures["robustness"]
-    qualities = [*next(iter(found.values()))]
-    rows = [[name, *(f"{of[quality]:.2%}" for quality in qualities)] for name, of in found.items()]
-    note = (
-        f"{figures['close_neighbours']:,} test rows have a close neighbour among the training rows (Jaccard of word "
-        f"trigrams ≥ {neighbours.SIMILARITY}).\n\n"
-        if "close_neighbours" in figures
-        else ""
+def _slice_table(figures: dict[str, Any]) -> str:
+    note = ""
+    if "close_neighbours" in figures:
+        apart = ", ".join(f"{quality} {value:.2%}" for quality, value in figures["without_close_neighbours"].items())
+        note = (
+            f"{figures['close_neighbours']:,} test rows have a close neighbour among the training rows (Jaccard of "
+            f"word trigrams ≥ {neighbours.SIMILARITY}). Without them: {apart}.\n\n"
+        )
+    rows = [
+        [name, f"{of['rows']:,}", *(_point(of[quality]) for quality in QUALITIES)]
+        for name, of in figures["slices"].items()
+    ]
+    return f"{note}Accuracy, its 95 % interval, and the calibration error.\n\n" + table(
+        ["slice", "rows", *QUALITIES], rows
     )
-    return note + table(["rows", *qualities], rows)
+
+
+def _point(point: dict[str, Any]) -> str:
+    low, high = point["accuracy_interval"]
+    return f"{point['accuracy']:.2%} ({low:.1%} to {high:.1%}), {point['calibration_error']:.1%}"
+
+
+def _stranger_table(strangers: dict[str, Any]) -> str:
+    rows = []
+    for name, of in strangers.items():
+        for known in of["best"]["auroc"]:
+            values = [f"{of[quality]['auroc'][known]:.3f}" for quality in QUALITIES]
+            rows.append([name, f"{of['rows']:,}", known, *values])
+    shares = "; ".join(
+        f"{name}: " + ", ".join(f"{quality} {of[quality]['marked']:.1%}" for quality in QUALITIES)
+        for name, of in strangers.items()
+        if of["best"]["marked"] is not None
+    )
+    opening = "AUROC of the doubt by which answers are marked, strangers against each slice.\n\n"
+    return (
+        opening
+        + table(["strangers", "rows", "against", *QUALITIES], rows)
+        + (f"\n\nMarked as unsure: {shares}." if shares else "")
+    )
 
 
 def _precision_table(precisions: dict[str, Any]) -> str:

@@ -2,12 +2,14 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from transformers import Trainer
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from newsdesk.build.recipe import Distil, Train
 
@@ -26,6 +28,9 @@ class Fitting(Trainer):
         self._recipe, self._distil = recipe, distil
         self._on_cpu = self.args.device.type == "cpu"
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> "torch.utils.data.Sampler[int]":
+        return ByLength(self.train_dataset, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         labels, soft = inputs["labels"], inputs.get("soft")
@@ -70,6 +75,26 @@ class Fitting(Trainer):
         return super().create_optimizer()
 
 
+class ByLength(torch.utils.data.Sampler[int]):
+    """Rows in a random order of each epoch's own, those of a batch of like length, in the views of that epoch."""
+
+    def __init__(self, rows: Any, batch_size: int, seed: int) -> None:
+        self._rows, self._batch_size, self._seed, self._epoch = rows, batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Be told by the Trainer which epoch begins, in a run that is resumed as well."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[int]:
+        self._rows.draw(self._epoch)
+        lengths = [len(ids) for ids in self._rows.ids]
+        generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        return iter(get_length_grouped_indices(lengths, self._batch_size, generator=generator))
+
+
 class Dropout(TorchFunctionMode):
     """Dropout that draws a byte an element, where a CPU otherwise draws a number: about half of its time.
 
@@ -111,6 +136,10 @@ def layer_groups(model: Any, rate: float, decay: float, weight_decay: float) -> 
         )
         group["params"].append(one)
     return list(groups.values())
+
+
+EMBEDDINGS_ALONE = 0
+"""Layers to freeze where the embeddings alone stay as they are."""
 
 
 def freeze(model: Any, layers: int) -> None:

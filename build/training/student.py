@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from newsdesk.build.data import views
 from newsdesk.build.data.cleaning import Row
 from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
@@ -76,6 +77,9 @@ def _train(
     history: list[dict[str, float]] = []
     best = -1
     for epoch in range(recipe.epochs):
+        if recipe.views:
+            drawn = views.draw(rows, recipe.views, f"{seed} {epoch}")
+            bags = Bags.of(ngrams.encode(drawn + texts[len(rows) :]))
         order = chance.permutation(len(bags))
         bag.train()
         for at in track(range(0, len(order), batch_size), f"epoch {epoch + 1}"):

@@ -45,7 +45,9 @@ class Output(Struct, forbid_unknown_fields=True, omit_defaults=True):
     parameters: _Parameters | None = None
 
 
-class Request(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class Request(Struct, omit_defaults=True):
+    """What is known of a request. Other members, which KServe's client has and Triton passes over, are left out."""
+
     inputs: Annotated[list[Tensor], Meta(max_length=_MOST_TENSORS)]
     id: str | None = None
     parameters: _Parameters | None = None

@@ -56,9 +56,11 @@ def test_texts_of_the_test_rows_leave_the_training_rows(recipe: Recipe, tmp_path
     [
         ("newsdesk.build.data.sources", {"read", "clean"}),
         ("newsdesk.build.data.cleaning", {"clean"}),
-        ("newsdesk.server.runtime.text", {"clean"}),
-        ("newsdesk.server.runtime.lookalikes", {"clean"}),
+        ("newsdesk.server.runtime.text", {"clean", "split"}),
+        ("newsdesk.server.runtime.lookalikes", {"clean", "split"}),
         ("newsdesk.build.data.splits", {"split"}),
+        ("newsdesk.build.data.views", {"split"}),
+        ("newsdesk.clients.rows.reader", {"read"}),
         ("newsdesk.build.training.fitting", set()),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from typer.testing import CliRunner, Result
 
-from newsdesk.build.commands import build, evaluate
+from newsdesk.build.commands import build, combine, evaluate
 from newsdesk.build.training import trainer
 from newsdesk.server.runtime import manifest, targets
 from newsdesk.server.runtime.cascade import QUALITIES
@@ -20,6 +21,7 @@ from tests.build.encoders import WORDS, save_base, sentence
 app = typer.Typer()
 app.command()(build)
 app.command()(evaluate)
+app.command()(combine)
 
 OWN_COLUMNS = {"text_columns": ["headline"], "label_column": "topic"}
 
@@ -153,15 +155,25 @@ def test_a_changed_setting_runs_only_what_hangs_on_it(built: Result, newsdesk_bu
 def test_a_report_is_written_of_the_built_model(built: Result, newsdesk_build):
     outside = built.folder / "outside.csv"
     outside.write_text("headline,topic\nthe ferry left the pier,harbour\nonion soup,kitchen\n")
-    arguments = ["--set", f"data.outside={json.dumps({**OWN_COLUMNS, 'file': str(outside)})}"]
+    strange = built.folder / "strange.csv"
+    strange.write_text("headline\nsunny spells\na chance of rain\n")
+    arguments = ["--set", f"data.outside.elsewhere={json.dumps({**OWN_COLUMNS, 'file': str(outside)})}"]
+    strangers = {**OWN_COLUMNS, "file": str(strange), "label_column": ""}
+    arguments += ["--set", f"data.strangers.forecasts={json.dumps(strangers)}"]
     result = newsdesk_build(*arguments, command="evaluate")
     assert result.exit_code == 0, result.stderr
     folder = built.folder / "report"
     report = (folder / "report.md").read_text()
     assert "## Operating points" in report
-    assert "another source, 2 rows" in report
-    assert "without close neighbours of training rows" in report
+    assert "Without them: fast" in report
     figures = json.loads((folder / "report.json").read_text())
+    slices = figures["slices"]
+    assert {"whole", "headline", "typing errors", "attack", "joined", "elsewhere"} <= slices.keys()
+    assert (slices["whole"]["rows"], slices["elsewhere"]["rows"]) == (60, 2)
+    assert slices["elsewhere"]["best"]["accuracy"] == 1
+    assert f"| elsewhere | 2 | {slices['elsewhere']['fast']['accuracy']:.2%} (" in report
+    assert figures["strangers"]["forecasts"]["best"]["auroc"]["whole"] > 0.5
+    assert "| forecasts | 2 | whole |" in report
     assert figures["test"]["points"]["best"]["accuracy"] > 0.9
     assert sum(figures["test"]["points"]["balanced"]["answered_by"].values()) == pytest.approx(1)
     assert all((folder / name).stat().st_size > 5000 for name in ("cost.png", "reliability.png", "confusion.png"))
@@ -270,3 +282,31 @@ def test_snapshots_of_one_run_are_members_of_their_own(built: Result, newsdesk_b
     assert result.exit_code == 0, result.stderr
     assert [*json.loads(result.stdout)["members"]] == ["minilm-1", "minilm-2"]
     assert result.stderr.count("train minilm: running") == 1
+
+
+def test_members_of_built_models_are_combined_anew(built: Result, tmp_path: Path):
+    """A member's files go over as they are; what validation rows decide is decided again, and recorded."""
+    model = built.folder / "models" / "ag_news"
+    words = ["combine", f"{model}:minilm,student", "--recipe", "compact", "--artifacts", str(tmp_path / "artefacts")]
+    for key, value in {
+        "data.train": {**OWN_COLUMNS, "file": str(built.folder / "rows.csv")},
+        "data.test": {**OWN_COLUMNS, "file": str(built.folder / "more.csv")},
+        "labels": sorted(WORDS),
+        "split.validation_rows": 60,
+        "ensemble": {"folds": 3},
+        "card": {},
+    }.items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    result = CliRunner().invoke(app, [*words, "--output", str(tmp_path / "models")])
+    assert result.exit_code == 0, result.stderr
+    combined, before = (manifest.load(folder / "1") for folder in (tmp_path / "models" / "ag_news", model))
+    files = {member.name: [*member.graphs.values(), member.reader] for member in before.members}
+    assert {member.name for member in combined.members} == {"minilm", "student"}
+    assert all([*member.graphs.values(), member.reader] == files[member.name] for member in combined.members)
+    assert combined.built[0]["command"].startswith("newsdesk combine")
+    assert "joined" in combined.figures["ensemble"]["slices"]
+    answers = Classifier(combined, tmp_path / "models" / "ag_news" / "1").classify(["the ferry left"], np.full(1, 2))
+    assert combined.labels[answers.probabilities.argmax()] == "harbour"
+    wrong = CliRunner().invoke(app, [*words[:1], f"{model}:nobody", *words[2:]])
+    assert wrong.exit_code == 2
+    assert "no member 'nobody'; it has" in wrong.stderr

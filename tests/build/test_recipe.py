@@ -22,23 +22,48 @@ def test_base_is_compact_and_one_more():
     compact, base = recipe.load("compact"), recipe.load("base")
     assert base.members[:-1] == compact.members
     assert base.members[-1].name == "mpnet"
-    assert (base.teaching, base.labels) == (compact.teaching, compact.labels)
+    assert (compact.teaching, base.labels) == (None, compact.labels)
+    assert [teacher.name for teacher in base.teaching.teachers] == ["mpnet", "e5"]
     assert (base.card.title, base.card.terms) == ("newsdesk: AG News, with MPNet", compact.card.terms)
 
 
 def test_who_teaches_whom():
-    compact = recipe.load("compact", {"teaching": None})
+    distil = {"members.minilm.distil": {"weight": 0.5}}
+    compact = recipe.load("compact", distil)
     assert {member.name: compact.teachers(member) for member in compact.members} == {
         "student": ["minilm", "e5"],
         "minilm": ["e5"],
         "e5": [],
     }
-    named = recipe.load("compact", {"members.student.distil.teachers": ["e5"], "members.minilm.distil": None})
+    named = recipe.load("compact", {"members.student.distil.teachers": ["e5"]})
     assert {member.name: named.teachers(member) for member in named.members} == {
         "student": ["e5"],
         "minilm": [],
-        "e5": [],  # `teaching` does
+        "e5": [],
     }
+    taught = recipe.load("base")
+    assert [taught.teachers(member) for member in taught.members] == [[], [], [], []]  # `teaching` does
+
+
+def test_folders_stand_in_for_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    bases = tmp_path / "bases"
+    (bases / "all-MiniLM-L6-v2").mkdir(parents=True)
+    monkeypatch.setenv("NEWSDESK_DATA", str(tmp_path))
+    monkeypatch.setenv("NEWSDESK_BASES", str(bases))
+    local = recipe.load("compact")
+    assert local.data.train.file == str(tmp_path / "ag_news/train.csv.gz")
+    assert local.data.train.hub == ""
+    assert local.data.outside["BBC, headlines"].file == str(tmp_path / "other/bbc.csv.gz")
+    assert local.split.validation_where["kind"] == ["full"]
+    assert [member.base for member in local.members[1:]] == [
+        str(bases / "all-MiniLM-L6-v2"),
+        "intfloat/multilingual-e5-small",  # not in the folder: the hub's
+    ]
+    own = recipe.load("compact", {"data.train": {"file": "mine.csv"}})
+    assert own.data.train.file == "mine.csv"
+    monkeypatch.setenv("NEWSDESK_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(RecipeError, match=r"NEWSDESK_DATA is '.*nowhere', which is no folder"):
+        recipe.load("compact")
 
 
 def test_changes_reach_tables_lists_and_new_places():

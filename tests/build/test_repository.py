@@ -222,10 +222,12 @@ def test_what_triton_runs_is_in_the_manifest_and_checked_before_it_runs(tmp_path
     model = write(tmp_path / "out", tmp_path / "made")
     version = model / "1"
     assert {file.path for file in manifest.load(version).code} == {"model.py", "config.pbtxt"}
-    (model / "config.pbtxt").write_text("of a later version")
+    later = (model / "config.pbtxt").read_text() + "\n# of a later version\n"
+    (model / "config.pbtxt").write_text(later)
     work = Workspace(tmp_path)
-    work.repository.mkdir(parents=True)
-    work.render(model, {}, 2)
+    for folder in work.repository, work.watched, work._renderings, work._generations:
+        folder.mkdir(parents=True)
+    work.place(work.render(model, {}, 2))
     assert (work.repository / "ag_news" / "config.pbtxt").is_file()
     for name in "model.py", "config.pbtxt":
         before = (version / name).read_bytes()

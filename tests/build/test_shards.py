@@ -24,3 +24,16 @@ def test_a_graph_in_several_files_answers_alike(exported, batch, tmp_path: Path,
 def test_a_small_graph_stays_one_file(exported, tmp_path: Path):
     assert shards.split(exported().graph, tmp_path) == [tmp_path / exported().graph.name]
     assert (tmp_path / exported().graph.name).read_bytes() == exported().graph.read_bytes()
+
+
+def test_a_graph_whose_weights_lie_beside_it_takes_them_along(exported, batch, tmp_path: Path):
+    """However small the file of the graph alone is."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    graph, *_ = shards.split(exported().graph, tmp_path / "first", 70_000)
+    moved, *parts = shards.split(graph, tmp_path / "second")
+    assert parts
+    graph.unlink()
+    ids, mask = (part[:3] for part in batch)
+    whole = engines.load("onnxruntime:fp32", exported().graph)(ids, mask)
+    np.testing.assert_array_equal(engines.load("onnxruntime:fp32", moved)(ids, mask), whole)

@@ -186,4 +186,7 @@ def test_own_rows_keep_the_recipes_labels_only_where_they_match(labels, first_la
     assert changed.card.terms == ""
     # What takes a GPU is left out.
     assert (changed.teaching, {member.pretrain for member in changed.members}) == (None, {None})
-    assert any(member.pretrain for member in compact.members)
+    # So is what articles with a headline have.
+    assert compact.split.slices
+    assert changed.split.slices == {}
+    assert not any(member.train.views or member.student.views for member in changed.members)

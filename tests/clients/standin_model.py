@@ -89,7 +89,7 @@ def stall(marker):
 
 def refusal(text):
     if len(text) > SIZE_LIMIT:
-        return f"{len(text)} bytes, the limit is {SIZE_LIMIT}, send less of the article"
+        return f"{len(text)} bytes, expected at most {SIZE_LIMIT}, send a shorter text"
     try:
         if not text.decode().strip():
             return "empty, expected at least one visible character"

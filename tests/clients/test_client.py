@@ -85,7 +85,7 @@ def test_bad_texts_are_refused_at_their_places_and_the_others_answered(classify:
         3: (" \t\n ", EMPTY),
         4: (b"match \xff", "not UTF-8 (byte 6 is 0xff), send UTF-8"),
         63: ("match \ud800", "not UTF-8 (character 6 is the lone surrogate '\\ud800'), send UTF-8"),
-        64: ("x" * 1_000_000, "1000000 bytes, the limit is 262144, send less of the article"),
+        64: ("x" * 1_000_000, "1000000 bytes, expected at most 262144, send a shorter text"),
         150: (b"\xc3", "not UTF-8 (byte 0 is 0xc3), send UTF-8"),
     }
     texts: list[str | bytes] = [bad[index][0] if index in bad else f"match {index}" for index in range(151)]

@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from newsdesk.build.compile.answers import Answers
 from newsdesk.build.data import tables
 from newsdesk.build.data.cleaning import Row
 from newsdesk.build.ensemble import calibrators, ensemble, stage
@@ -216,14 +217,14 @@ def test_the_stage_runs_once_and_leaves_what_the_model_needs(tmp_path: Path) -> 
 
     def answer(of_member: np.ndarray):
         def work(folder: Path) -> dict:
-            np.save(folder / "validation.npy", of_member)
+            Answers(of_member, np.ones(len(of_member), int)).save(folder / "validation.npz")
             return {}
 
         return work
 
     rows = shop.run("split", split)
     asked = {
-        name: stage.Said(shop.run("compile", answer(of_member), settings=name), "validation.npy", cost)
+        name: stage.Said(shop.run("compile", answer(of_member), settings=name), "validation.npz", cost)
         for name, of_member, cost in zip(NAMES, members, COSTS, strict=True)
     }
     made = stage.ensemble(shop, recipe, rows, asked)
@@ -236,7 +237,7 @@ def test_the_stage_runs_once_and_leaves_what_the_model_needs(tmp_path: Path) -> 
     assert any("balanced: accuracy" in line for line in said)
     assert stage.ensemble(shop, recipe, rows, asked).path == made.path
     assert said[-1].startswith("ensemble: unchanged")
-    dearer = asked | {"middle": stage.Said(asked["middle"].artefact, "validation.npy", 2.0)}
+    dearer = asked | {"middle": stage.Said(asked["middle"].artefact, "validation.npz", 2.0)}
     assert ensemble.load(stage.ensemble(shop, recipe, rows, dearer).path).order == ["student", "large", "middle"]
 
 

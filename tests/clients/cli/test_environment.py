@@ -27,9 +27,11 @@ WRONG = {
     "AUTH": "perhaps", "INSECURE": "perhaps", "JWKS": "/nowhere.json", "RATE_LIMIT": "many",
     "RATE_STORAGE": "mysql://x", "CORS_ORIGIN": "x", "MAX_BODY_MIB": "0", "MAX_FILE_MIB": "x", "MAX_TEXTS": "-1",
     "MAX_QUEUE": "0", "MAX_CONNECTIONS": "0", "REQUEST_TIMEOUT": "nan", "HEDGE_SHARE": "0.5", "LOG_TEXTS": "perhaps",
+    "METRICS_HOST": "nowhere.invalid",
 }  # fmt: skip
 """Of each variable of `serve` that needs no look at the machine, a value that cannot be used."""
-AT_THE_MACHINE = {"MODEL_REPOSITORY": "/nowhere", "KEYS": "/", "JWT_SECRET_FILE": "/nowhere", "STATE": "/proc/nowhere"}
+AT_THE_MACHINE = {"MODEL_REPOSITORY": "/nowhere", "KEYS": "/", "JWT_SECRET_FILE": "/nowhere",
+                  "RATE_STORAGE_PASSWORD_FILE": "/nowhere", "STATE": "/proc/nowhere"}  # fmt: skip
 """Of those that name files, the same; they are read with the checks of the machine."""
 ANY_TEXT = {"JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLE_CLAIM"}
 

@@ -113,7 +113,7 @@ def test_what_is_wrong_is_said(page: Page, watched: Watched) -> None:
     expect(problem).to_contain_text("The model failed on the request")
     page.get_by_role("button", name="Classify all").click()
     expect(page.locator("#file-problem")).to_contain_text("No rows: choose a CSV file")
-    classify_rows(page, "id,text\n1,a match\n2,a treaty\n3,\n4,stand-in, fail\n")
+    classify_rows(page, "id,text\n1,a match\n2,a treaty\n3,\n4,a bridge\n")
     expect(page.locator("#file-said")).to_contain_text("3 answered, 1 refused")
     expect(page.locator("#file-rows .refused")).to_have_text("empty, expected at least one visible character")
     page.route("**/v1/classify", lambda route: route.abort())

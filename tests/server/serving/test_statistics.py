@@ -33,7 +33,7 @@ def triton(answer: Any, folder: Path) -> Iterator[Triton]:
         thread.start()
         try:
             settings = Settings(model_repository=folder, state=folder, http_port=server.server_address[1])
-            yield Triton(settings, Workspace(folder), folder / "log", "token")
+            yield Triton(settings, Workspace(folder), folder / "log")
         finally:
             server.shutdown()
             thread.join()

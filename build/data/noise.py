@@ -1,8 +1,7 @@
-"""What real senders do to articles: source tags gone, typing errors, case lost."""
+"""Noise that real senders make: source tags gone, typing errors, case lost, letters that only look alike."""
 
 import random
 import re
-from collections.abc import Callable
 
 # "(Reuters)", "AP - ", "NEW YORK (AP) --", "Reuters - " at the head of a description.
 _NAMES = r"(?:AP|AFP|Reuters|UPI|USATODAY\.com|SPACE\.com|Ziff Davis|MacCentral|TechWeb|washingtonpost\.com)"
@@ -42,14 +41,17 @@ def with_case_noise(text: str, chance: random.Random) -> str:
     return "".join(letter.upper() if chance.random() < 0.5 else letter.lower() for letter in text)
 
 
-def variants(seed: int) -> dict[str, Callable[[str], str]]:
-    """Return each perturbation under its name, as a function of a text that always draws the same."""
+def with_look_alikes(text: str, chance: random.Random) -> str:
+    """Return the text with a share of its letters replaced by Cyrillic ones that look alike, and unseen characters."""
+    letters = []
+    for letter in text:
+        if letter in _LOOK_ALIKES and chance.random() < _REPLACED:
+            letter = _LOOK_ALIKES[letter]
+        letters.append(letter + chance.choice(_UNSEEN) if chance.random() < _ADDED else letter)
+    return "".join(letters)
 
-    def drawn(change: Callable[[str, random.Random], str]) -> Callable[[str], str]:
-        return lambda text: change(text, random.Random(f"{seed}\0{text}"))
 
-    return {
-        "sources stripped": without_sources,
-        "typing errors": drawn(with_typing_errors),
-        "case noise": drawn(with_case_noise),
-    }
+_LOOK_ALIKES = dict(zip("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ", strict=True))
+_UNSEEN = "\u00ad\u200b\u200d\u2060"
+_REPLACED, _ADDED = 0.3, 0.05
+"""Shares of the letters."""

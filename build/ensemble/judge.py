@@ -1,0 +1,40 @@
+"""Measure a fitted ensemble at every operating point, from what its members said of rows."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsdesk.build.compile.answers import Answers
+from newsdesk.build.data.cleaning import Row
+from newsdesk.build.ensemble.ensemble import Fit
+from newsdesk.build.evaluation import metrics
+from newsdesk.server.runtime import calibrate, cascade, stacker
+from newsdesk.server.runtime.cascade import QUALITIES, Cascade
+from newsdesk.server.runtime.lengths import words
+
+
+def measure(fit: Fit, folder: Path, rows: list[Row], answers: Mapping[str, Answers]) -> dict[str, Any]:
+    """Return the figures of every quality on the rows, from the members' answers by name.
+
+    `folder` holds the stackers' graphs that the fit names.
+    """
+    ready = Cascade(fit.stages, fit.order, lambda graph: stacker.load(folder / graph.path))
+    labels, lengths = np.array([row.label for row in rows]), words([row.text for row in rows])
+    members = np.stack(
+        [
+            calibrate.ready(calibrator)(answers[name].rows(fit.windows))
+            for name, calibrator in zip(fit.order, fit.calibrators, strict=True)
+        ]
+    ).astype(np.float32)
+    points: dict[str, Any] = {"rows": len(rows)}
+    for place, quality in enumerate(QUALITIES):
+        answered = cascade.replay(ready, members, place, lengths)
+        shares = np.bincount(answered.stages, minlength=len(ready.steps)) / len(rows)
+        points[quality] = {
+            **metrics.summary(answered.probabilities, labels),
+            "calibration_error": metrics.calibration_error(answered.probabilities, labels),
+            "answered_by": {step.name: float(share) for step, share in zip(ready.steps, shares, strict=True)},
+        }
+    return points

@@ -1,0 +1,156 @@
+"""Combine members of built models anew: nothing is trained, all that is fitted on validation rows is fitted again."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from newsdesk.build import repository
+from newsdesk.build.compile.answers import Answers
+from newsdesk.build.compile.predict import Examples, of_windows, on_all_cores
+from newsdesk.build.data import tables
+from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.stages import labels
+from newsdesk.build.ensemble import ensemble as fitting
+from newsdesk.build.ensemble import judge, stage
+from newsdesk.build.errors import RecipeError
+from newsdesk.build.recipe import Recipe
+from newsdesk.build.repository import Fitted
+from newsdesk.build.stage import Artefact, machine
+from newsdesk.server.runtime import engines, manifest, targets
+from newsdesk.server.runtime.calibrate import Calibrator
+from newsdesk.server.runtime.manifest import Member
+from newsdesk.server.serving import workspace
+
+
+class Built:
+    """A member of a model's version folder, with what the build measured of it."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.manifest = folder, manifest.load(folder)
+        members = {member.name: member for member in self.manifest.members}
+        if name not in members:
+            raise RecipeError(f"{folder}: no member {name!r}; it has {', '.join(members)}")
+        self.about: Member = members[name]
+        self.figures: dict[str, Any] = self.manifest.figures["members"][name]
+        self.target = targets.choose("", self.manifest)[name]
+
+    @property
+    def cost(self) -> float:
+        """Seconds a text, on one thread, as its build measured them."""
+        return 1 / self.figures["targets"][self.target]["articles_per_second"]
+
+    def ask(self, rows: list[Row], title: str) -> Answers:
+        """Return what the member says of rows in the precision that serves, uncalibrated."""
+        reader = self.folder / self.about.reader.path
+        examples = Examples.of(rows, reader, self.about.max_length, self.about.pad_id)
+        engine = on_all_cores(self.target, self.folder / self.about.graphs[engines.TARGETS[self.target]].path)
+        return Answers(of_windows(engine, examples, f"{self.about.name}, {title}"), examples.windows)
+
+    def fitted(self, calibrator: Calibrator) -> Fitted:
+        """Return the member's files for a new repository, with a calibrator of that one's."""
+        return Fitted(
+            name=self.about.name,
+            kind=self.about.kind,
+            reader=self.folder / self.about.reader.path,
+            graphs={variant: self.folder / file.path for variant, file in self.about.graphs.items()},
+            max_length=self.about.max_length,
+            pad_id=self.about.pad_id,
+            calibrator=calibrator,
+            plans=self.about.plans,
+        )
+
+
+def named(text: str) -> list[Built]:
+    """Return the members that "model folder:member,member" names; all of the latest version's without a colon."""
+    folder, _, members = text.partition(":")
+    version = workspace.latest_version(Path(folder))
+    names = members.split(",") if members else [member.name for member in manifest.load(version).members]
+    return [Built(version, name) for name in names]
+
+
+def recombine(
+    recipe: Recipe,
+    data: dict[str, Artefact],
+    members: list[Built],
+    output: Path,
+    *,
+    command: str,
+    next_version: bool = False,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Fit the ensemble of these members on the recipe's validation rows and write the repository; return the figures.
+
+    `data`: the artefacts of the stages read, clean and split. No member may have been fitted on the recipe's validation
+    rows. Raises RecipeError where labels differ.
+    """
+    rows = data["split"]
+    names = labels(rows)
+    for member in members:
+        if member.manifest.labels != names:
+            raise RecipeError(
+                f"{member.folder}: labels {', '.join(member.manifest.labels)}, the rows' are {', '.join(names)}. "
+                "Combine members with the recipe that built them."
+            )
+    parts = {part: tables.read(rows / f"{part}.parquet") for part in ("validation", "test") if _has(rows, part)}
+    answers = {
+        part: {member.about.name: member.ask(of_part, part) for member in members} for part, of_part in parts.items()
+    }
+    by_name = {member.about.name: member for member in members}
+    recorded = [member for member in recipe.members if member.name in by_name]
+    settings = replace(recipe, members=recorded or recipe.members)
+    with tempfile.TemporaryDirectory() as folder:
+        graphs = Path(folder)
+        costs = [member.cost for member in members]
+        fit = stage.fit(parts["validation"], answers["validation"], costs, recipe, graphs)
+        for line in fitting.describe(fit):
+            say(f"  {line}")
+        judged = {part: judge.measure(fit, graphs, of_part, answers[part]) for part, of_part in parts.items()}
+        figures = {
+            "accuracy": judged,
+            "ensemble": fit.report,
+            "members": {name: by_name[name].figures for name in fit.order},
+            "machine": machine(),
+        }
+        ordered = [
+            by_name[name].fitted(calibrator) for name, calibrator in zip(fit.order, fit.calibrators, strict=True)
+        ]
+        written = repository.write(
+            output,
+            recipe.repository,
+            recipe.card,
+            labels=names,
+            members=ordered,
+            cascade=fit.stages,
+            graphs=graphs,
+            target=targets.write({name: by_name[name].target for name in fit.order}),
+            figures=figures,
+            built=[
+                {"stage": "recipe", "command": command, "settings": msgspec.to_builtins(settings)},
+                *(artefact.entry for artefact in data.values()),
+                *_entries(members),
+            ],
+            windows=fit.windows,
+            unsure=fit.unsure,
+            next_version=next_version,
+        )
+    say(f"repository: {written}")
+    return {"judge": judged, "ensemble": fit.report, "repository": {"path": str(written)}}
+
+
+def _entries(members: list[Built]) -> list[dict[str, Any]]:
+    """Return what made each member, from the manifest that it comes from."""
+    return [
+        {**entry, "recipe": member.manifest.built[0]["command"]}
+        for member in members
+        for entry in member.manifest.built
+        if entry["stage"] not in ("recipe", "read", "clean", "split", "ensemble", "judge")
+        and entry.get("name") == member.about.name
+    ]
+
+
+def _has(rows: Artefact, part: str) -> bool:
+    return (rows / f"{part}.parquet").exists()

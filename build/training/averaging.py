@@ -1,0 +1,109 @@
+"""Weights to choose from when training ends: the last ones, their average, and those on the way from the pretrained.
+
+An exponential average of the weights over the steps errs less than the last ones (Polyak and Juditsky 1992). Weights on
+the straight line between the pretrained and the fitted ones keep what the pretrained ones knew of other sources
+(WiSE-FT: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import transformers
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+_FILE = "average.pt"
+
+Weights = dict[str, torch.Tensor]
+
+
+class Candidate(NamedTuple):
+    """Weights for the model, named for the report; `share` of the way from the pretrained ones."""
+
+    name: str
+    share: float
+    weights: Weights
+
+
+class Average(transformers.TrainerCallback):
+    """An exponential average of a model's weights, kept with the Trainer's checkpoints and read from them again."""
+
+    def __init__(self, model: torch.nn.Module, decay: float) -> None:
+        self._averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    @property
+    def weights(self) -> Weights:
+        return self._averaged.module.state_dict()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _FILE
+        if state.global_step and saved.is_file():
+            self._averaged.load_state_dict(torch.load(saved, weights_only=True))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any, **kwargs: Any) -> None:
+        self._averaged.update_parameters(model)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if folder.is_dir():
+            torch.save(self._averaged.state_dict(), folder / _FILE)
+
+
+def candidates(
+    model: torch.nn.Module, pretrained: Weights, average: Average | None, shares: tuple[float, ...]
+) -> Iterator[Candidate]:
+    """Yield the last weights, their average, and the better-founded of the two at each share of the way.
+
+    Weights that the pretrained model lacks, its new head's, are the fitted ones at every share.
+    """
+    encoder = f"{getattr(model, 'base_model_prefix', 'encoder')}."
+    last = {name: value.clone() for name, value in model.state_dict().items()}
+    yield Candidate("last", 1.0, last)
+    fitted = last
+    if average:
+        fitted = average.weights
+        yield Candidate("average", 1.0, fitted)
+    for share in shares:
+        if share < 1:
+            yield Candidate(f"{share:g} of the way", share, _between(pretrained, fitted, share, encoder))
+
+
+def choose(trainer: transformers.Trainer, among: Iterator[Candidate]) -> list[dict[str, Any]]:
+    """Give the model the weights nearest to the pretrained that are as right as the best, and return all figures.
+
+    As right means: the accuracy on the trainer's evaluation rows is within one standard error of the best one's, both
+    on the same rows.
+    """
+    figures, weights, right = [], [], []
+    for candidate in among:
+        trainer.model.load_state_dict(candidate.weights)
+        answered = trainer.predict(trainer.eval_dataset)
+        accuracy, log_loss = answered.metrics["test_accuracy"], answered.metrics["test_log_loss"]
+        figures.append({"name": candidate.name, "share": candidate.share, "accuracy": accuracy, "log_loss": log_loss})
+        weights.append(candidate.weights)
+        right.append(answered.predictions.argmax(-1) == answered.label_ids)
+    best = max(range(len(figures)), key=lambda i: figures[i]["accuracy"])
+    place = min(
+        (i for i, answers in enumerate(right) if _as_right(answers, right[best])),
+        key=lambda i: (figures[i]["share"], -figures[i]["accuracy"]),
+    )
+    figures[place]["chosen"] = True
+    trainer.model.load_state_dict(weights[place])
+    return figures
+
+
+def _as_right(right: np.ndarray, best: np.ndarray) -> bool:
+    """Tell whether answers BOOL [rows] are right within one standard error of the best ones'."""
+    return best.sum() - right.sum() <= math.sqrt((right != best).sum())
+
+
+def _between(pretrained: Weights, fitted: Weights, share: float, encoder: str) -> Weights:
+    return {
+        name: torch.lerp(pretrained[name], value, share)
+        if name.startswith(encoder) and value.is_floating_point()
+        else value
+        for name, value in fitted.items()
+    }
