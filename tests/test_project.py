@@ -1,5 +1,6 @@
 """What a project has beside its code: files that others read by their form, and names that stay true."""
 
+import os
 import re
 import subprocess
 import sys
@@ -40,7 +41,9 @@ def test_version_and_licence_are_the_same_everywhere() -> None:
 def test_make_help_lists_every_target() -> None:
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert phony is not None
-    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["make", "--no-print-directory", "help"]
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # `make test` calls this
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=alone).stdout
     assert [line.split()[1] for line in said.splitlines()] == sorted(
         phony[1].split(), key=lambda name: said.index(f"make {name} ")
     )

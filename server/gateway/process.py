@@ -238,6 +238,7 @@ def _beside(settings: Settings) -> list[Check]:
 
 def _access(settings: GatewaySettings) -> Check:
     try:
+        settings.rate_storage_password()
         secret, keys = settings.secret(), KeyFile(settings.keys).keys()
     except KeysError as error:
         return Check("access", "problem", str(error), "Or name another file: --keys (NEWSDESK_KEYS).")

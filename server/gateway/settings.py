@@ -127,7 +127,7 @@ class GatewaySettings:
         """Return Redis' password, "" where there is no file of it. Raises GatewaySettingsError."""
         path = self.rate_storage_password_file
         try:
-            return path.read_text().strip() if path else ""
+            return path.read_text(encoding="utf-8").strip() if path else ""
         except (OSError, UnicodeDecodeError) as error:
             raise _refused("rate_storage_password_file", path, f"a file to read ({error})") from error
 
