@@ -37,6 +37,7 @@ def sharing(triton: Ports) -> Iterator[Client]:
     """A client that must not fall back."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ResourceWarning)  # of what tests before left to the collector
         with Client(triton.grpc_url, shared_memory=True, timeout=20) as client:
             yield client
 

@@ -18,6 +18,7 @@ let chosen = null; // {name, blob, header}
 let stopping = null;
 let run = 0;
 let reading = Promise.resolve();
+let choices = 0;
 
 export function start() {
   form.addEventListener("submit", (event) => {
@@ -46,12 +47,14 @@ function choose(file, isPasted = false) {
   else input.value = "";
   say(find("file-problem"), "");
   chosen = null;
+  const choice = ++choices;
   reading = (async () => {
     const { delimiter, said } = file ? await dialect(file) : {};
     const records = file && new Records(file, delimiter);
     if (said) await records.next();
     const header = file && ((await records.next()) ?? []);
     await records?.close();
+    if (choice !== choices) return; // more was typed meanwhile: what is read late must not stand for it
     chosen = file && { name: file.name, blob: file, header, delimiter };
     offer(header ?? []);
     say(find("file-chosen"), file && !isPasted ? `${file.name}, ${size(file.size)}` : "");
