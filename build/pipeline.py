@@ -17,7 +17,7 @@ from newsdesk.build.data.stages import clean, elsewhere, labels, read, split, wi
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble import stage as combining
 from newsdesk.build.errors import RecipeError
-from newsdesk.build.recipe import Member, Recipe
+from newsdesk.build.recipe import EncoderMember, Member, Recipe
 from newsdesk.build.stage import Artefact, Workshop, machine
 from newsdesk.build.training import stages as training
 from newsdesk.server.runtime import targets
@@ -184,7 +184,8 @@ def _make(job: Job, jobs: list[Job], last: str) -> None:
 
 def _jobs(shop: Workshop, recipe: Recipe, member: Member, common: dict[str, Artefact]) -> list[Job]:
     """Return a member's job, or one for each snapshot of its training."""
-    snapshots = range(1, member.train.snapshots + 1) if member.train.snapshots else (0,)
+    count = member.train.snapshots if isinstance(member, EncoderMember) else 0
+    snapshots = range(1, count + 1) if count else (0,)
     return [Job(shop, recipe, member, dict(common), snapshot) for snapshot in snapshots]
 
 

@@ -18,7 +18,7 @@ from newsdesk.build.data.cleaning import Row
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble import judge as judging
 from newsdesk.build.evaluation import metrics
-from newsdesk.build.recipe import Member, Recipe
+from newsdesk.build.recipe import EncoderMember, Member, Recipe
 from newsdesk.build.repository import Fitted
 from newsdesk.build.stage import Artefact, Workshop, machine
 from newsdesk.server.runtime import engines
@@ -174,12 +174,13 @@ def export(job: Job) -> Artefact:
             return bag.export(job.made["train"].path, folder)
         from newsdesk.build.compile import export as exporting
 
+        assert isinstance(job.member, EncoderMember)
         return exporting.export(job.checkpoint, folder, job.member.max_length)
 
     encoder = "compile.export", "compile.families", "compile.first_token", "compile.rewrite"
     modules = ("compile.bag", "members.bag") if job.member.kind == "ngrams" else encoder
     code = tuple(f"newsdesk.build.{name}" for name in modules)
-    return job.run("export", work, [job.member.max_length], ("train",), code)
+    return job.run("export", work, [getattr(job.member, "max_length", 0)], ("train",), code)
 
 
 def quantise(job: Job) -> Artefact:

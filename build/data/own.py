@@ -7,7 +7,7 @@ import msgspec
 
 from newsdesk.build.data import sources
 from newsdesk.build.data.cleaning import NAMES_ONLY
-from newsdesk.build.recipe import Member, Recipe, Source, ViewName
+from newsdesk.build.recipe import EncoderMember, Recipe, Source
 
 
 def changes(
@@ -44,16 +44,12 @@ def changes(
         "labels": recipe.labels if keep else [],
         "split.validation_where": {},
         "split.slices": {},
-        **{f"members.{member.name}.{_fitting(member)}.views": {} for member in recipe.members if _views(member)},
+        **{f"members.{member.name}.{member.fitting}.views": {} for member in recipe.members if member.views},
         "teaching": None,
-        **{f"members.{member.name}.pretrain": None for member in recipe.members if member.pretrain},
+        **{
+            f"members.{member.name}.pretrain": None
+            for member in recipe.members
+            if isinstance(member, EncoderMember) and member.pretrain
+        },
         "card": {},
     }
-
-
-def _fitting(member: Member) -> str:
-    return "student" if member.kind == "ngrams" else "train"
-
-
-def _views(member: Member) -> dict[ViewName, float]:
-    return member.student.views if member.kind == "ngrams" else member.train.views

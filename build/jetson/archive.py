@@ -36,7 +36,7 @@ _CODE = (
     "server/standalone",
     "build/__init__.py",
     "build/errors.py",
-    "build/recipe.py",
+    "build/recipe",
     "build/compile/__init__.py",
     "build/compile/engine.py",
     "build/compile/profiles.py",

@@ -9,7 +9,7 @@ from torch.nn import functional
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling
 
 from newsdesk.build.members import encoders
-from newsdesk.build.recipe import Member
+from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training import trainer
 
 
@@ -39,7 +39,7 @@ class Masked(torch.nn.Module):
         return {"loss": functional.cross_entropy(scores.float(), labels[hidden])}
 
 
-def pretrain(member: Member, texts: list[str], validation: list[str], seed: int, folder: Path) -> dict[str, Any]:
+def pretrain(member: EncoderMember, texts: list[str], validation: list[str], seed: int, folder: Path) -> dict[str, Any]:
     """Pretrain `member`'s base on `texts`, and write it to `folder` as a `from_pretrained` folder.
 
     Resumes from the newest checkpoint in `folder`/scratch. Returns the figures: the loss in nats a hidden piece on

@@ -12,7 +12,7 @@ from newsdesk.build.data import pieces, sources
 from newsdesk.build.data.stages import labels
 from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.evaluation.metrics import accuracy, softmax, summary
-from newsdesk.build.recipe import Member, Source, Teaching
+from newsdesk.build.recipe import EncoderMember, Member, NgramMember, Source, Student, Teaching
 from newsdesk.build.stage import Artefact
 from newsdesk.build.training import teaching
 from newsdesk.build.training.teaching import Taught
@@ -26,6 +26,7 @@ def pretrain(job: Job) -> Artefact:
     Leaves a `from_pretrained` folder, with the vocabulary pruned where the member asks for that.
     """
     member = job.member
+    assert isinstance(member, EncoderMember)
 
     def work(folder: Path) -> dict[str, Any]:
         from newsdesk.build.training import pretraining
@@ -50,23 +51,24 @@ def train(job: Job) -> Artefact:
     """Fit one member; of an encoder `checkpoint/` is a `from_pretrained` folder, of n-grams features and weights."""
     member, rows, taught = job.member, job.made["split"], job.made.get("teach")
     inputs = {"rows": rows} | ({"taught": taught} if taught else {})
-    if member.pretrain:
+    if isinstance(member, EncoderMember) and member.pretrain:
         inputs["pretrained"] = job.made["pretrain"] = pretrain(job)
 
     def work(folder: Path) -> dict[str, Any]:
         fitted, validation = job.rows("train"), job.rows("validation")
-        given = _after_pretraining(job), labels(rows), fitted, validation, job.seed, folder
+        given = labels(rows), fitted, validation, job.seed, folder
         lessons = teaching.load(taught.path, taught.figures["new"]) if taught else None
         if lessons and job.fold:
             every = replace(job, fold=None).rows("train")
             lessons = lessons.without([row.text for row in every], job.left_out(len(every)))
-        if member.kind == "ngrams":
+        start = _after_pretraining(job)
+        if isinstance(start, NgramMember):
             from newsdesk.build.training import student
 
-            return student.train(*given, lessons)
+            return student.train(start, *given, lessons)
         from newsdesk.build.training import trainer
 
-        return trainer.train(*given, lessons.rows if lessons else None)
+        return trainer.train(start, *given, lessons.rows if lessons else None)
 
     # Without `code`: hours of training are not thrown away for an edit of the trainer; the entry says what made it.
     return job.shop.run(
@@ -86,7 +88,8 @@ def teach(pupil: Job, members: list[Job]) -> Artefact:
     `teaching`; those are fitted here, each stage of it its own: nothing of them is needed once they have taught. What a
     teacher has said before an interruption is not asked again.
     """
-    with_pieces, source = pupil.member.student.pieces, pupil.member.student.unlabelled
+    student = pupil.member.student if isinstance(pupil.member, NgramMember) else Student()
+    with_pieces, source = student.pieces, student.unlabelled
     own = None if members else pupil.recipe.teaching
     teachers = cross_fitted(pupil, own) if own else members
 
@@ -191,14 +194,16 @@ def ask(teacher: Job, rows: list[str], texts: list[str], folder: Path) -> tuple[
 
 def _after_pretraining(job: Job) -> Member:
     """Return the member that starts from what `pretrain` left, if the recipe has that."""
-    if not job.member.pretrain:
+    if not isinstance(job.member, EncoderMember) or not job.member.pretrain:
         return job.member
     return replaced(job.member, base=str(job.made["pretrain"].path), min_piece_count=0)
 
 
 def _files(member: Member) -> tuple[str, ...]:
     """Return the files of a base that is a folder here."""
-    names = ("config.json", "model.safetensors", "tokenizer.json") if member.base else ()
+    if not isinstance(member, EncoderMember):
+        return ()
+    names = "config.json", "model.safetensors", "tokenizer.json"
     return tuple(str(path) for name in names if (path := Path(member.base) / name).is_file())
 
 

@@ -14,7 +14,7 @@ from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, predict
 from newsdesk.build.progress import track
-from newsdesk.build.recipe import Distil, Member, Student
+from newsdesk.build.recipe import Distil, NgramMember, Student
 from newsdesk.build.training.teaching import Taught
 from newsdesk.server.runtime.ngrams import NOTHING, Ngrams
 
@@ -23,7 +23,7 @@ LEAST_STEPS = 32
 
 
 def train(
-    member: Member,
+    member: NgramMember,
     labels: list[str],
     rows: list[Row],
     validation: list[Row],
@@ -45,7 +45,7 @@ def train(
 
 
 def _train(
-    member: Member,
+    member: NgramMember,
     labels: list[str],
     rows: list[Row],
     validation: list[Row],

@@ -17,7 +17,7 @@ from newsdesk.build.data.cleaning import Row
 from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
 from newsdesk.build.members import encoders, vocabulary
 from newsdesk.build.progress import track
-from newsdesk.build.recipe import Member
+from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training.averaging import Average, candidates, choose
 from newsdesk.build.training.fitting import EMBEDDINGS_ALONE, Fitting, freeze
 from newsdesk.server.runtime import processor
@@ -65,7 +65,7 @@ class _Encoded(torch.utils.data.Dataset):
 
 
 def train(
-    member: Member,
+    member: EncoderMember,
     labels: list[str],
     rows: list[Row],
     validation: list[Row],
@@ -189,7 +189,7 @@ def device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def pruned(member: Member, texts: list[str], scratch: Path) -> tuple[str, dict[str, Any]]:
+def pruned(member: EncoderMember, texts: list[str], scratch: Path) -> tuple[str, dict[str, Any]]:
     """Return the member's base, its vocabulary pruned to `texts` where the member asks for that, and the figures."""
     if not member.min_piece_count:
         return member.base, {}

@@ -9,7 +9,7 @@ import pytest
 from newsdesk.build import stage
 from newsdesk.build.data import stages, tables
 from newsdesk.build.data.cleaning import Row
-from newsdesk.build.recipe import Recipe, Split
+from newsdesk.build.recipe import Recipe, Split, convert
 from newsdesk.build.stage import Artefact, Workshop
 
 TRAIN = [
@@ -32,7 +32,7 @@ def recipe(tmp_path: Path) -> Recipe:
         lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
         (tmp_path / f"{part}.jsonl").write_text("\n".join(lines))
     files = {part: {"file": str(tmp_path / f"{part}.jsonl")} for part in ("train", "test")}
-    return msgspec.convert({"name": "own", "data": files, "members": [{"name": "m", "base": "b"}]}, Recipe)
+    return convert({"name": "own", "data": files, "members": [{"name": "m", "base": "b"}]})
 
 
 def cleaned(shop: Workshop, recipe: Recipe) -> Artefact:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from newsdesk.build import pipeline, recipe
 from newsdesk.build.compile.stages import Job
 from newsdesk.build.members import encoders
-from newsdesk.build.recipe import Member, Pretrain
+from newsdesk.build.recipe import EncoderMember, Pretrain
 from newsdesk.build.stage import Workshop
 from newsdesk.build.training import stages
 from newsdesk.build.training.pretraining import Masked, pretrain
@@ -47,7 +47,7 @@ def test_the_loss_is_that_of_the_hidden_pieces_alone(family: str, tmp_path: Path
 
 def test_hidden_pieces_are_named_better_and_fitting_starts_from_there(tmp_path: Path):
     base = save_base(tmp_path / "base")
-    member = Member(name="tiny", base=str(base), max_length=32, pretrain=SETTINGS)
+    member = EncoderMember(name="tiny", base=str(base), max_length=32, pretrain=SETTINGS)
     folder = tmp_path / "made"
     figures = pretrain(member, TEXTS[:-60], TEXTS[-60:], 17, folder)
     assert figures["texts"] == len(TEXTS) - 60
@@ -66,7 +66,7 @@ def test_hidden_pieces_are_named_better_and_fitting_starts_from_there(tmp_path: 
 @pytest.mark.parametrize("make", [word_pieces, unigrams])
 def test_a_pruned_vocabulary_is_what_is_pretrained(make: Callable[[], Tokenizer], tmp_path: Path):
     base = save_vocabulary(tmp_path / "base", make())
-    member = Member(name="tiny", base=base, max_length=32, min_piece_count=2, pretrain=Pretrain(epochs=1))
+    member = EncoderMember(name="tiny", base=base, max_length=32, min_piece_count=2, pretrain=Pretrain(epochs=1))
     figures = pretrain(member, PIECES * 4, PIECES, 17, tmp_path / "made")
     table = load_file(tmp_path / "made" / "model.safetensors")["embeddings.word_embeddings.weight"]
     assert len(table) == figures["pieces"] < figures["pieces_before"]
@@ -79,7 +79,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch):
     common = trainer.arguments
     monkeypatch.setattr(trainer, "arguments", lambda *given, **more: common(*given, **{**more, "save_steps": 5}))
     base = save_base(tmp_path / "base")
-    member = Member(name="tiny", base=str(base), max_length=32, pretrain=SETTINGS)
+    member = EncoderMember(name="tiny", base=str(base), max_length=32, pretrain=SETTINGS)
     folder = tmp_path / "made"
     steps = 0
 

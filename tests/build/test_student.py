@@ -21,7 +21,7 @@ from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.errors import DataError, RecipeError, VerificationError
 from newsdesk.build.evaluation.metrics import accuracy, softmax
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, logits, predict
-from newsdesk.build.recipe import Distil, Features, Member, Student
+from newsdesk.build.recipe import Distil, Features, NgramMember, Student
 from newsdesk.build.stage import Workshop
 from newsdesk.build.training import stages, student, teaching
 from newsdesk.build.training.teaching import Taught
@@ -32,8 +32,8 @@ from tests.build.encoders import WORDS, sentence
 
 LABELS = [*WORDS]
 SMALL = Student(features=Features(buckets=1 << 12, words=(1, 2), parts=(4,)), width=8, hidden=0, epochs=4, dropout=0.2)
-LINEAR = Member(name="student", kind="ngrams", student=SMALL)
-DEEP = Member(name="student", kind="ngrams", student=Student(features=SMALL.features, width=8, hidden=6, epochs=4))
+LINEAR = NgramMember(name="student", student=SMALL)
+DEEP = NgramMember(name="student", student=Student(features=SMALL.features, width=8, hidden=6, epochs=4))
 CUT = [Row(sentence(label, i), index) for i in range(50, 70) for index, label in enumerate(WORDS)]
 
 
@@ -309,11 +309,14 @@ def test_calibration_reads_what_is_said_of_rows_left_out(source: dict, built: Pa
     ("members", "message"),
     [
         ([{**MEMBER, "calibration_folds": 1}], "student: calibration_folds is 1, which leaves no rows to fit on"),
-        ([{"name": "a"}], "member a: an encoder needs `base`"),
-        ([{"name": "a", "base": "x", "student": {"width": 4}}], "member a: `student` is read of n-grams"),
-        ([{**MEMBER, "base": "x"}], "n-grams have no `base`, `pretrain` or `train`"),
-        ([{**MEMBER, "train": {"epochs": 9}}], "n-grams have no `base`, `pretrain` or `train`"),
-        ([{**MEMBER, "pretrain": {}}], "n-grams have no `base`, `pretrain` or `train`"),
+        ([{"name": "a"}], "missing required field `base`.*member a is of kind 'encoder', which has .*base"),
+        (
+            [{"name": "a", "base": "x", "student": {"width": 4}}],
+            "unknown field `student`.*member a is of kind 'encoder', which has base",
+        ),
+        ([{**MEMBER, "base": "x"}], "unknown field `base`.*is of kind 'ngrams', which has .*student"),
+        ([{**MEMBER, "train": {"epochs": 9}}], "unknown field `train`.*is of kind 'ngrams', which has .*student"),
+        ([{**MEMBER, "pretrain": {}}], "unknown field `pretrain`.*is of kind 'ngrams', which has .*student"),
         ([{**MEMBER, "student": {"pieces": True}}], "nobody labels the pieces or unlabelled texts; name teachers"),
         ([{**MEMBER, "student": {"features": {"words": []}}}], "without n-grams: give `words`"),
         ([{**MEMBER, "distil": {"teachers": ["minilm"]}}], r"the teacher 'minilm'; expected another.*there is none"),

@@ -17,7 +17,7 @@ from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.ensemble.texts import Texts
 from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation import metrics
-from newsdesk.build.recipe import CalibratorName, CombinerName, Data, Ensemble, Member, Recipe, Source
+from newsdesk.build.recipe import CalibratorName, CombinerName, Data, EncoderMember, Ensemble, Recipe, Source
 from newsdesk.build.stage import Workshop
 from newsdesk.server.runtime import calibrate, cascade, stacker
 from newsdesk.server.runtime.cascade import QUALITIES, Cascade
@@ -206,7 +206,7 @@ def test_what_cannot_be_is_refused(change: dict, said: str, tmp_path: Path) -> N
 def test_the_stage_runs_once_and_leaves_what_the_model_needs(tmp_path: Path) -> None:
     members, labels = _drawn(600, 8)
     settings = Ensemble(combiners=("logistic",), calibrators=("none",), folds=2)
-    data, member = Data(train=Source(file="rows.csv")), Member(name="a", base="b")
+    data, member = Data(train=Source(file="rows.csv")), EncoderMember(name="a", base="b")
     recipe = Recipe(name="own", data=data, members=[member], ensemble=settings)
     said: list[str] = []
     shop = Workshop(tmp_path, said.append)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from newsdesk.build.errors import RecipeError
+from newsdesk.build.recipe.members import EncoderMember, Member
+from newsdesk.build.recipe.sources import Data, Source
 
 if TYPE_CHECKING:
-    from newsdesk.build.recipe import Data, Member, Recipe, Source
+    from newsdesk.build.recipe.recipe import Recipe
 
 DATA, BASES = "NEWSDESK_DATA", "NEWSDESK_BASES"
 
@@ -66,7 +68,7 @@ def _below(source: Source, folder: Path) -> Source:
 
 
 def _with_base(member: Member, folder: Path) -> Member:
+    if not isinstance(member, EncoderMember) or Path(member.base).is_dir():
+        return member
     base = folder / member.base.rpartition("/")[2]
-    return (
-        replace(member, base=str(base)) if member.base and not Path(member.base).is_dir() and base.is_dir() else member
-    )
+    return replace(member, base=str(base)) if base.is_dir() else member

@@ -1,0 +1,61 @@
+"""The recipe: its types, and the files that hold it."""
+
+from newsdesk.build.recipe.fields import CalibratorName, CombinerName, SliceName, UnsureScore, ViewName, Where
+from newsdesk.build.recipe.files import RECIPES, convert, load
+from newsdesk.build.recipe.members import (
+    Distil,
+    EncoderMember,
+    Features,
+    Member,
+    NgramMember,
+    Pretrain,
+    Student,
+    Teaching,
+    Train,
+)
+from newsdesk.build.recipe.recipe import Recipe
+from newsdesk.build.recipe.settings import (
+    Card,
+    Compile,
+    Engines,
+    Ensemble,
+    Quantise,
+    Repository,
+    Variant,
+    Verify,
+)
+from newsdesk.build.recipe.sources import Data, Local, Source, Split
+
+__all__ = [
+    "RECIPES",
+    "CalibratorName",
+    "Card",
+    "CombinerName",
+    "Compile",
+    "Data",
+    "Distil",
+    "EncoderMember",
+    "Engines",
+    "Ensemble",
+    "Features",
+    "Local",
+    "Member",
+    "NgramMember",
+    "Pretrain",
+    "Quantise",
+    "Recipe",
+    "Repository",
+    "SliceName",
+    "Source",
+    "Split",
+    "Student",
+    "Teaching",
+    "Train",
+    "UnsureScore",
+    "Variant",
+    "Verify",
+    "ViewName",
+    "Where",
+    "convert",
+    "load",
+]

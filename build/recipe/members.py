@@ -1,0 +1,169 @@
+"""The recipe's members: each kind with how it is fitted."""
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta, Struct
+
+from newsdesk.build.recipe.fields import Fraction, Name, Positive, Share, ViewName
+from newsdesk.build.recipe.sources import Source
+from newsdesk.server.runtime.ngrams import Features
+
+
+# Defaults are left out of what is recorded, so that a new field does not make an old training a new one.
+class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """How an encoder is fitted; `newsdesk.build.training.fitting` says where each method comes from."""
+
+    epochs: Annotated[float, Meta(gt=0)] = 3
+    batch_size: Positive = 32
+    learning_rate: Annotated[float, Meta(gt=0)] = 5e-5
+    schedule: str = "linear"
+    """linear, cosine, polynomial, constant, … (transformers' SchedulerType)."""
+    layer_decay: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """Share of the learning rate that each layer has of the one above it."""
+    warmup_ratio: Fraction = 0.06
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.01
+    label_smoothing: Fraction = 0.0
+    r_drop: Annotated[float, Meta(ge=0)] = 0.0
+    """Weight of R-Drop's term; 0 turns it off, and saves its second pass."""
+    fgm: Annotated[float, Meta(ge=0)] = 0.0
+    """Norm of the adversarial step on the word embeddings; 0 turns it off, and saves its second pass."""
+    snapshots: Annotated[int, Meta(ge=0, le=20)] = 0
+    """Cycles of the learning rate, each of which leaves a member of its own; 0 is an ordinary run."""
+    frozen_layers: Annotated[int, Meta(ge=0)] = 0
+    """How many of the lowest layers, and with them the embeddings, stay as they were pretrained: nothing is propagated
+    back through them, which makes a step of a large encoder that much cheaper."""
+    bf16: bool = True
+    """Autocast, where the hardware has bf16; elsewhere it is fp32."""
+    max_rows: Annotated[int, Meta(ge=0)] = 0
+    """0 means all."""
+    views: dict[ViewName, Share] = {}
+    """View → share of the rows that are read in it, drawn anew each epoch. Empty: every row whole."""
+    frozen_embeddings: bool = False
+    """Whether the embeddings stay as they were pretrained: words that the rows never showed keep their place beside
+    those that they did."""
+    average: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Decay a step of an exponential average of the weights, which is a candidate beside the last ones; 0: none."""
+    interpolate: tuple[Fraction, ...] = ()
+    """How far from the pretrained to the fitted weights, 1 being all the way: more candidates (WiSE-FT: Wortsman et al.
+    2022, "Robust fine-tuning of zero-shot models"). The nearest to the pretrained that is as good is taken."""
+
+
+class Pretrain(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Go on pretraining on the training rows' texts, without their labels, before an encoder is fitted (task-adaptive
+    pretraining: Gururangan et al. 2020, "Don't Stop Pretraining"). `newsdesk.build.training.pretraining` says how."""
+
+    epochs: Annotated[float, Meta(gt=0)] = 10
+    batch_size: Positive = 256
+    learning_rate: Annotated[float, Meta(gt=0)] = 1e-4
+
+
+class Distil(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Learn from other members' probabilities, beside the labels (Hinton, Vinyals, Dean 2015)."""
+
+    teachers: list[Name] = []
+    """Members whose mean probability teaches. Empty: the recipe's `teaching`, or where it has none the members that
+    stand behind this one; the last of them learns from the labels alone."""
+    weight: Fraction = 0.7
+    """Share of the loss; the labels have the rest."""
+    temperature: Annotated[float, Meta(gt=0)] = 2.0
+
+
+class Student(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """The n-grams that a member of kind "ngrams" reads, and how it is fitted."""
+
+    features: Features = Features()
+    min_count: Positive = 2
+    """How often an n-gram must stand in the training rows to have a row in the table."""
+    max_ngrams: Positive = 240_000
+    """The most rows; where more n-grams are met often enough, the most frequent."""
+    width: Positive = 16
+    """Numbers a row while it is fitted. Without a hidden layer they are multiplied out, to one a label, on export."""
+    hidden: Annotated[int, Meta(ge=0)] = 64
+    """Units of a layer (ReLU) between the mean of the rows and the logits; 0 is none, a linear model."""
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.3
+    """Share of a text's n-grams that it is read without, each time anew."""
+    epochs: Positive = 12
+    patience: Positive = 3
+    """Epochs without a better log-loss on the validation rows, after which training ends."""
+    batch_size: Positive = 256
+    learning_rate: Annotated[float, Meta(gt=0)] = 0.01
+    """Adam's, of the layers behind the table; falls to nothing over `epochs`."""
+    table_rate: Annotated[float, Meta(gt=0)] = 80
+    """SGD's, of the table, for each text of a batch; falls likewise."""
+    views: dict[ViewName, Share] = {}
+    """View → share of the rows that are read in it, drawn anew each epoch. Empty: every row whole."""
+    pieces: bool = False
+    """Whether teachers also label openings of the training articles, as long as headlines, and what is left of them."""
+    unlabelled: Source | None = None
+    """More texts for teachers to label; what label stands there is not read."""
+
+
+class _Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+    """The fields of a member of any kind."""
+
+    name: Name
+    seed: int | None = None
+    """Seeds the member's training; without it the recipe's seed does."""
+    distil: Distil | None = None
+    calibration_folds: Annotated[int, Meta(ge=0)] = 0
+    """Parts of the training rows without each of which the member is fitted once more. The probabilities that it then
+    gives that part calibrate the member and, if it is the cheapest, its answers alone, beside the validation rows. 0:
+    without."""
+
+    def __post_init__(self) -> None:
+        if self.calibration_folds == 1:
+            raise ValueError(f"member {self.name}: calibration_folds is 1, which leaves no rows to fit on")
+
+
+class EncoderMember(_Common, frozen=True, tag="encoder"):
+    """A pretrained encoder with a linear layer, fine-tuned."""
+
+    kind: ClassVar[Literal["encoder"]] = "encoder"
+    fitting: ClassVar[str] = "train"
+    """The field that says how the member is fitted."""
+    base: Annotated[str, Meta(min_length=1)]
+    """The pretrained encoder: a hub name or a local directory."""
+    max_length: Annotated[int, Meta(ge=8, le=8192)] = 128
+    """Tokens of a training row that are read, at most. Where next to none is as long, what serves reads shorter windows
+    (`training.trainer.window`)."""
+    pooling: Literal["own", "mean", "first"] = "own"
+    """The layer between the encoder and the linear layer: the family's own head, or a pooling of the tokens."""
+    min_piece_count: Annotated[int, Meta(ge=0)] = 0
+    """Pieces of the vocabulary that the training rows hold fewer times are dropped before it is fitted; 0 keeps all."""
+    pretrain: Pretrain | None = None
+    train: Train = Train()
+
+    @property
+    def views(self) -> dict[ViewName, Share]:
+        """The views that training rows are read in."""
+        return self.train.views
+
+
+class NgramMember(_Common, frozen=True, tag="ngrams"):
+    """A bag of hashed n-grams, fitted from zero."""
+
+    kind: ClassVar[Literal["ngrams"]] = "ngrams"
+    fitting: ClassVar[str] = "student"
+    student: Student = Student()
+
+    @property
+    def views(self) -> dict[ViewName, Share]:
+        """The views that training rows are read in."""
+        return self.student.views
+
+
+Member = EncoderMember | NgramMember
+"""A member of the recipe; in a file `kind` says which, and without it the member is an encoder."""
+DEFAULT_KIND = "encoder"
+
+
+class Teaching(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Encoders that are fitted to teach alone, and don't serve.
+
+    Each is fitted once for every fold, without that part of the training rows, and then labels it: what somebody has
+    learned by heart teaches nothing but the label (cross-fitting; Dao et al. 2021, "Knowledge distillation as
+    semiparametric inference").
+    """
+
+    teachers: Annotated[list[Member], Meta(min_length=1)]
+    folds: Annotated[int, Meta(ge=2)] = 4

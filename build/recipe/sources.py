@@ -1,0 +1,67 @@
+"""The recipe's data: sources of rows, and how the rows are split."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from newsdesk.build.recipe.fields import Positive, Share, SliceName, Where
+
+
+class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where rows come from: a data set on the Hugging Face hub, or a CSV, JSONL or Parquet file (plain or .gz)."""
+
+    hub: str = ""
+    split: str = ""
+    file: str = ""
+    columns: list[str] = []
+    """Names for the columns of a CSV file that has no header line."""
+    text_columns: tuple[str, ...] = ("text",)
+    """Joined with a space, in this order; empty cells are passed over."""
+    whole_text_column: str = ""
+    """Where this column is not empty it is the article, and `text_columns` are not read."""
+    label_column: str = "label"
+    """Empty where there is none, as in texts that only teachers label."""
+    first_label: int = 0
+    """The number that means the first of the recipe's labels; names are understood as well. -1: names alone."""
+    keep: Where = {}
+    words: Annotated[int, Meta(ge=0)] = 0
+    """So many words of each text, from its beginning, in `outside` and `strangers`; 0 means all."""
+    labels: dict[str, str] = {}
+    """Raw label → label of the recipe's, for rows of another origin; rows with any other label are passed over."""
+
+    def __post_init__(self) -> None:
+        if bool(self.hub) == bool(self.file):
+            raise ValueError("a source is either `hub` or `file`, and one of them")
+
+
+class Local(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Files below a data folder, which are read instead of the hub where that folder is named (see `local`)."""
+
+    train: Source
+    test: Source | None = None
+    outside: dict[str, Source] = {}
+    strangers: dict[str, Source] = {}
+    validation_where: Where = {}
+
+
+class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    train: Source
+    test: Source | None = None
+    local: Local | None = None
+    outside: dict[str, Source] = {}
+    """Rows of other origins, by name, whose labels are the recipe's or are mapped to them: the report looks at each
+    beside the test rows."""
+    strangers: dict[str, Source] = {}
+    """Texts that no label fits, by name: the report tells how well the model's uncertainty finds them."""
+
+
+class Split(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    validation_rows: Positive = 5000
+    train_rows: Annotated[int, Meta(ge=0)] = 0
+    """How many rows are left to learn from, drawn by content as the validation rows are, and those stay the same; 0
+    means all."""
+    validation_where: Where = {}
+    """Which training rows may become validation rows; empty means all."""
+    slices: dict[SliceName, Share] = {}
+    """The mixture on which everything is chosen: view → share of the validation rows that are seen in it. Empty: every
+    row whole, once. "joined" makes long texts of several articles of a label."""
