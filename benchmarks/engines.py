@@ -24,7 +24,7 @@ from benchmarks import texts
 from newsdesk.build.compile import engine, export, profiles, quantise
 from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.predict import RUNS_ANY, Examples, probabilities
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Engines, Quantise
 from newsdesk.server.runtime import engines

@@ -12,7 +12,7 @@ from newsdesk.build import repository
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.compile.predict import Examples, of_windows, on_all_cores
 from newsdesk.build.data import tables
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.data.stages import labels
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble import judge, stage

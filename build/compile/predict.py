@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation.metrics import softmax
 from newsdesk.build.progress import track
 from newsdesk.server.runtime import batching, engines
+from newsdesk.server.runtime.cores import granted_cores
 from newsdesk.server.runtime.engines import Engine
 from newsdesk.server.runtime.manifest import Windows
 from newsdesk.server.runtime.ngrams import Ngrams
 from newsdesk.server.runtime.tokens import Tokens
 from newsdesk.server.runtime.windows import Rule, combine
-from newsdesk.server.serving.settings import granted_cores
 
 RUNS_ANY = "onnxruntime:fp32"
 """ONNX Runtime takes every variant as it is written; the variants are judged through it."""

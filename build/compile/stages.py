@@ -14,7 +14,7 @@ from newsdesk.build.compile.answers import Answers
 from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.predict import RUNS_ANY, Examples, of_windows, on_all_cores, probabilities
 from newsdesk.build.data import tables, views
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble import judge as judging
 from newsdesk.build.evaluation import metrics

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from unicodedata import category
 
+from newsdesk.build.data.rows import Row
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
 from newsdesk.server.runtime.text import clean
@@ -25,22 +26,6 @@ _ARTEFACTS: dict[str, Callable[[str], object]] = {
 
 
 _NUMBER = re.compile(r"[+-]?\d+")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A clean article and the index of its label; `eligible` for the validation split.
-
-    `title` begins the text where the source keeps the headline apart, and is empty elsewhere. Validation rows stand for
-    a `view` of the row with the number `group` (see `newsdesk.build.data.views`).
-    """
-
-    text: str
-    label: int
-    eligible: bool = True
-    title: str = ""
-    view: str = "whole"
-    group: int = 0
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import random
 
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 
 OPENING = 4, 11
 """Words of an opening, as many as headlines have; the rest of the article is the other piece."""

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter, defaultdict
 
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.errors import DataError
 
 

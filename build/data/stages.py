@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from newsdesk.build.data import sources, splits, tables, views
-from newsdesk.build.data.cleaning import TITLE, Labels, Row, clean_rows
+from newsdesk.build.data.cleaning import TITLE, Labels, clean_rows
+from newsdesk.build.data.rows import Row
 from newsdesk.build.errors import DataError
 from newsdesk.build.recipe import Recipe, Source
 from newsdesk.build.stage import Artefact, Workshop

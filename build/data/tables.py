@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 
 
 def write(path: Path, rows: list[Row]) -> None:

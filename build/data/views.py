@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from newsdesk.build.data import noise
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.server.runtime.text import clean
 
 WHOLE = "whole"

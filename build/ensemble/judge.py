@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from newsdesk.build.compile.answers import Answers
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble.ensemble import Fit
 from newsdesk.build.evaluation import metrics
 from newsdesk.server.runtime import calibrate, cascade, stacker

@@ -8,7 +8,7 @@ import numpy as np
 
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.data import tables
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble import windows
 from newsdesk.build.ensemble.ensemble import Fit

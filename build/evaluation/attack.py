@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 
 _WORD = re.compile(r"[A-Za-z]{3,}")
 _LEAST_COUNT = 20

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation import curves, metrics, significance
 from newsdesk.build.progress import track
 from newsdesk.server.runtime import cascade, manifest, stacker, unsure

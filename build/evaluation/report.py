@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from newsdesk.build.data import splits, views
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation import metrics, neighbours, plots
 from newsdesk.build.evaluation.attack import Attack
 from newsdesk.build.evaluation.examine import Examiner, Heard

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from newsdesk.build.data import views
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, predict

@@ -13,7 +13,7 @@ import transformers
 from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from newsdesk.build.data import views
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
 from newsdesk.build.members import encoders, vocabulary
 from newsdesk.build.progress import track

@@ -1,15 +1,14 @@
 """The serving half's configuration: `newsdesk serve` fills it from flags, NEWSDESK_… variables, then these defaults."""
 
-import contextlib
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from newsdesk.server.gateway.settings import GatewaySettings
 from newsdesk.server.runtime import targets
+from newsdesk.server.runtime.cores import granted_cores
 from newsdesk.server.runtime.errors import EngineError, ServerError
 from newsdesk.server.runtime.unsure import MOST
 from newsdesk.server.serving import addresses
@@ -153,50 +152,6 @@ def with_gateway(
         jwks = str(Path(jwks).expanduser().absolute())
     made = GatewaySettings(host=address, keys=keys, jwt_secret_file=jwt_secret_file, jwks=jwks, **given)
     return replace(settings, gateway=made)
-
-
-def granted_cores(root: Path = Path("/")) -> int:
-    """Return the cores that affinity and the cgroup's quota (v2 or v1) grant this process, rounded down, at least 1."""
-    quotas = list(_quotas(root))
-    return max(1, int(min([len(os.sched_getaffinity(0)), *quotas])))
-
-
-def _quotas(root: Path) -> Iterator[float]:
-    """Yield the cores each limit grants: those of the process's own group and of every group above it."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            base, read = root / "sys/fs/cgroup", _quota_v2
-        elif "cpu" in controllers.split(","):
-            base, read = root / "sys/fs/cgroup" / controllers, _quota_v1
-            if not base.is_dir():
-                base = root / "sys/fs/cgroup/cpu"
-        else:
-            continue
-        # In a container the path is often the host's, and the mount shows the own group at its root: try every level.
-        group = base / path.lstrip("/")
-        while True:
-            with contextlib.suppress(OSError, ValueError):  # no such file at this level, or "max"
-                yield read(group)
-            if group == base or base not in group.parents:
-                break
-            group = group.parent
-
-
-def _quota_v2(group: Path) -> float:
-    quota, period = (group / "cpu.max").read_text().split()
-    return int(quota) / int(period)
-
-
-def _quota_v1(group: Path) -> float:
-    quota, period = (int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-    if quota <= 0:
-        raise ValueError("unlimited")
-    return quota / period
 
 
 def _address(host: str, name: str = "host") -> str:

@@ -10,7 +10,7 @@ import pytest
 from newsdesk.build.compile import export
 from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.predict import Examples, probabilities
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.server.runtime import engines
 from tests.build.encoders import VOCABULARY, WORDS, save, sentence
 

@@ -1,6 +1,6 @@
 """The attack that knows the words of the labels, but not the model."""
 
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation.attack import Attack
 
 ROWS = [Row(f"the harbour ferry sails at dawn {i}", 0) for i in range(30)]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from newsdesk.build.data.cleaning import NAMES_ONLY, SHOWN, Labels, Row, clean_rows
+from newsdesk.build.data.cleaning import NAMES_ONLY, SHOWN, Labels, clean_rows
+from newsdesk.build.data.rows import Row
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
 

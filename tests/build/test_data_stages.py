@@ -8,7 +8,7 @@ import pytest
 
 from newsdesk.build import stage
 from newsdesk.build.data import stages, tables
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.recipe import Recipe, Split, convert
 from newsdesk.build.stage import Artefact, Workshop
 

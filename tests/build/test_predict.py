@@ -5,7 +5,7 @@ import pytest
 
 from newsdesk.build.compile import export, predict
 from newsdesk.build.compile.predict import RUNS_ANY, on_all_cores, probabilities
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.server.runtime import engines
 from newsdesk.server.runtime.manifest import Windows
 from newsdesk.server.runtime.tokens import Tokens

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.data.splits import draw, split
 from newsdesk.build.errors import DataError
 

@@ -16,7 +16,7 @@ from newsdesk.build import pipeline, recipe
 from newsdesk.build.compile import bag as compiled
 from newsdesk.build.compile.stages import Job
 from newsdesk.build.data import pieces
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.errors import DataError, RecipeError, VerificationError
 from newsdesk.build.evaluation.metrics import accuracy, softmax

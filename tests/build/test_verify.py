@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 from newsdesk.build.compile.predict import Examples
 from newsdesk.build.compile.verify import EXTREMES, compare, limits, verify
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.errors import VerificationError
 from newsdesk.build.evaluation.metrics import softmax
 from newsdesk.build.recipe import Verify

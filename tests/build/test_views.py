@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from newsdesk.build.data import views
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.recipe import Split, Train, ViewName
 
 TITLE = "Ferry runs aground"

@@ -9,7 +9,7 @@ import pytest
 
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.data import tables
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import calibrators, ensemble, stage
 from newsdesk.build.ensemble.choose import choose
 from newsdesk.build.ensemble.choose import fit as fit_combiner
