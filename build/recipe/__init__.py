@@ -3,6 +3,7 @@
 from newsdesk.build.recipe.fields import CalibratorName, CombinerName, SliceName, UnsureScore, ViewName, Where
 from newsdesk.build.recipe.files import RECIPES, convert, load
 from newsdesk.build.recipe.members import (
+    Adversarial,
     Distil,
     EncoderMember,
     Features,
@@ -28,6 +29,7 @@ from newsdesk.build.recipe.sources import Data, Local, Source, Split
 
 __all__ = [
     "RECIPES",
+    "Adversarial",
     "CalibratorName",
     "Card",
     "CombinerName",

@@ -10,6 +10,17 @@ from newsdesk.server.runtime.ngrams import Features
 
 
 # Defaults are left out of what is recorded, so that a new field does not make an old training a new one.
+class Adversarial(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Fit each batch also where its words are moved the way that raises the loss most (`training.adversary`)."""
+
+    method: Literal["pgd", "freelb"] = "pgd"
+    """"pgd" with one step is FGM."""
+    norm: Annotated[float, Meta(gt=0)] = 0.5
+    """How far a text's word embeddings are moved, all its tokens together (L2)."""
+    steps: Positive = 1
+    """Each costs one more pass."""
+
+
 class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """How an encoder is fitted; `newsdesk.build.training.fitting` says where each method comes from."""
 
@@ -25,8 +36,7 @@ class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     label_smoothing: Fraction = 0.0
     r_drop: Annotated[float, Meta(ge=0)] = 0.0
     """Weight of R-Drop's term; 0 turns it off, and saves its second pass."""
-    fgm: Annotated[float, Meta(ge=0)] = 0.0
-    """Norm of the adversarial step on the word embeddings; 0 turns it off, and saves its second pass."""
+    adversarial: Adversarial | None = None
     snapshots: Annotated[int, Meta(ge=0, le=20)] = 0
     """Cycles of the learning rate, each of which leaves a member of its own; 0 is an ordinary run."""
     frozen_layers: Annotated[int, Meta(ge=0)] = 0

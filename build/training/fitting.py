@@ -12,13 +12,14 @@ from transformers import Trainer
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from newsdesk.build.recipe import Distil, Train
+from newsdesk.build.training.adversary import Adversary
 
 
 class Fitting(Trainer):
     """transformers' Trainer with what the recipe adds to it; rows may carry `soft`, a teacher's probabilities.
 
     r_drop       R-Drop (Liang et al. 2021): two passes under different dropout, and a symmetric KL between them
-    fgm          adversarial step (Miyato et al. 2017): another pass, the word embeddings moved up the gradient
+    adversarial  FGM, PGD or FreeLB on the word embeddings (`Adversary`)
     layer_decay  each layer learns at that share of the rate of the one above it (Howard and Ruder 2018)
     distil       the teacher's share of the loss, and the temperature of both (Hinton et al. 2015)
     """
@@ -26,6 +27,7 @@ class Fitting(Trainer):
     def __init__(self, *arguments: Any, recipe: Train, distil: Distil | None, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self._recipe, self._distil = recipe, distil
+        self._adversary = Adversary(recipe.adversarial, self.model) if recipe.adversarial else None
         self._on_cpu = self.args.device.type == "cpu"
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch
 
@@ -56,15 +58,14 @@ class Fitting(Trainer):
         return (1 - self._distil.weight) * loss + self._distil.weight * taught
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        if self._recipe.fgm:
-            words = model.get_input_embeddings().weight
-            if words.grad is not None and (norm := words.grad.norm()) > 0:
-                step = self._recipe.fgm * words.grad / norm
-                words.data.add_(step)
-                super().training_step(model, inputs, num_items_in_batch)
-                words.data.sub_(step)
-        return loss
+        def learn() -> torch.Tensor:
+            return super(Fitting, self).training_step(model, inputs, num_items_in_batch)
+
+        if not self._adversary:
+            return learn()
+        return self._adversary.train(
+            inputs["input_ids"], learn, lambda: self.compute_loss(model, self._prepare_inputs(inputs))
+        )
 
     def create_optimizer(self) -> torch.optim.Optimizer:
         if self._recipe.layer_decay < 1:

@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel, Trainer, TrainingArguments
+from transformers import AutoConfig, AutoModel, TrainingArguments
 
 from newsdesk.build.compile import export
 from newsdesk.build.members import encoders
-from newsdesk.build.recipe import Distil, Train
+from newsdesk.build.recipe import Adversarial, Distil, Train
+from newsdesk.build.training.adversary import Adversary
 from newsdesk.build.training.fitting import Dropout, Fitting, freeze, layer_groups
 from newsdesk.build.training.trainer import _has_bf16, window
 from newsdesk.server.runtime import processor
@@ -150,38 +151,92 @@ def test_a_window_holds_99_of_100_training_rows(lengths: list[int], max_length: 
     assert window(lengths, max_length) == expected
 
 
-def test_an_adversarial_step_adds_a_gradient_and_puts_the_words_back(fitting):
-    gradients = {}
-    for fgm in (0.0, 1.0):
-        trainer = fitting(Train(fgm=fgm))
-        words = trainer.model.get_input_embeddings().weight
+@pytest.mark.parametrize("adversarial", [Adversarial(), Adversarial(steps=3), Adversarial(method="freelb", steps=2)])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_an_adversarial_step_changes_the_gradients_and_leaves_the_words(fitting, adversarial, frozen: bool):
+    gradients = []
+    for recipe in (Train(), Train(adversarial=adversarial)):
+        trainer = fitting(recipe)
+        words = trainer.model.get_input_embeddings().weight.requires_grad_(not frozen)
         before = words.detach().clone()
         trainer.model.train()
         trainer.current_gradient_accumulation_steps = 1
         trainer.create_optimizer()
         trainer.training_step(trainer.model, dict(BATCH))
         torch.testing.assert_close(words.detach(), before)
-        gradients[fgm] = trainer.model.classifier.weight.grad.clone()
-    assert not torch.allclose(gradients[0.0], gradients[1.0])
+        gradients.append(trainer.model.classifier.weight.grad.clone())
+    assert not torch.allclose(*gradients)
 
 
-def test_an_adversarial_step_is_as_long_as_the_recipe_says_and_points_up_the_gradient(fitting, monkeypatch):
-    """The gradient is 3 and 4 long in two places, 5 in all: at 0.5 the words move by 0.3 and 0.4."""
-    trainer = fitting(Train(fgm=0.5))
-    words = torch.nn.Parameter(torch.ones(2, 2))
-    seen = []
+class Slope:
+    """A model whose loss is the sum of its words times (3, -4), so that the gradient of a word is 5 long."""
 
-    def step(*_: object) -> torch.Tensor:
-        seen.append(words.detach().clone())
-        words.grad = torch.tensor([[3.0, 0.0], [0.0, -4.0]])
-        return torch.tensor(0.25)
+    def __init__(self) -> None:
+        self.words = torch.nn.Embedding(2, 2)
+        self.words.weight.data.fill_(1.0)
+        self.words.requires_grad_(False)
+        self.seen: list[torch.Tensor] = []
 
-    monkeypatch.setattr(Trainer, "training_step", step)
-    model = SimpleNamespace(get_input_embeddings=lambda: SimpleNamespace(weight=words))
-    assert trainer.training_step(model, {}).item() == 0.25
-    assert len(seen) == 2
-    torch.testing.assert_close(seen[1], torch.tensor([[1.3, 1.0], [1.0, 0.6]]))
-    torch.testing.assert_close(words.detach(), torch.ones(2, 2))
+    def get_input_embeddings(self) -> torch.nn.Embedding:
+        return self.words
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return []
+
+    def loss(self) -> torch.Tensor:
+        read = self.words(torch.tensor([[0], [1]]))
+        self.seen.append(read.detach().clone())
+        return (read * torch.tensor([3.0, -4.0])).sum()
+
+    def learn(self) -> torch.Tensor:
+        loss = self.loss()
+        if loss.requires_grad:
+            loss.backward()
+        return loss.detach()
+
+
+def test_fgm_moves_each_text_as_far_as_the_recipe_says_up_the_gradient():
+    """The gradient of each word is (3, -4): at 0.5 it moves by 0.3 and -0.4."""
+    model = Slope()
+    loss = Adversary(Adversarial(norm=0.5), model).train(torch.tensor([[0], [1]]), model.learn, model.loss)
+    assert loss.item() == -2.0
+    assert len(model.seen) == 2
+    torch.testing.assert_close(model.seen[0], torch.ones(2, 1, 2))
+    torch.testing.assert_close(model.seen[1], torch.tensor([[[1.3, 0.6]], [[1.3, 0.6]]]))
+
+
+def test_pgd_takes_its_steps_and_stays_in_the_ball():
+    """Four steps of 2.5 × 1 / 4 = 0.625 up the same slope: 0.625, then the edge at 1."""
+    model = Slope()
+    Adversary(Adversarial(norm=1.0, steps=4), model).train(torch.tensor([[0], [1]]), model.learn, model.loss)
+    moved = [(seen - 1).flatten(1).norm(dim=1).tolist() for seen in model.seen]
+    assert moved == [pytest.approx([length] * 2) for length in (0, 0.625, 1, 1, 1)]
+    torch.testing.assert_close(model.seen[-1], torch.tensor([[[1.6, 0.2]], [[1.6, 0.2]]]))
+
+
+def test_freelb_begins_in_the_ball_and_learns_at_every_step():
+    model = Slope()
+    adversary = Adversary(Adversarial(method="freelb", norm=1.0, steps=3), model)
+    loss = adversary.train(torch.tensor([[0], [1]]), model.learn, model.loss)
+    assert len(model.seen) == 3
+    assert all((seen - 1).flatten(1).norm(dim=1).max() <= 1 + 1e-6 for seen in model.seen)
+    losses = [(seen * torch.tensor([3.0, -4.0])).sum() for seen in model.seen]
+    assert losses == sorted(losses)
+    assert loss.item() == pytest.approx(np.mean(losses))
+
+
+def test_freelb_learns_the_mean_of_its_steps():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    model = Slope()
+    model.parameters = lambda: [weight]
+
+    def learn() -> torch.Tensor:
+        loss = model.loss() + weight.sum()
+        loss.backward()
+        return loss.detach()
+
+    Adversary(Adversarial(method="freelb", steps=3), model).train(torch.tensor([[0], [1]]), learn, model.loss)
+    assert weight.grad.item() == pytest.approx(1.0)
 
 
 def test_each_layer_learns_slower_than_the_one_above(base: str):
