@@ -7,6 +7,7 @@ from functools import partial
 import uvicorn
 
 from newsdesk.server.gateway import application, logs
+from newsdesk.server.gateway.certificates import Certificates
 from newsdesk.server.gateway.connections import Connections, Http, WebSockets, raise_files_limit
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.runtime.errors import ServerError
@@ -25,7 +26,8 @@ def main() -> None:
         return server.should_exit
 
     settings = launch.settings
-    app = application.create(launch, stopping)
+    certificates = Certificates(settings) if settings.tls_cert else None
+    app = application.create(launch, stopping, certificates)
     # What lives as long as the process is not searched for garbage again and again: it cost a third of a request.
     gc.collect()
     gc.freeze()
@@ -48,6 +50,7 @@ def main() -> None:
         proxy_headers=False,  # a caller's address is the one that connects, not one that it names
         timeout_keep_alive=75,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        ssl_context_factory=(lambda *_: certificates.context()) if certificates else None,
     )
     server = uvicorn.Server(config)
     server.run()

@@ -17,16 +17,18 @@ from starlette.responses import Response
 from newsdesk.clients import NewsdeskError
 from newsdesk.server.gateway.auth import Gate
 from newsdesk.server.gateway.breaker import Breaker
+from newsdesk.server.gateway.certificates import Certificates
 from newsdesk.server.gateway.disconnects import Disconnects
 from newsdesk.server.gateway.logs import AuditLog
 from newsdesk.server.gateway.observed import Observed
 from newsdesk.server.gateway.origins import Origins
 from newsdesk.server.gateway.plane import Plane
-from newsdesk.server.gateway.problems import Problem, Unavailable, on_newsdesk_error, on_problem, respond
+from newsdesk.server.gateway.problems import on_error
 from newsdesk.server.gateway.rates import Rates
 from newsdesk.server.gateway.refusals import Refusals
 from newsdesk.server.gateway.routes import about, classify, files, graphql, health, live, management, oip, page, stream
 from newsdesk.server.gateway.routes.bodies import invalid
+from newsdesk.server.gateway.rpc.server import Rpc
 from newsdesk.server.gateway.schemas import ClassifyRequest, ProblemDetails
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
@@ -55,8 +57,9 @@ _ROUTERS = (
 _PREFLIGHT_SECONDS = 600
 
 
-def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
-    """Return the ASGI application. `stopping` says whether streams without an end of their own must end.
+def create(launch: Launch, stopping: Callable[[], bool], certificates: Certificates | None = None) -> Observed:
+    """Return the ASGI application, beside which the same is served over gRPC while it lives. `stopping` says whether
+    streams without an end of their own must end.
 
     Raises GatewaySettingsError and TracesError.
     """
@@ -73,11 +76,19 @@ def create(launch: Launch, stopping: Callable[[], bool]) -> Observed:
             state.plane = Plane(launch, telemetry, breaker, state.triton.suspects, tracing)
             state.gate = Gate(launch.settings, Tokens(launch.settings, session), rates, state.refusals)
             watching = [asyncio.create_task(one) for one in (state.plane.probe(), state.triton.suspects.watch())]
+            rpc = Rpc(launch, app, telemetry, tracing, certificates, stopping) if launch.settings.grpc_port else None
+            if rpc:
+                await rpc.start()
+                watching.append(asyncio.create_task(rpc.watch()))
+            if certificates:
+                watching.append(asyncio.create_task(certificates.watch()))
             try:
                 yield
             finally:
                 for task in watching:
                     task.cancel()
+                if rpc:
+                    await rpc.close()
                 await state.plane.close()
                 if tracing:
                     await asyncio.to_thread(tracing.close)
@@ -140,27 +151,15 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 async def _on_invalid(request: Request, error: Exception) -> Response | None:
     assert isinstance(error, RequestValidationError)
-    return await on_problem(request, invalid(error.errors()))
-
-
-async def _on_server_error(request: Request, error: Exception) -> Response | None:
-    request.state.cause = str(error)
-    return await on_problem(request, Unavailable("The gateway cannot answer this now. Its log says why."))
+    return await on_error(request, invalid(error.errors()))
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
     return Response(status_code=499)
 
 
-async def _on_bug(request: Request, error: Exception) -> Response:
-    return respond(Problem("The gateway failed on the request. Its log says why."), request.state.request_id)
-
-
 _HANDLERS: dict[Any, Any] = {
-    HTTPException: on_problem,
-    NewsdeskError: on_newsdesk_error,
     RequestValidationError: _on_invalid,
-    ServerError: _on_server_error,
     ClientDisconnect: _on_disconnect,
-    Exception: _on_bug,
+    **dict.fromkeys((HTTPException, NewsdeskError, ServerError, Exception), on_error),
 }

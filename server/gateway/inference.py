@@ -11,13 +11,14 @@ from typing import Annotated, Any, Literal, NoReturn
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from newsdesk.clients.tensors import ALL_CLASSES
+from newsdesk.clients.tensors import ALL_CLASSES, pack_texts
 from newsdesk.server.gateway import structure
-from newsdesk.server.gateway.problems import Malformed
+from newsdesk.server.gateway.problems import Malformed, TooLarge
 from newsdesk.server.runtime.request import MAX_TEXT_BYTES
 
 HEADER_LENGTH = "inference-header-content-length"
-_MOST_TENSORS, _MOST_DIMENSIONS, _LARGEST = 64, 8, 2**31 - 1
+MOST_TENSORS = 64
+_MOST_DIMENSIONS, _LARGEST = 8, 2**31 - 1
 _LONGEST_SEQUENCE = 128
 _SHOWN = 16
 _INTEGERS = range(-(2**63), 2**64)
@@ -48,10 +49,10 @@ class Output(Struct, forbid_unknown_fields=True, omit_defaults=True):
 class Request(Struct, omit_defaults=True):
     """What is known of a request. Other members, which KServe's client has and Triton passes over, are left out."""
 
-    inputs: Annotated[list[Tensor], Meta(max_length=_MOST_TENSORS)]
+    inputs: Annotated[list[Tensor], Meta(max_length=MOST_TENSORS)]
     id: str | None = None
     parameters: _Parameters | None = None
-    outputs: Annotated[list[Output], Meta(max_length=_MOST_TENSORS)] | None = None
+    outputs: Annotated[list[Output], Meta(max_length=MOST_TENSORS)] | None = None
 
     def classified(self) -> list[str]:
         """Return the names of the outputs that are wanted as classes."""
@@ -73,17 +74,35 @@ def read(body: bytes, header_length: str | None, most_values: int) -> tuple[Requ
         request = msgspec.json.decode(head, type=Request)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Malformed(f"The body is not an inference request: {error}.") from None
+    check(request, binary, most_values)
+    return request, binary
+
+
+def check(request: Request, binary: bytes, most_values: int) -> None:
+    """Leave out the parameters that say nothing.
+
+    Raises Malformed for what Triton had better not see, and TooLarge for more texts than any request may hold values.
+    """
     request.parameters = _checked(request.parameters, _OF_REQUEST, "the request's parameters")
     for output in request.outputs or ():
         output.parameters = _checked(output.parameters, _OF_OUTPUT, f"the parameters of output {output.name!r:.80}")
-    _check_inputs(request.inputs, binary)
-    return request, binary
+    _check_inputs(request.inputs, binary, most_values)
 
 
 def written(request: Request, binary: bytes) -> tuple[bytes, int]:
     """Return the body that says the same, and the length of its JSON."""
     head = msgspec.json.encode(request)
     return head + binary, len(head)
+
+
+def content(request: Request, binary: bytes) -> bytes:
+    """Return what of a request the model reads: the same whatever its id or timeout, and over HTTP and gRPC alike.
+
+    To be called for a request that was checked.
+    """
+    inputs = [(tensor.name, tensor.datatype, tensor.shape) for tensor in request.inputs]
+    wanted = [(output.name, (output.parameters or {}).get("classification")) for output in request.outputs or ()]
+    return b"".join((msgspec.json.encode((inputs, wanted)), *(_elements(request.inputs, binary))))
 
 
 def check_classified(names: list[str], config: Mapping[str, Any]) -> None:
@@ -130,8 +149,8 @@ _OF_OUTPUT: dict[str, tuple[type, range]] = {"classification": (int, range(1, AL
 _OF_INPUT: dict[str, tuple[type, range]] = {"binary_data_size": _NATURAL}
 
 
-def _check_inputs(inputs: list[Tensor], binary: bytes) -> None:
-    """Raises Malformed where shapes, sizes and bytes do not agree."""
+def _check_inputs(inputs: list[Tensor], binary: bytes, most_values: int) -> None:
+    """Raises Malformed where shapes, sizes and bytes do not agree, TooLarge for more than `most_values` texts."""
     place = 0
     for tensor in inputs:
         tensor.parameters = _checked(tensor.parameters, _OF_INPUT, f"the parameters of input {tensor.name!r:.80}")
@@ -148,6 +167,8 @@ def _check_inputs(inputs: list[Tensor], binary: bytes) -> None:
         if len(part) < size:
             _disagree(tensor, f"{size} bytes, and {len(part)} are left")
         if tensor.datatype == _BYTES:
+            if most_values < count <= size // _LENGTH_BYTES:
+                raise TooLarge(f"Input {tensor.name!r:.80} is of more than {most_values} texts: send fewer at once.")
             lengths = list(_lengths(tensor, part, count))
             if len(lengths) != count:
                 _disagree(tensor, f"{len(lengths)} elements")
@@ -168,6 +189,24 @@ def _check_data(tensor: Tensor, data: bytes, count: int) -> None:
             _check_texts([len(text.encode()) for text in _texts(msgspec.json.decode(data))])
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Malformed(f"The data of input {tensor.name!r:.80} cannot be read: {error}.") from None
+
+
+def _elements(inputs: list[Tensor], binary: bytes) -> Iterator[bytes]:
+    """Yield the data of each input, texts in JSON as if they were binary."""
+    place = 0
+    for tensor in inputs:
+        if not isinstance(tensor.data, Raw):
+            size = (tensor.parameters or {})["binary_data_size"]
+            assert isinstance(size, int)
+            yield binary[place : place + size]
+            place += size
+        elif tensor.datatype == _BYTES:
+            try:
+                yield pack_texts([text.encode() for text in _texts(msgspec.json.decode(tensor.data))])
+            except (msgspec.DecodeError, UnicodeError, RecursionError):  # Triton says what is wrong with it
+                yield bytes(tensor.data)
+        else:
+            yield bytes(tensor.data)
 
 
 def _texts(data: Any) -> Iterator[str]:

@@ -22,8 +22,25 @@ if TYPE_CHECKING:
     from newsdesk.server.gateway.tracing import Tracing
 
 FILE_ROUTE = "/v1/classify/file"
-_TIMED = frozenset({"/v1/classify", "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"})
-_QUIET = frozenset({"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics"})
+_TIMED = frozenset(
+    {
+        "/v1/classify",
+        "/v2/models/{model}/infer",
+        "/v2/models/{model}/versions/{version}/infer",
+        "/inference.GRPCInferenceService/ModelInfer",
+    }
+)
+_QUIET = frozenset(
+    {
+        "/health/live",
+        "/health/ready",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/metrics",
+        "/inference.GRPCInferenceService/ServerLive",
+        "/inference.GRPCInferenceService/ServerReady",
+    }
+)
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
 _MIB = 2**20
 _LEAST_RATE = 16 * 1024

@@ -29,7 +29,7 @@ class Origins:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        problem = self._refusal(Headers(scope=scope), scope.get("method", ""))
+        problem = self.refusal(Headers(scope=scope), scope.get("method", ""))
         if problem is None:
             await self._app(scope, receive, send)
             return
@@ -42,7 +42,8 @@ class Origins:
         else:
             await response(scope, receive, send)
 
-    def _refusal(self, headers: Headers, method: str) -> Problem | None:
+    def refusal(self, headers: Headers, method: str) -> Problem | None:
+        """Return why a request with these headers is turned away, None where it is not."""
         host = headers.get("host", "")
         if self._checks and host and not self._is_here(host):
             return Misdirected(

@@ -1,4 +1,4 @@
-"""The one table from an error to a status, and RFC 9457 problem details, the only form in which errors leave."""
+"""The one table from an error to a status and a gRPC code, and RFC 9457 problem details, as which errors leave."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -18,6 +18,7 @@ from newsdesk.clients import (
     ServerFailed,
     ServerUnavailable,
 )
+from newsdesk.server.runtime.errors import ServerError
 
 MEDIA_TYPE = "application/problem+json"
 _COME_BACK = "1"
@@ -108,6 +109,12 @@ class TooMany(Problem):
         super().__init__(detail, {"Retry-After": str(max(seconds, 1))})
 
 
+class Unimplemented(Problem):
+    """A method of the protocol that is not served here."""
+
+    status, kind = 501, "unimplemented"
+
+
 class Unavailable(Problem):
     status, kind = 503, "unavailable"
 
@@ -132,6 +139,56 @@ _TABLE: tuple[tuple[type[NewsdeskError], type[Problem], str], ...] = (
     (BadResponse, Failed, "The model's answer is not of its contract. The server's log has more."),
     (ServerFailed, Failed, "The model failed on the request. The server's log has more."),
 )
+
+
+# HTTP status and gRPC code; of several, the first counts.
+_CODES: tuple[tuple[int, str], ...] = (
+    (200, "OK"),
+    (400, "INVALID_ARGUMENT"),
+    (413, "INVALID_ARGUMENT"),
+    (415, "INVALID_ARGUMENT"),
+    (422, "INVALID_ARGUMENT"),
+    (401, "UNAUTHENTICATED"),
+    (403, "PERMISSION_DENIED"),
+    (421, "PERMISSION_DENIED"),
+    (404, "NOT_FOUND"),
+    (409, "FAILED_PRECONDITION"),
+    (409, "ALREADY_EXISTS"),
+    (409, "ABORTED"),
+    (429, "RESOURCE_EXHAUSTED"),
+    (499, "CANCELLED"),
+    (500, "INTERNAL"),
+    (500, "UNKNOWN"),
+    (500, "DATA_LOSS"),
+    (400, "OUT_OF_RANGE"),
+    (501, "UNIMPLEMENTED"),
+    (503, "UNAVAILABLE"),
+    (504, "DEADLINE_EXCEEDED"),
+    (408, "DEADLINE_EXCEEDED"),
+)
+_TO_CODE = {status: code for status, code in reversed(_CODES)}
+_TO_STATUS = {code: status for status, code in reversed(_CODES)}
+
+
+def code_of(status: int) -> str:
+    """Return the name of the gRPC code for an HTTP status."""
+    return _TO_CODE.get(status, "INTERNAL")
+
+
+def status_of(code: str) -> int:
+    """Return the HTTP status for the name of a gRPC code."""
+    return _TO_STATUS.get(code, Problem.status)
+
+
+def explained(error: Exception) -> tuple[HTTPException, str]:
+    """Return what a caller is told of an error, whatever it is, and what the log is, where that is more."""
+    if isinstance(error, HTTPException):
+        return error, ""
+    if isinstance(error, NewsdeskError):
+        return problem_of(error), f"{type(error).__name__}: {error}"
+    if isinstance(error, ServerError):
+        return Unavailable("The gateway cannot answer this now. Its log says why."), str(error)
+    return Problem("The gateway failed on the request. Its log says why."), ""
 
 
 def problem_of(error: NewsdeskError) -> Problem:
@@ -161,17 +218,13 @@ def respond(problem: HTTPException, request_id: str) -> Response:
     return Response(body, problem.status_code, problem.headers, MEDIA_TYPE)
 
 
-async def on_problem(connection: HTTPConnection, error: Exception) -> Response | None:
-    """Answer an HTTPException: a Problem, or the router's own 404 and 405. None where it is sent, a WebSocket's."""
-    assert isinstance(error, HTTPException)
-    response = respond(error, connection.state.request_id)
+async def on_error(connection: HTTPConnection, error: Exception) -> Response | None:
+    """Answer an error: a Problem, the router's own 404 and 405, or another. None where it is sent, a WebSocket's."""
+    problem, cause = explained(error)
+    if cause:
+        connection.state.cause = cause
+    response = respond(problem, connection.state.request_id)
     if not isinstance(connection, WebSocket):
         return response
     await connection.send_denial_response(response)
     return None
-
-
-async def on_newsdesk_error(connection: HTTPConnection, error: Exception) -> Response | None:
-    assert isinstance(error, NewsdeskError)
-    connection.state.cause = f"{type(error).__name__}: {error}"
-    return await on_problem(connection, problem_of(error))

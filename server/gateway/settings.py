@@ -31,6 +31,14 @@ class GatewaySettings:
     host: str = "127.0.0.1"
     """Address that the gateway listens on; "::" is every IPv6 one."""
     port: int = 8080
+    grpc_port: int = 0
+    """The Open Inference Protocol over gRPC; 0 = not served."""
+    tls_cert: Path | None = None
+    """Certificate with its chain, PEM. Both ports then speak TLS alone."""
+    tls_key: Path | None = None
+    """Its key, PEM, without a password."""
+    tls_client_ca: Path | None = None
+    """Authorities, PEM, one of which must have signed a certificate of the caller's own."""
     auth: bool = False
     """Ask everybody for a key or token. Always so beyond loopback, unless `insecure`."""
     insecure: bool = False
@@ -80,6 +88,14 @@ class GatewaySettings:
     def __post_init__(self) -> None:
         if not 1 <= self.port <= 65535:
             raise _refused("port", self.port, "a port between 1 and 65535")
+        if self.grpc_port and (not 1 <= self.grpc_port <= 65535 or self.grpc_port == self.port):
+            raise _refused(
+                "grpc_port", self.grpc_port, "a port between 1 and 65535 beside --gateway-port, or 0 for none"
+            )
+        if bool(self.tls_cert) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_cert):
+            given, missing = ("tls_cert", "tls_key") if not self.tls_key else ("tls_key", "tls_cert")
+            given = given if getattr(self, given) else "tls_client_ca"
+            raise _refused(given, getattr(self, given), f"--{missing.replace('_', '-')} beside it")
         for name in "max_body_mib", "max_file_mib", "max_texts", "max_queue", "max_connections", "request_timeout":
             if not 0 < getattr(self, name) < math.inf:
                 raise _refused(name, getattr(self, name), "more than 0")
@@ -121,7 +137,8 @@ class GatewaySettings:
     @property
     def local_url(self) -> str:
         """The address under which this machine reaches its own gateway."""
-        return f"http://{addresses.bracketed(addresses.local(self.host))}:{self.port}"
+        scheme = "https" if self.tls_cert else "http"
+        return f"{scheme}://{addresses.bracketed(addresses.local(self.host))}:{self.port}"
 
     def rate_storage_password(self) -> str:
         """Return Redis' password, "" where there is no file of it. Raises GatewaySettingsError."""
@@ -151,7 +168,7 @@ class GatewaySettings:
 
     @classmethod
     def decoded(cls, given: dict[str, Any]) -> Self:
-        files = "keys", "jwt_secret_file", "rate_storage_password_file"
+        files = "keys", "jwt_secret_file", "rate_storage_password_file", "tls_cert", "tls_key", "tls_client_ca"
         paths = {name: Path(given[name]) for name in files if given[name] is not None}
         return cls(
             **{
@@ -210,7 +227,7 @@ def _is_redis(url: str) -> bool:
 
 
 def _refused(name: str, given: object, expected: str) -> GatewaySettingsError:
-    name = f"gateway_{name}" if name in ("host", "port") else name
+    name = f"gateway_{name}" if name in ("host", "port", "grpc_port") else name
     flag = "--" + name.replace("_", "-")
     shown = addresses.without_password(str(given))
     return GatewaySettingsError(f"{flag} (NEWSDESK_{name.upper()}) is {shown!r}; expected {expected}.")

@@ -1,10 +1,10 @@
-"""Triton's HTTP side as the gateway uses it: requests passed through whole, and repeated while it is being healed."""
+"""Triton as the gateway asks it: requests passed through whole, and repeated while it is being healed."""
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import msgspec
@@ -33,8 +33,24 @@ EXPIRED = "Request timeout expired"
 _ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
+class Answered(Protocol):
+    @property
+    def good(self) -> bool:
+        """Whether the request was answered, and not with an error."""
+
+    def away(self, url: str) -> ServerUnavailable | None:
+        """Return why the request is to be sent again, None for an answer, be it an error of the request's own."""
+
+
+AnyReply = TypeVar("AnyReply", bound=Answered)
+Once = Callable[[float], Awaitable[AnyReply]]
+"""Sends a request one time, within so many seconds. Raises NewsdeskError where nothing is answered."""
+
+
 @dataclass(frozen=True)
 class Reply:
+    """Of Triton's HTTP side."""
+
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -45,6 +61,21 @@ class Reply:
             return str(msgspec.json.decode(self.body)["error"])
         except (msgspec.DecodeError, KeyError, TypeError):
             return self.body[:500].decode(errors="replace")
+
+    @property
+    def good(self) -> bool:
+        return self.status < 400
+
+    def away(self, url: str) -> ServerUnavailable | None:
+        if self.status < 500:
+            return None
+        return away(self.status, self.error(), url)
+
+
+def away(status: int | str, reason: str, url: str) -> ServerUnavailable | None:
+    """Return why an answer of Triton's, an HTTP status or the name of a gRPC code, is to be had again by asking."""
+    error = error_of(status, reason, url)
+    return error if isinstance(error, ServerUnavailable) and EXPIRED not in reason else None
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -67,27 +98,37 @@ class Triton:
         return msgspec.json.decode(reply.body)
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Return whatever Triton answers, errors of the request's own among it. Raises NewsdeskError and Unavailable.
+        """Return whatever Triton answers, errors of the request's own among it.
 
-        Requests are repeated within the time limit while nothing answers, or a backend process is dead.
+        Raises NewsdeskError and Unavailable.
+        """
+        return await self.ask_until_answered(self.once(method, path, headers, body))
+
+    def once(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Once[Reply]:
+        """Return what sends a request over HTTP."""
+        return lambda timeout: self._once(method, path, {**headers, **carried()}, body, timeout)
+
+    async def ask_until_answered(self, once: Once[AnyReply]) -> AnyReply:
+        """Return an answer. Requests are repeated within the time limit while nothing answers, or a backend process is
+        dead. Raises NewsdeskError and Unavailable.
         """
         self._breaker.check()
         with self._breaker.counting():
-            return await self._until_answered(method, path, headers, body, Deadline(self._timeout, self._url))
+            return await self._until_answered(once, Deadline(self._timeout, self._url))
 
-    async def infer(self, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Return what `send` does. A request that was in flight when a process ended is sent once more, and alone.
-
-        Raises Poisonous for one that ends another.
+    async def infer(self, content: bytes, once: Once[AnyReply], seconds: float | None = None) -> AnyReply:
+        """Return what `ask_until_answered` does. A request that was in flight when a process ended is sent once more,
+        and alone; `content` is what it is known by. Raises Poisonous for one that ends another.
         """
-        deadline = Deadline(self._timeout, self._url)
+        timeout = self._timeout if seconds is None else min(seconds, self._timeout)
+        deadline = Deadline(timeout, self._url)
 
-        async def ask() -> Reply:
-            return await self._until_answered("POST", path, headers, body, deadline, repeat_interrupted=False)
+        async def ask() -> AnyReply:
+            return await self._until_answered(once, deadline, repeat_interrupted=False)
 
         self._breaker.check()
         with self._breaker.counting():
-            return await self.suspects.request(body, ask, deadline.end)
+            return await self.suspects.request(content, ask, deadline.end)
 
     async def _counts(self) -> tuple[int, int]:
         reply = await self._once("GET", f"/v2/models/{MODEL}/stats", {}, b"", self._timeout)
@@ -98,22 +139,14 @@ class Triton:
         return answered, failed
 
     async def _until_answered(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        deadline: Deadline,
-        repeat_interrupted: bool = True,
-    ) -> Reply:
-        headers = {**headers, **carried()}
+        self, once: Once[AnyReply], deadline: Deadline, repeat_interrupted: bool = True
+    ) -> AnyReply:
         retries = Retries(_RETRIES, deadline)
         while True:
             sent = time.monotonic()
             try:
-                reply = await self._once(method, path, headers, body, deadline.left())
-                error = error_of(reply.status, reply.error(), self._url) if reply.status >= 500 else None
-                if not isinstance(error, ServerUnavailable) or EXPIRED in reply.error():
+                reply = await once(deadline.left())
+                if (error := reply.away(self._url)) is None:
                     return reply
                 raise error
             except NewsdeskError as error:

@@ -3,7 +3,6 @@
 Shared memory, tracing and logging are not passed on: over a network they serve nobody but who means harm.
 """
 
-import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,14 +14,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from newsdesk.server.gateway import inference, structure
+from newsdesk.server.gateway import inference, passage, structure
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
-from newsdesk.server.gateway.plane import Plane
-from newsdesk.server.gateway.problems import Late, Malformed, NotFound, TooLarge, TooMany, Unsupported
+from newsdesk.server.gateway.problems import Malformed, TooLarge, Unsupported
 from newsdesk.server.gateway.routes.health import check_ready
 from newsdesk.server.gateway.schemas import documented
-from newsdesk.server.gateway.triton import EXPIRED, Reply
+from newsdesk.server.gateway.triton import Reply
 from newsdesk.server.serving.workspace import MODEL
 
 health = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
@@ -31,13 +29,7 @@ _PASSED_ON = ("content-type", "accept-encoding", "inference-header-content-lengt
 _PASSED_BACK = ("content-type", "content-encoding", "inference-header-content-length")
 _MIB = 2**20
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-_QUEUE_FULL = "maximum queue size"
 _PROBLEMS = documented(401, 403, 404, 429, 503, 504)
-# Triton takes the blame, with a 500, for bodies that are not of the protocol.
-_WRONG_BODY = re.compile(r"(failed|Unable) to parse ")
-# Paths, the regions of shared memory that Triton and its Python backend call by name, and their keys.
-_INTERNAL = re.compile(r"(?<!\w)(?:/[\w.@+-]+){2,}/?|/?\b(?:newsdesk|triton)[\w.-]*[-_][\w.-]+|\bpsm_\w+")
-_NAME = re.compile(r"[\w.-]+")
 
 
 @health.head("/live", include_in_schema=False)
@@ -80,14 +72,10 @@ async def about(request: Request) -> Response:
 @router.post("/models/{model}/versions/{version}/infer", responses=_PROBLEMS | documented(400, 408, 413, 422))
 async def infer(request: Request) -> Response:
     """Inference, with JSON or binary tensors."""
-    plane: Plane = request.app.state.plane
-    headers, body = await _checked(request, await _body(request))
-    request.app.state.triton.suspects.check(body)
-    async with plane.passing(len(body)):
-        response = _answered(await request.app.state.triton.infer(path_of(request), headers, body))
-    if response.status_code == 200 and request.path_params["model"] == MODEL:
-        plane.answered()
-    return response
+    headers, body, content = await _checked(request, await _body(request))
+    once = request.app.state.triton.once("POST", path_of(request), headers, body)
+    model = request.path_params["model"]
+    return _answered(await passage.infer(request.app.state, model, content, len(body), once))
 
 
 async def _body(request: Request) -> bytes:
@@ -107,20 +95,21 @@ async def _body(request: Request) -> bytes:
     return unpacked
 
 
-async def _checked(request: Request, body: bytes) -> tuple[dict[str, str], bytes]:
-    """Return headers and body to pass on. Raises Malformed and TooLarge for what Triton had better not see."""
-    headers = headers_of(request)
-    most = structure.VALUES + structure.VALUES_PER_TEXT * request.app.state.settings.max_texts
+async def _checked(request: Request, body: bytes) -> tuple[dict[str, str], bytes, bytes]:
+    """Return headers and body to pass on, and what of them the model reads.
+
+    Raises Malformed and TooLarge for what Triton had better not see.
+    """
+    headers, state = headers_of(request), request.app.state
+    most = structure.VALUES + structure.VALUES_PER_TEXT * state.settings.max_texts
     asked, binary = inference.read(body, headers.get(inference.HEADER_LENGTH), most)
     if asked is None:
-        return headers, body
-    if classified := asked.classified():
-        path = path_of(request).removesuffix("/infer")
-        inference.check_classified(classified, await request.app.state.triton.ask("GET", f"{path}/config"))
+        return headers, body, body
+    await passage.check_outputs(state.triton, path_of(request).removesuffix("/infer"), asked)
     body, length = inference.written(asked, binary)
     if inference.HEADER_LENGTH in headers:
         headers[inference.HEADER_LENGTH] = str(length)
-    return headers, body
+    return headers, body, inference.content(asked, binary)
 
 
 async def _pass(request: Request) -> Response:
@@ -129,31 +118,20 @@ async def _pass(request: Request) -> Response:
 
 def _answered(reply: Reply) -> Response:
     """Return Triton's answer, with the status that its error should have, and without what is internal."""
-    if reply.status < 400:
+    if reply.good:
         return answer(reply)
     reason = reply.error()
-    if reply.status >= 500 and _QUEUE_FULL in reason.lower():
-        raise TooMany("The model's queue is full: send it again in a moment.")
-    if reply.status == 503 and EXPIRED in reason:
-        raise Late("The request's own `timeout`, in microseconds, passed before its turn came: allow more.")
-    status = 400 if reply.status >= 500 and _WRONG_BODY.match(reason) else reply.status
-    if masked := _masked(reason):
-        return Response(msgspec.json.encode({"error": masked}), status, media_type="application/json")
+    status, shown = passage.judge(reply.status, reason)
+    if shown != reason:
+        return Response(msgspec.json.encode({"error": shown}), status, media_type="application/json")
     return answer(replace(reply, status=status))
-
-
-def _masked(reason: str) -> str:
-    """Return the reason without paths and names of shared memory, "" where there are none."""
-    masked, count = _INTERNAL.subn("…", reason)
-    return masked if count else ""
 
 
 def path_of(request: Request) -> str:
     """Return the path to ask Triton for, of the names in the route. Raises NotFound for what no model is called."""
     names = {name: str(value) for name, value in request.path_params.items()}
     for name, value in names.items():
-        if not _NAME.fullmatch(value) or not value.strip("."):
-            raise NotFound(f"There is no {name} {value!r:.80}.")
+        passage.check_name(name, value)
     path: str = request.scope["route"].path
     return path.format(**{name: quote(value, safe="") for name, value in names.items()})
 

@@ -29,7 +29,7 @@ def until_listening(gateway: Gateway) -> None:
 
 def launch(folder: Path, ports: Sequence[int] = (1, 1, 1), **settings: Any) -> Launch:
     """Return what starts a gateway of its own settings before a Triton at `ports`."""
-    given = {"keys": folder / "keys.json", "port": free_ports()[0]} | settings
+    given = {"keys": folder / "keys.json", "port": free_ports()[0], "grpc_port": 0} | settings
     return Launch(
         settings=GatewaySettings(**given),
         grpc_url=f"grpc://127.0.0.1:{ports[1]}",

@@ -1,0 +1,62 @@
+"""What every inference request of the Open Inference Protocol passes on its way to Triton, over HTTP and gRPC alike."""
+
+import re
+
+from starlette.datastructures import State
+
+from newsdesk.server.gateway import inference
+from newsdesk.server.gateway.plane import Plane
+from newsdesk.server.gateway.problems import Late, NotFound, TooMany
+from newsdesk.server.gateway.triton import EXPIRED, AnyReply, Once, Triton
+from newsdesk.server.serving.workspace import MODEL
+
+_QUEUE_FULL = "maximum queue size"
+_BAD_REQUEST, _ERROR, _UNAVAILABLE = 400, 500, 503
+# Triton takes the blame, with a 500, for bodies that are not of the protocol.
+_WRONG_BODY = re.compile(r"(failed|Unable) to parse ")
+# Paths, the regions of shared memory that Triton and its Python backend call by name, and their keys.
+_INTERNAL = re.compile(r"(?<!\w)(?:/[\w.@+-]+){2,}/?|/?\b(?:newsdesk|triton)[\w.-]*[-_][\w.-]+|\bpsm_\w+")
+_NAME = re.compile(r"[\w.-]+")
+
+
+def check_name(what: str, name: str) -> None:
+    """Raises NotFound for what no model, or version, is called."""
+    if not _NAME.fullmatch(name) or not name.strip("."):
+        raise NotFound(f"There is no {what} {name!r:.80}.")
+
+
+async def check_outputs(triton: Triton, path: str, request: inference.Request) -> None:
+    """Raises Malformed where classes are wanted of an output of the model at `path` that has none."""
+    if classified := request.classified():
+        inference.check_classified(classified, await triton.ask("GET", f"{path}/config"))
+
+
+async def infer(
+    state: State, model: str, content: bytes, size: int, once: Once[AnyReply], seconds: float | None = None
+) -> AnyReply:
+    """Pass a request on that was read and checked, in its turn. `content` is what the model reads of it.
+
+    Raises Poisonous, TooMany, Late and Unavailable.
+    """
+    plane: Plane = state.plane
+    triton: Triton = state.triton
+    triton.suspects.check(content)
+    async with plane.passing(size):
+        reply = await triton.infer(content, once, seconds)
+    if reply.good and model == MODEL:
+        plane.answered()
+    return reply
+
+
+def judge(status: int, reason: str) -> tuple[int, str]:
+    """Return the status that an error of Triton's should have, and its words without what is internal.
+
+    Raises TooMany and Late.
+    """
+    if status >= _ERROR and _QUEUE_FULL in reason.lower():
+        raise TooMany("The model's queue is full: send it again in a moment.")
+    if status == _UNAVAILABLE and EXPIRED in reason:
+        raise Late("The request's own `timeout`, in microseconds, passed before its turn came: allow more.")
+    if status >= _ERROR and _WRONG_BODY.match(reason):
+        status = _BAD_REQUEST
+    return status, _INTERNAL.sub("…", reason)

@@ -1,0 +1,141 @@
+"""The methods of the Open Inference Protocol: who may call each, and how it is answered.
+
+What Triton had better not be told over a network is refused, as the HTTP side has no route for it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc.aio
+from starlette.datastructures import State
+from starlette.exceptions import HTTPException
+from tritonclient.grpc import service_pb2
+
+from newsdesk.server.gateway import inference, passage, structure
+from newsdesk.server.gateway.keys import Role
+from newsdesk.server.gateway.problems import Malformed, Slow, Unimplemented, status_of
+from newsdesk.server.gateway.rpc import messages
+from newsdesk.server.gateway.rpc.calls import Method, RpcCall
+from newsdesk.server.gateway.rpc.stream import answer_stream
+from newsdesk.server.gateway.rpc.triton import RpcReply, Upstream
+from newsdesk.server.gateway.settings import Launch
+from newsdesk.server.serving.workspace import MODEL
+
+_MANAGED = ("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload")
+_INTERNAL = (
+    *(f"{kind}SharedMemory{what}" for kind in ("System", "Cuda") for what in ("Status", "Register", "Unregister")),
+    "TraceSetting",
+    "LogSettings",
+)
+
+
+class Service:
+    """For one event loop, with the gateway's own state: one data plane under both protocols."""
+
+    def __init__(self, launch: Launch, state: State, upstream: Upstream, stopping: Callable[[], bool]) -> None:
+        self._settings, self._state, self._upstream, self._stopping = launch.settings, state, upstream, stopping
+        self._most = structure.VALUES + structure.VALUES_PER_TEXT * launch.settings.max_texts
+
+    def methods(self) -> list[Method]:
+        about = "ModelMetadata", "ModelConfig", "ModelStatistics"
+        return [
+            Method("ServerLive", None, self._live),
+            Method("ServerReady", None, self._ready),
+            Method("ModelReady", Role.reader, self._model_ready),
+            Method("ServerMetadata", Role.reader, self._server_metadata),
+            *(Method(name, Role.reader, self._about(name)) for name in about),
+            Method("ModelInfer", Role.reader, self._infer),
+            Method("ModelStreamInfer", Role.reader, self._stream, streams=True),
+            *(Method(name, Role.operator, _managed) for name in _MANAGED),
+            *(Method(name, Role.reader, _internal) for name in _INTERNAL),
+        ]
+
+    async def _live(self, call: RpcCall) -> bytes:
+        return service_pb2.ServerLiveResponse(live=True).SerializeToString()
+
+    async def _ready(self, call: RpcCall) -> bytes:
+        return service_pb2.ServerReadyResponse(ready=self._state.plane.ready).SerializeToString()
+
+    async def _model_ready(self, call: RpcCall) -> bytes:
+        """Triton's word, and for the served model a real answer within the last seconds."""
+        asked = messages.parse(service_pb2.ModelReadyRequest, await self._message(call))
+        _check_names(asked.name, asked.version)
+        if asked.name == MODEL and not self._state.plane.ready:
+            return service_pb2.ModelReadyResponse(ready=False).SerializeToString()
+        return await self._pass("ModelReady", asked)
+
+    async def _server_metadata(self, call: RpcCall) -> bytes:
+        return await self._pass("ServerMetadata", service_pb2.ServerMetadataRequest())
+
+    def _about(self, name: str) -> Callable[[RpcCall], Awaitable[bytes]]:
+        kind = getattr(service_pb2, f"{name}Request")
+
+        async def about(call: RpcCall) -> bytes:
+            asked = messages.parse(kind, await self._message(call))
+            if asked.name or name != "ModelStatistics":  # which is of all models, without a name
+                _check_names(asked.name, asked.version)
+            return await self._pass(name, asked)
+
+        return about
+
+    async def _infer(self, call: RpcCall) -> bytes:
+        raw = await self._message(call)
+        message = messages.parse(service_pb2.ModelInferRequest, raw)
+        return await self._answer(message, call.context.time_remaining())
+
+    async def _stream(self, call: RpcCall) -> bytes:
+        await answer_stream(call, self._answer, self._stopping)
+        return b""
+
+    async def _answer(self, message: service_pb2.ModelInferRequest, seconds: float | None) -> bytes:
+        """Return Triton's answer, within the time that the caller's own deadline leaves."""
+        model, version, size = message.model_name, message.model_version, message.ByteSize()
+        _check_names(model, version)
+        request, binary = messages.read(message, self._most)
+        path = f"/v2/models/{model}" + (f"/versions/{version}" if version else "")
+        await passage.check_outputs(self._state.triton, path, request)
+        content, once = inference.content(request, binary), self._upstream.once("ModelInfer", _encoded(message))
+        return _body(await passage.infer(self._state, model, content, size, once, seconds))
+
+    async def _pass(self, method: str, message: Any) -> bytes:
+        once = self._upstream.once(method, _encoded(message))
+        return _body(await self._state.triton.ask_until_answered(once))
+
+    async def _message(self, call: RpcCall) -> bytes:
+        """Return the call's message, read only now: nobody without a key can have a large one received."""
+        try:
+            async with asyncio.timeout(self._settings.request_timeout):
+                raw = await call.context.read()
+        except TimeoutError:
+            raise Slow(f"No message came for {self._settings.request_timeout:g} s.") from None
+        if raw is grpc.aio.EOF:
+            raise Malformed("The call holds no message.")
+        return bytes(raw)
+
+
+async def _managed(call: RpcCall) -> bytes:
+    raise Unimplemented("Models are managed over HTTP, by operators: POST /v2/repository/models/…/load, or unload.")
+
+
+async def _internal(call: RpcCall) -> bytes:
+    raise Unimplemented(f"{call.method.name} is not served: shared memory, traces and logs are this machine's own.")
+
+
+def _check_names(model: str, version: str) -> None:
+    passage.check_name("model", model)
+    if version:
+        passage.check_name("version", version)
+
+
+def _encoded(message: Any) -> bytes:
+    encoded: bytes = message.SerializeToString()
+    return encoded
+
+
+def _body(reply: RpcReply) -> bytes:
+    """Return an answer. Raises HTTPException, with the words of Triton's error."""
+    if reply.good:
+        return reply.body
+    status, reason = passage.judge(status_of(reply.code), reply.reason)
+    raise HTTPException(status, reason)

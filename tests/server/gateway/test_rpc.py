@@ -1,0 +1,346 @@
+"""The gateway over gRPC: Triton's own client unchanged, and the doors and rules of its HTTP side."""
+
+import json
+import queue
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+
+from newsdesk.clients.tensors import pack_texts
+from newsdesk.server.gateway import inference
+from newsdesk.server.gateway.keys import Role
+from tests.launching import free_ports
+from tests.server.gateway import gateways
+from tests.server.gateway.conftest import Served
+from tests.service.requests import oip, tensor
+
+INFER = "/v2/models/ag_news/infer"
+SERVICE = "/inference.GRPCInferenceService/"
+
+
+@dataclass
+class Front:
+    """A gateway with both ports, which asks for keys and takes 1 MiB and 300 texts."""
+
+    address: str
+    http: httpx.Client
+    folder: Path
+    key: str
+    operator: str
+
+    def stub(self, key: str | None = None, **options: Any) -> tuple[service_pb2_grpc.GRPCInferenceServiceStub, Any]:
+        channel = grpc.insecure_channel(self.address, options=list(options.items()))
+        return service_pb2_grpc.GRPCInferenceServiceStub(channel), bearer(self.key if key is None else key)
+
+
+def bearer(key: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {key}"),) if key else ()
+
+
+def headers(key: str) -> dict[str, str]:
+    return dict(bearer(key))
+
+
+@pytest.fixture(scope="module")
+def front(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    folder, port = tmp_path_factory.mktemp("rpc"), free_ports()[0]
+    keys = [gateways.key(folder, role) for role in (Role.reader, Role.operator)]
+    with gateways.gateway(
+        folder, served.server.ports, auth=True, max_body_mib=1, grpc_port=port, request_timeout=10.0
+    ) as client:
+        client.headers.update(headers(keys[0]))
+        yield Front(f"127.0.0.1:{port}", client, folder, *keys)
+
+
+@pytest.fixture
+def stub(front: Front) -> Iterator[Callable[..., Any]]:
+    """Return method, message → answer, as a reader."""
+    with grpc.insecure_channel(front.address) as channel:
+        made = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        yield lambda method, message, key=front.key, **more: getattr(made, method)(
+            message, metadata=bearer(key), timeout=20, **more
+        )
+
+
+def request(*texts: str, **more: Any) -> service_pb2.ModelInferRequest:
+    """Return a request with raw contents."""
+    made = service_pb2.ModelInferRequest(model_name="ag_news", **more)
+    made.inputs.add(name="TEXT", datatype="BYTES", shape=[len(texts), 1])
+    made.raw_input_contents.append(pack_texts([text.encode() for text in texts]))
+    return made
+
+
+def typed(*texts: str, datatype: str = "BYTES") -> service_pb2.ModelInferRequest:
+    made = service_pb2.ModelInferRequest(model_name="ag_news", id="typed")
+    made.inputs.add(name="TEXT", datatype=datatype, shape=[len(texts), 1]).contents.bytes_contents.extend(
+        text.encode() for text in texts
+    )
+    return made
+
+
+def refused(call: Callable[[], Any]) -> tuple[str, str, dict[str, str]]:
+    """Return code, details and trailers of the error that a call ends with."""
+    with pytest.raises(grpc.RpcError) as error:
+        call()
+    found = error.value
+    return found.code().name, found.details(), dict(found.trailing_metadata())  # type: ignore[attr-defined]
+
+
+def test_tritonclient_unchanged(front: Front) -> None:
+    known = headers(front.key)
+    with triton.InferenceServerClient(front.address) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("ag_news", headers=known)
+        assert client.get_server_metadata(headers=known).name == "triton"
+        assert client.get_model_metadata("ag_news", headers=known).versions == ["1"]
+        assert client.get_model_config("ag_news", headers=known).config.max_batch_size == 64
+        assert client.get_inference_statistics("ag_news", headers=known).model_stats
+        for packing in None, "gzip", "deflate":
+            answer = client.infer(
+                "ag_news",
+                [tensor(["shares 5000", "match 1"])],
+                request_id="mine",
+                headers=known,
+                compression_algorithm=packing,
+            )
+            assert answer.as_numpy("LABEL").ravel().tolist() == [b"Business", b"Sports"]
+            assert answer.as_numpy("PROBABILITIES").dtype == np.float32
+            assert answer.get_response().id == "mine"
+        with pytest.raises(InferenceServerException, match="text 1: empty"):
+            client.infer("ag_news", [tensor(["shares", ""])], headers=known)
+        with pytest.raises(InferenceServerException, match=r"UNAUTHENTICATED.*A key or token is needed"):
+            client.infer("ag_news", [tensor(["shares"])])
+
+
+def test_the_same_answer_as_tritons_own_and_as_over_http(served: Served, front: Front, stub: Any) -> None:
+    asked = request("shares 5000", "match 7", id="mine")
+    asked.outputs.add(name="PROBABILITIES").parameters["classification"].int64_param = 2
+    asked.outputs.add(name="LABEL")
+    with grpc.insecure_channel(f"127.0.0.1:{served.server.ports[1]}") as channel:
+        direct = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        assert stub("ModelInfer", asked) == direct.ModelInfer(asked)
+        assert stub("ModelInfer", typed("shares 1")) == direct.ModelInfer(typed("shares 1"))
+        config = service_pb2.ModelConfigRequest(name="ag_news")
+        assert stub("ModelConfig", config) == direct.ModelConfig(config)
+        sent = request("shares", id="in a stream")
+        assert [*direct.ModelStreamInfer(iter([sent]))] == [*stub("ModelStreamInfer", iter([sent]))]
+    answer = front.http.post(INFER, content=oip(["shares 5000"])).json()
+    by_http = next(output["data"] for output in answer["outputs"] if output["name"] == "PROBABILITIES")
+    raw = stub("ModelInfer", request("shares 5000"))
+    place = [output.name for output in raw.outputs].index("PROBABILITIES")
+    assert np.frombuffer(raw.raw_output_contents[place], np.float32).tolist() == pytest.approx(by_http)
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelConfig", "ServerMetadata", "ModelReady", "LogSettings"])
+def test_every_door_asks(front: Front, stub: Any, method: str) -> None:
+    kinds = {"ModelInfer": request("shares"), "LogSettings": service_pb2.LogSettingsRequest()}
+    message = kinds.get(method) or getattr(service_pb2, f"{method}Request")()
+    for key in "", f"nd_{'0' * 12}_{'x' * 43}", "no token":
+        code, _, trailers = refused(lambda key=key: stub(method, message, key=key))
+        assert (code, trailers["newsdesk-problem"]) == ("UNAUTHENTICATED", "unauthenticated")
+        assert trailers["x-request-id"]
+
+
+def test_no_message_of_a_stranger_is_received(front: Front) -> None:
+    """Whoever shows no key is turned away before what he sends has come."""
+    with grpc.insecure_channel(front.address) as channel:
+        sending = queue.Queue[bytes | None]()
+        call = channel.stream_unary(SERVICE + "ModelInfer")
+        ended = call.future(iter(sending.get, None), timeout=10)  # which sends nothing
+        assert ended.code() is grpc.StatusCode.UNAUTHENTICATED
+        sending.put(None)
+
+
+def test_keys_go_by_both_headers_and_roles_count(front: Front) -> None:
+    stub, _ = front.stub()
+    assert stub.ModelInfer(request("shares"), metadata=(("x-api-key", front.key),)).outputs
+    load = service_pb2.RepositoryModelLoadRequest(model_name="ag_news")
+    code, details, _ = refused(lambda: stub.RepositoryModelLoad(load, metadata=bearer(front.key)))
+    assert (code, details) == ("PERMISSION_DENIED", "This needs the role operator, and the caller is reader.")
+    code, details, _ = refused(lambda: stub.RepositoryModelLoad(load, metadata=bearer(front.operator)))
+    assert (code, "over HTTP" in details) == ("UNIMPLEMENTED", True)
+    for method in "SystemSharedMemoryRegister", "CudaSharedMemoryStatus", "TraceSetting", "LogSettings":
+        message = getattr(service_pb2, f"{method}Request")()
+        call = getattr(stub, method)
+        assert refused(lambda call=call, message=message: call(message, metadata=bearer(front.operator)))[0] == (
+            "UNIMPLEMENTED"
+        )
+    page = (*bearer(front.key), ("origin", "https://elsewhere.example"))
+    assert refused(lambda: stub.ModelInfer(request("shares"), metadata=page))[0] == "PERMISSION_DENIED"
+    audited = [
+        entry for entry in gateways.logged(front.folder / "audit.jsonl") if "RepositoryModelLoad" in entry["route"]
+    ]
+    (entry,) = audited
+    assert entry["caller"] == f"key:{front.key.split('_')[1]}"
+    assert (entry["status"], entry["address"]) == (403, "127.0.0.1")
+
+
+def test_calls_stand_in_log_and_metrics_as_requests_do(front: Front) -> None:
+    stub, known = front.stub()
+    stub.ModelInfer(request("shares"), metadata=(*known, ("x-request-id", "one-of-mine")))
+    lines = [line for line in gateways.logged(front.folder / "gateway.log") if line.get("request_id") == "one-of-mine"]
+    (line,) = lines
+    assert (line["route"], line["status"], line["caller"]) == (
+        f"{SERVICE}ModelInfer", 200, f"key:{front.key.split('_')[1]}",
+    )  # fmt: skip
+    assert (
+        f'newsdesk_gateway_requests_total{{route="{SERVICE}ModelInfer",status="200"}}'
+        in front.http.get("/metrics").text
+    )
+
+
+def broken(**more: Any) -> service_pb2.ModelInferRequest:
+    """Return a good request, changed."""
+    made = request("shares")
+    for name, value in more.items():
+        if name == "shape":
+            made.inputs[0].shape[:] = value
+        elif name == "raw":
+            made.raw_input_contents[:] = value
+        elif name == "classified":
+            made.outputs.add(name=value).parameters["classification"].int64_param = 1
+        else:
+            setattr(made.inputs[0], name, value)
+    return made
+
+
+def with_parameter(name: str, **value: Any) -> service_pb2.ModelInferRequest:
+    made = request("shares")
+    made.inputs[0].parameters[name].CopyFrom(service_pb2.InferParameter(**value))
+    return made
+
+
+def small_numbers() -> service_pb2.ModelInferRequest:
+    made = service_pb2.ModelInferRequest(model_name="ag_news")
+    made.inputs.add(name="TEXT", datatype="INT8", shape=[1, 1]).contents.int_contents.append(300)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (broken(shape=[2, 1]), "1 elements: shape and data disagree"),
+        (broken(shape=[0, 1]), "not an inference request"),
+        (broken(shape=[2**31, 1]), "not an inference request"),
+        (broken(datatype="STRING"), "not an inference request"),
+        (broken(raw=[b"\xff\xff\xff\xff"]), "end within an element"),
+        (broken(raw=[]), "0 elements"),
+        (broken(raw=[b"", b""]), "2 raw_input_contents for 1 inputs"),
+        (broken(classified="LABEL"), "which only outputs with labels have: PROBABILITIES"),
+        (with_parameter("shared_memory_region", string_param="a"), "'shared_memory_region'"),
+        (request("x" * 300_000), "text 0: 300000 bytes, expected at most 262144"),
+        (typed("shares", datatype="FP32"), "has bytes_contents, expected fp32_contents"),
+        (small_numbers(), "holds 300 to 300, expected INT8"),
+    ],
+)
+def test_what_triton_had_better_not_see_is_refused(stub: Any, message: Any, says: str) -> None:
+    code, details, trailers = refused(lambda: stub("ModelInfer", message))
+    assert (code, trailers["newsdesk-problem"]) == ("INVALID_ARGUMENT", "malformed")
+    assert says in details
+    assert stub("ModelInfer", request("shares")).outputs
+
+
+def test_limits(front: Front, stub: Any) -> None:
+    assert refused(lambda: stub("ModelInfer", request(*["x" * 30_000] * 40)))[0] == "RESOURCE_EXHAUSTED"
+    bomb = request(*["x" * 250_000] * 20)
+    assert refused(lambda: stub("ModelInfer", bomb, compression=grpc.Compression.Gzip))[0] == "RESOURCE_EXHAUSTED"
+    code, details, _ = refused(lambda: stub("ModelInfer", typed(*["x"] * 100_000)))
+    assert (code, "at most" in details) == ("INVALID_ARGUMENT", True)
+    with grpc.insecure_channel(front.address) as channel:
+        raw = channel.unary_unary(SERVICE + "ModelInfer")
+        code, details, _ = refused(lambda: raw(b"\xff" * 10, metadata=bearer(front.key)))
+    assert (code, details) == ("INVALID_ARGUMENT", "The message is not a ModelInferRequest.")
+    for name, code in ("nothing", "NOT_FOUND"), ("../x", "NOT_FOUND"):
+        other = request("shares")
+        other.model_name = name
+        assert refused(lambda other=other: stub("ModelInfer", other))[0] == code
+
+
+def test_a_stream_answers_in_order_and_goes_on_after_an_error(stub: Any) -> None:
+    sent = [request(f"shares {i}" if i != 5 else "", id=f"{i}") for i in range(100)]
+    answers = list(stub("ModelStreamInfer", iter(sent)))
+    assert [answer.infer_response.id for answer in answers] == [f"{i}" for i in range(100)]
+    assert [place for place, answer in enumerate(answers) if answer.error_message] == [5]
+    assert "text 0: empty" in answers[5].error_message
+
+
+def test_tritonclients_stream(front: Front) -> None:
+    got: queue.Queue[Any] = queue.Queue()
+    with triton.InferenceServerClient(front.address) as client:
+        client.start_stream(lambda result, error: got.put((result, error)), headers=headers(front.key))
+        client.async_stream_infer("ag_news", [tensor(["match"])], enable_empty_final_response=True)
+        result, error = got.get(timeout=20)
+        client.stop_stream()
+    assert error is None
+    assert result.as_numpy("LABEL").ravel().tolist() == [b"Sports"]
+    assert result.get_response().parameters["triton_final_response"].bool_param
+
+
+def test_a_revoked_key_ends_its_stream(front: Front) -> None:
+    key = gateways.key(front.folder, Role.reader)
+    sending: queue.Queue[Any] = queue.Queue()
+    stub, _ = front.stub()
+    stream = stub.ModelStreamInfer(iter(sending.get, None), metadata=bearer(key), timeout=30)
+    sending.put(request("shares"))
+    assert not next(stream).error_message
+    assert gateways.newsdesk_keys(
+        "revoke", key.split("_")[1], "--keys", str(front.folder / "keys.json")
+    ).returncode == 0  # fmt: skip
+    assert refused(lambda: next(stream))[0] == "UNAUTHENTICATED"
+    sending.put(None)
+
+
+def test_rates_are_those_of_http(served: Served, tmp_path: Path) -> None:
+    key, port = gateways.key(tmp_path, Role.reader), free_ports()[0]
+    ours = {"auth": True, "grpc_port": port, "rate_limit": "3/minute"}
+    with gateways.gateway(tmp_path, served.server.ports, **ours) as client:
+        assert client.get("/v1/labels", headers=headers(key)).status_code == 200
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            both = [request("shares"), request("match")]
+            answers = list(stub.ModelStreamInfer(iter(both), metadata=bearer(key)))
+            assert [bool(answer.error_message) for answer in answers] == [False, True]  # the stream itself counts, too
+            code, details, trailers = refused(lambda: stub.ModelInfer(request("shares"), metadata=bearer(key)))
+        assert (code, details) == ("RESOURCE_EXHAUSTED", "The limit of 3 per 1 minute is reached.")
+        assert 30 <= int(trailers["retry-after"]) <= 60
+        assert client.get("/v1/labels", headers=headers(key)).status_code == 429
+
+
+def test_who_leaves_is_not_computed_for(front: Front, stub: Any) -> None:
+    """The deadline is passed on, and what waited for it is out of the queue."""
+    began = time.monotonic()
+    code, _, _ = refused(lambda: front.stub()[0].ModelInfer(
+        request("stand-in, be slow"), metadata=bearer(front.key), timeout=0.2
+    ))  # fmt: skip
+    assert code == "DEADLINE_EXCEEDED"
+    while "newsdesk_gateway_queued_texts 0.0" not in front.http.get("/metrics").text:
+        assert time.monotonic() < began + 5
+        time.sleep(0.02)
+    (line,) = [
+        line for line in gateways.logged(front.folder / "gateway.log")
+        if line.get("route") == f"{SERVICE}ModelInfer" and line["status"] == 499
+    ]  # fmt: skip
+    assert line["ms"] < 900  # the model took a second
+
+
+def test_a_request_is_known_whatever_its_id_and_its_protocol() -> None:
+    def by_http(**more: Any) -> bytes:
+        return inference.content(*inference.read(json.dumps(json.loads(oip(["shares"])) | more).encode(), None, 9999))  # type: ignore[arg-type]
+
+    from newsdesk.server.gateway.rpc import messages
+
+    known = inference.content(*messages.read(request("shares", id="one"), 9999))
+    assert known == by_http() == by_http(id="another", parameters={"timeout": 5})
+    assert known == inference.content(*messages.read(typed("shares"), 9999))
+    assert known != inference.content(*messages.read(request("match", id="one"), 9999))
