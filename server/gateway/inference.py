@@ -167,7 +167,9 @@ def _check_inputs(inputs: list[Tensor], binary: bytes, most_values: int) -> None
         if len(part) < size:
             _disagree(tensor, f"{size} bytes, and {len(part)} are left")
         if tensor.datatype == _BYTES:
-            if most_values < count <= size // _LENGTH_BYTES:
+            if count > most_values:
+                if count > size // _LENGTH_BYTES:
+                    _disagree(tensor, f"{size} bytes")
                 raise TooLarge(f"Input {tensor.name!r:.80} is of more than {most_values} texts: send fewer at once.")
             lengths = list(_lengths(tensor, part, count))
             if len(lengths) != count:
