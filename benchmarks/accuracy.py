@@ -21,8 +21,8 @@ from newsdesk.build.data.cleaning import Labels
 from newsdesk.build.evaluation.metrics import accuracy, agreement, macro_f1
 from newsdesk.build.recipe import Source
 from newsdesk.clients import Client
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import manifest, processor
-from newsdesk.server.runtime.cascade import QUALITIES
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.request import read
 from newsdesk.server.serving import prepare

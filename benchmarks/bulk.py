@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import servers
+from newsdesk.server.contract import MAX_BATCH
 
-BATCH = 64
+BATCH = MAX_BATCH
 """Rows that the gateway asks the model for at once."""
 _ROWS_A_CHUNK = 1000
 _SAMPLE_SECONDS = 0.5

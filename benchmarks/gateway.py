@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from benchmarks import bulk, grpc_load, pages, servers, texts
+from newsdesk.server.contract import DEFAULT_QUALITY, QUALITIES, STANDARD_OUTPUTS
 from newsdesk.server.runtime import processor
 from newsdesk.server.serving import load
 from newsdesk.server.serving.settings import granted_cores
@@ -27,7 +28,6 @@ CLIENTS = (32, 128)
 LEAST_SHARE, MOST_ADDED_MS, MOST_GROWTH_MB = 0.60, 2.0, 16.0
 """Goals: of direct gRPC's throughput, of p50 at one client, and of the gateway's memory over a file."""
 HEAD = "# What the gateway costs\n\nPrinted by `python -m benchmarks.gateway`, see its help.\n"
-_OUTPUTS = ("LABEL", "PROBABILITIES", "ANSWERED_BY", "WINDOWS")
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="counted seconds of each run of single texts")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", nargs="+", type=int, default=CLIENTS, help="numbers of clients at saturation")
-    parser.add_argument("--quality", choices=("fast", "balanced", "best"), default="balanced")
+    parser.add_argument("--quality", choices=QUALITIES, default=DEFAULT_QUALITY)
     parser.add_argument("--rows", type=int, default=0, help="measure a file of so many rows instead of single texts")
     parser.add_argument("--distinct", type=int, default=0, help="rows of the file that differ; 0: all")
     parser.add_argument("--cache", default="", help="of the server, for the file: 256MB")
@@ -61,7 +61,12 @@ def _single(server: servers.Server, articles: list[str], given: argparse.Namespa
     bodies = [json.dumps({"text": text, "quality": given.quality}).encode() for text in articles]
     sides = {
         "gateway, REST": (server.gateway_port, load.Client, "/v1/classify", bodies),
-        "Triton, gRPC": (server.grpc_port, grpc_load.Client, "", grpc_load.encode(articles, given.quality, _OUTPUTS)),
+        "Triton, gRPC": (
+            server.grpc_port,
+            grpc_load.Client,
+            "",
+            grpc_load.encode(articles, given.quality, STANDARD_OUTPUTS),
+        ),
     }
     runs: dict[tuple[str, int], list[load.Reading]] = {}
     for turn in range(given.rounds + 1):

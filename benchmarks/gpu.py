@@ -25,8 +25,8 @@ import numpy as np
 from benchmarks import grpc_load, pages, peak, servers, steps, texts
 from newsdesk.build.compile.verify import EXTREMES
 from newsdesk.clients import Client
+from newsdesk.server.contract import MAX_BATCH, QUALITIES, STANDARD_OUTPUTS
 from newsdesk.server.runtime import engines, gpu, manifest, processor, targets
-from newsdesk.server.runtime.cascade import QUALITIES
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.errors import EngineError
 from newsdesk.server.runtime.manifest import Manifest, Member
@@ -44,10 +44,7 @@ AGREEMENT = 0.99
 PRODUCT_ON_CPU = 256
 """Rows and columns of the product that is the peak there: torch's int8 one is slow."""
 ON_CPU = "openvino", "onnxruntime"
-MOST_TOGETHER = 64
-"""max_batch_size of the model."""
 HEAD = "# The ensemble on a GPU\n\nPrinted by `python -m benchmarks.gpu`, see its help.\n"
-_OUTPUTS = "LABEL", "PROBABILITIES", "ANSWERED_BY", "WINDOWS"
 _COUNTERS = {
     "requests": "nv_inference_request_success",
     "batches": "nv_inference_exec_count",
@@ -77,7 +74,7 @@ def main() -> None:
     parser.add_argument("--profiled", type=int, default=1024, help="texts of the profile")
     parser.add_argument("--quality", choices=QUALITIES, default="best", help="best: every member is asked the most")
     parser.add_argument("--clients", nargs="+", type=int, default=CLIENTS)
-    parser.add_argument("--together", type=int, default=1, help="articles a request, at most 64")
+    parser.add_argument("--together", type=int, default=1, help=f"articles a request, at most {MAX_BATCH}")
     parser.add_argument("--instances", nargs="+", type=int, default=[0], help="backend processes to try; 0: the cores")
     parser.add_argument("--seconds", type=float, default=10, help="counted at each number of clients")
     parser.add_argument("--product", type=int, default=0, help="rows of the product that is the peak; 0: the device's")
@@ -85,8 +82,8 @@ def main() -> None:
     given = parser.parse_args()
     try:
         articles = texts.choose(given.texts)
-        if not 1 <= given.together <= min(MOST_TOGETHER, len(articles)):
-            raise ValueError(f"--together {given.together}: expected 1 to {min(MOST_TOGETHER, len(articles))} articles")
+        if not 1 <= given.together <= min(MAX_BATCH, len(articles)):
+            raise ValueError(f"--together {given.together}: expected 1 to {min(MAX_BATCH, len(articles))} articles")
         ready = choose(given.target, given.model_repository.absolute() / MODEL, articles)
         reference = against(given.against, ready.described)
     except (EngineError, ValueError) as error:
@@ -246,7 +243,7 @@ def profile(ready: Ready, count: int) -> list[str]:
 
 def throughput(ready: Ready, given: argparse.Namespace) -> tuple[list[str], int]:
     """Measure the server at each number of processes and clients; return a table, and how many requests failed."""
-    requests = grpc_load.encode(ready.articles, given.quality, _OUTPUTS, together=given.together)
+    requests = grpc_load.encode(ready.articles, given.quality, STANDARD_OUTPUTS, together=given.together)
     articles = "an article" if given.together == 1 else f"{given.together} articles"
     lines = [
         f"Through the server, quality {given.quality}, {articles} a request, gRPC; in Triton, the mean of a request:",

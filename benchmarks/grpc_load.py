@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from tritonclient.grpc import service_pb2
 
+from newsdesk.server.contract import QUALITY, TEXT
 from newsdesk.server.serving import load
 
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
@@ -26,8 +27,8 @@ def encode(
     framed = []
     for at in range(0, len(texts) - together + 1, together):
         given = {
-            "TEXT": [text.encode() for text in texts[at : at + together]],
-            "QUALITY": [quality.encode()] * together,
+            TEXT: [text.encode() for text in texts[at : at + together]],
+            QUALITY: [quality.encode()] * together,
         }
         raw = [b"".join(struct.pack("<I", len(value)) + value for value in values) for values in given.values()]
         request = service_pb2.ModelInferRequest(model_name=model, raw_input_contents=raw)

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from benchmarks import grpc_load, pages, servers, texts
+from newsdesk.server.contract import LABEL, PROBABILITIES, QUALITIES
 from newsdesk.server.runtime import processor
-from newsdesk.server.runtime.cascade import QUALITIES
 from newsdesk.server.serving import load
 from newsdesk.server.serving.settings import granted_cores
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="put the table into this page, too, in place of the last one")
     given = parser.parse_args()
     articles = texts.choose(given.texts)
-    requests = {quality: grpc_load.encode(articles, quality, ("LABEL", "PROBABILITIES")) for quality in QUALITIES}
+    requests = {quality: grpc_load.encode(articles, quality, (LABEL, PROBABILITIES)) for quality in QUALITIES}
     runs: dict[str, list[load.Reading]] = {quality: [] for quality in QUALITIES}
     with servers.newsdesk() as server:
         for turn in range(given.rounds + 1):

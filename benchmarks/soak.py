@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import servers, texts
+from newsdesk.server.contract import LABEL, PROBABILITIES, TEXT
 from newsdesk.server.runtime import processor
 from newsdesk.server.serving import processes
 from newsdesk.server.serving.triton import STUB
@@ -138,12 +139,12 @@ def _check(i: int, status: int, body: bytes, alone: dict, outcome: Outcome) -> N
         outcome.problem(f"text {i}: {status} {body[:200]!r}")
         return
     found = _answer(status, body)
-    expected, given = (np.array(one["PROBABILITIES"]) for one in (alone, found))
+    expected, given = (np.array(one[PROBABILITIES]) for one in (alone, found))
     top = np.sort(expected)[::-1]
     if np.abs(given - expected).max() > TOLERANCE:
         outcome.problem(f"text {i}: {given} under load, {expected} alone")
-    elif found["LABEL"] != alone["LABEL"] and top[0] - top[1] > 2 * TOLERANCE:
-        outcome.problem(f"text {i}: {found['LABEL']} under load, {alone['LABEL']} alone")
+    elif found[LABEL] != alone[LABEL] and top[0] - top[1] > 2 * TOLERANCE:
+        outcome.problem(f"text {i}: {found[LABEL]} under load, {alone[LABEL]} alone")
 
 
 async def _sample(server: servers.Server, outcome: Outcome, end: float) -> None:
@@ -154,8 +155,8 @@ async def _sample(server: servers.Server, outcome: Outcome, end: float) -> None:
 
 
 def _body(text: str) -> bytes:
-    given = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}
-    return json.dumps({"inputs": [given], "outputs": [{"name": "LABEL"}, {"name": "PROBABILITIES"}]}).encode()
+    given = {"name": TEXT, "shape": [1, 1], "datatype": "BYTES", "data": [text]}
+    return json.dumps({"inputs": [given], "outputs": [{"name": LABEL}, {"name": PROBABILITIES}]}).encode()
 
 
 def _request(body: bytes) -> bytes:

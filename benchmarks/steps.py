@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import batching, engines
-from newsdesk.server.runtime.cascade import QUALITIES
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.engines import Engine
 from newsdesk.server.runtime.manifest import Manifest, Member

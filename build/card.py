@@ -3,7 +3,7 @@
 from typing import Any
 
 from newsdesk.build.recipe import Card
-from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime.manifest import Manifest
 
 

@@ -276,7 +276,7 @@ def assignments(changes: dict[str, Any]) -> list[str]:
 
 
 def _summary(figures: dict[str, Any]) -> str:
-    from newsdesk.server.runtime.cascade import QUALITIES
+    from newsdesk.server.contract import QUALITIES
 
     lines = [
         f"{part}: {found['rows']:,} rows, " + ", ".join(f"{name} {found[name]['accuracy']:.2%}" for name in QUALITIES)

@@ -11,6 +11,7 @@ from newsdesk.build import card
 from newsdesk.build.compile import shards
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
+from newsdesk.server.contract import INPUTS, OUTPUTS, PROBABILITIES, UNSURE, TensorSpec
 from newsdesk.server.runtime import manifest, processor
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.cascade import Stage, files
@@ -127,21 +128,18 @@ def render_config(settings: Repository, label_count: int, members: list[str], un
     No queue delay: batches form while the instances are busy, and who comes alone is not kept waiting. As few instances
     as `settings.FEWEST_INSTANCES`, and no fewer, because one alone makes them wait.
     """
-    marked = ',\n  { name: "UNSURE" data_type: TYPE_BOOL dims: [ 1 ] }' if unsure else ""
+    specs = [spec for spec in OUTPUTS if unsure or spec.name != UNSURE]
+    inputs, outputs = (
+        ",\n".join(f"  {_tensor(spec, label_count, len(members))}" for spec in of) for of in (INPUTS, specs)
+    )
     return f"""name: "{settings.model}"
 backend: "python"
 max_batch_size: {settings.max_batch_size}
 input [
-  {{ name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] }},
-  {{ name: "QUALITY" data_type: TYPE_STRING dims: [ 1 ] optional: true }}
+{inputs}
 ]
 output [
-  {{ name: "LABEL" data_type: TYPE_STRING dims: [ 1 ] }},
-  {{ name: "PROBABILITIES" data_type: TYPE_FP32 dims: [ {label_count} ] label_filename: "{LABELS}" }},
-  {{ name: "ANSWERED_BY" data_type: TYPE_STRING dims: [ 1 ] }},
-  {{ name: "WINDOWS" data_type: TYPE_INT32 dims: [ 1 ] }},
-  {{ name: "MEMBER_PROBABILITIES" data_type: TYPE_FP32 dims: [ {len(members)}, {label_count} ] }},
-  {{ name: "UNCERTAINTY" data_type: TYPE_FP32 dims: [ 3 ] }}{marked}
+{outputs}
 ]
 parameters {{ key: "members" value: {{ string_value: "{",".join(members)}" }} }}
 dynamic_batching {{
@@ -150,6 +148,15 @@ dynamic_batching {{
 }}
 instance_group [ {{ kind: KIND_CPU count: {FEWEST_INSTANCES} }} ]
 """
+
+
+def _tensor(spec: TensorSpec, labels: int, members: int) -> str:
+    """Return a tensor's entry in config.pbtxt."""
+    datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
+    sizes = ", ".join(map(str, spec.sizes(labels, members)))
+    more = f' label_filename: "{LABELS}"' if spec.name == PROBABILITIES else ""
+    more += " optional: true" if spec.optional else ""
+    return f'{{ name: "{spec.name}" data_type: TYPE_{datatype} dims: [ {sizes} ]{more} }}'
 
 
 def portable(value: Any) -> Any:

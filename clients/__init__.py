@@ -23,8 +23,8 @@ from newsdesk.clients.errors import (
     TextRefused,
     TooManyRequests,
 )
-from newsdesk.clients.options import Quality
 from newsdesk.clients.prediction import Prediction
+from newsdesk.server.contract import Quality
 
 __version__ = version("newsdesk")
 """Of the whole package. `newsdesk` itself is a namespace of three parts, and has no attributes."""

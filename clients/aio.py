@@ -15,9 +15,10 @@ from newsdesk.clients.chunk import Chunk, Item, cut
 from newsdesk.clients.client import DEFAULT_URL, Settings, only
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, Interrupted, NewsdeskError, RequestRefused
-from newsdesk.clients.options import Options, Quality
+from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.transports import AsyncTransport, Model, open_async_transport, parse
+from newsdesk.server.contract import Quality
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from newsdesk.clients.calls import Calls
 from newsdesk.clients.chunk import Chunk, Item, cut
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
-from newsdesk.clients.options import Options, Quality
+from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.transports import Address, Model, Transport, open_transport, parse
+from newsdesk.server.contract import Quality
 
 DEFAULT_URL = "grpc://127.0.0.1:8001"
 

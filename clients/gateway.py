@@ -6,12 +6,10 @@ from typing import Any
 
 from newsdesk.clients.errors import BadResponse, RequestRefused
 from newsdesk.clients.options import Options
-from newsdesk.clients.tensors import UNCERTAINTY
 from newsdesk.clients.transports import Address, Answer, Model
 from newsdesk.clients.web import AsyncWeb, Web
+from newsdesk.server.contract import MAX_BATCH, UNCERTAINTY
 
-# The gateway takes more, but then a caller with much to ask would wait for whole requests.
-_MOST_TEXTS = 64
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -66,7 +64,8 @@ def _model(body: bytes, address: Address) -> Model:
             raise RequestRefused(f"{address.url} has no model {address.model!r}, it serves {serves or 'none'}")
         one = found[address.model]
         members = tuple(member["name"] for member in one["members"])
-        return Model(tuple(one["labels"]), members, _MOST_TEXTS, frozenset(one.get("outputs", ())))
+        # The gateway takes more, but then a caller with much to ask would wait for whole requests.
+        return Model(tuple(one["labels"]), members, MAX_BATCH, frozenset(one.get("outputs", ())))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadResponse(f"{address.url} does not say what it serves ({error!r}): is it a gateway?") from error
 

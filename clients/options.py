@@ -1,9 +1,8 @@
 """What a caller wants of the answers."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-Quality = Literal["fast", "balanced", "best"]
+from newsdesk.server.contract import DEFAULT_QUALITY, QUALITIES, Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +17,6 @@ class Options:
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top_k is {self.top_k}, expected at least 1, or None for all labels")
-        if self.quality is not None and self.quality not in get_args(Quality):
-            expected = ", ".join(get_args(Quality))
-            raise ValueError(f"quality is {self.quality!r}, expected one of {expected}, or None for balanced")
+        if self.quality is not None and self.quality not in QUALITIES:
+            expected = ", ".join(QUALITIES)
+            raise ValueError(f"quality is {self.quality!r}, expected one of {expected}, or None for {DEFAULT_QUALITY}")

@@ -24,7 +24,7 @@ import grpc
 from tritonclient.grpc import service_pb2
 
 from newsdesk.clients.errors import unavailable
-from newsdesk.clients.tensors import INPUT
+from newsdesk.server.contract import TEXT
 
 _SHM = Path("/dev/shm")
 _PREFIX = "newsdesk-client-"
@@ -82,7 +82,7 @@ class Regions:
         """Move the request's texts into a region while it is sent. Raises RpcError, and ServerUnavailable where the
         server has forgotten the region.
         """
-        place = [given.name for given in request.inputs].index(INPUT)
+        place = [given.name for given in request.inputs].index(TEXT)
         data = request.raw_input_contents[place]
         region = self._lend(len(data), timeout)
         if region is None:

@@ -1,4 +1,4 @@
-"""The model's contract as tensors, in the binary layout that Triton's gRPC and HTTP protocols share."""
+"""The tensors of `newsdesk.server.contract` in the binary layout that Triton's gRPC and HTTP protocols share."""
 
 import math
 import struct
@@ -11,14 +11,20 @@ import numpy as np
 from newsdesk.clients.errors import BadResponse, Incomplete
 from newsdesk.clients.options import Options
 from newsdesk.clients.transports import Answer, Model
+from newsdesk.server.contract import (
+    ANSWERED_BY,
+    DEFAULT_QUALITY,
+    LABEL,
+    MEMBER_PROBABILITIES,
+    PROBABILITIES,
+    QUALITY,
+    STANDARD_OUTPUTS,
+    TEXT,
+    UNCERTAINTY,
+    UNSURE,
+    WINDOWS,
+)
 
-INPUT = "TEXT"
-QUALITY = "QUALITY"
-DEFAULT_QUALITY = "balanced"
-PROBABILITIES = "PROBABILITIES"
-OUTPUTS = ("LABEL", PROBABILITIES, "ANSWERED_BY", "WINDOWS")
-MEMBERS = "MEMBER_PROBABILITIES"
-UNCERTAINTY, UNSURE = "UNCERTAINTY", "UNSURE"
 # A model that an older build wrote has neither of the two.
 OPTIONAL = frozenset((UNCERTAINTY, UNSURE))
 # The classification extension returns at most as many classes as there are.
@@ -59,17 +65,17 @@ def unpack_texts(data: bytes) -> list[str]:
 def inputs(texts: Sequence[bytes], options: Options) -> dict[str, bytes]:
     """Return the elements of each input, BYTES [N, 1].
 
-    QUALITY always, though it is optional: Triton makes no batch of requests that give it and requests that do not.
+    QUALITY is always among them: Triton makes no batch of requests that have it and requests that do not.
     """
     quality = (options.quality or DEFAULT_QUALITY).encode()
-    return {INPUT: pack_texts(texts), QUALITY: pack_texts([quality] * len(texts))}
+    return {TEXT: pack_texts(texts), QUALITY: pack_texts([quality] * len(texts))}
 
 
 def outputs(options: Options, model: Model) -> tuple[str, ...]:
     """Return the names of the outputs to ask for: of OPTIONAL ones those that the model has."""
-    wanted = {MEMBERS: options.members, UNSURE: UNSURE in model.outputs}
+    wanted = {MEMBER_PROBABILITIES: options.members, UNSURE: UNSURE in model.outputs}
     wanted[UNCERTAINTY] = options.uncertainty and UNCERTAINTY in model.outputs
-    return (*OUTPUTS, *(name for name, is_wanted in wanted.items() if is_wanted))
+    return (*STANDARD_OUTPUTS, *(name for name, is_wanted in wanted.items() if is_wanted))
 
 
 def read_answers(found: Mapping[str, Tensor], count: int, model: Model, options: Options) -> list[Answer]:
@@ -79,7 +85,7 @@ def read_answers(found: Mapping[str, Tensor], count: int, model: Model, options:
     if missing:
         raise Incomplete(f"the answer has no {', '.join(missing)}: is the model one of newsdesk's?")
     probabilities = _numbers(found, PROBABILITIES, "<f4", (count, None))
-    windows = _numbers(found, "WINDOWS", "<i4", (count, 1))
+    windows = _numbers(found, WINDOWS, "<i4", (count, 1))
     members: Sequence[Any] = [None] * count
     unsure: Sequence[Any] = members
     uncertainty: Sequence[Any] = members
@@ -88,11 +94,11 @@ def read_answers(found: Mapping[str, Tensor], count: int, model: Model, options:
     if UNCERTAINTY in asked:
         uncertainty = _numbers(found, UNCERTAINTY, "<f4", (count, 3)).tolist()
     if options.members:
-        members = _numbers(found, MEMBERS, "<f4", (count, len(model.members), len(model.labels))).tolist()
+        members = _numbers(found, MEMBER_PROBABILITIES, "<f4", (count, len(model.members), len(model.labels))).tolist()
     columns = (
-        _column(found["LABEL"], "LABEL", count),
+        _column(found[LABEL], LABEL, count),
         probabilities.tolist(),
-        _column(found["ANSWERED_BY"], "ANSWERED_BY", count),
+        _column(found[ANSWERED_BY], ANSWERED_BY, count),
         windows.ravel().tolist(),
         members,
         unsure,

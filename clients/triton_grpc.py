@@ -24,7 +24,6 @@ from newsdesk.clients.shared_memory import Regions
 from newsdesk.clients.tensors import (
     ALL_CLASSES,
     OPTIONAL,
-    PROBABILITIES,
     PROBE_TEXT,
     Tensor,
     inputs,
@@ -35,6 +34,7 @@ from newsdesk.clients.tensors import (
 )
 from newsdesk.clients.trace import carried
 from newsdesk.clients.transports import Address, Answer, Model
+from newsdesk.server.contract import PROBABILITIES
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", -1),

@@ -13,7 +13,6 @@ from newsdesk.clients.options import Options
 from newsdesk.clients.tensors import (
     ALL_CLASSES,
     OPTIONAL,
-    PROBABILITIES,
     PROBE_TEXT,
     Tensor,
     inputs,
@@ -24,6 +23,7 @@ from newsdesk.clients.tensors import (
 )
 from newsdesk.clients.transports import Address, Answer, Model
 from newsdesk.clients.web import AsyncWeb, Web
+from newsdesk.server.contract import PROBABILITIES
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
 

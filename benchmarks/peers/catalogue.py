@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks import servers
 from benchmarks.peers import environments
 from benchmarks.peers.triton_tutorial import repository
+from newsdesk.server.contract import LABEL, TEXT
 from newsdesk.server.serving import triton, workspace
 
 HERE = Path(__file__).parent
@@ -141,11 +142,11 @@ def all_peers(setting: Setting, repository_of_one: Path, shipped: bool) -> list[
 
 
 def _oip(text: str) -> Any:
-    return {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}
+    return {"inputs": [{"name": TEXT, "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}
 
 
 def _oip_label(answer: Any) -> str:
-    return {each["name"]: each["data"] for each in answer["outputs"]}["LABEL"][0]
+    return {each["name"]: each["data"] for each in answer["outputs"]}[LABEL][0]
 
 
 def _threads(count: int) -> dict[str, str]:

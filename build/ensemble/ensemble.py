@@ -20,9 +20,10 @@ from newsdesk.build.ensemble.thresholds import Path as Frontier
 from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import Ensemble
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import calibrate, cascade, combine
 from newsdesk.server.runtime.calibrate import Calibrator
-from newsdesk.server.runtime.cascade import ALWAYS, NEVER, QUALITIES, Answered, Stage
+from newsdesk.server.runtime.cascade import ALWAYS, NEVER, Answered, Stage
 from newsdesk.server.runtime.combine import ByLength, Combiner, Mean, Stacked
 from newsdesk.server.runtime.files import File, digest
 from newsdesk.server.runtime.unsure import Unsure

@@ -10,8 +10,9 @@ from newsdesk.build.compile.answers import Answers
 from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble.ensemble import Fit
 from newsdesk.build.evaluation import metrics
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import calibrate, cascade, stacker
-from newsdesk.server.runtime.cascade import QUALITIES, Cascade
+from newsdesk.server.runtime.cascade import Cascade
 from newsdesk.server.runtime.lengths import words
 
 

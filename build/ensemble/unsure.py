@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime.unsure import STEP, STEPS, Score, Unsure, scores
 
 

@@ -11,12 +11,12 @@ import numpy as np
 from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation import curves, metrics, significance
 from newsdesk.build.progress import track
+from newsdesk.server.contract import MAX_BATCH, QUALITIES
 from newsdesk.server.runtime import cascade, manifest, stacker, unsure
-from newsdesk.server.runtime.cascade import QUALITIES, Cascade, Stage, Thresholds
+from newsdesk.server.runtime.cascade import Cascade, Stage, Thresholds
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.manifest import Manifest
 
-_TEXTS_AT_ONCE = 64
 _SWEEP = np.round(np.concatenate([np.arange(0.3, 0.95, 0.05), np.arange(0.95, 1.0, 0.01), [0.995, 0.999]]), 3)
 
 
@@ -51,9 +51,9 @@ class Examiner:
         best = QUALITIES.index("best")
         members, windows, lengths = [], [], []
         seconds = [0.0] * len(self.manifest.cascade)
-        starts = range(0, len(rows), _TEXTS_AT_ONCE)
+        starts = range(0, len(rows), MAX_BATCH)
         for at in track(starts, title):
-            texts = [row.text for row in rows[at : at + _TEXTS_AT_ONCE]]
+            texts = [row.text for row in rows[at : at + MAX_BATCH]]
             answers = self._classifier.classify(texts, np.full(len(texts), best))
             members.append(answers.members.transpose(1, 0, 2))
             windows.append(answers.windows)
@@ -106,7 +106,7 @@ class Examiner:
 
     def points(self, heard: Heard, seed: int) -> dict[str, dict[str, Any]]:
         """Return each operating point's accuracy with its 95 % interval, and its calibration error."""
-        report = {}
+        report: dict[str, dict[str, Any]] = {}
         for quality in QUALITIES:
             probabilities = self.replay(heard, quality).probabilities
             low, high = significance.interval(metrics.accuracy, probabilities, heard.labels, seed=seed)

@@ -11,7 +11,7 @@ from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation import metrics, neighbours, plots
 from newsdesk.build.evaluation.attack import Attack
 from newsdesk.build.evaluation.examine import Examiner, Heard
-from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime.text import clean
 
 SLICE_ROWS = 2000

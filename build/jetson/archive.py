@@ -32,6 +32,7 @@ where no engine was built; 1.23 is its last version for the Python 3.10 of JetPa
 # What serves, whole, and of what builds engines no more than they need.
 _CODE = (
     "server/__init__.py",
+    "server/contract.py",
     "server/runtime",
     "server/standalone",
     "build/__init__.py",

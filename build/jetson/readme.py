@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from newsdesk.server.contract import MAX_BATCH
 from newsdesk.server.runtime.manifest import Manifest
 
 _MIB = 2**20
@@ -18,6 +19,7 @@ def render(manifest: Manifest, version: Path) -> str:
     whole = sum((version / file.path).stat().st_size for file in graphs) / _MIB
     largest = max((version / file.path).stat().st_size for file in graphs) / _MIB
     return _TEXT.format(
+        most=MAX_BATCH,
         name=manifest.name,
         members=", ".join(member.name for member in manifest.members),
         labels=", ".join(manifest.labels),
@@ -52,8 +54,9 @@ archive was made: strongly typed networks, fp16 and int8 with fp16 beside it, wh
       '{{"inputs":[{{"name":"TEXT","shape":[1,1],"datatype":"BYTES","data":["Keeper saves two penalties"]}}]}}'
 
 `serve` speaks: GET /v2, /v2/health/live, /v2/health/ready, /v2/models/{name}, /v2/models/{name}/ready, and POST
-/v2/models/{name}/infer with JSON tensors (TEXT, QUALITY; at most 64 texts a request, 32 MiB a body). It does not speak
-binary tensors, shared memory, classification, statistics, model management or gRPC. What waits is computed together.
+/v2/models/{name}/infer with JSON tensors (TEXT, QUALITY; at most {most} texts a request, 32 MiB a body). It does not
+speak binary tensors, shared memory, classification, statistics, model management or gRPC. What waits is computed
+together.
 
 ## Sizes
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, get_args
 from msgspec import Meta, Struct
 
 from newsdesk.build.recipe.fields import Alpha, CalibratorName, CombinerName, Fraction, Name, Positive, UnsureScore
+from newsdesk.server.contract import MAX_BATCH
 
 Variant = Literal["fp32", "fp16", "int8", "int8-fp16", "int8-dynamic", "fp8"]
 
@@ -119,7 +120,7 @@ class Repository(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     model: Name = "ag_news"
     variants: list[Variant] = []
     """Graphs to put in, if they pass; the target is the fastest that reads one of them. Empty: the fastest's alone."""
-    max_batch_size: Positive = 64
+    max_batch_size: Positive = MAX_BATCH
     max_queue_size: Positive = 4096
     """Requests that may wait; Triton refuses what comes on top."""
 

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,15 +20,10 @@ from newsdesk.clients.environment import Command
 from newsdesk.clients.errors import NewsdeskError, TextRefused
 from newsdesk.clients.models import models
 from newsdesk.clients.rows import Form, Reader, Refusal, RowsError, as_sent
+from newsdesk.server.contract import DEFAULT_QUALITY, Quality
 
 _FIRST_RETRIES = 5
 """Whoever has mistyped the address is told so within seconds, and a long file still outlasts a restart."""
-
-
-class QualityName(StrEnum):
-    fast = "fast"
-    balanced = "balanced"
-    best = "best"
 
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -95,7 +89,8 @@ def classify(
         int | None, typer.Option(min=1, metavar="N", help="Labels of each answer (default: all; 1 as text).")
     ] = None,
     quality: Annotated[
-        QualityName | None, typer.Option(help="How sure a cheap member must be to answer alone (default: balanced).")
+        Quality | None,
+        typer.Option(help=f"How sure a cheap member must be to answer alone (default: {DEFAULT_QUALITY})."),
     ] = None,
     members: Annotated[
         bool, typer.Option("--members", help="What each member said by itself, too; with --format json.")

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 
 from newsdesk.clients.rows import pages
 from newsdesk.clients.rows.errors import RowsError, Words
-from newsdesk.clients.rows.row import LONGEST_TEXT, TOO_LONG, Row
+from newsdesk.clients.rows.row import TOO_LONG, Row
+from newsdesk.server.contract import MAX_TEXT_BYTES
 
 _ROWS = 1024
 _BATCH = 16 * 2**20
@@ -91,11 +92,11 @@ def _names(names: list[str], columns: Sequence[str], words: Words, every: bool) 
 def _texts(column: Any, arrow: Any) -> Iterator[Any]:
     """Yield the values of a batch of texts: bytes, None or _LONG."""
     values = column.cast(arrow.binary())
-    if values.nbytes <= LONGEST_TEXT:
+    if values.nbytes <= MAX_TEXT_BYTES:
         yield from values.to_pylist()
     else:
         for value in values:
-            yield _LONG if value.is_valid and value.as_buffer().size > LONGEST_TEXT else value.as_py()
+            yield _LONG if value.is_valid and value.as_buffer().size > MAX_TEXT_BYTES else value.as_py()
 
 
 class _Plain(io.RawIOBase):

@@ -9,8 +9,9 @@ from newsdesk.clients.rows.dialect import TEXT
 from newsdesk.clients.rows.errors import RowsError, Words
 from newsdesk.clients.rows.lines import Lines
 from newsdesk.clients.rows.recognise import Form
-from newsdesk.clients.rows.row import LONGEST_ROW, LONGEST_TEXT, TOO_LONG, Refusal, Row
+from newsdesk.clients.rows.row import LONGEST_ROW, TOO_LONG, Refusal, Row
 from newsdesk.clients.rows.streams import Counted
+from newsdesk.server.contract import MAX_TEXT_BYTES
 
 T = TypeVar("T")
 
@@ -88,7 +89,7 @@ class Reader:
         if self._form is Form.parquet:
             yield from parquet.read(self._file, columns or ([] if every else [TEXT]), self._words, every)
         elif self._form is Form.txt:
-            yield from text.read(Lines(self._file, LONGEST_TEXT))
+            yield from text.read(Lines(self._file, MAX_TEXT_BYTES))
         elif self._form is Form.jsonl:
             yield from jsonl.read(Lines(self._file, LONGEST_ROW), frozenset(columns or [TEXT]))
         else:
@@ -123,7 +124,7 @@ class Reader:
             return Refusal(row.line, f"{_where(row)}: {reason}")
         else:
             value = _joined([row.cells[column] for column in columns])
-        if len(value) > LONGEST_TEXT:
+        if len(value) > MAX_TEXT_BYTES:
             return Refusal(row.line, f"{_where(row)}: {len(value):,} bytes, {TOO_LONG}")
         return value
 

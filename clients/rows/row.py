@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-LONGEST_TEXT = 256 * 1024
-"""Bytes of a text: the server takes no more."""
-LONGEST_ROW = 4 * LONGEST_TEXT
+from newsdesk.server.contract import MAX_TEXT_BYTES
+
+LONGEST_ROW = 4 * MAX_TEXT_BYTES
 """Bytes of a line, and of a record with all its columns. Of what is longer nothing is kept."""
-TOO_LONG = f"expected a text of at most {LONGEST_TEXT // 1024} KiB"
+TOO_LONG = f"expected a text of at most {MAX_TEXT_BYTES // 1024} KiB"
 
 
 class Row(NamedTuple):

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from newsdesk.server.contract import DEFAULT_QUALITY, MAX_BATCH
 from newsdesk.server.gateway.problems import Late, TooMany
 
 caller: ContextVar[str] = ContextVar("newsdesk_caller", default="")
@@ -23,11 +24,9 @@ LONG = 16 * 1024
 """Characters of one text from which on it is long: the model's work is then about that of a full batch of news."""
 LONG_BODY = 32 * 1024
 """Bytes of a request of the Open Inference Protocol from which on it is taken for a long text: it is not read here."""
-PIECE_TEXTS = 64
 _PIECE_COST = 500_000
 # Of the shipped model, by the articles a second that each quality answers.
 _WEIGHTS = {"fast": 1, "balanced": 8, "best": 75}
-_DEFAULT = "balanced"
 _COST_EACH = 1_000_000
 """Cost that may be under way for each backend process, at any quality. At best it is two seconds of work."""
 _TEXT = 1024
@@ -55,13 +54,13 @@ class Piece:
 
 def pieces(texts: Sequence[Text], quality: str | None) -> list[Piece]:
     """Cut texts into pieces of bounded cost; a long text is one by itself. At quality "fast" none is long."""
-    weight = _WEIGHTS[quality or _DEFAULT]
+    weight = _WEIGHTS[quality or DEFAULT_QUALITY]
     cut: list[Piece] = []
     start = cost = 0
     for place, text in enumerate(texts):
         own = weight * (len(text) + 1)
         long = len(text) > LONG and weight > 1
-        if place > start and (long or place - start == PIECE_TEXTS or cost + own > _PIECE_COST):
+        if place > start and (long or place - start == MAX_BATCH or cost + own > _PIECE_COST):
             cut.append(Piece(start, place, cost, False))
             start, cost = place, 0
         cost += own
@@ -80,7 +79,7 @@ def load(texts: Sequence[Text]) -> int:
 
 def of_body(size: int) -> Piece:
     """Return the cost of a request of `size` bytes that is passed through unread."""
-    return Piece(0, 1, _WEIGHTS[_DEFAULT] * size, size > LONG_BODY)
+    return Piece(0, 1, _WEIGHTS[DEFAULT_QUALITY] * size, size > LONG_BODY)
 
 
 class Queue:

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-MOST_TEXTS = 64
-"""Texts of one request to the model; what is larger is never hedged."""
+from newsdesk.server.contract import MAX_BATCH
+
 _KEPT = 512
 _LEARNT = 64
 _LATE = 0.99
@@ -35,9 +35,9 @@ class Hedging:
 
     async def answer(self, texts: int, ask: Callable[[], Awaitable[Result]]) -> Result:
         """Ask, and where that takes long ask once more. The one that loses is cancelled."""
-        if not 0 < texts <= MOST_TEXTS or not self._share:
+        if not 0 < texts <= MAX_BATCH or not self._share:
             return await ask()
-        self._earned = min(self._earned + self._share * texts, MOST_TEXTS)
+        self._earned = min(self._earned + self._share * texts, MAX_BATCH)
         loop = asyncio.get_running_loop()
         began = loop.time()
         if self._late == float("inf") or self._earned < texts:

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from newsdesk.clients.tensors import ALL_CLASSES, pack_texts
+from newsdesk.server.contract import MAX_TEXT_BYTES
 from newsdesk.server.gateway import structure
 from newsdesk.server.gateway.problems import Malformed, TooLarge
-from newsdesk.server.runtime.request import MAX_TEXT_BYTES
 
 HEADER_LENGTH = "inference-header-content-length"
 MOST_TENSORS = 64
@@ -23,7 +23,6 @@ _LONGEST_SEQUENCE = 128
 _SHOWN = 16
 _INTEGERS = range(-(2**63), 2**64)
 _LENGTH_BYTES = 4
-_BYTES = "BYTES"
 _SIZES = dict.fromkeys(("BOOL", "INT8", "UINT8"), 1) | dict.fromkeys(("INT16", "UINT16", "FP16", "BF16"), 2)
 _SIZES |= dict.fromkeys(("INT32", "UINT32", "FP32"), 4) | dict.fromkeys(("INT64", "UINT64", "FP64"), 8)
 _Datatype = Literal["BOOL", "INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64", "FP16", "BF16",
@@ -166,7 +165,7 @@ def _check_inputs(inputs: list[Tensor], binary: bytes, most_values: int) -> None
         place += size
         if len(part) < size:
             _disagree(tensor, f"{size} bytes, and {len(part)} are left")
-        if tensor.datatype == _BYTES:
+        if tensor.datatype == "BYTES":
             if count > most_values:
                 if count > size // _LENGTH_BYTES:
                     _disagree(tensor, f"{size} bytes")
@@ -186,7 +185,7 @@ def _check_data(tensor: Tensor, data: bytes, count: int) -> None:
         raise Malformed(f"The data of input {tensor.name!r:.80} is not a list.")
     if count > len(data):
         _disagree(tensor, f"{len(data)} bytes of JSON")
-    if tensor.datatype == _BYTES and len(data) > MAX_TEXT_BYTES:
+    if tensor.datatype == "BYTES" and len(data) > MAX_TEXT_BYTES:
         try:
             _check_texts([len(text.encode()) for text in _texts(msgspec.json.decode(data))])
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -202,7 +201,7 @@ def _elements(inputs: list[Tensor], binary: bytes) -> Iterator[bytes]:
             assert isinstance(size, int)
             yield binary[place : place + size]
             place += size
-        elif tensor.datatype == _BYTES:
+        elif tensor.datatype == "BYTES":
             try:
                 yield pack_texts([text.encode() for text in _texts(msgspec.json.decode(tensor.data))])
             except (msgspec.DecodeError, UnicodeError, RecursionError):  # Triton says what is wrong with it

@@ -34,8 +34,6 @@ _PROBE_TIMEOUT = 5.0
 _INSTANT = 1e-3
 # The supervisor heals in seconds: within a request's time limit, keep trying.
 _RETRIES = 60
-STREAM_TEXTS = 64
-"""Texts of one request to the model, of a stream of them."""
 _STREAM_REQUESTS = 4
 
 

@@ -6,8 +6,8 @@ builds two million objects before anybody finds out that a text was expected.
 
 import re
 
+from newsdesk.server.contract import MAX_TEXT_BYTES
 from newsdesk.server.gateway.problems import Malformed, TooLarge
-from newsdesk.server.runtime.request import MAX_TEXT_BYTES
 
 DEPTH = 32
 VALUES = 20_000

@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from newsdesk.clients import NewsdeskError, Prediction, TextRefused
 from newsdesk.clients.errors import Interrupted, unavailable
+from newsdesk.server.contract import MAX_TEXT_BYTES
 from newsdesk.server.gateway.logs import log
 from newsdesk.server.gateway.problems import Poisonous
-from newsdesk.server.runtime.request import MAX_TEXT_BYTES
 
 Text = str | bytes
 Item = Prediction | TextRefused

@@ -14,6 +14,17 @@ import triton_python_backend_utils as pb_utils
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # before the tokenizer's import: one thread a process
 
+from newsdesk.server.contract import (
+    ANSWERED_BY,
+    LABEL,
+    MEMBER_PROBABILITIES,
+    PROBABILITIES,
+    QUALITY,
+    TEXT,
+    UNCERTAINTY,
+    UNSURE,
+    WINDOWS,
+)
 from newsdesk.server.runtime import cancellation, lifeline, manifest
 from newsdesk.server.runtime.cancellation import Cancelled
 from newsdesk.server.runtime.classifier import Classifier
@@ -46,8 +57,8 @@ class TritonPythonModel:
         qualities: list[np.ndarray] = []
         shares: list[tuple[int, slice, list[str]]] = []
         for i, request in enumerate(requests):
-            raw = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().ravel()
-            quality = pb_utils.get_input_tensor_by_name(request, "QUALITY")
+            raw = pb_utils.get_input_tensor_by_name(request, TEXT).as_numpy().ravel()
+            quality = pb_utils.get_input_tensor_by_name(request, QUALITY)
             try:
                 asked = read_qualities(None if quality is None else quality.as_numpy().ravel(), len(raw))
                 own = read_texts(raw)
@@ -88,17 +99,17 @@ class TritonPythonModel:
                 responses[i] = _failed(f"newsdesk could not compute: {error}", pb_utils.TritonError.INTERNAL)
             return
         columns = {
-            "LABEL": self._labels[answers.probabilities.argmax(-1), None],
-            "PROBABILITIES": answers.probabilities,
-            "ANSWERED_BY": self._stages[answers.stages, None],
-            "WINDOWS": answers.windows[:, None],
-            "MEMBER_PROBABILITIES": np.ascontiguousarray(answers.members),
+            LABEL: self._labels[answers.probabilities.argmax(-1), None],
+            PROBABILITIES: answers.probabilities,
+            ANSWERED_BY: self._stages[answers.stages, None],
+            WINDOWS: answers.windows[:, None],
+            MEMBER_PROBABILITIES: np.ascontiguousarray(answers.members),
         }
         wanted = set[str]().union(*(asked for *_, asked in shares))
-        if "UNCERTAINTY" in wanted:
-            columns["UNCERTAINTY"] = self._classifier.uncertainty(answers)
-        if "UNSURE" in wanted:
-            columns["UNSURE"] = self._classifier.unsure(answers, qualities)[:, None]
+        if UNCERTAINTY in wanted:
+            columns[UNCERTAINTY] = self._classifier.uncertainty(answers)
+        if UNSURE in wanted:
+            columns[UNSURE] = self._classifier.unsure(answers, qualities)[:, None]
         # A member's NaN too: what combines may have an answer for it.
         finite = np.isfinite(answers.probabilities).all(-1) & np.isfinite(answers.members).all((1, 2))
         all_finite = finite.all()

@@ -11,13 +11,14 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from msgspec import Meta, Struct
 
+from newsdesk.server.contract import DEFAULT_QUALITY, QUALITIES
 from newsdesk.server.runtime import calibrate, combine
 from newsdesk.server.runtime.calibrate import Calibrator, Uncalibrated
 from newsdesk.server.runtime.combine import Combiner, Mean, Stack
 from newsdesk.server.runtime.files import File
 
-QUALITIES = "fast", "balanced", "best"
-DEFAULT = QUALITIES.index("balanced")
+DEFAULT = QUALITIES.index(DEFAULT_QUALITY)
+"""The place of the quality that a text has when none is asked for."""
 ALWAYS, NEVER = 0.0, 2.0
 """Thresholds that every probability reaches, and that none does."""
 ABSENT = -1.0

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import calibrate, engines, targets
-from newsdesk.server.runtime.cascade import QUALITIES
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.runtime.manifest import Manifest, Member

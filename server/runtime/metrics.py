@@ -11,7 +11,7 @@ from collections import defaultdict
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime.classifier import Answers
 
 EVERY_SECONDS = 0.5

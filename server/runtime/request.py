@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from newsdesk.server.runtime.cascade import DEFAULT, QUALITIES
+from newsdesk.server.contract import DEFAULT_QUALITY, MAX_TEXT_BYTES, QUALITIES, QUALITY
+from newsdesk.server.runtime.cascade import DEFAULT
 from newsdesk.server.runtime.errors import QualityError, TextError
 from newsdesk.server.runtime.text import clean
 
-MAX_TEXT_BYTES = 256 * 1024
 SHOWN = 16
 """Refused texts or qualities of one request that its message names."""
 _PLACES = {name.encode(): place for place, name in enumerate(QUALITIES)}
@@ -50,7 +50,7 @@ def read_qualities(raw: np.ndarray | None, count: int) -> np.ndarray:
         refused = [f"quality {i}: {_shown(raw[i])}" for i, place in enumerate(places) if place < 0]
         raise QualityError(
             f"newsdesk refused {len(refused)} of {len(raw)} qualities. {_some(refused)}; expected one of "
-            f"{', '.join(QUALITIES)}, or no QUALITY at all, which means {QUALITIES[DEFAULT]}"
+            f"{', '.join(QUALITIES)}, or no {QUALITY} at all, which means {DEFAULT_QUALITY}"
         )
     return np.array(places)
 

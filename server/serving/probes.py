@@ -12,7 +12,7 @@ _COMPUTES = 0.02
 """The share of its time that a busy backend process computes at least, on a machine full of other work; one that hangs
 computes nothing."""
 _COMPUTING_SECONDS = 600.0
-"""How long all of them may compute without an answer: 64 articles of 256 KiB are a batch, and take minutes."""
+"""How long all of them may compute without an answer: a whole batch of the longest articles takes minutes."""
 
 
 class Probes:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from newsdesk.server.contract import ANSWERED_BY, LABEL, PROBABILITIES, TEXT
 from newsdesk.server.runtime import engines, lifeline
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import addresses, logs, privacy, processes, traces
@@ -259,14 +260,14 @@ class Triton:
 
     def infer(self, text: str, timeout: float) -> Answer:
         """Ask for one article's label over HTTP. Raises TritonError; Refusal where Triton answered with an error."""
-        given = [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
+        given = [{"name": TEXT, "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
         began = time.perf_counter()
         answer = self._ask(f"/v2/models/{MODEL}/infer", {"inputs": given}, timeout)
         seconds = time.perf_counter() - began
         try:
             outputs = {output["name"]: output["data"] for output in answer["outputs"]}
-            probability = max(outputs["PROBABILITIES"])
-            return Answer(outputs["LABEL"][0], probability, outputs["ANSWERED_BY"][0], seconds)
+            probability = max(outputs[PROBABILITIES])
+            return Answer(outputs[LABEL][0], probability, outputs[ANSWERED_BY][0], seconds)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise TritonError(f"the model's answer is not of the contract: {json.dumps(answer)[:300]}") from error
 

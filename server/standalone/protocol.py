@@ -3,7 +3,7 @@
 Not spoken: binary tensors, shared memory, classification, other models, repository and statistics extensions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,24 +11,28 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from newsdesk.server.contract import (
+    ANSWERED_BY,
+    INPUTS,
+    LABEL,
+    MAX_BATCH,
+    MEMBER_PROBABILITIES,
+    OUTPUTS,
+    PROBABILITIES,
+    QUALITY,
+    TEXT,
+    UNCERTAINTY,
+    UNSURE,
+    WINDOWS,
+    TensorSpec,
+)
 from newsdesk.server.runtime.classifier import Answers, Classifier
 from newsdesk.server.runtime.errors import QualityError, TextError
 from newsdesk.server.runtime.request import read_qualities, read_texts
 
-MAX_TEXTS = 64
-TYPES = {
-    "LABEL": "BYTES",
-    "PROBABILITIES": "FP32",
-    "ANSWERED_BY": "BYTES",
-    "WINDOWS": "INT32",
-    "MEMBER_PROBABILITIES": "FP32",
-    "UNCERTAINTY": "FP32",
-    "UNSURE": "BOOL",
-}
-_ASKED_FOR = "MEMBER_PROBABILITIES", "UNCERTAINTY"
-"""Only given where they are named among the outputs."""
-_MARK = "UNSURE"
-"""Only a model has it that says when it is not sure."""
+_SPECS = {spec.name: spec for spec in OUTPUTS}
+_ASKED_FOR = MEMBER_PROBABILITIES, UNCERTAINTY
+"""Outputs that are given only where a request names them."""
 
 
 class RequestError(ValueError):
@@ -77,23 +81,23 @@ def read(body: bytes) -> Asked:
     except msgspec.DecodeError as error:
         raise RequestError(f"not an inference request: {error}") from error
     tensors = {tensor.name: tensor for tensor in given.inputs}
-    if "TEXT" not in tensors or tensors.keys() - {"TEXT", "QUALITY"} or len(tensors) < len(given.inputs):
-        raise RequestError(f"inputs are {[one.name for one in given.inputs]}, expected TEXT and perhaps QUALITY")
+    if TEXT not in tensors or tensors.keys() - {TEXT, QUALITY} or len(tensors) < len(given.inputs):
+        raise RequestError(f"inputs are {[one.name for one in given.inputs]}, expected {TEXT} and perhaps {QUALITY}")
     raw = {name: _strings(tensor) for name, tensor in tensors.items()}
-    count = len(raw["TEXT"])
-    if len(raw.get("QUALITY", raw["TEXT"])) != count:
-        raise RequestError(f"{len(raw['QUALITY'])} qualities for {count} texts, expected one for each")
+    count = len(raw[TEXT])
+    if len(raw.get(QUALITY, raw[TEXT])) != count:
+        raise RequestError(f"{len(raw[QUALITY])} qualities for {count} texts, expected one for each")
     wanted = [output.name for output in given.outputs]
-    if unknown := set(wanted) - TYPES.keys():
-        raise RequestError(f"no output {sorted(unknown)[0]!r}, expected of {', '.join(TYPES)}")
+    if unknown := set(wanted) - _SPECS.keys():
+        raise RequestError(f"no output {sorted(unknown)[0]!r}, expected of {', '.join(_SPECS)}")
     parameters = [(one.name, one.parameters) for one in given.inputs]
     parameters += [(one.name, one.parameters) for one in given.outputs]
     for name, said in parameters:
         if said.get("binary_data") or {"binary_data_size", "classification"} & said.keys():
             raise RequestError(f"{name}: binary tensors and classification are not spoken here, send plain JSON")
     try:
-        quality = np.array(raw["QUALITY"], np.object_) if "QUALITY" in raw else None
-        return Asked(read_texts(np.array(raw["TEXT"], np.object_)), read_qualities(quality, count), wanted, given.id)
+        quality = np.array(raw[QUALITY], np.object_) if QUALITY in raw else None
+        return Asked(read_texts(np.array(raw[TEXT], np.object_)), read_qualities(quality, count), wanted, given.id)
     except (TextError, QualityError) as error:
         raise RequestError(str(error)) from error
 
@@ -107,16 +111,16 @@ def write(model: str, asked: Asked, classifier: Classifier, batch: Answers, own:
     answers = batch.part(own)
     if not (np.isfinite(answers.probabilities).all() and np.isfinite(answers.members).all()):
         raise RequestError("newsdesk computed no finite answer", 500)
-    if _MARK in asked.outputs and not classifier.marks_unsure:
-        raise RequestError(f"no output {_MARK!r}: this model does not say when it is not sure")
+    if UNSURE in asked.outputs and not classifier.marks_unsure:
+        raise RequestError(f"no output {UNSURE!r}: this model does not say when it is not sure")
     columns: dict[str, Callable[[], np.ndarray]] = {
-        "LABEL": lambda: np.array(classifier.labels, np.object_)[answers.probabilities.argmax(-1)],
-        "PROBABILITIES": lambda: answers.probabilities,
-        "ANSWERED_BY": lambda: np.array(classifier.stages, np.object_)[answers.stages],
-        "WINDOWS": lambda: answers.windows,
-        "MEMBER_PROBABILITIES": lambda: answers.members,
-        "UNCERTAINTY": lambda: classifier.uncertainty(answers),
-        "UNSURE": lambda: classifier.unsure(answers, asked.qualities),
+        LABEL: lambda: np.array(classifier.labels, np.object_)[answers.probabilities.argmax(-1)],
+        PROBABILITIES: lambda: answers.probabilities,
+        ANSWERED_BY: lambda: np.array(classifier.stages, np.object_)[answers.stages],
+        WINDOWS: lambda: answers.windows,
+        MEMBER_PROBABILITIES: lambda: answers.members,
+        UNCERTAINTY: lambda: classifier.uncertainty(answers),
+        UNSURE: lambda: classifier.unsure(answers, asked.qualities),
     }
     written = []
     wanted = asked.outputs or [name for name in outputs(classifier) if name not in _ASKED_FOR]
@@ -124,30 +128,34 @@ def write(model: str, asked: Asked, classifier: Classifier, batch: Answers, own:
         column = columns[name]()
         column = column if column.ndim > 1 else column[:, None]
         data = column.ravel().tolist()
-        written.append({"name": name, "datatype": TYPES[name], "shape": list(column.shape), "data": data})
+        written.append({"name": name, "datatype": _SPECS[name].datatype, "shape": list(column.shape), "data": data})
     head = {"id": asked.id} if asked.id else {}
     return msgspec.json.encode({**head, "model_name": model, "outputs": written})
 
 
 def outputs(classifier: Classifier) -> list[str]:
     """Return the outputs that a model has."""
-    return [name for name in TYPES if name != _MARK or classifier.marks_unsure]
+    return [name for name in _SPECS if name != UNSURE or classifier.marks_unsure]
 
 
 def metadata(model: str, version: str, classifier: Classifier) -> bytes:
     """Return the model's metadata, as the protocol has it."""
     labels, members = len(classifier.labels), len(classifier.members)
-    shapes = {
-        "PROBABILITIES": [-1, labels],
-        "MEMBER_PROBABILITIES": [-1, members, labels],
-        "UNCERTAINTY": [-1, 3],
-    }
-    described = [
-        {"name": name, "datatype": TYPES[name], "shape": shapes.get(name, [-1, 1])} for name in outputs(classifier)
-    ]
-    inputs = [{"name": name, "datatype": "BYTES", "shape": [-1, 1]} for name in ("TEXT", "QUALITY")]
+
+    def described(specs: Iterable[TensorSpec]) -> list[dict[str, Any]]:
+        return [
+            {"name": spec.name, "datatype": spec.datatype, "shape": [-1, *spec.sizes(labels, members)]}
+            for spec in specs
+        ]
+
     return msgspec.json.encode(
-        {"name": model, "versions": [version], "platform": "newsdesk", "inputs": inputs, "outputs": described}
+        {
+            "name": model,
+            "versions": [version],
+            "platform": "newsdesk",
+            "inputs": described(INPUTS),
+            "outputs": described(_SPECS[name] for name in outputs(classifier)),
+        }
     )
 
 
@@ -157,8 +165,8 @@ def _strings(tensor: _Tensor) -> list[bytes]:
     count = len(tensor.data)
     if tensor.shape not in ([count, 1], [count]):
         raise RequestError(f"{tensor.name}: shape {tensor.shape} with {count} strings, expected [{count}, 1]")
-    if not 1 <= count <= MAX_TEXTS:
-        raise RequestError(f"{tensor.name}: {count} strings, expected 1 to {MAX_TEXTS} in a request")
+    if not 1 <= count <= MAX_BATCH:
+        raise RequestError(f"{tensor.name}: {count} strings, expected 1 to {MAX_BATCH} in a request")
     if not all(isinstance(one, str) for one in tensor.data):
         raise RequestError(f"{tensor.name}: expected strings alone in `data`")
     return [one.encode("utf-8", "surrogatepass") for one in tensor.data]

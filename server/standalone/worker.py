@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from newsdesk.server.contract import MAX_BATCH
 from newsdesk.server.runtime.classifier import Answers, Classifier
-from newsdesk.server.standalone.protocol import MAX_TEXTS, Asked
+from newsdesk.server.standalone.protocol import Asked
 
 _MOST_WAITING = 1024
 
@@ -49,7 +50,7 @@ class Worker:
             count = len(batch[0][0].texts)
             while not self._waiting.empty():
                 kept = self._waiting.get()
-                if count + len(kept[0].texts) > MAX_TEXTS:
+                if count + len(kept[0].texts) > MAX_BATCH:
                     break
                 batch.append(kept)
                 count += len(kept[0].texts)

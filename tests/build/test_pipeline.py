@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from newsdesk.build.commands import build, combine, evaluate
 from newsdesk.build.training import trainer
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import manifest, targets
-from newsdesk.server.runtime.cascade import QUALITIES
 from newsdesk.server.runtime.classifier import Classifier
 from tests.build.encoders import WORDS, save_base, sentence
 

@@ -12,9 +12,10 @@ from newsdesk.build import repository
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
 from newsdesk.build.repository import Fitted
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.calibrate import Uncalibrated
-from newsdesk.server.runtime.cascade import QUALITIES, alone
+from newsdesk.server.runtime.cascade import alone
 from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.serving.workspace import Workspace
 

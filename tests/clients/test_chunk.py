@@ -21,9 +21,7 @@ from newsdesk.clients.errors import (
 )
 from newsdesk.clients.options import Options
 from newsdesk.clients.tensors import (
-    MEMBERS,
     OPTIONAL,
-    OUTPUTS,
     Tensor,
     pack_texts,
     read_answers,
@@ -33,6 +31,7 @@ from newsdesk.clients.tensors import (
 )
 from newsdesk.clients.tensors import outputs as wanted
 from newsdesk.clients.transports import Answer, Model
+from newsdesk.server.contract import MEMBER_PROBABILITIES, STANDARD_OUTPUTS
 
 MODEL = Model(("World", "Sports", "Business", "Sci/Tech"), ("quick", "careful"), 64)
 EXPLAINED = Options(members=True)
@@ -125,7 +124,13 @@ def outputs(count: int = 2, **changes: Tensor) -> dict[str, Tensor]:
     rows = Tensor((count, 4), np.full((count, 4), 0.25, "<f4").tobytes())
     windows = Tensor((count, 1), np.arange(count, dtype="<i4").tobytes())
     members = Tensor((count, 2, 4), np.full((count, 2, 4), -1, "<f4").tobytes())
-    named = {"LABEL": texts, "PROBABILITIES": rows, "ANSWERED_BY": texts, "WINDOWS": windows, MEMBERS: members}
+    named = {
+        "LABEL": texts,
+        "PROBABILITIES": rows,
+        "ANSWERED_BY": texts,
+        "WINDOWS": windows,
+        MEMBER_PROBABILITIES: members,
+    }
     return named | changes
 
 
@@ -144,9 +149,9 @@ def test_what_a_model_says_of_its_doubts_is_asked_for_and_read() -> None:
     """An older model has neither output: nothing is asked of it, and nothing said."""
     doubting = replace(MODEL, outputs=frozenset(OPTIONAL))
     curious = Options(uncertainty=True)
-    assert wanted(curious, MODEL) == OUTPUTS
-    assert wanted(Options(), doubting) == (*OUTPUTS, "UNSURE")
-    assert wanted(curious, doubting) == (*OUTPUTS, "UNSURE", "UNCERTAINTY")
+    assert wanted(curious, MODEL) == STANDARD_OUTPUTS
+    assert wanted(Options(), doubting) == (*STANDARD_OUTPUTS, "UNSURE")
+    assert wanted(curious, doubting) == (*STANDARD_OUTPUTS, "UNSURE", "UNCERTAINTY")
     answers = read_answers(outputs(UNSURE=UNSURE, UNCERTAINTY=UNCERTAINTY), 2, doubting, curious)
     assert [answer.unsure for answer in answers] == [True, False]
     assert [answer.uncertainty for answer in answers] == [[0.75, 0.5, 0.25]] * 2
@@ -168,8 +173,8 @@ def test_a_model_that_has_lost_an_output_is_read_anew() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {name: tensor for name, tensor in outputs().items() if name != OUTPUTS[1]},
-        {name: tensor for name, tensor in outputs().items() if name != MEMBERS},
+        {name: tensor for name, tensor in outputs().items() if name != STANDARD_OUTPUTS[1]},
+        {name: tensor for name, tensor in outputs().items() if name != MEMBER_PROBABILITIES},
         outputs(3),
         outputs(WINDOWS=Tensor((2,), bytes(8))),
         outputs(WINDOWS=Tensor((2, 1), bytes(4))),

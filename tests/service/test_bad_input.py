@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
 from benchmarks.servers import Server
-from newsdesk.server.runtime.request import MAX_TEXT_BYTES
+from newsdesk.server.contract import MAX_TEXT_BYTES
 from tests.headlines import TEXTS
 from tests.service import requests
 

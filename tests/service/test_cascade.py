@@ -16,8 +16,9 @@ from tritonclient.utils import InferenceServerException
 
 from benchmarks import servers
 from newsdesk.clients import Client
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import manifest
-from newsdesk.server.runtime.cascade import DEFAULT, QUALITIES
+from newsdesk.server.runtime.cascade import DEFAULT
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.unsure import STEPS, Unsure
 from tests import tiny

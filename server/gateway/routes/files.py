@@ -20,12 +20,13 @@ from starlette.responses import StreamingResponse
 
 from newsdesk.clients import NewsdeskError, Quality, TextRefused
 from newsdesk.clients.rows import Refusal
+from newsdesk.server.contract import MAX_BATCH
 from newsdesk.server.gateway import problems
 from newsdesk.server.gateway.auth import CHECK_SECONDS, only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.logs import log, request_id
 from newsdesk.server.gateway.observed import FILE_ROUTE
-from newsdesk.server.gateway.plane import STREAM_TEXTS, Asked, Item, Plane, Text
+from newsdesk.server.gateway.plane import Asked, Item, Plane, Text
 from newsdesk.server.gateway.problems import Invalid, Problem
 from newsdesk.server.gateway.schemas import documented, shown
 from newsdesk.server.gateway.uploads import Form, Given, batches, form_of
@@ -70,7 +71,7 @@ async def classify_file(
     asked = Asked(top_k, quality, members, uncertainty)
     file, content_type, name = await _received(request)
     try:
-        read = batches(file, form_of(form, content_type, name), column, delimiter, STREAM_TEXTS)
+        read = batches(file, form_of(form, content_type, name), column, delimiter, MAX_BATCH)
         first = await _next(read)  # what is wrong from the start has a status of its own
     except BaseException:
         file.close()

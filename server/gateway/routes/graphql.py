@@ -15,6 +15,7 @@ from strawberry.fastapi import GraphQLRouter
 from strawberry.scalars import JSON
 
 from newsdesk.clients import NewsdeskError, TextRefused
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.explain import Explained
 from newsdesk.server.gateway.keys import Role
@@ -56,9 +57,7 @@ class Word:
 
 @strawberry.enum
 class Quality(Enum):
-    fast = "fast"
-    balanced = "balanced"
-    best = "best"
+    fast, balanced, best = QUALITIES
 
 
 @strawberry.type(description="In nats: in all, of the data, of the model.")

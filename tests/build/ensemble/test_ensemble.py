@@ -19,8 +19,9 @@ from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import CalibratorName, CombinerName, Data, EncoderMember, Ensemble, Recipe, Source
 from newsdesk.build.stage import Workshop
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import calibrate, cascade, stacker
-from newsdesk.server.runtime.cascade import QUALITIES, Cascade
+from newsdesk.server.runtime.cascade import Cascade
 from newsdesk.server.runtime.combine import Stacked
 from newsdesk.server.runtime.files import digest
 from tests.build.ensemble.simulated import draw

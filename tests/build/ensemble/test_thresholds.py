@@ -5,9 +5,10 @@ import pytest
 
 from newsdesk.build.ensemble import risk, thresholds
 from newsdesk.build.ensemble.thresholds import Evidence
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import cascade
 from newsdesk.server.runtime.calibrate import Uncalibrated
-from newsdesk.server.runtime.cascade import NEVER, QUALITIES, Cascade, Stage
+from newsdesk.server.runtime.cascade import NEVER, Cascade, Stage
 from newsdesk.server.runtime.combine import Mean
 from tests.build.ensemble.simulated import LABELS, draw, softmax
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from newsdesk.build.ensemble import unsure
-from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime.unsure import Score, scores
 
 

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from newsdesk.clients.rows import LONGEST_TEXT, Reader, Refusal, RowsError
+from newsdesk.clients.rows import Reader, Refusal, RowsError
+from newsdesk.server.contract import MAX_TEXT_BYTES
 from tests.clients.rows.reading import reasons, texts
 
 ROWS = b"Ferry sails, says port;harbour\nSoup; with onion;kitchen\n"
@@ -135,7 +136,7 @@ def test_bytes_that_are_no_utf8_go_out_as_they_came() -> None:
 
 @pytest.mark.parametrize("quoted", [b"", b'"'])
 def test_a_cell_that_is_too_long_is_refused_alone(quoted: bytes) -> None:
-    for size in (LONGEST_TEXT + 1, 5 * 2**20):
+    for size in (MAX_TEXT_BYTES + 1, 5 * 2**20):
         broken = b" ".join([b"word"] * (size // 5 + 1))
         data = b"text,label\nSoup,kitchen\n" + quoted + broken + quoted + b",harbour\nRain,weather\n"
         found = reasons("a.csv", data)

@@ -2,13 +2,9 @@
 
 import pytest
 
-from newsdesk.clients.rows import LONGEST_TEXT, RowsError
-from newsdesk.server.runtime.request import MAX_TEXT_BYTES
+from newsdesk.clients.rows import RowsError
+from newsdesk.server.contract import MAX_TEXT_BYTES
 from tests.clients.rows.reading import named, reasons, texts
-
-
-def test_a_text_is_as_long_here_as_the_server_takes() -> None:
-    assert LONGEST_TEXT == MAX_TEXT_BYTES
 
 
 def test_columns() -> None:
@@ -31,7 +27,7 @@ def test_columns() -> None:
         (b'{"text": "x", "n": ' + b"9" * 5000 + b"}", "a number of more digits than can be read"),
         (b'{"text', "not JSON: Unterminated string"),
         (b'{"text": "a", "text": "b"}', "text stands twice"),
-        (b'{"text": "' + b"x" * (LONGEST_TEXT + 1) + b'"}', "262,145 bytes, expected a text of at most 256 KiB"),
+        (b'{"text": "' + b"x" * (MAX_TEXT_BYTES + 1) + b'"}', "262,145 bytes, expected a text of at most 256 KiB"),
         (b'{"text": "' + b"x" * 5_000_000 + b'"}', "longer than 1 MiB, expected a text of at most 256 KiB"),
     ],
     ids=named,
@@ -55,5 +51,5 @@ def test_a_column_that_the_first_row_lacks_is_a_wrong_option() -> None:
 def test_lines_keep_their_bytes_and_their_number() -> None:
     assert texts("-", b"\xef\xbb\xbfone\r\n\ntwo \xff\nthree") == [b"one", b"", b"two \xff", b"three"]
     assert texts("a.txt", b"") == []
-    found = reasons("a.txt", b"one\n" + b"x" * 8_000_000 + b"\n" + b"y" * LONGEST_TEXT + b"\r\n")
-    assert found == [b"one", "line 2: 8,000,001 bytes, expected a text of at most 256 KiB", b"y" * LONGEST_TEXT]
+    found = reasons("a.txt", b"one\n" + b"x" * 8_000_000 + b"\n" + b"y" * MAX_TEXT_BYTES + b"\r\n")
+    assert found == [b"one", "line 2: 8,000,001 bytes, expected a text of at most 256 KiB", b"y" * MAX_TEXT_BYTES]

@@ -13,10 +13,11 @@ import pytest
 
 from newsdesk.clients import DeadlineExceeded, ServerFailed, ServerUnavailable
 from newsdesk.clients.errors import TooManyRequests
+from newsdesk.server.contract import MAX_BATCH
 from newsdesk.server.gateway import breaker
 from newsdesk.server.gateway import hedging as hedging_module
 from newsdesk.server.gateway.breaker import Breaker
-from newsdesk.server.gateway.hedging import MOST_TEXTS, Hedging
+from newsdesk.server.gateway.hedging import Hedging
 from newsdesk.server.gateway.problems import Unavailable
 from tests.launching import Server, write_repository
 from tests.server.gateway import gateways
@@ -122,10 +123,10 @@ def test_a_share_is_of_texts_and_as_many_as_were_earned_may_be_asked_for_again()
         hedging = await learnt(0.1, again.append, texts=100)
         assert await hedging.answer(2, Model(SLOW, QUICK).ask) == 2
         assert hedging._earned == pytest.approx(10 + 0.2 - 2)
-        assert await hedging.answer(MOST_TEXTS, Model(QUICK).ask) == 1
+        assert await hedging.answer(MAX_BATCH, Model(QUICK).ask) == 1
         assert hedging._earned == pytest.approx(8.2 + 6.4)
         assert await hedging.answer(0, Model(QUICK).ask) == 1
-        assert await hedging.answer(MOST_TEXTS + 1, Model(QUICK).ask) == 1
+        assert await hedging.answer(MAX_BATCH + 1, Model(QUICK).ask) == 1
         assert hedging._earned == pytest.approx(14.6)
         assert again == [2]
 
@@ -193,7 +194,7 @@ def test_large_requests_and_beginners_are_asked_once() -> None:
     async def run() -> None:
         again: list[int] = []
         hedging = await learnt(0.1, again.append)
-        await hedging.answer(MOST_TEXTS + 1, Model(0.3).ask)
+        await hedging.answer(MAX_BATCH + 1, Model(0.3).ask)
         assert await hedging.answer(40, Model(0.3).ask) == 1  # more than was earned
         await Hedging(0.1, again.append).answer(1, Model(0.3).ask)
         assert again == []

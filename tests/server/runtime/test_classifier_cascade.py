@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import cascade
-from newsdesk.server.runtime.cascade import ABSENT, QUALITIES, Cascade
+from newsdesk.server.runtime.cascade import ABSENT, Cascade
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.manifest import Manifest
 from newsdesk.server.runtime.member import Member, Reading

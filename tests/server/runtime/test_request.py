@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.contract import MAX_TEXT_BYTES, QUALITIES
 from newsdesk.server.runtime.errors import QualityError, TextError
-from newsdesk.server.runtime.request import MAX_TEXT_BYTES, read, read_qualities, read_texts
+from newsdesk.server.runtime.request import read, read_qualities, read_texts
 
 
 @pytest.mark.parametrize(

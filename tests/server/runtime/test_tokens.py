@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from newsdesk.server.runtime.request import MAX_TEXT_BYTES
+from newsdesk.server.contract import MAX_TEXT_BYTES
 from newsdesk.server.runtime.tokens import Tokens
 from tests import tiny
 

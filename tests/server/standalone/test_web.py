@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime.classifier import Answers, Classifier, Work
 from newsdesk.server.runtime.unsure import STEPS, Unsure
 from newsdesk.server.standalone import protocol
