@@ -173,7 +173,7 @@ def test_a_batch_over_the_maximum_is_refused_with_the_maximum(
 
 
 def test_the_perf_analyzer_input_is_answered(grpc: tritonclient.grpc.InferenceServerClient) -> None:
-    """Field note 12: each entry of the file that the README hands to perf_analyzer names TEXT and is answered."""
+    """Note 12: each entry of the file that docs/benchmarks.md gives to perf_analyzer names TEXT, and is answered."""
     entries = json.loads((default_repository().parent / "benchmarks" / "perf_analyzer.json").read_text())["data"]
     assert len(entries) >= 32
     for entry in entries:
