@@ -17,7 +17,8 @@ from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, Interrupted, NewsdeskError, RequestRefused
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
-from newsdesk.clients.transports import AsyncTransport, Model, open_async_transport, parse
+from newsdesk.clients.schemes import open_async_transport
+from newsdesk.clients.transports import AsyncTransport, Model, parse
 from newsdesk.server.contract import Quality
 
 

@@ -18,7 +18,8 @@ from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
-from newsdesk.clients.transports import Address, Model, Transport, open_transport, parse
+from newsdesk.clients.schemes import open_transport
+from newsdesk.clients.transports import Address, Model, Transport, parse
 from newsdesk.server.contract import Quality
 
 DEFAULT_URL = "grpc://127.0.0.1:8001"

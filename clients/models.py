@@ -46,7 +46,7 @@ def _done(action: Action, model: str, url: str, api_key: str, timeout: float, as
     address = parse(url, model, api_key or None)
     if not address.scheme.startswith("gateway"):
         raise ValueError(f"url is {url!r}, expected gateway+http://host:port: the gateway knows versions and figures")
-    from newsdesk.clients.web import Web
+    from newsdesk.clients.web import Web  # imports urllib3 and aiohttp, which no other command's --help needs
 
     web = Web(address)
     try:

@@ -1,4 +1,4 @@
-"""How a URL is spoken to. A scheme is added by a module with both transports and a line in each function below."""
+"""A server that a URL names, what is asked of it, and what it answers: the interface of every transport."""
 
 import os
 import re
@@ -135,33 +135,3 @@ def _check_key(key: str) -> None:
             f"{wrong.start() + 1} of {len(key)}, expected ASCII without spaces and line ends: was it read with its "
             "file's line end? The key itself is not shown"
         )
-
-
-# The modules are imported when they are needed: grpc and aiohttp take a while, and `newsdesk --help` needs neither.
-def open_transport(address: Address) -> Transport:
-    if address.scheme.startswith("gateway"):
-        from newsdesk.clients.gateway import GatewayTransport
-
-        return GatewayTransport(address)
-    if address.scheme.startswith("grpc"):
-        from newsdesk.clients.triton_grpc import GrpcTransport
-
-        return GrpcTransport(address)
-    from newsdesk.clients.triton_http import HttpTransport
-
-    return HttpTransport(address)
-
-
-def open_async_transport(address: Address) -> AsyncTransport:
-    """To be called in the event loop that the transport is for."""
-    if address.scheme.startswith("gateway"):
-        from newsdesk.clients.gateway import AsyncGatewayTransport
-
-        return AsyncGatewayTransport(address)
-    if address.scheme.startswith("grpc"):
-        from newsdesk.clients.triton_grpc import AsyncGrpcTransport
-
-        return AsyncGrpcTransport(address)
-    from newsdesk.clients.triton_http import AsyncHttpTransport
-
-    return AsyncHttpTransport(address)

@@ -53,3 +53,10 @@ def test_contributing_names_what_is_there() -> None:
     named = set(re.findall(r"`([\w.-]+(?:/[\w.-]*)+)`", (ROOT / "CONTRIBUTING.md").read_text()))
     assert len(named) > 25
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_imports_run_down_through_the_rooms_and_in_no_circle() -> None:
+    """The rules are in pyproject.toml, under tool.importlinter."""
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache", "--no-logo"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -1,0 +1,36 @@
+"""The transport of each scheme of a URL. A scheme is added by a module with both and a line in each function.
+
+A transport's module is imported when it is needed: grpc and aiohttp take a while, and `newsdesk --help` needs neither.
+"""
+
+from newsdesk.clients.transports import Address, AsyncTransport, Transport
+
+
+def open_transport(address: Address) -> Transport:
+    """Return the blocking transport to an address."""
+    if address.scheme.startswith("gateway"):
+        from newsdesk.clients.gateway import GatewayTransport
+
+        return GatewayTransport(address)
+    if address.scheme.startswith("grpc"):
+        from newsdesk.clients.triton_grpc import GrpcTransport
+
+        return GrpcTransport(address)
+    from newsdesk.clients.triton_http import HttpTransport
+
+    return HttpTransport(address)
+
+
+def open_async_transport(address: Address) -> AsyncTransport:
+    """Return the transport to an address for the running event loop."""
+    if address.scheme.startswith("gateway"):
+        from newsdesk.clients.gateway import AsyncGatewayTransport
+
+        return AsyncGatewayTransport(address)
+    if address.scheme.startswith("grpc"):
+        from newsdesk.clients.triton_grpc import AsyncGrpcTransport
+
+        return AsyncGrpcTransport(address)
+    from newsdesk.clients.triton_http import AsyncHttpTransport
+
+    return AsyncHttpTransport(address)
