@@ -14,7 +14,17 @@ _ADVICE = "Kubernetes sets them for a Service of that name; `enableServiceLinks:
 
 
 class Command(typer.core.TyperCommand):
-    """A command whose options may come from variables."""
+    """A command whose options may come from variables, and stand in help under the headings of their panels."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            ours = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            if record := parameter.get_help_record(ctx):
+                panels.setdefault(getattr(parameter, "rich_help_panel", None) or ours, []).append(record)
+        for heading, records in panels.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if links := pass_over_service_links():

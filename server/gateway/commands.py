@@ -9,6 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from newsdesk.server.serving.command_line import taking
+from newsdesk.server.serving.settings import default_state
+
 
 class Action(StrEnum):
     create = "create"
@@ -22,23 +25,24 @@ class RoleName(StrEnum):
     admin = "admin"
 
 
+def _file(*, state: Path | None = None, keys: Path | None = None, **_: Any) -> Path:
+    return keys or (state or default_state()) / "keys.json"
+
+
+@taking("file", _file, ("keys", "state"))
 def keys(
+    *,
     action: Annotated[Action, typer.Argument(help="create NAME, list, or revoke ID.")],
     which: Annotated[str, typer.Argument(metavar="[NAME|ID]", help="Whose the new key is, or the key's id.")] = "",
     role: Annotated[RoleName, typer.Option(help="reader classifies, operator loads models too.")] = RoleName.reader,
     days: Annotated[float | None, typer.Option(help="Days until it expires.", show_default="never")] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option("--keys", envvar="NEWSDESK_KEYS", help="File of the keys.", show_default="<state>/keys.json"),
-    ] = None,
-    state: Annotated[Path | None, typer.Option(envvar="NEWSDESK_STATE", show_default="~/.local/state/newsdesk")] = None,
+    file: Path,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Create, list and revoke the API keys of the gateway. A key is shown once; only its hash is kept."""
     from newsdesk.server.gateway.keys import KeyFile, KeysError, Role
-    from newsdesk.server.serving.settings import default_state
 
-    store = KeyFile(file or (state or default_state()) / "keys.json")
+    store = KeyFile(file)
     try:
         if (action is Action.list) == bool(which):
             raise KeysError("expected `create NAME`, `list` or `revoke ID`")

@@ -1,23 +1,45 @@
-"""The gateway's configuration. `newsdesk serve` fills it from flags, NEWSDESK_… variables, then these defaults.
+"""The gateway's configuration. `newsdesk serve` fills it from flags, variables, serve.toml, then these defaults.
 
 Nothing here needs the gateway's packages: the supervisor reads it, too.
 """
 
 import ipaddress
-import json
 import math
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
+from newsdesk.server import options
+from newsdesk.server.options import PORT, Expected, option
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import addresses
 
-_RATE = re.compile(r"0*[1-9]\d*\s*/\s*\d*\s*(second|minute|hour|day)s?")
 _SECRET_BYTES = 32
 _MOST_HEDGED = 0.1
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        place = parts.path if parts.scheme == "unix" else parts.hostname and parts.port != 0
+    except ValueError:  # the port is no number
+        return False
+    return parts.scheme in ("redis", "rediss", "unix") and bool(place)
+
+
+_POSITIVE = Expected("more than 0", lambda number: 0 < number < math.inf)
+_RATE = Expected(
+    'requests over time, as "600/minute"',
+    lambda rate: not rate or re.fullmatch(r"0*[1-9]\d*\s*/\s*\d*\s*(second|minute|hour|day)s?", rate),
+)
+_REDIS = Expected("redis://host:port/number, or nothing for memory", lambda url: not url or _is_redis(url))
+_PORT_OR_NONE = Expected("a port between 1 and 65535, or 0 for none", lambda port: 0 <= port <= 65535)
+_CLAIM = Expected("the name of a claim", bool)
+_ORIGIN = Expected("an origin, as https://desk.example", lambda origin: re.fullmatch(r"https?://[^/*\s]+", origin))
+_HOST_NAME = Expected("a host's name without a port, as desk.example", lambda name: re.fullmatch(r"[\w.-]+", name))
+_HEDGE_SHARE = Expected(f"a share of 0 (none) to {_MOST_HEDGED}", lambda share: 0 <= share <= _MOST_HEDGED)
 
 
 class GatewaySettingsError(ServerError):
@@ -28,83 +50,71 @@ class GatewaySettingsError(ServerError):
 class GatewaySettings:
     """Raises GatewaySettingsError, naming the flag and the variable, for a value that cannot be used."""
 
-    host: str = "127.0.0.1"
+    PANEL: ClassVar = "Gateway"
+    """The heading above these options in help."""
+
+    host: str = option("127.0.0.1", "Its address, if not Triton's.", name="gateway_host", unset="--host")
     """Address that the gateway listens on; "::" is every IPv6 one."""
-    port: int = 8080
-    grpc_port: int = 0
-    """The Open Inference Protocol over gRPC; 0 = not served."""
-    tls_cert: Path | None = None
-    """Certificate with its chain, PEM. Both ports then speak TLS alone."""
-    tls_key: Path | None = None
-    """Its key, PEM, without a password."""
-    tls_client_ca: Path | None = None
-    """Authorities, PEM, one of which must have signed a certificate of the caller's own."""
-    auth: bool = False
+    port: int = option(8080, "REST, files, WebSocket, Open Inference.", name="gateway_port", expected=PORT)
+    grpc_port: int = option(0, "The same over gRPC; 0: none.", name="gateway_grpc_port", expected=_PORT_OR_NONE)
+    tls_cert: Path | None = option(None, "Certificate with its chain, PEM: TLS on both ports.")
+    tls_key: Path | None = option(None, "Its key, PEM, without a password.")
+    tls_client_ca: Path | None = option(None, "Authorities, PEM, that must have signed callers' certificates.")
+    auth: bool = option(False, "Ask for keys or tokens on loopback, too.")
     """Ask everybody for a key or token. Always so beyond loopback, unless `insecure`."""
-    insecure: bool = False
+    insecure: bool = option(False, "Let everybody classify, beyond loopback, too.")
     """Let everybody classify without a key or token, on any address."""
-    keys: Path
+    keys: Path = option(MISSING, "File of `newsdesk keys`.", unset="<state>/keys.json")
     """File of the API keys' hashes; `newsdesk keys` writes it."""
-    jwt_secret_file: Path | None = None
-    """File with the secret of HS256 tokens, at least 32 bytes; white space around it is not part of it."""
-    jwks: str = ""
-    """https URL, or file, of the public keys of RS, PS, ES and EdDSA tokens."""
-    jwt_issuer: str = ""
-    jwt_audience: str = ""
-    """What tokens must say in iss and aud. Needed with `jwks`: an identity provider's keys sign tokens for every
-    application there is. Empty, without: no matter what."""
-    jwt_role_claim: str = "role"
-    """The claim that holds the role; a token without it is a reader's."""
-    jwt_admin: bool = False
-    """Let tokens be an administrator's."""
-    rate_limit: str = ""
-    """Requests of one key, token or, without those, address: "600/minute"; empty = no limit."""
-    rate_storage: str = field(default="", repr=False)
-    """redis:// URL, which may hold a password, that several gateways count in together; empty = this one's memory."""
-    rate_storage_password_file: Path | None = None
-    """File with Redis' password, where the URL should hold none; white space around it is not part of it."""
-    cors_origin: tuple[str, ...] = ()
-    """Web origins whose pages may call: "https://desk.example"."""
-    allowed_host: tuple[str, ...] = ()
-    """Names under which the gateway may be called, beside localhost and any address. Without a list no name else is,
-    unless it listens beyond loopback and asks for keys or tokens: then any is."""
-    max_body_mib: int = 32
-    """Largest body of a request, MiB."""
-    max_file_mib: int = 2048
-    """Largest file to classify, MiB; it is kept on disk meanwhile."""
-    max_texts: int = 1024
-    """Most texts of one request. A file may hold any number."""
-    max_queue: int = 4096
-    """Most texts on their way to the model at once; further requests are told to come later."""
-    max_connections: int = 512
-    """Most connections of one address at once; a further one ends the oldest that has no request under way."""
-    request_timeout: float = 30.0
-    """Seconds that a request may take."""
-    hedge_share: float = 0.01
-    """Share of the texts that may be asked for a second time, when their first answer is late; 0 = none."""
-    log_texts: bool = False
-    """Write texts to the log, masked for personal details. What the OIP passes on is never logged."""
+    jwt_secret_file: Path | None = option(None, "Secret of HS256 tokens.")
+    """File with at least 32 bytes; white space around them is not part of the secret."""
+    jwks: str = option("", "https URL, or file, of the public keys of tokens.")
+    """The keys of RS, PS, ES and EdDSA tokens."""
+    jwt_issuer: str = option("", "What tokens must say in iss; needed with --jwks.")
+    jwt_audience: str = option("", "What tokens must say in aud; needed with --jwks.")
+    """An identity provider's keys sign tokens for every application there is. Empty, without `jwks`: no matter what."""
+    jwt_role_claim: str = option("role", "Claim of tokens that holds the role.", expected=_CLAIM)
+    """A token without it is a reader's."""
+    jwt_admin: bool = option(False, "Let tokens be an administrator's.")
+    rate_limit: str = option("", 'Requests of one caller, as "600/minute".', unset="none", expected=_RATE)
+    """A caller is a key, a token or, without those, an address."""
+    rate_storage: str = option(
+        "", "redis:// URL to count in.", unset="memory", expected=_REDIS, shown=addresses.without_password, repr=False
+    )
+    """The URL may hold a password. Several gateways count in it together; empty = this one's memory."""
+    rate_storage_password_file: Path | None = option(None, "File of Redis' password.")
+    """For a URL without one; white space around it is not part of the password."""
+    cors_origin: tuple[str, ...] = option((), "Web origin whose pages may call; may be repeated.", expected=_ORIGIN)
+    allowed_host: tuple[str, ...] = option(
+        (), "Name to be called by; may be repeated.", unset="localhost", expected=_HOST_NAME
+    )
+    """Names beside localhost and any address. Without a list no name else is one, unless the gateway listens beyond
+    loopback and asks for keys or tokens: then any is."""
+    max_body_mib: int = option(32, "Largest body of a request.", expected=_POSITIVE)
+    max_file_mib: int = option(2048, "Largest file to classify.", expected=_POSITIVE)
+    """It is kept on disk meanwhile."""
+    max_texts: int = option(1024, "Most texts of one request.", expected=_POSITIVE)
+    """A file may hold any number."""
+    max_queue: int = option(4096, "Most texts on their way to the model.", expected=_POSITIVE)
+    """Further requests are told to come later."""
+    max_connections: int = option(512, "Most connections of one address.", expected=_POSITIVE)
+    """A further one ends the oldest that has no request under way."""
+    request_timeout: float = option(30.0, "Seconds that a request may take.", expected=_POSITIVE)
+    hedge_share: float = option(0.01, "Share of texts to ask for again when late.", expected=_HEDGE_SHARE)
+    """Share of the texts that may be asked for a second time; 0 = none."""
+    log_texts: bool = option(False, "Log texts, masked for personal details.")
+    """What the OIP passes on is never logged."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.port <= 65535:
-            raise _refused("port", self.port, "a port between 1 and 65535")
-        if self.grpc_port and (not 1 <= self.grpc_port <= 65535 or self.grpc_port == self.port):
-            raise _refused(
-                "grpc_port", self.grpc_port, "a port between 1 and 65535 beside --gateway-port, or 0 for none"
-            )
+        if self.jwks and "://" not in self.jwks:
+            object.__setattr__(self, "jwks", str(Path(self.jwks).expanduser().absolute()))
+        options.normalise(self, GatewaySettingsError)
+        if self.grpc_port == self.port:
+            raise _refused("grpc_port", self.grpc_port, f"another port than --gateway-port, or {_PORT_OR_NONE.words}")
         if bool(self.tls_cert) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_cert):
-            given, missing = ("tls_cert", "tls_key") if not self.tls_key else ("tls_key", "tls_cert")
-            given = given if getattr(self, given) else "tls_client_ca"
-            raise _refused(given, getattr(self, given), f"--{missing.replace('_', '-')} beside it")
-        for name in "max_body_mib", "max_file_mib", "max_texts", "max_queue", "max_connections", "request_timeout":
-            if not 0 < getattr(self, name) < math.inf:
-                raise _refused(name, getattr(self, name), "more than 0")
-        if not 0 <= self.hedge_share <= _MOST_HEDGED:
-            raise _refused("hedge_share", self.hedge_share, f"a share of 0 (none) to {_MOST_HEDGED}")
-        if self.rate_limit and not _RATE.fullmatch(self.rate_limit):
-            raise _refused("rate_limit", self.rate_limit, 'requests over time, as "600/minute"')
-        if self.rate_storage and not _is_redis(self.rate_storage):
-            raise _refused("rate_storage", self.rate_storage, "redis://host:port/number, or nothing for memory")
+            alone = next(name for name in ("tls_cert", "tls_key", "tls_client_ca") if getattr(self, name))
+            missing = "tls_key" if alone == "tls_cert" else "tls_cert"
+            raise _refused(alone, getattr(self, alone), f"{options.named(missing)} beside it")
         if self.jwks and not re.match("https?://", self.jwks) and not Path(self.jwks).is_file():
             raise _refused("jwks", self.jwks, "an https URL, or a file")
         if self.jwks.startswith("http://") and not re.match(r"http://(127\.0\.0\.1|localhost)[:/]", self.jwks):
@@ -115,14 +125,6 @@ class GatewaySettings:
                 "(NEWSDESK_JWT_AUDIENCE); expected what the provider's tokens for newsdesk say in iss and aud: its "
                 "keys sign the tokens of other applications, too."
             )
-        if not self.jwt_role_claim:
-            raise _refused("jwt_role_claim", self.jwt_role_claim, "the name of a claim")
-        for origin in self.cors_origin:
-            if not re.fullmatch(r"https?://[^/*\s]+", origin):
-                raise _refused("cors_origin", origin, "an origin, as https://desk.example")
-        for name in self.allowed_host:
-            if not re.fullmatch(r"[\w.-]+", name):
-                raise _refused("allowed_host", name, "a host's name without a port, as desk.example")
 
     @property
     def asks(self) -> bool:
@@ -157,27 +159,9 @@ class GatewaySettings:
         except OSError as error:
             raise _refused("jwt_secret_file", self.jwt_secret_file, f"a file to read ({error.strerror})") from error
         if len(secret) < _SECRET_BYTES:
-            given = f"{self.jwt_secret_file} ({len(secret)} bytes)"
-            raise _refused("jwt_secret_file", given, f"at least {_SECRET_BYTES} random bytes (openssl rand -hex 32)")
+            short = f"{self.jwt_secret_file} ({len(secret)} bytes)"
+            raise _refused("jwt_secret_file", short, f"at least {_SECRET_BYTES} random bytes (openssl rand -hex 32)")
         return secret
-
-    def encoded(self) -> dict[str, Any]:
-        """Return what `decoded` takes, of JSON's types."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: str(value) if isinstance(value, Path) else value for name, value in named.items()}
-
-    @classmethod
-    def decoded(cls, given: dict[str, Any]) -> Self:
-        files = "keys", "jwt_secret_file", "rate_storage_password_file", "tls_cert", "tls_key", "tls_client_ca"
-        paths = {name: Path(given[name]) for name in files if given[name] is not None}
-        return cls(
-            **{
-                **given,
-                **paths,
-                "cors_origin": tuple(given["cors_origin"]),
-                "allowed_host": tuple(given["allowed_host"]),
-            }
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,34 +184,12 @@ class Launch:
     """The server's backend processes."""
 
     def encode(self) -> bytes:
-        given = {field.name: str(getattr(self, field.name)) for field in fields(self)}
-        return json.dumps({**given, "settings": self.settings.encoded()}).encode()
+        return options.encode(self)
 
     @classmethod
     def decode(cls, raw: bytes) -> Self:
-        given = json.loads(raw)
-        paths = {name: Path(given[name]) for name in ("repository", "source", "state", "run", "audit_log")}
-        return cls(
-            **{
-                **given,
-                **paths,
-                "instances": int(given["instances"]),
-                "settings": GatewaySettings.decoded(given["settings"]),
-            }
-        )
+        return options.decode(raw, cls)
 
 
-def _is_redis(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        place = parts.path if parts.scheme == "unix" else parts.hostname and parts.port != 0
-    except ValueError:  # the port is no number
-        return False
-    return parts.scheme in ("redis", "rediss", "unix") and bool(place)
-
-
-def _refused(name: str, given: object, expected: str) -> GatewaySettingsError:
-    name = f"gateway_{name}" if name in ("host", "port", "grpc_port") else name
-    flag = "--" + name.replace("_", "-")
-    shown = addresses.without_password(str(given))
-    return GatewaySettingsError(f"{flag} (NEWSDESK_{name.upper()}) is {shown!r}; expected {expected}.")
+def _refused(name: str, value: object, expected: str) -> GatewaySettingsError:
+    return GatewaySettingsError(options.refusal(GatewaySettings, name, value, expected))

@@ -3,174 +3,45 @@
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from newsdesk.server.gateway import options
+from newsdesk.server import options
+from newsdesk.server.gateway.settings import GatewaySettings
+from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import privacy
+from newsdesk.server.serving.command_line import taking
+from newsdesk.server.serving.settings import Settings, with_gateway
 
 if TYPE_CHECKING:
     from newsdesk.server.serving.preflight import Check
     from newsdesk.server.serving.prepare import Preparation
-    from newsdesk.server.serving.settings import Settings
     from newsdesk.server.serving.triton import Answer
 
-Host = Annotated[
-    str, typer.Option(envvar="NEWSDESK_HOST", help="Address to listen on; 0.0.0.0 for every IPv4 one, :: for IPv6.")
-]
-HttpPort = Annotated[int, typer.Option(envvar="NEWSDESK_HTTP_PORT", help="Open Inference Protocol over HTTP.")]
-GrpcPort = Annotated[int, typer.Option(envvar="NEWSDESK_GRPC_PORT", help="Open Inference Protocol over gRPC.")]
-MetricsPort = Annotated[int, typer.Option(envvar="NEWSDESK_METRICS_PORT", help="Prometheus metrics.")]
-MetricsHost = Annotated[
-    str, typer.Option(envvar="NEWSDESK_METRICS_HOST", help="Its address, if another.", show_default="--host")
-]
-ModelRepository = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="NEWSDESK_MODEL_REPOSITORY",
-        help="Folder with ag_news in it.",
-        show_default="the checkout's, else ./",
-    ),
-]
-Instances = Annotated[
-    int, typer.Option(envvar="NEWSDESK_INSTANCES", help="Processes; 0: tuned, else one a core, at least 2.")
-]
-Threads = Annotated[int, typer.Option(envvar="NEWSDESK_THREADS", help="Threads of each process; 0: tuned, else 1.")]
-QueueDelay = Annotated[
-    int | None,
-    typer.Option(envvar="NEWSDESK_QUEUE_DELAY", help="Microseconds a request waits for others.", show_default="tuned"),
-]
-Target = Annotated[
-    str,
-    typer.Option(
-        envvar="NEWSDESK_TARGET",
-        help='As "openvino:int8", or each member\'s own: "minilm=openvino:int8,student=onnxruntime:fp32".',
-        show_default="the fastest measured here",
-    ),
-]
-UnsureShare = Annotated[
-    float | None,
-    typer.Option(
-        envvar="NEWSDESK_UNSURE_SHARE",
-        help="Of the texts, marked as not sure, 0 to 0.2.",
-        show_default="the model's",
-    ),
-]
-State = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="NEWSDESK_STATE",
-        help="Runs, measurements, logs.",
-        show_default="~/.local/state/newsdesk",
-    ),
-]
-Cache = Annotated[
-    str,
-    typer.Option(envvar="NEWSDESK_CACHE", help='Keep answers for texts that come again: "256MB".', show_default="none"),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
-LogLevel = Annotated[str, typer.Option(envvar="NEWSDESK_LOG_LEVEL", help="Triton's: error, warning, info or verbose.")]
+Events = Annotated[bool, typer.Option("--json", help="Say what happens as a JSON object a line.")]
 
 
-def serve(
-    host: Host = "127.0.0.1",
-    http_port: HttpPort = 8000,
-    grpc_port: GrpcPort = 8001,
-    metrics_port: MetricsPort = 8002,
-    metrics_host: MetricsHost = "",
-    model_repository: ModelRepository = None,
-    instances: Instances = 0,
-    threads: Threads = 0,
-    queue_delay: QueueDelay = None,
-    target: Target = "",
-    unsure_share: UnsureShare = None,
-    state: State = None,
-    cache: Cache = "",
-    log_level: LogLevel = "info",
-    gateway: options.Gateway = True,
-    gateway_host: options.GatewayHost = "",
-    gateway_port: options.GatewayPort = 8080,
-    auth: options.Auth = False,
-    insecure: options.Insecure = False,
-    keys: options.Keys = None,
-    jwt_secret_file: options.JwtSecretFile = None,
-    jwks: options.Jwks = "",
-    jwt_issuer: options.JwtIssuer = "",
-    jwt_audience: options.JwtAudience = "",
-    jwt_role_claim: options.JwtRoleClaim = "role",
-    jwt_admin: options.JwtAdmin = False,
-    rate_limit: options.RateLimit = "",
-    rate_storage: options.RateStorage = "",
-    rate_storage_password_file: options.RateStoragePasswordFile = None,
-    cors_origin: options.CorsOrigin = [],  # noqa: B006
-    allowed_host: options.AllowedHost = [],  # noqa: B006
-    max_body_mib: options.MaxBodyMib = 32,
-    max_file_mib: options.MaxFileMib = 2048,
-    max_texts: options.MaxTexts = 1024,
-    max_queue: options.MaxQueue = 4096,
-    max_connections: options.MaxConnections = 512,
-    request_timeout: options.RequestTimeout = 30.0,
-    hedge_share: options.HedgeShare = 0.01,
-    log_texts: options.LogTexts = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Say what happens as a JSON object a line.")] = False,
-) -> None:
+def configured(*only: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator for a command that takes `settings`: those options, or all of them."""
+    return taking("settings", lambda **values: settings_of(**values), only)
+
+
+@configured()
+def serve(*, settings: Settings, as_json: Events = False) -> None:
     """Serve the model on NVIDIA Triton until Ctrl-C, and keep it answering. SIGUSR1 loads it anew."""
     began = time.monotonic()
     os.umask(privacy.UMASK)
     say, show, welcome = (_tell, _show_events, _welcome_event) if as_json else (_say, _show, _welcome)
-    settings = settings_of(
-        host=host,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
-        metrics_host=metrics_host,
-        model_repository=model_repository,
-        instances=instances,
-        threads=threads,
-        queue_delay=queue_delay,
-        target=target,
-        unsure_share=unsure_share,
-        state=state,
-        cache=cache,
-        log_level=log_level,
-    )
+    if settings.config:
+        say(f"settings are read from {settings.config}, too")
     from newsdesk.server.serving import tuning
 
     settings = tuning.applied(settings)
-    if gateway:
-        settings = _with_gateway(
-            settings,
-            host=gateway_host,
-            port=gateway_port,
-            auth=auth,
-            insecure=insecure,
-            keys=keys,
-            jwt_secret_file=jwt_secret_file,
-            jwks=jwks,
-            jwt_issuer=jwt_issuer,
-            jwt_audience=jwt_audience,
-            jwt_role_claim=jwt_role_claim,
-            jwt_admin=jwt_admin,
-            rate_limit=rate_limit,
-            rate_storage=rate_storage,
-            rate_storage_password_file=rate_storage_password_file and rate_storage_password_file.absolute(),
-            cors_origin=tuple(cors_origin),
-            allowed_host=tuple(allowed_host),
-            max_body_mib=max_body_mib,
-            max_file_mib=max_file_mib,
-            max_texts=max_texts,
-            max_queue=max_queue,
-            max_connections=max_connections,
-            request_timeout=request_timeout,
-            hedge_share=hedge_share,
-            log_texts=log_texts,
-        )
     from newsdesk.server.gateway import process
-    from newsdesk.server.runtime.errors import ServerError
     from newsdesk.server.serving import limits, preflight
     from newsdesk.server.serving.prepare import prepare as choose
     from newsdesk.server.serving.supervisor import Supervisor
@@ -192,11 +63,10 @@ def serve(
     say("stopped")
 
 
-def prepare(model_repository: ModelRepository = None, state: State = None, as_json: AsJson = False) -> None:
+@configured("model_repository", "state")
+def prepare(*, settings: Settings, as_json: AsJson = False) -> None:
     """Measure each member's compile targets on this machine, record the fastest for `serve`, and print all of them."""
     os.umask(privacy.UMASK)
-    settings = settings_of(model_repository=model_repository, state=state)
-    from newsdesk.server.runtime.errors import ServerError
     from newsdesk.server.serving.prepare import prepare as choose
     from newsdesk.server.serving.workspace import MODEL
 
@@ -212,38 +82,9 @@ def prepare(model_repository: ModelRepository = None, state: State = None, as_js
         _table(found)
 
 
-def doctor(
-    host: Host = "127.0.0.1",
-    http_port: HttpPort = 8000,
-    grpc_port: GrpcPort = 8001,
-    metrics_port: MetricsPort = 8002,
-    model_repository: ModelRepository = None,
-    instances: Instances = 0,
-    target: Target = "",
-    state: State = None,
-    gateway: options.Gateway = True,
-    gateway_host: options.GatewayHost = "",
-    gateway_port: options.GatewayPort = 8080,
-    auth: options.Auth = False,
-    insecure: options.Insecure = False,
-    keys: options.Keys = None,
-    as_json: AsJson = False,
-) -> None:
+@configured()
+def doctor(*, settings: Settings, as_json: AsJson = False) -> None:
     """Check what `serve` needs, and say what to do about what lacks. Ends with code 2 where something stops it."""
-    settings = settings_of(
-        host=host,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
-        model_repository=model_repository,
-        instances=instances,
-        target=target,
-        state=state,
-    )
-    if gateway:
-        settings = _with_gateway(
-            settings, host=gateway_host, port=gateway_port, auth=auth, insecure=insecure, keys=keys
-        )
     from newsdesk.server.gateway import process
     from newsdesk.server.serving import preflight
 
@@ -256,24 +97,16 @@ def doctor(
         raise typer.Exit(2)
 
 
-def settings_of(**given: Any) -> "Settings":
-    from newsdesk.server.serving.settings import Settings, SettingsError
-
+def settings_of(*, gateway: bool | None = False, **values: Any) -> Settings:
+    """Return the settings of options by their names, with a gateway unless `gateway` is False; None stands for one
+    that is not set. Ends with code 2 where they cannot be used.
+    """
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except SettingsError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
-
-
-def _with_gateway(settings: "Settings", **given: Any) -> "Settings":
-    from newsdesk.server.runtime.errors import ServerError
-    from newsdesk.server.serving.settings import with_gateway
-
-    try:
-        return with_gateway(settings, **given)
+        settings = Settings(config=values.get("config"), **options.fill(Settings, values))
+        return settings if gateway is False else with_gateway(settings, **options.fill(GatewaySettings, values))
     except ServerError as error:
-        typer.echo(str(error), err=True)
+        read = f" Settings are read from {values['config']}, too." if values.get("config") else ""
+        typer.echo(f"{error}{read}", err=True)
         raise typer.Exit(2) from error
 
 
@@ -320,7 +153,7 @@ def _table(found: "Preparation") -> None:
         print(f"{one.member:12} {one.target:26} {speed}  {note}".rstrip())
 
 
-def _welcome(settings: "Settings", target: str, answer: "Answer", seconds: float) -> None:
+def _welcome(settings: Settings, target: str, answer: "Answer", seconds: float) -> None:
     from newsdesk.server.serving import addresses
     from newsdesk.server.serving.probes import ARTICLE
     from newsdesk.server.serving.workspace import MODEL
@@ -356,7 +189,7 @@ Ctrl-C stops it.
     )
 
 
-def _welcome_event(settings: "Settings", target: str, answer: "Answer", seconds: float) -> None:
+def _welcome_event(settings: Settings, target: str, answer: "Answer", seconds: float) -> None:
     _event(
         "serving",
         seconds=round(seconds, 3),
@@ -370,7 +203,7 @@ def _welcome_event(settings: "Settings", target: str, answer: "Answer", seconds:
     )
 
 
-def _rest(settings: "Settings") -> str:
+def _rest(settings: Settings) -> str:
     from newsdesk.server.serving.probes import ARTICLE
 
     if settings.gateway is None:

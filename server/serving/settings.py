@@ -1,12 +1,14 @@
-"""The serving half's configuration: `newsdesk serve` fills it from flags, NEWSDESK_… variables, then these defaults."""
+"""The serving half's configuration: `newsdesk serve` fills it from flags, variables, a file, then these defaults."""
 
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from newsdesk.server import options
 from newsdesk.server.gateway.settings import GatewaySettings
+from newsdesk.server.options import PORT, Expected, option
 from newsdesk.server.runtime import targets
 from newsdesk.server.runtime.cores import granted_cores
 from newsdesk.server.runtime.errors import EngineError, ServerError
@@ -20,8 +22,6 @@ FEWEST_INSTANCES = 2
 """Backend processes. Triton's batcher looks for a free instance when a request comes, or after half a second. Where the
 only instance is not yet free when the last one comes, as in a closed loop, everybody waits for that: the curve that
 `newsdesk tune` prints shows it."""
-# Triton starts its stubs through a shell command line that quotes nothing.
-_PLAIN_PATH = re.compile(r"[\w./@%+=:,-]+")
 
 
 class SettingsError(ServerError):
@@ -49,67 +49,86 @@ def default_state() -> Path:
     return Path(base) / "newsdesk"
 
 
+def size(line: str) -> int:
+    """Return the bytes that "256MB" or "2G" stands for, 0 where it is no size."""
+    parts = re.fullmatch(r"(\d+) ?([KMG]?)B?", line.strip().upper())
+    return int(parts[1]) * 1000 ** " KMG".index(parts[2] or " ") if parts else 0
+
+
+_INSTANCES = Expected(f"0 (one per core granted, at least {FEWEST_INSTANCES}) or more", lambda count: count >= 0)
+_THREADS = Expected("0 (what `newsdesk tune` found, else 1) or more", lambda count: count >= 0)
+_UNSURE_SHARE = Expected(f"a share of texts, 0 (none) to {MOST}", lambda share: 0 <= share <= MOST)
+_CACHE = Expected(
+    'a size of at least 1MB, as "256MB" or "2GB", or nothing for no cache',
+    lambda line: not line or size(line) >= _CACHE_LEAST,
+)
+_LOG_LEVEL = Expected(f"one of {', '.join(LOG_LEVELS)}", LOG_LEVELS.__contains__)
+_PLAIN_PATH = Expected(
+    # Triton starts its stubs through a shell command line that quotes nothing.
+    "a path of letters, digits and ./@%+=:,-_ (Triton hands it to a shell)",
+    lambda path: re.fullmatch(r"[\w./@%+=:,-]+", str(path)),
+)
+_DELAY = Expected(f"microseconds, 0 to {_LONGEST_DELAY}", lambda delay: 0 <= delay <= _LONGEST_DELAY)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Raises SettingsError, naming the flag and the variable, for a value that cannot be used."""
 
-    host: str = "127.0.0.1"
-    """Address, or a name that has one, that all three ports listen on; "::" is every IPv6 one."""
-    metrics_host: str = ""
-    """Address that the metrics port listens on, if another: they ask nobody, but are all that a monitor needs."""
-    http_port: int = 8000
-    grpc_port: int = 8001
-    metrics_port: int = 8002
-    model_repository: Path = field(default_factory=default_repository)
-    instances: int = 0
+    config: Path | None = None
+    """The file that settings came from, too."""
+    host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 or :: for any.")
+    """Address, or a name that has one, that all three ports listen on."""
+    http_port: int = option(8000, "Open Inference Protocol over HTTP.", expected=PORT)
+    grpc_port: int = option(8001, "Open Inference Protocol over gRPC.", expected=PORT)
+    metrics_port: int = option(8002, "Prometheus metrics.", expected=PORT)
+    metrics_host: str = option("", "Its address, if another.", unset="--host")
+    """Metrics ask nobody, but are all that a monitor needs."""
+    model_repository: Path = option(
+        MISSING, "Folder with ag_news in it.", factory=default_repository, unset="the checkout's, else ./"
+    )
+    instances: int = option(0, "Processes; 0: tuned, else one a core, at least 2.", expected=_INSTANCES)
     """Backend processes; 0 = as many as `tune` found best, else one for each core granted, and at least
     FEWEST_INSTANCES."""
-    threads: int = 0
+    threads: int = option(0, "Threads of each process; 0: tuned, else 1.", expected=_THREADS)
     """Threads of each process's engine; 0 = as many as `tune` found best, else 1."""
-    queue_delay: int | None = None
-    """Microseconds that a request may wait for others to share its batch; None = what `tune` found best, else 0."""
-    target: str = ""
-    """Compile target, "openvino:int8", or each member's own, "minilm=openvino:int8,student=onnxruntime:fp32"; empty =
-    the fastest measured on this machine."""
-    unsure_share: float | None = None
-    """Share of in-domain texts that are marked as not sure; None = what the model says."""
-    state: Path = field(default_factory=default_state)
-    cache: str = ""
-    """Size of Triton's response cache, "256MB"; empty = none."""
-    log_level: str = "info"
-    """Triton's own: error, warning, info or verbose."""
-    gateway: GatewaySettings | None = None
+    queue_delay: int | None = option(None, "Microseconds a request waits for others.", unset="tuned", expected=_DELAY)
+    """None = what `tune` found best, else 0."""
+    target: str = option(
+        "",
+        'As "openvino:int8", or "minilm=openvino:int8,student=…".',
+        unset="the fastest",
+    )
+    """Compile target, or each member's own; empty = the fastest measured on this machine."""
+    unsure_share: float | None = option(
+        None, "Share marked as not sure, 0 to 0.2.", unset="the model's", expected=_UNSURE_SHARE
+    )
+    """Share of in-domain texts that are marked as not sure."""
+    state: Path = option(
+        MISSING,
+        "Runs, measurements, logs.",
+        factory=default_state,
+        unset="~/.local/state/newsdesk",
+        expected=_PLAIN_PATH,
+    )
+    cache: str = option("", 'Keep answers for repeated texts: "256MB".', unset="none", expected=_CACHE)
+    """Size of Triton's response cache; empty = none."""
+    log_level: str = option("info", "Triton's: error, warning, info or verbose.", expected=_LOG_LEVEL)
+    gateway: GatewaySettings | None = option(
+        None, "Start the REST gateway beside Triton.", kind=bool, unset="gateway", panel=GatewaySettings.PANEL
+    )
     """The REST gateway beside Triton; None = without."""
 
     def __post_init__(self) -> None:
+        options.normalise(self, SettingsError)
         ports = {"http_port": self.http_port, "grpc_port": self.grpc_port, "metrics_port": self.metrics_port}
         for name, port in ports.items():
-            if not 1 <= port <= 65535:
-                raise _refused(name, port, "a port between 1 and 65535")
             if same := [other for other in ports if other != name and ports[other] == port]:
-                raise _refused(name, port, f"three different ports, and that is {_named(same[0])}, too")
-        if self.instances < 0:
-            raise _refused(
-                "instances", self.instances, f"0 (one per core granted, at least {FEWEST_INSTANCES}) or more"
-            )
+                raise _refused(name, port, f"three different ports, and that is {options.named(same[0])}, too")
         try:
             targets.parse(self.target)
         except EngineError as error:
-            raise SettingsError(f"--target (NEWSDESK_TARGET): {error}, or nothing for the fastest measured") from error
-        if self.threads < 0:
-            raise _refused("threads", self.threads, "0 (what `newsdesk tune` found, else 1) or more")
-        if self.queue_delay is not None and not 0 <= self.queue_delay <= _LONGEST_DELAY:
-            raise _refused("queue_delay", self.queue_delay, f"microseconds, 0 to {_LONGEST_DELAY}")
-        if self.unsure_share is not None and not 0 <= self.unsure_share <= MOST:
-            raise _refused("unsure_share", self.unsure_share, f"a share of texts, 0 (none) to {MOST}")
-        if self.cache and self.cache_bytes < _CACHE_LEAST:
-            raise _refused("cache", self.cache, 'a size of at least 1MB, as "256MB" or "2GB", or nothing for no cache')
-        if self.log_level not in LOG_LEVELS:
-            raise _refused("log_level", self.log_level, f"one of {', '.join(LOG_LEVELS)}")
-        for name in "model_repository", "state":
-            object.__setattr__(self, name, Path(getattr(self, name)).expanduser().absolute())
-        if not _PLAIN_PATH.fullmatch(str(self.state)):
-            raise _refused("state", self.state, "a path of letters, digits and ./@%+=:,-_ (Triton hands it to a shell)")
+            raise SettingsError(f"{options.named('target')}: {error}, or nothing for the fastest measured") from error
         object.__setattr__(self, "host", _address(self.host))
         metrics = _address(self.metrics_host, "metrics_host") if self.metrics_host else self.host
         object.__setattr__(self, "metrics_host", metrics)
@@ -125,33 +144,21 @@ class Settings:
 
     @property
     def cache_bytes(self) -> int:
-        """0 where there is no cache, or no size in what was given."""
-        found = re.fullmatch(r"(\d+) ?([KMG]?)B?", self.cache.strip().upper())
-        return int(found[1]) * 1000 ** " KMG".index(found[2] or " ") if found else 0
+        """0 where there is no cache."""
+        return size(self.cache)
 
     @property
     def instance_count(self) -> int:
         return self.instances or max(FEWEST_INSTANCES, granted_cores())
 
 
-def with_gateway(
-    settings: Settings,
-    *,
-    host: str = "",
-    keys: Path | None = None,
-    jwt_secret_file: Path | None = None,
-    jwks: str = "",
-    **given: Any,
-) -> Settings:
+def with_gateway(settings: Settings, *, host: str = "", keys: Path | None = None, **values: Any) -> Settings:
     """Return settings with a gateway, by default on Triton's host and with its keys in the state folder."""
-    address = _address(host, "gateway_host") if host else settings.host
-    keys = (keys or settings.state / "keys.json").expanduser().absolute()
-    if jwt_secret_file:  # the gateway runs in another directory than its caller
-        jwt_secret_file = jwt_secret_file.expanduser().absolute()
-    if jwks and "://" not in jwks:
-        jwks = str(Path(jwks).expanduser().absolute())
-    made = GatewaySettings(host=address, keys=keys, jwt_secret_file=jwt_secret_file, jwks=jwks, **given)
-    return replace(settings, gateway=made)
+    try:
+        address = addresses.resolve(host) if host else settings.host
+    except ValueError as error:
+        raise SettingsError(options.refusal(GatewaySettings, "host", host, str(error))) from error
+    return replace(settings, gateway=GatewaySettings(host=address, keys=keys or settings.state / "keys.json", **values))
 
 
 def _address(host: str, name: str = "host") -> str:
@@ -161,10 +168,5 @@ def _address(host: str, name: str = "host") -> str:
         raise _refused(name, host, str(error)) from error
 
 
-def _refused(name: str, given: object, expected: str) -> SettingsError:
-    return SettingsError(f"{_named(name)} is {str(given)!r}; expected {expected}.")
-
-
-def _named(name: str) -> str:
-    """Return a setting as its flag and its variable."""
-    return f"--{name.replace('_', '-')} (NEWSDESK_{name.upper()})"
+def _refused(name: str, value: object, expected: str) -> SettingsError:
+    return SettingsError(options.refusal(Settings, name, value, expected))

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from newsdesk.server.serving.commands import AsJson, ModelRepository, State, fail, settings_of
+from newsdesk.server.serving.commands import AsJson, configured, fail
+from newsdesk.server.serving.settings import Settings
 
 
-def rollback(model_repository: ModelRepository = None, state: State = None, as_json: AsJson = False) -> None:
+@configured("model_repository", "state")
+def rollback(*, settings: Settings, as_json: AsJson = False) -> None:
     """Go back to the version before: take the model's latest out of service, and have the running server load it."""
-    settings = settings_of(model_repository=model_repository, state=state)
     from newsdesk.server.runtime.errors import ServerError
     from newsdesk.server.serving import versions
     from newsdesk.server.serving.workspace import MODEL
@@ -36,15 +37,9 @@ Texts = Annotated[
 Minutes = Annotated[float, typer.Option(help="Time for the loads, beside what starting the servers takes.")]
 
 
-def tune(
-    texts: Texts = None,
-    minutes: Minutes = 1.5,
-    model_repository: ModelRepository = None,
-    state: State = None,
-    as_json: AsJson = False,
-) -> None:
+@configured("model_repository", "state")
+def tune(*, texts: Texts = None, minutes: Minutes = 1.5, settings: Settings, as_json: AsJson = False) -> None:
     """Measure which engine, processes, threads and queue delay serve best here, for `serve` to use; print the curve."""
-    settings = settings_of(model_repository=model_repository, state=state)
     import sys
 
     import msgspec

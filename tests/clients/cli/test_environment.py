@@ -27,7 +27,8 @@ WRONG = {
     "AUTH": "perhaps", "INSECURE": "perhaps", "JWKS": "/nowhere.json", "RATE_LIMIT": "many",
     "RATE_STORAGE": "mysql://x", "CORS_ORIGIN": "x", "MAX_BODY_MIB": "0", "MAX_FILE_MIB": "x", "MAX_TEXTS": "-1",
     "MAX_QUEUE": "0", "MAX_CONNECTIONS": "0", "REQUEST_TIMEOUT": "nan", "HEDGE_SHARE": "0.5", "LOG_TEXTS": "perhaps",
-    "METRICS_HOST": "nowhere.invalid",
+    "METRICS_HOST": "nowhere.invalid", "CONFIG": "/nowhere.toml", "GATEWAY_GRPC_PORT": "70000",
+    "TLS_CERT": "/alone.pem", "TLS_KEY": "/alone.pem", "TLS_CLIENT_CA": "/alone.pem",
 }  # fmt: skip
 """Of each variable of `serve` that needs no look at the machine, a value that cannot be used."""
 AT_THE_MACHINE = {"MODEL_REPOSITORY": "/nowhere", "KEYS": "/", "JWT_SECRET_FILE": "/nowhere",
