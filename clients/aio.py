@@ -50,11 +50,13 @@ class AsyncClient:
         model: str = "ag_news",
         api_key: str | None = None,
         ca_file: str | PathLike[str] = "",
+        cert_file: str | PathLike[str] = "",
+        key_file: str | PathLike[str] = "",
         micro_batching: bool = False,
         repeat_interrupted: bool = True,
     ) -> None:
         """`repeat_interrupted` says whether what was in flight when a process ended is sent again, too."""
-        address = parse(url, model, api_key, str(ca_file))
+        address = parse(url, model, api_key, str(ca_file), str(cert_file), str(key_file))
         self._repeat_interrupted = repeat_interrupted
         self._settings = Settings(address, timeout, retries, concurrency, micro_batching)
         self._by_loop: dict[tuple[int, asyncio.AbstractEventLoop], _Here] = {}

@@ -61,16 +61,18 @@ class Client:
         with Client() as client:
             client.classify("Wall Street bears claw back into the black").label
 
-    url             grpc://host:port (Triton's gRPC), http://host:port (its HTTP; tensors are binary over both), or
-                    gateway+http://host:port (the gateway's REST); grpcs, https and gateway+https are encrypted
+    url             grpc://host:port (Triton's gRPC, or the gateway's), http://host:port (their HTTP; tensors are binary
+                    over both), or gateway+http://host:port (the gateway's REST); grpcs, https and gateway+https are
+                    encrypted
     timeout         seconds that a call may take, retries included
     retries         how often a request is repeated, after growing pauses while the server is unavailable; 20 go on for
                     about 20 seconds, longer than a server takes that is started again
     concurrency     requests in flight at once when there are more texts than one request takes
     model           name of the model at the server
-    api_key         key or bearer token for the gateway (over http:// too, as it passes that protocol on); without,
-                    NEWSDESK_API_KEY; "" for none
+    api_key         key or bearer token for the gateway; without, NEWSDESK_API_KEY; "" for none
     ca_file         certificates (PEM) to trust instead of the system's
+    cert_file       certificate (PEM) of the caller's own, for a server that wants one, and
+    key_file        its key
     micro_batching  send single calls that come while `concurrency` requests are in flight together as one request,
                     once one of those ends; nobody waits for company
     shared_memory   hand texts over by system shared memory, over grpc:// to a Triton of the same host and user; where
@@ -92,10 +94,13 @@ class Client:
         model: str = "ag_news",
         api_key: str | None = None,
         ca_file: str | PathLike[str] = "",
+        cert_file: str | PathLike[str] = "",
+        key_file: str | PathLike[str] = "",
         micro_batching: bool = False,
         shared_memory: bool = False,
     ) -> None:
-        address = replace(parse(url, model, api_key, str(ca_file)), shared_memory=shared_memory)
+        address = parse(url, model, api_key, str(ca_file), str(cert_file), str(key_file))
+        address = replace(address, shared_memory=shared_memory)
         if shared_memory and address.scheme != "grpc":
             raise ValueError(f"shared_memory is given with {url!r}, expected grpc://host:port on the same host")
         self._settings = Settings(address, timeout, retries, concurrency, micro_batching)

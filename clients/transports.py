@@ -75,6 +75,7 @@ class Address:
 
     key      API key or bearer token, "" for none
     ca_file  certificates to trust instead of the system's, "" for the system's
+    cert_file, key_file  the caller's own certificate and its key, "" for none
     shared_memory  whether texts go by system shared memory
     """
 
@@ -84,6 +85,8 @@ class Address:
     model: str
     key: str = field(default="", repr=False)
     ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
     shared_memory: bool = False
 
     @property
@@ -91,11 +94,13 @@ class Address:
         return f"{self.scheme}://{self.netloc}{self.path}"
 
 
-def parse(url: str, model: str, key: str | None = None, ca_file: str = "") -> Address:
-    """Without a key, NEWSDESK_API_KEY is presented where one may be asked for: over HTTP.
+def parse(
+    url: str, model: str, key: str | None = None, ca_file: str = "", cert_file: str = "", key_file: str = ""
+) -> Address:
+    """Without a key, NEWSDESK_API_KEY is presented.
 
-    Raises ValueError for anything but the schemes of _PORTS, and for a key or certificates that the scheme has no use
-    for.
+    Raises ValueError for anything but the schemes of _PORTS, for certificates that the scheme has no use for, and for
+    a certificate without its key.
     """
     expected = f"url is {_shown(url)!r}, expected {_EXPECTED}"
     try:
@@ -109,17 +114,17 @@ def parse(url: str, model: str, key: str | None = None, ca_file: str = "") -> Ad
     except ValueError:
         raise ValueError(f"{expected}: the port is no number up to 65535") from None
     path = parts.path.rstrip("/")
-    grpc = parts.scheme.startswith("grpc")
-    if path and grpc:
+    if path and parts.scheme.startswith("grpc"):
         raise ValueError(f"{expected}: gRPC knows no path")
-    if key and grpc:
-        raise ValueError(f"an API key is given with {url!r}: Triton asks for none, expected http:// or gateway+http://")
-    if ca_file and not parts.scheme.endswith("s"):
-        raise ValueError(f"ca_file is given with {url!r}, which is not encrypted, expected {parts.scheme}s://")
-    if key is None and not grpc:
+    for name, file in ("ca_file", ca_file), ("cert_file", cert_file), ("key_file", key_file):
+        if file and not parts.scheme.endswith("s"):
+            raise ValueError(f"{name} is given with {url!r}, which is not encrypted, expected {parts.scheme}s://")
+    if bool(cert_file) != bool(key_file):
+        raise ValueError("cert_file and key_file are the caller's own certificate and its key: expected both, or none")
+    if key is None:
         key = os.environ.get("NEWSDESK_API_KEY")
     _check_key(key or "")
-    return Address(parts.scheme, netloc, path, model, key or "", ca_file)
+    return Address(parts.scheme, netloc, path, model, key or "", ca_file, cert_file, key_file)
 
 
 def _shown(url: str) -> str:

@@ -61,8 +61,9 @@ class GrpcTransport:
 
     def describe(self, timeout: float) -> Model:
         try:
-            config = self._stub.ModelConfig(_config_request(self._address), timeout=timeout)
-            probe = self._stub.ModelInfer(_probe_request(self._address), timeout=timeout)
+            known = {"timeout": timeout, "metadata": _metadata(self._address)}
+            config = self._stub.ModelConfig(_config_request(self._address), **known)
+            probe = self._stub.ModelInfer(_probe_request(self._address), **known)
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
         return _model(config.config, probe)
@@ -71,7 +72,9 @@ class GrpcTransport:
         request, end = _infer_request(self._address, texts, options, model), time.monotonic() + timeout
         try:
             with self._regions.shared(request, timeout) if self._regions else contextlib.nullcontext():
-                response = self._stub.ModelInfer(request, timeout=max(end - time.monotonic(), 0), metadata=_metadata())
+                response = self._stub.ModelInfer(
+                    request, timeout=max(end - time.monotonic(), 0), metadata=_metadata(self._address)
+                )
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
         return read_answers(_outputs(response), len(texts), model, options)
@@ -95,8 +98,9 @@ class AsyncGrpcTransport:
 
     async def describe(self, timeout: float) -> Model:
         try:
-            config = await _end(self._stub.ModelConfig.future(_config_request(self._address), timeout=timeout))
-            probe = await _end(self._stub.ModelInfer.future(_probe_request(self._address), timeout=timeout))
+            known = {"timeout": timeout, "metadata": _metadata(self._address)}
+            config = await _end(self._stub.ModelConfig.future(_config_request(self._address), **known))
+            probe = await _end(self._stub.ModelInfer.future(_probe_request(self._address), **known))
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
         return _model(config.config, probe)
@@ -104,7 +108,9 @@ class AsyncGrpcTransport:
     async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
         try:
             request = _infer_request(self._address, texts, options, model)
-            response = await _end(self._stub.ModelInfer.future(request, timeout=timeout, metadata=_metadata()))
+            response = await _end(
+                self._stub.ModelInfer.future(request, timeout=timeout, metadata=_metadata(self._address))
+            )
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
         return read_answers(_outputs(response), len(texts), model, options)
@@ -119,8 +125,9 @@ class AsyncGrpcTransport:
 def _open(address: Address) -> grpc.Channel:
     if address.scheme == "grpc":
         return grpc.insecure_channel(address.netloc, options=_OPTIONS)
-    trusted = Path(address.ca_file).read_bytes() if address.ca_file else None
-    return grpc.secure_channel(address.netloc, grpc.ssl_channel_credentials(trusted), options=_OPTIONS)
+    files = address.ca_file, address.key_file, address.cert_file
+    credentials = grpc.ssl_channel_credentials(*(Path(file).read_bytes() if file else None for file in files))
+    return grpc.secure_channel(address.netloc, credentials, options=_OPTIONS)
 
 
 async def _end(call: grpc.Future) -> Any:
@@ -141,8 +148,9 @@ async def _end(call: grpc.Future) -> Any:
     return call.result()
 
 
-def _metadata() -> tuple[tuple[str, str], ...]:
-    return tuple(carried().items())
+def _metadata(address: Address) -> tuple[tuple[str, str], ...]:
+    presented = {"authorization": f"Bearer {address.key}"} if address.key else {}
+    return tuple((presented | carried()).items())
 
 
 def _config_request(address: Address) -> service_pb2.ModelConfigRequest:
@@ -188,4 +196,5 @@ def _outputs(response: service_pb2.ModelInferResponse) -> dict[str, Tensor]:
 
 
 def _error(error: grpc.RpcError, address: Address) -> NewsdeskError:
-    return error_of(error.code().name, error.details() or "no details", address.url)
+    trailers = dict(error.trailing_metadata() or ())
+    return error_of(error.code().name, error.details() or "no details", address.url, trailers.get("retry-after"))

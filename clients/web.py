@@ -99,7 +99,10 @@ def _origin(address: Address) -> str:
 def _trusted(address: Address) -> dict[str, ssl.SSLContext]:
     if not address.scheme.endswith("s"):
         return {}
-    return {"ssl_context": ssl.create_default_context(cafile=address.ca_file or None)}
+    context = ssl.create_default_context(cafile=address.ca_file or None)
+    if address.cert_file:
+        context.load_cert_chain(address.cert_file, address.key_file)
+    return {"ssl_context": context}
 
 
 def _presented(address: Address) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The `newsdesk` command."""
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -125,10 +124,9 @@ def classify(
                 how = {"form": input_form, "columns": text_column or [], "delimiter": delimiter}
                 reader = stack.enter_context(_opened(file or Path("-"), how))
                 given = stack.enter_context(_shown(reader))
-            key = _key_for(url, api_key)
-            with Client(url, timeout=timeout, retries=_FIRST_RETRIES, api_key=key) as first:
+            with Client(url, timeout=timeout, retries=_FIRST_RETRIES, api_key=api_key) as first:
                 first.labels()
-            client = stack.enter_context(Client(url, timeout=timeout, api_key=key))
+            client = stack.enter_context(Client(url, timeout=timeout, api_key=api_key))
             count, refused = _answer(client, given, form, options)
     except BrokenPipeError:
         raise
@@ -138,11 +136,6 @@ def classify(
     if refused:
         typer.echo(f"newsdesk: {refused} of {count} texts refused", err=True)
         raise typer.Exit(1)
-
-
-def _key_for(url: str, key: str | None) -> str | None:
-    """NEWSDESK_API_KEY may stand in the environment while Triton is asked, which takes none."""
-    return None if url.startswith("grpc") and key == os.environ.get("NEWSDESK_API_KEY") else key
 
 
 def _answer(client: Client, texts: Iterable[Text | Refusal], form: Format, options: dict[str, Any]) -> tuple[int, int]:

@@ -66,10 +66,11 @@ class Plane:
             timeout=self.timeout,
             retries=_RETRIES,
             model=MODEL,
+            api_key="",
             micro_batching=True,
             repeat_interrupted=False,
         )
-        self._prober = AsyncClient(launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=MODEL)
+        self._prober = AsyncClient(launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=MODEL, api_key="")
         self._telemetry, self._breaker, self._suspects, self._tracing = telemetry, breaker, suspects, tracing
         self._hedging = Hedging(launch.settings.hedge_share, telemetry.hedged.inc)
         self._log_texts = launch.settings.log_texts

@@ -14,7 +14,7 @@ from pathlib import Path
 from newsdesk.server.gateway.keys import KeyFile, KeysError
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import addresses, logs, privacy, processes
+from newsdesk.server.serving import addresses, health, logs, privacy, processes
 from newsdesk.server.serving.pauses import Pauses
 from newsdesk.server.serving.preflight import Check
 from newsdesk.server.serving.pulse import Pulse
@@ -73,7 +73,7 @@ class Gateway:
         self._began = time.monotonic()
         self._pauses.began()
         settings = self._launch.settings
-        self._pulse = Pulse(addresses.local(settings.host), settings.port, "/health/live")
+        self._pulse = Pulse(addresses.local(settings.host), settings.port, "/health/live", settings.encrypted)
 
     @property
     def url(self) -> str:
@@ -93,18 +93,12 @@ class Gateway:
         if not self.running:
             raise GatewayError(f"the gateway ended with code {self.exit_code}: {self._reason()}\nIts log: {self.log}")
         settings = self._launch.settings
-        connection = http.client.HTTPConnection(addresses.local(settings.host), settings.port, timeout=1)
-        try:
-            connection.request("GET", "/health/live")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            if time.monotonic() > self._began + _START_SECONDS:
-                raise GatewayError(
-                    f"the gateway does not listen after {_START_SECONDS:.0f} s. Its log: {self.log}"
-                ) from None
-            return False
-        finally:
-            connection.close()
+        status = health.ask(addresses.local(settings.host), settings.port, "/health/live", 1, settings.encrypted)
+        if status in (http.client.OK, health.UNSHOWN):
+            return True
+        if time.monotonic() > self._began + _START_SECONDS:
+            raise GatewayError(f"the gateway does not listen after {_START_SECONDS:.0f} s. Its log: {self.log}")
+        return False
 
     def watch(self) -> str:
         """Start it again where it died or hangs, after a pause that grows. Returns what happened, or ""."""

@@ -137,9 +137,14 @@ class GatewaySettings:
         return bool(self.allowed_host) or not self.asks or ipaddress.ip_address(self.host).is_loopback
 
     @property
+    def encrypted(self) -> bool:
+        """Whether both ports speak TLS alone."""
+        return self.tls_cert is not None
+
+    @property
     def local_url(self) -> str:
         """The address under which this machine reaches its own gateway."""
-        scheme = "https" if self.tls_cert else "http"
+        scheme = "https" if self.encrypted else "http"
         return f"{scheme}://{addresses.bracketed(addresses.local(self.host))}:{self.port}"
 
     def rate_storage_password(self) -> str:

@@ -1,7 +1,8 @@
 """Whether a child answers: a process that lives and hangs is of no use."""
 
-import http.client
 import threading
+
+from newsdesk.server.serving import health
 
 _PERIOD, _TIMEOUT = 0.5, 2.0
 _MISSED = 4
@@ -11,8 +12,8 @@ _MISSED = 4
 class Pulse:
     """A thread that asks a child's health route for as long as it is wanted. Any answer is a sign of life."""
 
-    def __init__(self, host: str, port: int, path: str) -> None:
-        self._host, self._port, self._path = host, port, path
+    def __init__(self, host: str, port: int, path: str, tls: bool = False) -> None:
+        self._host, self._port, self._path, self._tls = host, port, path, tls
         self._missed, self.answered, self._over = 0, False, threading.Event()
         self._thread = threading.Thread(target=self._ask, name=f"pulse of {port}", daemon=True)
         self._thread.start()
@@ -27,12 +28,7 @@ class Pulse:
 
     def _ask(self) -> None:
         while not self._over.wait(_PERIOD):
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT)
-            try:
-                connection.request("GET", self._path)
-                connection.getresponse().read()
+            if health.ask(self._host, self._port, self._path, _TIMEOUT, self._tls):
                 self._missed, self.answered = 0, True
-            except (OSError, http.client.HTTPException):
+            else:
                 self._missed += 1
-            finally:
-                connection.close()

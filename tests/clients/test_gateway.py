@@ -179,8 +179,9 @@ def test_a_retry_after_that_is_a_date_is_left_alone(answering: Callable[[int, by
 @pytest.mark.parametrize(
     ("url", "options", "words"),
     [
-        ("grpc://host", {"api_key": "nd_x"}, "Triton asks for none"),
         ("http://host", {"ca_file": "a.pem"}, "not encrypted, expected http"),
+        ("grpc://host", {"cert_file": "a.pem", "key_file": "b.pem"}, "not encrypted, expected grpcs"),
+        ("grpcs://host", {"cert_file": "a.pem"}, "expected both, or none"),
         ("gateway://host", {}, "or gateway"),
     ],
 )
