@@ -108,6 +108,37 @@ class Student(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     """More texts for teachers to label; what label stands there is not read."""
 
 
+class Linear(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """The terms that a member of kind "linear" weighs by TF-IDF, and how it is fitted, by scikit-learn."""
+
+    blocks: Annotated[tuple[Features, ...], Meta(min_length=1)] = (
+        Features(buckets=1 << 20, words=(1, 2)),
+        Features(buckets=1 << 20, words=(), parts=(3, 4, 5)),
+    )
+    """N-grams of a block are scaled to length 1 together: words and pairs of words, and pieces of words."""
+    solver: Literal["svm", "logistic"] = "svm"
+    """A linear support vector machine, each label against the rest, or a logistic regression."""
+    cost: Annotated[float, Meta(gt=0)] = 1.0
+    """scikit-learn's C: the larger, the nearer to the training rows."""
+    min_count: Positive = 1
+    """In how many training rows a term must stand."""
+    max_terms: Positive = 400_000
+    """The most terms; where more stand in rows enough, those that stand in most."""
+    max_numbers: Positive = 16_000_000
+    """Of the table, a number a term and label: 64 MB."""
+
+    def terms(self, labels: int) -> int:
+        """Return the most terms of a member of so many labels."""
+        return max(min(self.max_terms, self.max_numbers // labels), 2)
+
+
+class Frozen(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """How a linear layer is fitted on an encoder that stays as it was pretrained: a logistic regression."""
+
+    costs: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(min_length=1)] = (0.1, 1.0, 10.0)
+    """scikit-learn's C: that with the least log-loss in a cross-validation is taken."""
+
+
 class _Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True, tag_field="kind"):
     """The fields of a member of any kind."""
 
@@ -115,6 +146,10 @@ class _Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     seed: int | None = None
     """Seeds the member's training; without it the recipe's seed does."""
     distil: Distil | None = None
+    balanced: bool = False
+    """Whether every label weighs alike, however few its rows."""
+    least_rows: Annotated[int, Meta(ge=0)] = 0
+    """With fewer training rows the member is left out, where others are left (`split.folds`)."""
     calibration_folds: Annotated[int, Meta(ge=0)] = 0
     """Parts of the training rows without each of which the member is fitted once more. The probabilities that it then
     gives that part calibrate the member and, if it is the cheapest, its answers alone, beside the validation rows. 0:
@@ -142,6 +177,20 @@ class EncoderMember(_Common, frozen=True, tag="encoder"):
     """Pieces of the vocabulary that the training rows hold fewer times are dropped before it is fitted; 0 keeps all."""
     pretrain: Pretrain | None = None
     train: Train = Train()
+    frozen: Frozen | None = None
+    """The encoder stays as it is, and only the linear layer is fitted; `train` is not read."""
+    optional: bool = False
+    """Whether the member is left out where its base cannot be had, and the build goes on without it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frozen and self.pooling == "own":
+            raise ValueError(f'member {self.name}: a frozen encoder has no head of its own; set pooling = "mean"')
+        if self.frozen and (self.train != Train() or self.pretrain or self.distil or self.min_piece_count):
+            raise ValueError(
+                f"member {self.name}: `frozen` fits the linear layer alone, without `train`, `pretrain`, `distil` and "
+                "`min_piece_count`; remove them, or `frozen`"
+            )
 
     @property
     def views(self) -> dict[ViewName, Share]:
@@ -162,7 +211,25 @@ class NgramMember(_Common, frozen=True, tag="ngrams"):
         return self.student.views
 
 
-Member = EncoderMember | NgramMember
+class LinearMember(_Common, frozen=True, tag="linear"):
+    """TF-IDF of hashed words, pairs of words and pieces of words, and a linear classifier: a convex fit."""
+
+    kind: ClassVar[Literal["linear"]] = "linear"
+    fitting: ClassVar[str] = "linear"
+    linear: Linear = Linear()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.distil:
+            raise ValueError(f"member {self.name}: a linear member learns from labels alone; remove `distil`")
+
+    @property
+    def views(self) -> dict[ViewName, Share]:
+        """The views that training rows are read in: whole alone."""
+        return {}
+
+
+Member = EncoderMember | NgramMember | LinearMember
 """A member of the recipe; in a file `kind` says which, and without it the member is an encoder."""
 DEFAULT_KIND = "encoder"
 

@@ -1,0 +1,183 @@
+"""A linear member: TF-IDF of words, pairs of words and pieces of words, and a linear classifier of scikit-learn.
+
+    weight of a term = (1 + log(count)) * idf, each block of terms scaled to length 1
+    logits           = sum of weight * the term's row + bias
+
+The term frequency is sublinear and the idf smoothed, as in scikit-learn's `TfidfTransformer`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
+
+from newsdesk.build.errors import DataError
+from newsdesk.build.recipe import Linear as Settings
+from newsdesk.server.runtime.ngrams import NOTHING, Features, Ngrams
+from newsdesk.server.runtime.terms import MOST, Terms
+
+WEIGHTS = "linear.safetensors"
+TERMS = "terms.json"
+_FIRST = NOTHING + 1
+"""The first row of a block that stands for a term."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Texts as counts of n-grams, a sparse matrix [texts, buckets] for each block: counted once, fitted many times."""
+
+    features: tuple[Features, ...]
+    blocks: list[sparse.csr_matrix]
+
+    @classmethod
+    def of(cls, texts: list[str], settings: Settings) -> "Counted":
+        features = settings.blocks
+        return cls(features, [_counts(Ngrams(block).encode(texts), block.buckets) for block in features])
+
+    def take(self, texts: np.ndarray) -> "Counted":
+        """Return some of the texts, by numbers or a mask."""
+        return Counted(self.features, [block[texts] for block in self.blocks])
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A fitted member: what its terms are, their idf FP32 [rows], rows FP32 [rows, labels] and a bias FP32 [labels]."""
+
+    terms: Terms
+    idf: np.ndarray
+    table: np.ndarray
+    bias: np.ndarray
+
+    def save(self, folder: Path) -> None:
+        self.terms.save(folder / TERMS)
+        save_file({"idf": self.idf, "table": self.table, "bias": self.bias}, folder / WEIGHTS)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Linear":
+        return cls(Terms.load(folder / TERMS), **load_file(folder / WEIGHTS))
+
+    def logits(self, texts: list[str]) -> np.ndarray:
+        """Return logits, FP32 [len(texts), labels]: every artefact's reference."""
+        return self.of_counts(Counted.of(texts, Settings(blocks=tuple(block.features for block in self.terms.blocks))))
+
+    def of_counts(self, counted: Counted) -> np.ndarray:
+        """Return logits, FP32 [texts, labels], of texts that are counted in this member's blocks."""
+        weighted = []
+        for start, block, counts in zip(self.terms.starts, self.terms.blocks, counted.blocks, strict=True):
+            kept = counts if block.known is None else counts[:, np.flatnonzero(block.known)]
+            idf = self.idf[start + _FIRST : start + block.rows]
+            weighted.append(_scaled(kept, idf))
+        terms = np.concatenate(
+            [
+                np.arange(start + _FIRST, start + block.rows)
+                for start, block in zip(self.terms.starts, self.terms.blocks, strict=True)
+            ]
+        )
+        product = sparse.hstack(weighted).tocsr() @ self.table[terms]
+        return (product + self.bias).astype(np.float32)
+
+
+def fit(
+    counted: Counted,
+    labels: np.ndarray,
+    count: int,
+    settings: Settings,
+    *,
+    balanced: bool = False,
+    weights: np.ndarray | None = None,
+    seed: int = 0,
+) -> Linear:
+    """Fit a member on texts with labels INT [texts], of `count` labels; `weights` FP [texts] are the rows' own.
+
+    A label without a row is the last that the member says. Raises DataError where fewer than two labels have rows.
+    """
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise DataError("rows of one label alone: a linear member tells two or more apart. Give rows of other labels.")
+    blocks, idfs, weighted = [], [], []
+    for features, counts in zip(counted.features, counted.blocks, strict=True):
+        known = _known(counts, settings.min_count, settings.terms(count) // len(counted.blocks))
+        kept = counts[:, np.flatnonzero(known)]
+        idf = TfidfTransformer(norm=None).fit(kept).idf_
+        blocks.append(Ngrams(features, known))
+        idfs.append(np.concatenate([np.zeros(_FIRST), idf]))
+        weighted.append(_scaled(kept, idf))
+    classifier = _classifier(settings, len(blocks), balanced, seed)
+    classifier.fit(sparse.hstack(weighted).tocsr(), labels, sample_weight=weights)
+    coefficients, bias = _of_labels(classifier, present, count)
+    table = np.zeros((count, sum(block.rows for block in blocks)), np.float32)
+    at, column = 0, 0
+    for block in blocks:
+        terms = block.rows - _FIRST
+        table[:, at + _FIRST : at + block.rows] = coefficients[:, column : column + terms]
+        at, column = at + block.rows, column + terms
+    return Linear(
+        Terms(blocks),
+        np.concatenate(idfs).astype(np.float32),
+        np.ascontiguousarray(table.T),
+        bias.astype(np.float32),
+    )
+
+
+def _classifier(settings: Settings, blocks: int, balanced: bool, seed: int) -> LinearSVC | LogisticRegression:
+    """Return the classifier. A text has length 1 in each block, so that its square is `blocks`: the cost is a share."""
+    common = {"C": settings.cost / blocks, "class_weight": "balanced" if balanced else None, "random_state": seed}
+    if settings.solver == "svm":
+        return LinearSVC(**common)
+    return LogisticRegression(max_iter=500, tol=1e-3, **common)
+
+
+def _of_labels(
+    classifier: LinearSVC | LogisticRegression, present: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a row of coefficients for every label, FP [count, terms], and the bias FP [count]."""
+    coefficients, bias = classifier.coef_, np.asarray(classifier.intercept_)
+    if len(present) == 2:
+        # One line tells both apart. Half of it each way is what a logistic regression's probability is the softmax of.
+        coefficients, bias = np.concatenate([-coefficients, coefficients]) / 2, np.concatenate([-bias, bias]) / 2
+    of_all, bias_of_all = np.zeros((count, coefficients.shape[1])), np.full(count, bias.min() - _ABSENT)
+    of_all[present], bias_of_all[present] = coefficients, bias
+    return of_all, bias_of_all
+
+
+_ABSENT = 10.0
+"""How far below the others a label that no row has begins."""
+
+
+def _counts(ids: list[np.ndarray], buckets: int) -> sparse.csr_matrix:
+    """Return counts FP32 [texts, buckets] of ids of all n-grams."""
+    lengths = [len(of_text) for of_text in ids]
+    every = np.concatenate(ids) if ids else np.empty(0, np.int64)
+    rows = np.repeat(np.arange(len(ids)), lengths)
+    real = every >= _FIRST
+    counts = sparse.coo_matrix(
+        (np.ones(int(real.sum()), np.float32), (rows[real], every[real] - _FIRST)), shape=(len(ids), buckets)
+    ).tocsr()
+    counts.sum_duplicates()
+    np.minimum(counts.data, MOST, out=counts.data)
+    return counts
+
+
+def _known(counts: sparse.csr_matrix, least: int, most: int) -> np.ndarray:
+    """Return which buckets have a row, bool [buckets]: in `least` texts or more, those in most texts first."""
+    texts = np.bincount(counts.indices, minlength=counts.shape[1])
+    known = texts >= least
+    if known.sum() > most:
+        known = np.zeros(len(texts), bool)
+        known[np.argsort(-texts, kind="stable")[:most]] = True
+    if not known.any():  # texts without a word: one bucket keeps the member whole
+        known[0] = True
+    return known
+
+
+def _scaled(counts: sparse.csr_matrix, idf: np.ndarray) -> sparse.csr_matrix:
+    """Return (1 + log(count)) * idf, each text scaled to length 1; a text without a term stays zero."""
+    weighted = counts.astype(np.float64).tocsr()
+    weighted.data = (1 + np.log(weighted.data)) * idf[weighted.indices]
+    length = np.sqrt(weighted.multiply(weighted).sum(axis=1)).A1
+    return sparse.diags(1 / np.where(length > 0, length, 1)) @ weighted
