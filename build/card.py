@@ -52,7 +52,7 @@ def _training(manifest: Manifest) -> str:
         rows.append(
             [
                 f"`{member['name']}`",
-                f"`{member['base']}`" if member.get("base") else f"{found['ngrams']:,} hashed n-grams",
+                _base(member, found),
                 pretrained.get(member["name"], ""),
                 f"{found['rows']:,}",
                 ", ".join(taught.get(member["name"], ())),
@@ -61,6 +61,12 @@ def _training(manifest: Manifest) -> str:
         )
     heads = ["member", "base", "pretrained further on", "rows", "taught by", "best epoch, validation"]
     return f"## Training\n\n    {recipe['command']}\n\n{_table(heads, rows)}\n\n{packages}."
+
+
+def _base(member: dict[str, Any], found: dict[str, Any]) -> str:
+    if member.get("base"):
+        return f"`{member['base']}`{', frozen' if member.get('frozen') else ''}"
+    return f"{found['terms']:,} terms, linear" if "terms" in found else f"{found['ngrams']:,} hashed n-grams"
 
 
 def _accuracy(manifest: Manifest) -> str:

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 
 RecipeName = Annotated[str, typer.Option("--recipe", help="A recipe of newsdesk's (compact), or a .toml file's path.")]
+BuiltRecipe = Annotated[
+    str,
+    typer.Option(
+        "--recipe",
+        help="A recipe of newsdesk's, or a .toml file's path. Default: own with --data, compact without.",
+    ),
+]
 DataFile = Annotated[
     Path | None,
     typer.Option(
@@ -56,7 +63,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.
 
 
 def build(
-    recipe: RecipeName = "compact",
+    recipe: BuiltRecipe = "",
     stage: Annotated[
         str,
         typer.Option(
@@ -94,6 +101,7 @@ def build(
         from newsdesk.build import layout as layouts
         from newsdesk.build import pipeline, progress
 
+        recipe = recipe or ("own" if data else "compact")
         chosen, command = _chosen(
             "build", recipe, data, test_data, text_column, label_column, columns, first_label, changes
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from newsdesk.build import repository
+from newsdesk.build import repository, selecting
 from newsdesk.build.compile import stages
 from newsdesk.build.compile.stages import Job
 from newsdesk.build.data import tables
@@ -47,7 +47,13 @@ def build(
         common[stage] = step(shop, recipe, common)
         if stage == last:
             return _figures(common)
-    jobs = [job for member in recipe.members for job in _jobs(shop, recipe, member, common)]
+    if recipe.split.folds:
+        recipe, made = _selected(shop, recipe, common)
+        if last == "select":
+            return _figures(common)
+        jobs = [Job(shop, recipe, member, made[member.name]) for member in recipe.members]
+    else:
+        jobs = [job for member in recipe.members for job in _jobs(shop, recipe, member, common)]
     for job in _taught_last(jobs):
         _make(job, jobs, last)
     figures: dict[str, Any] = _figures(common)
@@ -61,7 +67,7 @@ def build(
         recipe,
         common["split"],
         {
-            job.name: combining.Said(job.made["compile"], stages.VALIDATION, job.cost, job.made.get("cross-fit"))
+            job.name: combining.Said(job.made[job.evidence[0]], job.evidence[1], job.cost, job.made.get("cross-fit"))
             for job in jobs
         },
     )
@@ -194,6 +200,19 @@ def _teachers(job: Job, jobs: list[Job]) -> list[Job]:
     return [other for other in jobs if other.member.name in names]
 
 
+def _selected(
+    shop: Workshop, recipe: Recipe, common: dict[str, Artefact]
+) -> tuple[Recipe, dict[str, dict[str, Artefact]]]:
+    """Return the recipe with the members that serve, and what each has made so far, by its name."""
+    members = selecting.candidates(recipe, common["split"].figures["train"], shop.say)
+    jobs = [Job(shop, recipe, member, dict(common)) for member in members]
+    common["select"] = selecting.select(jobs)
+    recipe = selecting.chosen(recipe, common["select"])
+    fitted_on = selecting.without_suspects(jobs[0], common["select"])
+    names = [member.name for member in recipe.members]
+    return recipe, {job.name: job.made | {"split": fitted_on} for job in jobs if job.name in names}
+
+
 def _taught_last(jobs: list[Job]) -> list[Job]:
     """Return the jobs so that teachers stand before their pupils. Raises RecipeError where two teach each other."""
     ordered: list[Job] = []
@@ -229,4 +248,4 @@ _MEMBER_STAGES: dict[str, Callable[[Job], Artefact]] = {
     "verify": stages.verify,
     "evaluate": stages.evaluate,
 }
-STAGES = *_DATA_STAGES, *_MEMBER_STAGES, "ensemble", "judge", "repository"
+STAGES = *_DATA_STAGES, "select", *_MEMBER_STAGES, "ensemble", "judge", "repository"

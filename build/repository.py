@@ -34,7 +34,7 @@ class Fitted:
     """A member as the stages left it."""
 
     name: str
-    kind: Literal["encoder", "ngrams"]
+    kind: Literal["encoder", "ngrams", "linear"]
     reader: Path
     """Its tokenizer.json, or the features of n-grams."""
     graphs: dict[str, Path]

@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from newsdesk.build.compile.export import FACTS, GRAPH, OPSET, PARITY_TOLERANCE
-from newsdesk.build.compile.quantise import Workbench, graph_name
+from newsdesk.build.compile.graphs import FACTS, GRAPH, OPSET, PARITY_TOLERANCE, graph_name
+from newsdesk.build.compile.quantise import Workbench
 from newsdesk.build.errors import VerificationError
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, predict
 from newsdesk.server.runtime import engines

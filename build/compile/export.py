@@ -14,21 +14,16 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from newsdesk.build.compile import rewrite
 from newsdesk.build.compile.families import FAMILIES, family
+from newsdesk.build.compile.graphs import FACTS, GRAPH, OPSET, PARITY_TOLERANCE
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.build.members import encoders
 from newsdesk.build.members.encoders import Encoder, Pooled
 from newsdesk.build.progress import track
 from newsdesk.server.runtime import engines
 
-GRAPH = "model.fp32.onnx"
 TOKENIZER = "tokenizer.json"
-FACTS = "member.json"
-"""What later stages need to know of the member: family, pad_id, heads, hidden_size."""
-OPSET = 18
 PARITY_LENGTHS = 1, 2, 16, 128, 512
 PARITY_BATCHES = 1, 2, 8
-PARITY_TOLERANCE = 1e-3
-"""Largest difference of a logit, fp32 graph against PyTorch."""
 _UNLIMITED = 8192
 """Tokens of a family whose positions are relative: the most that a recipe may ask for."""
 

@@ -1,8 +1,8 @@
 """Export a fitted linear member to ONNX, and prove that the graph answers as the model does.
 
-    rows, counts = ids mod R, ids div R       R rows of the table
-    weight       = (1 + log(counts)) * idf of the row's block, 0 for padding
-    logits       = sum over rows of weight / length of its block * table + bias
+rows, counts = ids mod R, ids div R       R rows of the table
+weight       = (1 + log(counts)) * idf of the row's block, 0 for padding
+logits       = sum over rows of weight / length of its block * table + bias
 """
 
 import json
@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from newsdesk.build.compile.export import FACTS, GRAPH, OPSET, PARITY_TOLERANCE
-from newsdesk.build.compile.quantise import Workbench, graph_name
+from newsdesk.build.compile.gate import Gate
+from newsdesk.build.compile.graphs import FACTS, GRAPH, OPSET, PARITY_TOLERANCE, graph_name
 from newsdesk.build.errors import VerificationError
 from newsdesk.build.members.linear import TERMS, Linear
 from newsdesk.server.runtime import batching, engines
@@ -38,11 +38,11 @@ def export(fitted: Path, folder: Path, texts: list[str]) -> dict[str, Any]:
     return {"rows": linear.terms.rows, "opset": OPSET, "largest_difference": parity(linear, folder / GRAPH, texts)}
 
 
-def quantise(bench: Workbench) -> dict[str, Any]:
+def quantise(source: Path, gate: Gate, folder: Path) -> dict[str, Any]:
     """Keep the graph in fp32, the one precision of so small a member, and return its figures."""
-    path = bench.folder / graph_name("fp32")
-    shutil.copy(bench.source, path)
-    return {"fp32": {**bench.gate.judge(bench.gate.reference), "mib": round(path.stat().st_size / 2**20, 2)}}
+    path = folder / graph_name("fp32")
+    shutil.copy(source, path)
+    return {"fp32": {**gate.judge(gate.reference), "mib": round(path.stat().st_size / 2**20, 2)}}
 
 
 def graph(linear: Linear) -> onnx.ModelProto:

@@ -9,11 +9,10 @@ import numpy as np
 from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation.metrics import softmax
 from newsdesk.build.progress import track
-from newsdesk.server.runtime import batching, engines
+from newsdesk.server.runtime import batching, engines, terms
 from newsdesk.server.runtime.cores import granted_cores
 from newsdesk.server.runtime.engines import Engine
 from newsdesk.server.runtime.manifest import Windows
-from newsdesk.server.runtime.ngrams import Ngrams
 from newsdesk.server.runtime.tokens import Tokens
 from newsdesk.server.runtime.windows import Rule, combine
 
@@ -39,7 +38,7 @@ class Examples:
         texts, windows = [row.text for row in rows], np.ones(len(rows), np.int64)
         ids: Sequence[Sequence[int] | np.ndarray]
         if not max_length:
-            ids = Ngrams.load(reader).encode(texts)
+            ids = terms.load(reader).encode(texts)
         elif cut:
             ids = Tokens(reader, max_length).encode(texts)
         else:

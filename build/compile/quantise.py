@@ -13,6 +13,7 @@ import onnx
 
 from newsdesk.build.compile import explicit, half, int8, qdq
 from newsdesk.build.compile.gate import Gate
+from newsdesk.build.compile.graphs import graph_name
 from newsdesk.build.compile.predict import RUNS_ANY, on_all_cores, probabilities
 from newsdesk.build.errors import BuildError
 from newsdesk.build.progress import track
@@ -24,10 +25,6 @@ Figures = dict[str, Any]
 Candidate = tuple[Figures, Path]
 Write = Callable[[Path, list[str]], Figures]
 """Writes a variant to a file with the named matrix products left in float, and says what it did."""
-
-
-def graph_name(variant: str) -> str:
-    return f"model.{variant}.onnx"
 
 
 @dataclass(frozen=True)

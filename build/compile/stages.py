@@ -17,6 +17,7 @@ from newsdesk.build.data import tables, views
 from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble import judge as judging
+from newsdesk.build.ensemble import stage as combining
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import EncoderMember, Member, Recipe
 from newsdesk.build.repository import Fitted
@@ -28,6 +29,9 @@ TARGET = "target.json"
 VALIDATION = "validation.npz"
 """What the target that serves says of the validation rows: `Answers`."""
 TEST = "test.npz"
+OUT_OF_FOLD = "out_of_fold.npz"
+"""What a member says of the training rows out of fold: `Answers`, NaN for rows that were not asked about."""
+_PARITY_ROWS = 100
 REFERENCE = "reference.npy"
 """Probabilities of the fp32 graph on the whole validation rows, FP64 [rows, labels]."""
 
@@ -84,6 +88,11 @@ class Job:
         )
 
     @property
+    def evidence(self) -> tuple[str, str]:
+        """The stage and the file of what decides how members are combined: of validation rows, or out of fold."""
+        return ("out-of-fold", OUT_OF_FOLD) if self.recipe.split.folds else ("compile", VALIDATION)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What the export found out of the member: family, pad_id, heads, hidden_size, positions."""
         return json.loads((self.made["export"] / "member.json").read_text())
@@ -103,21 +112,22 @@ class Job:
 
     @property
     def reader(self) -> Path:
-        """What makes ids of a text: the tokenizer, or the features of n-grams."""
-        return self.made["export"] / ("features.json" if self.member.kind == "ngrams" else "tokenizer.json")
+        """What makes ids of a text: the tokenizer, the features of n-grams, or a linear member's terms."""
+        names = {"encoder": "tokenizer.json", "ngrams": "features.json", "linear": "terms.json"}
+        return self.made["export"] / names[self.member.kind]
 
     @property
     def serving_code(self) -> tuple[str, ...]:
         """Code that changes what a compiled artefact answers, or how fast."""
-        reader = "ngrams" if self.member.kind == "ngrams" else "tokens"
+        reader = {"encoder": ("tokens",), "ngrams": ("ngrams",), "linear": ("ngrams", "terms")}[self.member.kind]
         engines_of = "openvino", "onnxruntime", "pairs", "narrow"
-        names = "batching", reader, "engines", *(f"engines.{name}" for name in engines_of)
+        names = "batching", *reader, "engines", *(f"engines.{name}" for name in engines_of)
         return tuple(f"newsdesk.server.runtime.{name}" for name in names)
 
     @property
     def max_length(self) -> int:
         """Tokens read at once, as the manifest has it: 0 for n-grams, which are read whole."""
-        return 0 if self.member.kind == "ngrams" else self.made["train"].figures["window"]
+        return self.made["train"].figures["window"] if self.member.kind == "encoder" else 0
 
     def encode(self, rows: list[Row], cut: bool = False) -> Examples:
         """Return rows as the server reads them, or with `cut` as `original` does."""
@@ -129,6 +139,10 @@ class Job:
             from newsdesk.build.members import bag
 
             return bag.logits(self.made["train"].path, texts)
+        if self.member.kind == "linear":
+            from newsdesk.build.members.linear import Linear
+
+            return Linear.load(self.made["train"].path).logits(texts)
         from newsdesk.build.training import trainer
 
         return trainer.logits(self.checkpoint, texts, self.max_length, exact)
@@ -172,15 +186,24 @@ def export(job: Job) -> Artefact:
             from newsdesk.build.compile import bag
 
             return bag.export(job.made["train"].path, folder)
+        if job.member.kind == "linear":
+            from newsdesk.build.compile import linear
+
+            texts = [row.text for row in job.drawn("validation", _PARITY_ROWS)]
+            return linear.export(job.made["train"].path, folder, texts)
         from newsdesk.build.compile import export as exporting
 
         assert isinstance(job.member, EncoderMember)
         return exporting.export(job.checkpoint, folder, job.member.max_length)
 
-    encoder = "compile.export", "compile.families", "compile.first_token", "compile.rewrite"
-    modules = ("compile.bag", "members.bag") if job.member.kind == "ngrams" else encoder
-    code = tuple(f"newsdesk.build.{name}" for name in modules)
-    return job.run("export", work, [getattr(job.member, "max_length", 0)], ("train",), code)
+    modules = {
+        "encoder": ("compile.export", "compile.families", "compile.first_token", "compile.rewrite"),
+        "ngrams": ("compile.bag", "members.bag"),
+        "linear": ("compile.linear", "members.linear"),
+    }
+    code = tuple(f"newsdesk.build.{name}" for name in modules[job.member.kind])
+    inputs = ("train", "split") if job.member.kind == "linear" else ("train",)
+    return job.run("export", work, [getattr(job.member, "max_length", 0)], inputs, code)
 
 
 def quantise(job: Job) -> Artefact:
@@ -188,14 +211,18 @@ def quantise(job: Job) -> Artefact:
     settings = job.recipe.quantise
 
     def work(folder: Path) -> dict[str, Any]:
-        from newsdesk.build.compile import bag
-        from newsdesk.build.compile import quantise as quantising
-
         source = job.made["export"] / "model.fp32.onnx"
         validation = job.encode(job.whole_validation())
         engine = on_all_cores(RUNS_ANY, source)
         reference = probabilities(engine, validation, "fp32 on the validation rows")
         np.save(folder / REFERENCE, reference)
+        if job.member.kind == "linear":
+            from newsdesk.build.compile import linear
+
+            return {"variants": linear.quantise(source, job.gate(validation, reference), folder)}
+        from newsdesk.build.compile import bag
+        from newsdesk.build.compile import quantise as quantising
+
         bench = quantising.Workbench(
             source=source,
             facts=job.facts,
@@ -208,8 +235,12 @@ def quantise(job: Job) -> Artefact:
         make = bag.quantise if job.member.kind == "ngrams" else quantising.quantise
         return {"variants": make(bench)}
 
-    own = ("bag",) if job.member.kind == "ngrams" else ("calibration", "explicit", "half", "int8", "qdq")
-    modules = "gate", *own, "quantise", "predict"
+    own = {
+        "encoder": ("calibration", "explicit", "half", "int8", "qdq"),
+        "ngrams": ("bag",),
+        "linear": ("linear",),
+    }
+    modules = "gate", *own[job.member.kind], "quantise", "predict"
     code = tuple(f"newsdesk.build.compile.{name}" for name in modules)
     return job.run("quantise", work, [settings, job.recipe.seed, job.max_length], ("split", "export"), code)
 
@@ -330,14 +361,17 @@ def judge(shop: Workshop, rows: Artefact, combined: Artefact, jobs: list[Job]) -
 
     def work(folder: Path) -> dict[str, Any]:
         fit, figures = fitting.load(combined.path), {}
-        for part, stage, file in (("validation", "compile", VALIDATION), ("test", "evaluate", TEST)):
+        for part, stage, file in (("validation", *jobs[0].evidence), ("test", "evaluate", TEST)):
             if (rows / f"{part}.parquet").exists():
                 answers = {name: Answers.load(job.made[stage] / file) for name, job in of_jobs.items()}
-                figures[part] = judging.measure(fit, combined.path, tables.read(rows / f"{part}.parquet"), answers)
+                of_part = tables.read(rows / f"{part}.parquet")
+                if stage == "out-of-fold":
+                    of_part, answers = combining.judged(rows, jobs[0].recipe, answers)
+                figures[part] = judging.measure(fit, combined.path, of_part, answers)
         return figures
 
     inputs = {"split": rows, "ensemble": combined}
-    inputs |= {f"{job.name}.{stage}": job.made[stage] for job in jobs for stage in ("compile", "evaluate")}
+    inputs |= {f"{job.name}.{stage}": job.made[stage] for job in jobs for stage in (job.evidence[0], "evaluate")}
     code = (
         "newsdesk.build.ensemble.judge",
         "newsdesk.build.evaluation.metrics",

@@ -17,3 +17,5 @@ class Row:
     title: str = ""
     view: str = "whole"
     group: int = 0
+    weight: float = 1.0
+    """How much the row counts in a fit."""

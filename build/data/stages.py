@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,9 @@ from newsdesk.server.runtime.text import clean as clean_text
 
 LABELS = "labels.json"
 _ELIGIBLE = "eligible"
+_COMPARED = 1000
+_RARE = 3
+"""A label with fewer rows is named."""
 _DATA = (
     "newsdesk.build.data.sources",
     "newsdesk.build.data.cleaning",
@@ -86,9 +90,16 @@ def split(shop: Workshop, recipe: Recipe, rows: Artefact) -> Artefact:
     """
 
     def work(folder: Path) -> dict[str, Any]:
-        train, validation = splits.split(tables.read(rows / "train.parquet"), recipe.split.validation_rows, recipe.seed)
+        every = tables.read(rows / "train.parquet")
+        if recipe.split.folds:
+            train = every
+        else:
+            train, validation = splits.split(every, recipe.split.validation_rows, recipe.seed)
         if recipe.split.train_rows:
             train = splits.draw(train, recipe.split.train_rows, recipe.seed + 1)  # not those nearest to being chosen
+        if recipe.split.folds:  # on these graphs are compared with their original, and nothing else is decided
+            validation = splits.draw(train, min(_COMPARED, max(len(train) // 10, _COMPARED // 5)), recipe.seed)
+            _say_rare(train, labels(rows), shop)
         parts = {"train": train, "validation": views.slices(validation, recipe.split.slices, recipe.seed)}
         if recipe.data.test:
             parts["test"] = tables.read(rows / "test.parquet")
@@ -99,6 +110,14 @@ def split(shop: Workshop, recipe: Recipe, rows: Artefact) -> Artefact:
 
     code = ("newsdesk.build.data.splits", "newsdesk.build.data.views", "newsdesk.build.data.noise", *_DATA[2:])
     return shop.run("split", work, settings=[recipe.split, recipe.seed], inputs={"rows": rows}, code=code)
+
+
+def _say_rare(rows: list[Row], names: list[str], shop: Workshop) -> None:
+    counts = Counter(row.label for row in rows)
+    for index, name in enumerate(names):
+        if counts[index] < _RARE:
+            few = {0: "no row", 1: "1 row, which no fit can be judged by"}.get(counts[index], f"{counts[index]} rows")
+            shop.say(f"  label {name!r} has {few}; give more rows of it, or leave it out")
 
 
 def elsewhere(source: Source, names: list[str]) -> list[Row]:

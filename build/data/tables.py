@@ -16,6 +16,7 @@ def write(path: Path, rows: list[Row]) -> None:
         "title": pa.array([row.title for row in rows], pa.string()),
         "view": pa.array([row.view for row in rows], pa.string()),
         "group": pa.array([row.group for row in rows], pa.int32()),
+        "weight": pa.array([row.weight for row in rows], pa.float64()),
     }
     pq.write_table(pa.table(columns), path, compression="zstd")
 

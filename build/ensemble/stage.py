@@ -58,9 +58,10 @@ def ensemble(shop: Workshop, recipe: Recipe, rows: Artefact, members: dict[str, 
 
     def work(folder: Path) -> dict[str, Any]:
         answers = {name: Answers.load(said.artefact / said.file) for name, said in members.items()}
+        validation, answers = judged(rows, recipe, answers)
         costs = [said.cost for said in members.values()]
         more = {name: LeftOut.load(said.left_out.path) for name, said in members.items() if said.left_out}
-        made = fit(tables.read(rows / "validation.parquet"), answers, costs, recipe, folder, more)
+        made = fit(validation, answers, costs, recipe, folder, more)
         for line in fitting.describe(made):
             shop.say(f"  {line}")
         return made.report
@@ -69,6 +70,18 @@ def ensemble(shop: Workshop, recipe: Recipe, rows: Artefact, members: dict[str, 
     inputs = {"split": rows} | {f"member {name}": said.artefact for name, said in members.items()}
     inputs |= {f"left out by {name}": said.left_out for name, said in members.items() if said.left_out}
     return shop.run("ensemble", work, settings=settings, inputs=inputs, code=_CODE)
+
+
+def judged(rows: Artefact, recipe: Recipe, answers: dict[str, Answers]) -> tuple[list[Row], dict[str, Answers]]:
+    """Return the rows of a `split` artefact that decide, and what the members say of them.
+
+    They are the validation rows; with `split.folds` the training rows, of which every member spoke out of fold.
+    """
+    if not recipe.split.folds:
+        return tables.read(rows / "validation.parquet"), answers
+    asked = np.isfinite([of_member.windows[:, 0] for of_member in answers.values()]).all(0)
+    known = [row for row, is_asked in zip(tables.read(rows / "train.parquet"), asked, strict=True) if is_asked]
+    return known, {name: Answers(said.windows[asked], said.counts[asked]) for name, said in answers.items()}
 
 
 def fit(

@@ -28,7 +28,7 @@ def find(member: Member, manifest: Manifest, version: Path, artifacts: Path | No
     where a member has nothing that runs.
     """
     here = {variant: version / file.path for variant, file in member.graphs.items()}
-    if member.kind == "ngrams":
+    if member.kind != "encoder":
         return Found(here, [])
     graphs = {variant: here[variant] for variant in PRECISIONS if variant in here}
     missing = []

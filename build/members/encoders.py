@@ -36,15 +36,18 @@ class Pooled(torch.nn.Module):
     ) -> SequenceClassifierOutput:
         given = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **given).last_hidden_state
-        if self.pooling == "first":
-            pooled = states[:, 0]
-        else:
-            mask = attention_mask.unsqueeze(-1).to(states.dtype)
-            pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
-        return SequenceClassifierOutput(logits=self.head(self.dropout(pooled)))
+        return SequenceClassifierOutput(logits=self.head(self.dropout(pooled(states, attention_mask, self.pooling))))
 
     def get_input_embeddings(self) -> torch.nn.Module:
         return self.encoder.get_input_embeddings()
+
+
+def pooled(states: torch.Tensor, attention_mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Return FP [batch, hidden] of token states FP [batch, length, hidden], "mean" over the real tokens or "first"."""
+    if pooling == "first":
+        return states[:, 0]
+    mask = attention_mask.unsqueeze(-1).to(states.dtype)
+    return (states * mask).sum(1) / mask.sum(1).clamp(min=1)
 
 
 Encoder: TypeAlias = PreTrainedModel | Pooled

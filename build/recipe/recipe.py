@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from newsdesk.build.recipe.fields import Name
-from newsdesk.build.recipe.members import Member, NgramMember, Teaching
+from newsdesk.build.recipe.members import EncoderMember, Member, NgramMember, Teaching
 from newsdesk.build.recipe.settings import Card, Compile, Engines, Ensemble, Quantise, Repository, Verify
 from newsdesk.build.recipe.sources import Data, Split
 
@@ -44,9 +44,20 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                     "or remove them"
                 )
 
+        if self.split.folds and (self.teaching or any(_needs_a_split(member) for member in self.members)):
+            raise ValueError(
+                "split.folds asks every member about rows that it did not see, which distil, teaching, snapshots, "
+                "pretrain and calibration_folds know nothing of; remove them, or split.folds"
+            )
+
     def teachers(self, member: Member) -> list[Name]:
         """Return the names of `member`'s teachers; none where it learns from labels alone, or from `teaching`."""
         if member.distil is None or member.distil.teachers or self.teaching:
             return member.distil.teachers if member.distil else []
         names = [other.name for other in self.members]
         return names[names.index(member.name) + 1 :]
+
+
+def _needs_a_split(member: Member) -> bool:
+    of_encoder = isinstance(member, EncoderMember) and (member.train.snapshots or member.pretrain)
+    return bool(member.distil or member.calibration_folds or of_encoder)

@@ -62,6 +62,17 @@ class Split(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     means all."""
     validation_where: Where = {}
     """Which training rows may become validation rows; empty means all."""
+    folds: Annotated[int, Meta(ge=0)] = 0
+    """Where above 0, no rows are set aside to validate on. Each member is fitted without each of so many parts of the
+    rows, and what it says of the part that it did not see chooses the members, combines, calibrates and sets
+    thresholds (out of fold). The members that serve are fitted on all rows."""
+    drop_suspects: Annotated[float, Meta(ge=0, le=0.5)] = 0.0
+    """Share of the rows, those whose labels are likeliest to be wrong, that the members that serve are fitted without;
+    read with `folds`."""
     slices: dict[SliceName, Share] = {}
     """The mixture on which everything is chosen: view → share of the validation rows that are seen in it. Empty: every
     row whole, once. "joined" makes long texts of several articles of a label."""
+
+    def __post_init__(self) -> None:
+        if self.folds == 1:
+            raise ValueError("split.folds is 1, which leaves no rows to fit on; give 2 or more, or 0 for none")

@@ -12,9 +12,9 @@ from newsdesk.build.data import pieces, sources
 from newsdesk.build.data.stages import labels
 from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.evaluation.metrics import accuracy, softmax, summary
-from newsdesk.build.recipe import EncoderMember, Member, NgramMember, Source, Student, Teaching
+from newsdesk.build.recipe import EncoderMember, LinearMember, Member, NgramMember, Source, Student, Teaching
 from newsdesk.build.stage import Artefact
-from newsdesk.build.training import teaching
+from newsdesk.build.training import heads, teaching
 from newsdesk.build.training.teaching import Taught
 from newsdesk.server.runtime.lengths import words
 from newsdesk.server.runtime.text import clean
@@ -51,17 +51,28 @@ def train(job: Job) -> Artefact:
     """Fit one member; of an encoder `checkpoint/` is a `from_pretrained` folder, of n-grams features and weights."""
     member, rows, taught = job.member, job.made["split"], job.made.get("teach")
     inputs = {"rows": rows} | ({"taught": taught} if taught else {})
+    if isinstance(member, EncoderMember) and member.frozen:
+        inputs["states"] = job.made["embed"] = heads.embed(job)
     if isinstance(member, EncoderMember) and member.pretrain:
         inputs["pretrained"] = job.made["pretrain"] = pretrain(job)
 
     def work(folder: Path) -> dict[str, Any]:
         fitted, validation = job.rows("train"), job.rows("validation")
-        given = labels(rows), fitted, validation, job.seed, folder
         lessons = teaching.load(taught.path, taught.figures["new"]) if taught else None
         if lessons and job.fold:
             every = replace(job, fold=None).rows("train")
             lessons = lessons.without([row.text for row in every], job.left_out(len(every)))
         start = _after_pretraining(job)
+        if isinstance(start, LinearMember):
+            from newsdesk.build.training import linear
+
+            return linear.train(start, labels(rows), fitted, validation, job.seed, folder)
+        if isinstance(start, EncoderMember) and start.frozen:
+            return heads.train(job, fitted, validation, folder)
+        if job.recipe.split.folds:  # the validation rows are among those: they end the training
+            texts = {row.text for row in validation}
+            fitted = [row for row in fitted if row.text not in texts]
+        given = labels(rows), fitted, validation, job.seed, folder
         if isinstance(start, NgramMember):
             from newsdesk.build.training import student
 

@@ -11,11 +11,10 @@ import numpy as np
 from msgspec import Struct
 
 from newsdesk.server.contract import QUALITIES
-from newsdesk.server.runtime import calibrate, engines, targets
+from newsdesk.server.runtime import calibrate, engines, targets, terms
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.runtime.manifest import Manifest, Member
-from newsdesk.server.runtime.ngrams import Ngrams
 from newsdesk.server.runtime.tokens import Tokens
 
 TEXTS, ARRAYS = "golden.json", "golden.npz"
@@ -124,8 +123,8 @@ class Golden:
 def read(member: Member, version: Path, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids and mask that a member makes of texts, INT64 [n, length of the longest]."""
     reader = version / member.reader.path
-    if member.kind == "ngrams":
-        ids: list = Ngrams.load(reader).encode(texts)
+    if member.kind != "encoder":
+        ids: list = terms.load(reader).encode(texts)
     else:
         ids = Tokens(reader, member.max_length).encode(texts)
     padded = np.full((len(ids), max(map(len, ids))), member.pad_id, np.int64)

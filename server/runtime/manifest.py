@@ -35,10 +35,10 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     name: MemberName
-    kind: Literal["encoder", "ngrams"]
-    """A transformer that reads tokens in their order, or a bag of hashed n-grams."""
+    kind: Literal["encoder", "ngrams", "linear"]
+    """A transformer that reads tokens in their order, a bag of hashed n-grams, or TF-IDF of them."""
     reader: File
-    """What makes ids of a text: an encoder's tokenizer, the features of n-grams."""
+    """What makes ids of a text: an encoder's tokenizer, the features of n-grams, the terms of a linear member."""
     graphs: Annotated[dict[str, File], Meta(min_length=1)]
     data: list[File] = []
     """Weights of graphs that are too large for one file: ONNX external data, beside their graphs."""
@@ -52,7 +52,7 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def __post_init__(self) -> None:
         least = 8 if self.kind == "encoder" else 0
-        if self.max_length < least or (self.kind == "ngrams" and self.max_length):
+        if self.max_length < least or (self.kind != "encoder" and self.max_length):
             expected = "8 or more tokens for an encoder" if least else "0 for n-grams, which are read whole"
             raise ValueError(f"member {self.name}: max_length {self.max_length}, expected {expected}")
         if isinstance(self.calibrator, TemperatureByLength):

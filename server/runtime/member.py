@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from newsdesk.server.runtime import batching, calibrate, engines, manifest
+from newsdesk.server.runtime import batching, calibrate, engines, manifest, terms
 from newsdesk.server.runtime import windows as windowing
 from newsdesk.server.runtime.engines import Engine
 from newsdesk.server.runtime.grids import Grid
-from newsdesk.server.runtime.ngrams import Ngrams
 from newsdesk.server.runtime.tokens import Tokens
 
 CHUNK = 1 << 19
@@ -45,9 +44,9 @@ class Member:
         self._shapes = batching.of(self._engine, about.max_length)
         reader = folder / about.reader.path
         self._read: Callable[[list[str]], tuple[list, np.ndarray]]
-        if about.kind == "ngrams":
-            ngrams = Ngrams.load(reader)
-            self._read = lambda texts: (ngrams.encode(texts), np.ones(len(texts), np.int64))
+        if about.kind != "encoder":
+            bag = terms.load(reader)
+            self._read = lambda texts: (bag.encode(texts), np.ones(len(texts), np.int64))
         else:
             tokens = Tokens(reader, about.max_length)
             self._read = lambda texts: tokens.windows(texts, self._overlap)
@@ -59,7 +58,7 @@ class Member:
         shortest, longest = (min(length, self._about.max_length) for length in _WARM_LENGTHS)
         if self._grid:
             shapes = self._grid.shapes
-        elif self._about.kind == "ngrams":
+        elif self._about.kind != "encoder":
             shapes = [_WARM_BAG]
         elif getattr(self._engine, "compiles_shapes", False):
             shapes = self._shapes.between(shortest, longest)
@@ -97,7 +96,7 @@ class Member:
 
     def _submit(self, texts: list[str]) -> Callable[[], Reading]:
         read, counts = self._read(texts)
-        bag = self._about.kind == "ngrams"
+        bag = self._about.kind != "encoder"
         ids, places = (read, slice(None)) if bag else _distinct(read)
         lengths = [len(one) for one in ids]
         groups = batching.bags(lengths) if bag else (self._grid or self._shapes).plan(lengths)

@@ -30,11 +30,23 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     blocks: Annotated[list[_Block], Meta(min_length=1)]
 
 
+def load(path: Path) -> "Ngrams | Terms":
+    """Return what reads texts for a bag: by the features of its n-grams, or by a linear member's terms.
+
+    Raises ManifestError with what is wrong in the file.
+    """
+    try:
+        fields = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        fields = {}
+    return Terms.load(path) if "blocks" in fields else Ngrams.load(path)
+
+
 class Terms:
     """Reads texts by blocks of n-grams. Never changed: may be shared between threads.
 
-    The rows of a block stand behind those of the block before it; the first two of each are padding's and that of a text
-    without a known n-gram, and weigh nothing.
+    The rows of a block stand behind those of the block before it. The first two of each are padding's and that of a
+    text without a known n-gram, and weigh nothing.
     """
 
     def __init__(self, blocks: list[Ngrams]) -> None:

@@ -142,7 +142,8 @@ def test_balanced_weights_find_a_rare_label():
     labels = np.array([0] * 200 + [1] * 4)
     asked = Counted.of([f"{sentence('kitchen', i)} {sentence('harbour', i)}" for i in range(30, 60)], SMALL)
     found = [
-        fit(Counted.of(texts, SMALL), labels, 2, SMALL, balanced=balanced).of_counts(asked) for balanced in (False, True)
+        fit(Counted.of(texts, SMALL), labels, 2, SMALL, balanced=balanced).of_counts(asked)
+        for balanced in (False, True)
     ]
     margins = [logits[:, 1] - logits[:, 0] for logits in found]
     assert (margins[1] > margins[0]).all()

@@ -1,0 +1,141 @@
+"""Fit a linear layer on an encoder that stays as it was pretrained: a convex fit, of seconds, for few rows.
+
+The texts are read by the encoder once. The pooled states are centred and scaled for the fit, and the layer that is
+saved has both multiplied into it, so that the checkpoint is that of any fine-tuned encoder with a pooling.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from transformers import AutoTokenizer
+
+from newsdesk.build.errors import DataError
+from newsdesk.build.evaluation.metrics import log_loss, softmax
+from newsdesk.build.members import encoders
+from newsdesk.build.progress import track
+from newsdesk.build.recipe import EncoderMember
+from newsdesk.build.training.trainer import CHECKPOINT
+from newsdesk.server.runtime.casing import Casing
+
+_TOKENS_AT_ONCE = 4096
+_STEPS = 300
+"""Of L-BFGS: hundreds of numbers a text leave no more to win behind them."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear layer over pooled states: weights FP32 [labels, hidden], bias FP32 [labels]."""
+
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def logits(self, states: np.ndarray) -> np.ndarray:
+        """Return logits, FP32 [texts, labels], of pooled states FP32 [texts, hidden]."""
+        return states @ self.weights.T + self.bias
+
+
+def embed(base: str, name: str, texts: list[str], max_length: int, pooling: str) -> tuple[np.ndarray, list[int]]:
+    """Return the pooled states of texts, FP32 [texts, hidden], of the encoder `base`, and the tokens of each text."""
+    tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=max_length)
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    model = encoders.bare(base, name).to(place).eval()
+    restored = Casing(tokenizer.backend_tokenizer).restore(texts)  # as it is served
+    ids = tokenizer(restored, truncation=True, max_length=max_length)["input_ids"]
+    lengths = [len(of_text) for of_text in ids]
+    states = np.empty((len(texts), model.config.hidden_size), np.float32)
+    with torch.inference_mode():
+        for part in track(_groups(lengths), f"{name} reads {len(texts):,} texts"):
+            batch = tokenizer.pad(
+                {"input_ids": [ids[i] for i in part]}, return_tensors="pt", return_attention_mask=True
+            ).to(place)
+            mask = batch["attention_mask"]
+            found = model(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
+            states[part] = encoders.pooled(found, mask, pooling).float().cpu().numpy()
+    return states, lengths
+
+
+def fit(
+    states: np.ndarray,
+    labels: np.ndarray,
+    count: int,
+    *,
+    cost: float = 1.0,
+    balanced: bool = False,
+    weights: np.ndarray | None = None,
+) -> Head:
+    """Fit a logistic regression on pooled states FP32 [texts, hidden] with labels INT [texts], of `count` labels.
+
+    `cost` is scikit-learn's C, `weights` FP [texts] are the rows' own. A label without a row is the last that the layer
+    says. Raises DataError where fewer than two labels have rows.
+    """
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise DataError("rows of one label alone: a classifier tells two or more apart. Give rows of other labels.")
+    centre = states.mean(0, dtype=np.float64)
+    scale = float(np.sqrt(((states - centre) ** 2).sum(1).mean())) or 1.0
+    classifier = LogisticRegression(
+        C=cost, max_iter=_STEPS, tol=1e-4, class_weight="balanced" if balanced else None
+    ).fit((states - centre) * (_LENGTH / scale), labels, sample_weight=weights)
+    of_present, bias = classifier.coef_ * (_LENGTH / scale), classifier.intercept_
+    if len(present) == 2:  # one line tells both apart; its probability is the softmax of half of it each way
+        of_present, bias = np.concatenate([-of_present, of_present]) / 2, np.concatenate([-bias, bias]) / 2
+    bias = bias - of_present @ centre
+    of_all, bias_of_all = np.zeros((count, states.shape[1])), np.full(count, bias.min() - _ABSENT)
+    of_all[present], bias_of_all[present] = of_present, bias
+    return Head(of_all.astype(np.float32), bias_of_all.astype(np.float32))
+
+
+_LENGTH = 8.0
+"""Root mean square length of a text's state in the fit, which says how much a C of 1 holds the weights back."""
+_ABSENT = 10.0
+"""How far below the others a label that no row has begins."""
+
+
+def out_of_fold(
+    member: EncoderMember,
+    count: int,
+    states: np.ndarray,
+    truth: np.ndarray,
+    weights: np.ndarray,
+    parts: list[np.ndarray],
+) -> tuple[float, np.ndarray]:
+    """Return the cost of the least log-loss, and logits FP32 [rows, count] of each part by a fit that never saw it.
+
+    `parts` hold numbers of rows; rows of no part keep logits of 0, and are not judged.
+    """
+    assert member.frozen
+    found: dict[float, np.ndarray] = {}
+    for cost in track(member.frozen.costs, f"{member.name}, a linear layer without each part"):
+        found[cost] = np.zeros((len(states), count), np.float32)
+        for part in parts:
+            rest = np.setdiff1d(np.arange(len(states)), part)
+            head = fit(states[rest], truth[rest], count, cost=cost, balanced=member.balanced, weights=weights[rest])
+            found[cost][part] = head.logits(states[part])
+    judged = np.concatenate(parts)
+    losses = {cost: log_loss(softmax(logits[judged]), truth[judged]) for cost, logits in found.items()}
+    best = min(losses, key=losses.__getitem__)
+    return best, found[best]
+
+
+def save(member: EncoderMember, labels: list[str], head: Head, folder: Path) -> None:
+    """Write the encoder with the layer as a `from_pretrained` folder, `folder`/checkpoint."""
+    model = encoders.create(member.base, member.pooling, labels, member.name)
+    assert isinstance(model, encoders.Pooled)
+    model.head.load_state_dict({"weight": torch.from_numpy(head.weights), "bias": torch.from_numpy(head.bias)})
+    encoders.save(model, folder / CHECKPOINT)
+    AutoTokenizer.from_pretrained(member.base, model_max_length=member.max_length).save_pretrained(folder / CHECKPOINT)
+
+
+def _groups(lengths: list[int]) -> list[list[int]]:
+    """Part texts into batches of like length, of some thousand tokens each."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    groups: list[list[int]] = []
+    for i in order:
+        if groups and (len(groups[-1]) + 1) * lengths[i] <= _TOKENS_AT_ONCE:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups

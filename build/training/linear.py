@@ -1,0 +1,53 @@
+"""Fit a linear member on all rows, or without each part of them in turn."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsdesk.build.data.cleaning import Row
+from newsdesk.build.evaluation.metrics import softmax, summary
+from newsdesk.build.members.linear import Counted, fit
+from newsdesk.build.progress import track
+from newsdesk.build.recipe import LinearMember
+
+
+def train(
+    member: LinearMember, labels: list[str], rows: list[Row], validation: list[Row], seed: int, folder: Path
+) -> dict[str, Any]:
+    """Fit the member on `rows`; write terms.json and linear.safetensors to `folder`.
+
+    Returns the figures: the terms that have a row, and accuracy and log-loss on `validation`, which decides nothing.
+    """
+    counted = Counted.of([row.text for row in rows], member.linear)
+    truth, weights = truths(rows)
+    linear = fit(counted, truth, len(labels), member.linear, balanced=member.balanced, weights=weights, seed=seed)
+    linear.save(folder)
+    found = softmax(linear.logits([row.text for row in validation]))
+    judged = summary(found, np.array([row.label for row in validation]))
+    return {"rows": len(rows), "terms": linear.terms.rows, "validation": judged}
+
+
+def out_of_fold(member: LinearMember, count: int, rows: list[Row], parts: list[np.ndarray], seed: int) -> np.ndarray:
+    """Return logits FP32 [rows, count], of each part by a fit that never saw it; `parts` hold numbers of rows."""
+    counted = Counted.of([row.text for row in rows], member.linear)
+    truth, weights = truths(rows)
+    logits = np.zeros((len(rows), count), np.float32)
+    for part in track(parts, f"{member.name}, without each part"):
+        rest = np.setdiff1d(np.arange(len(rows)), part)
+        fitted = fit(
+            counted.take(rest),
+            truth[rest],
+            count,
+            member.linear,
+            balanced=member.balanced,
+            weights=weights[rest],
+            seed=seed,
+        )
+        logits[part] = fitted.of_counts(counted.take(part))
+    return logits
+
+
+def truths(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows' labels INT64 [rows] and weights FP64 [rows]."""
+    return np.array([row.label for row in rows], np.int64), np.array([row.weight for row in rows])
