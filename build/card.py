@@ -65,7 +65,7 @@ def _training(manifest: Manifest) -> str:
 
 def _base(member: dict[str, Any], found: dict[str, Any]) -> str:
     if member.get("base"):
-        return f"`{member['base']}`{', frozen' if member.get('frozen') else ''}"
+        return f"`{member['base']}`{', frozen' if member.get('frozen') is not None else ''}"
     return f"{found['terms']:,} terms, linear" if "terms" in found else f"{found['ngrams']:,} hashed n-grams"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 from newsdesk.build import repository, selecting
 from newsdesk.build.compile import stages
 from newsdesk.build.compile.stages import Job
-from newsdesk.build.data import tables
+from newsdesk.build.data import suspects, tables
 from newsdesk.build.data.stages import clean, elsewhere, labels, read, split, without_label
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble import stage as combining
@@ -79,6 +80,8 @@ def build(
     if last == "judge":
         return figures
     written = write(recipe, common, jobs, combined, judged, output, command, next_version)
+    if "select" in common:
+        shutil.copyfile(common["select"] / suspects.FILE, written / suspects.FILE)
     say(f"repository: {written}")
     return {**figures, "repository": {"path": str(written), "target": _target(jobs)}}
 
