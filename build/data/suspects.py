@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 
 FILE = "suspects.csv"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from newsdesk.build.compile.stages import Job
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.data.stages import labels
 from newsdesk.build.ensemble.folds import folds
 from newsdesk.build.evaluation.metrics import softmax, summary

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation.metrics import softmax, summary
 from newsdesk.build.members.linear import Counted, fit
 from newsdesk.build.progress import track

@@ -8,7 +8,7 @@ import numpy as np
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.compile.stages import OUT_OF_FOLD, Job
 from newsdesk.build.data import splits
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.data.stages import labels
 from newsdesk.build.ensemble.folds import folds
 from newsdesk.build.evaluation.metrics import softmax, summary

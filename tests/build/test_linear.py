@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from newsdesk.build.compile import linear as compiled
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.errors import DataError, VerificationError
 from newsdesk.build.members.linear import Counted, Linear, fit
 from newsdesk.build.recipe import Linear as Settings

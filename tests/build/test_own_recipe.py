@@ -106,14 +106,15 @@ def test_suspects_are_left_out_of_the_last_fit(built: Result, folder: Path):
 def test_with_a_base_the_encoder_is_judged_beside_the_linear_member(folder: Path):
     base = save_base(folder / "base")
     options = ["--set", f"members.encoder.base={base}", "--set", f"members.tuned.base={base}"]
-    options += ["--set", 'members.linear.least_rows=100', "--set", 'quantise={"variants": []}']
+    options += ["--set", "members.linear.least_rows=100", "--set", 'quantise={"variants": []}']
+    options += ["--output", str(folder / "with-base")]
     result = run(folder, write(folder / "more.csv", sentences(range(20))), *options, "--json")
     assert result.exit_code == 0, result.stderr
     figures = json.loads(result.stdout)
     assert figures["select"]["members"] == ["encoder"]
     assert figures["members"]["encoder"]["train"]["cost"] in (0.1, 1.0, 10.0)
     assert figures["select"]["sets"][0]["accuracy"] > 0.5
-    model = folder / "models" / "ag_news" / "1"
+    model = folder / "with-base" / "ag_news" / "1"
     assert "frozen" in (model.parent / "MODEL_CARD.md").read_text()
     loaded = manifest.load(model)
     sentences_of = [sentence(label, i) for i in range(30, 50) for label in sorted(WORDS)]
@@ -136,7 +137,7 @@ def served(built: Result, folder: Path) -> Iterator[Server]:
 
 def test_a_new_users_hour(served: Server, folder: Path):
     """From the CSV to the command line's answers, without a hub: build, serve, classify."""
-    served.until("ready")
+    served.until("Ctrl-C stops it")
     code = "from newsdesk.clients.cli.app import app; app()"
     url = f"grpc://127.0.0.1:{served.ports[1]}"
     command = [sys.executable, "-c", code, "classify", "--url", url, *ASKED]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from newsdesk.build.data import suspects
-from newsdesk.build.data.cleaning import Row
+from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import selection
 from newsdesk.build.evaluation.metrics import auroc, softmax
 
