@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from newsdesk.server.runtime import batching, calibrate, engines, manifest, terms
+from newsdesk.server.runtime import batching, calibrate, cancellation, engines, manifest, terms
 from newsdesk.server.runtime import windows as windowing
 from newsdesk.server.runtime.engines import Engine
 from newsdesk.server.runtime.grids import Grid
@@ -95,6 +95,7 @@ class Member:
         return batch * width
 
     def _submit(self, texts: list[str]) -> Callable[[], Reading]:
+        cancellation.check()
         read, counts = self._read(texts)
         bag = self._about.kind != "encoder"
         ids, places = (read, slice(None)) if bag else _distinct(read)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from newsdesk.server.contract import ANSWERED_BY, LABEL, PROBABILITIES, TEXT
-from newsdesk.server.runtime import engines, lifeline
+from newsdesk.server.runtime import engines, heartbeat, lifeline
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import addresses, logs, privacy, processes, traces
 from newsdesk.server.serving.processes import Process
@@ -179,6 +179,7 @@ class Triton:
                     env={
                         **environment(installation),
                         lifeline.VARIABLE: f"{held}:{self._workspace.lifeline}",
+                        heartbeat.VARIABLE: str(self._workspace.heartbeats),
                         engines.COMPILED: str(self._workspace.compiled),
                     },
                     cwd=self._workspace.root,
