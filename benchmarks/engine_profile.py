@@ -54,7 +54,7 @@ def main() -> None:
     cleaned = [[clean(text) for text in part] for part in parts]
     encoded = [tokens.encode(part) for part in cleaned]
     engine = engines.load(given.target, graph)
-    shapes = batching.of(engine, about.max_length)
+    shapes = engine.shapes(about.max_length)
     groups = [shapes.plan([len(one) for one in part]) for part in encoded]
     batches = [
         batch

@@ -29,6 +29,7 @@ from newsdesk.server.contract import MAX_BATCH, QUALITIES, STANDARD_OUTPUTS
 from newsdesk.server.runtime import engines, gpu, manifest, processor, targets
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.errors import EngineError
+from newsdesk.server.runtime.grids import Grid
 from newsdesk.server.runtime.manifest import Manifest, Member
 from newsdesk.server.runtime.request import read
 from newsdesk.server.runtime.tokens import Tokens
@@ -297,8 +298,8 @@ def _shapes(member: Member, ready: Ready, engine: engines.Engine) -> list[tuple[
     tokens = Tokens(ready.folder / member.reader.path, member.max_length)
     lengths = sorted(len(one) for one in tokens.encode([read(text.encode()) for text in ready.articles[:1000]]))
     wanted = lengths[len(lengths) // 2], lengths[-1]
-    grid = getattr(engine, "grid", None)
-    if not grid:
+    grid = engine.shapes(member.max_length)
+    if not isinstance(grid, Grid):
         return [(8, length) for length in dict.fromkeys(wanted)]
     return list(dict.fromkeys(grid.fit(grid.batches[-1], length) for length in wanted))
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from newsdesk.server.runtime import engines
 from newsdesk.server.runtime.engines import Engine
 from newsdesk.server.runtime.manifest import Member
 
@@ -92,7 +91,7 @@ def speed(engine: Engine, batch: int, length: int, seconds: float = _SECONDS) ->
     mask = np.ones_like(ids)
 
     def work() -> None:
-        for result in [engines.submit(engine, ids, mask) for _ in range(AHEAD)]:
+        for result in [engine.submit(ids, mask) for _ in range(AHEAD)]:
             result()
 
     return Speed(batch, length, _timed(work, seconds) / AHEAD)

@@ -8,9 +8,10 @@ from typing import TypeVar
 import numpy as np
 
 from newsdesk.server.contract import QUALITIES
-from newsdesk.server.runtime import batching, engines
+from newsdesk.server.runtime import batching
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.engines import Engine
+from newsdesk.server.runtime.grids import Grid
 from newsdesk.server.runtime.manifest import Manifest, Member
 from newsdesk.server.runtime.ngrams import Ngrams
 from newsdesk.server.runtime.request import read
@@ -43,8 +44,8 @@ def measure(
 def _member(
     about: Member, overlap: float, folder: Path, engine: Engine, cleaned: list[list[str]]
 ) -> list[tuple[str, float]]:
-    bag, grid = about.kind == "ngrams", getattr(engine, "grid", None)
-    shapes = None if bag else batching.of(engine, about.max_length)
+    bag = about.kind == "ngrams"
+    shapes = batching.BagShapes() if bag else engine.shapes(about.max_length)
     reader = folder / about.reader.path
     if bag:
         encode: Callable[[list[str]], Sequence] = Ngrams.load(reader).encode
@@ -53,10 +54,7 @@ def _member(
         encode = lambda part: tokens.windows(part, overlap)[0]  # noqa: E731
 
     def pad(ids: Sequence) -> list[tuple[np.ndarray, np.ndarray]]:
-        lengths = [len(one) for one in ids]
-        planner = grid or shapes
-        groups = planner.plan(lengths) if planner else batching.bags(lengths)
-        return [*batching.pad(ids, groups, about.pad_id, shapes)]
+        return [*batching.pad(ids, shapes.plan([len(one) for one in ids]), about.pad_id, shapes)]
 
     reading, encoded = _best(lambda: [encode(part) for part in cleaned])
     planning, batches = _best(lambda: [pad(ids) for ids in encoded])
@@ -65,14 +63,14 @@ def _member(
         queued = waited = 0.0
         for batch in batches:
             began = time.perf_counter()
-            pending = [engines.submit(engine, *padded) for padded in batch]
+            pending = [engine.submit(*padded) for padded in batch]
             between = time.perf_counter()
             for result in pending:
                 result()
             queued, waited = queued + between - began, waited + time.perf_counter() - between
         if queued + waited < queueing + waiting:
             queueing, waiting = queued, waited
-    if hasattr(engine, "submit"):
+    if isinstance(shapes, Grid):  # a GPU's: `submit` only queues
         ran = [("copy to page-locked memory, launch", queueing), ("wait for the engine", waiting)]
     else:
         ran = [("engine", queueing + waiting)]

@@ -54,11 +54,11 @@ def main() -> None:
     for together in TOGETHER:
         parts = [articles[at : at + together] for at in range(0, len(articles), together)]
         cleaned = [[clean(article) for article in part] for part in parts]
-        batches = []
+        bag, batches = batching.BagShapes(), []
         for part in cleaned:
             encoded = reader.encode(part)
-            groups = batching.bags([len(one) for one in encoded])
-            batches.append([*batching.pad(encoded, groups, about.pad_id)])
+            groups = bag.plan([len(one) for one in encoded])
+            batches.append([*batching.pad(encoded, groups, about.pad_id, bag)])
         rates = [
             _rate(len(articles), lambda parts=parts: [[clean(article) for article in part] for part in parts]),
             _rate(len(articles), lambda cleaned=cleaned: [reader.encode(part) for part in cleaned]),

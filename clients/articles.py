@@ -53,7 +53,8 @@ def read_rows(given: Any) -> Iterable[Any]:
     if isinstance(given, bytearray | memoryview):
         raise TypeError(f"the text is of type {kind}: give bytes({kind}), in UTF-8")
     try:
-        return iter(given)
+        rows: Iterable[Any] = iter(given)
+        return rows
     except TypeError:
         raise TypeError(f"the text is of type {kind}, expected {_EXPECTED}, or an iterable of those") from None
 

@@ -15,7 +15,8 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from newsdesk.clients.chunk import Item, Text
+from newsdesk.clients.articles import Text
+from newsdesk.clients.chunk import Item
 from newsdesk.clients.deadline import Deadline
 from newsdesk.clients.errors import DeadlineExceeded, NewsdeskError, ServerUnavailable, TextRefused, late
 from newsdesk.clients.options import Options

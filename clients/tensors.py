@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from newsdesk.clients.errors import BadResponse, Incomplete
 from newsdesk.clients.options import Options
@@ -125,7 +126,7 @@ def read_members(parameter: str) -> tuple[str, ...]:
     return tuple(filter(None, parameter.split(",")))
 
 
-def _numbers(found: Mapping[str, Tensor], name: str, dtype: str, expected: tuple[int | None, ...]) -> np.ndarray:
+def _numbers(found: Mapping[str, Tensor], name: str, dtype: str, expected: tuple[int | None, ...]) -> NDArray[Any]:
     tensor = found[name]
     fits = len(tensor.shape) == len(expected) and all(
         wanted in (None, size) for size, wanted in zip(tensor.shape, expected, strict=True)
@@ -133,7 +134,7 @@ def _numbers(found: Mapping[str, Tensor], name: str, dtype: str, expected: tuple
     if not fits or len(tensor.data) != np.dtype(dtype).itemsize * math.prod(tensor.shape):
         wanted = ", ".join("number of labels" if size is None else str(size) for size in expected)
         raise BadResponse(f"{name} has shape {list(tensor.shape)} in {len(tensor.data)} bytes, expected [{wanted}]")
-    rows = np.frombuffer(tensor.data, dtype=dtype).reshape(tensor.shape)
+    rows: NDArray[Any] = np.frombuffer(tensor.data, dtype=dtype).reshape(tensor.shape)
     if not np.isfinite(rows).all():
         raise BadResponse(f"{name} holds NaN or Inf: the model is broken, see the server's log")
     return rows

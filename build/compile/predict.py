@@ -52,15 +52,14 @@ class Examples:
 
     def groups(self, engine: Engine) -> list[list[int]]:
         """Return the windows' indices as the server would group them for an engine."""
-        lengths, shapes = [len(i) for i in self.ids], self._shapes(engine)
-        return shapes.plan(lengths) if shapes else batching.bags(lengths)
+        return self._shapes(engine).plan([len(i) for i in self.ids])
 
     def padded(self, groups: list[list[int]], engine: Engine) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield each group's ids and mask, INT64 [group, length]."""
         return batching.pad(self.ids, groups, self.pad_id, self._shapes(engine))
 
-    def _shapes(self, engine: Engine) -> batching.Shapes | None:
-        return batching.of(engine, self.max_length) if self.max_length else None
+    def _shapes(self, engine: Engine) -> batching.Shapes:
+        return engine.shapes(self.max_length) if self.max_length else batching.BagShapes()
 
 
 def on_all_cores(target: str, graph: Path) -> Engine:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from newsdesk.clients.chunk import Text
+from newsdesk.clients.articles import Text
 from newsdesk.clients.cli.commands import CommandGroup
 from newsdesk.clients.cli.formats import Format, header, line
 from newsdesk.clients.cli.texts import Answers

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 
-from newsdesk.clients.chunk import Item, Text
+from newsdesk.clients.articles import Text
+from newsdesk.clients.chunk import Item
 from newsdesk.clients.errors import TextRefused
 
 _PREVIEW = 80

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from newsdesk.clients.chunk import Item, Text
+from newsdesk.clients.articles import Text
+from newsdesk.clients.chunk import Item
 from newsdesk.clients.client import Client
 from newsdesk.clients.errors import TextRefused
 from newsdesk.clients.rows import Refusal, RowsError

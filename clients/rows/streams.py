@@ -45,7 +45,7 @@ class Counted(io.RawIOBase):
 
 
 def buffered(raw: io.RawIOBase) -> BinaryIO:
-    return cast(BinaryIO, io.BufferedReader(raw, PIECE))  # type: ignore[type-var]
+    return cast(BinaryIO, io.BufferedReader(raw, PIECE))
 
 
 class Unpacked(io.RawIOBase):

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from newsdesk.server.runtime import lengths as by_words
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.combine import FLOOR, normalised
 
 Knots = Annotated[list[float], Meta(min_length=1)]
@@ -18,7 +19,7 @@ Knots = Annotated[list[float], Meta(min_length=1)]
 class Calibrate(Protocol):
     """Calibrates FP [n, labels] to FP64 [n, labels]; texts' words, INT [n], where it goes by length."""
 
-    def __call__(self, probabilities: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray: ...
+    def __call__(self, probabilities: Array, lengths: Array | None = None) -> Array: ...
 
 
 class Uncalibrated(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="none"):
@@ -87,44 +88,46 @@ def ready(calibrator: Calibrator) -> Calibrate:
             return _isotonic([*map(np.array, given)], [*map(np.array, calibrated)])
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: Array) -> Array:
     """Return FP64 rows of sum one."""
-    shifted = np.exp(logits - logits.max(-1, keepdims=True), dtype=np.float64)
-    return shifted / shifted.sum(-1, keepdims=True)
+    shifted: Array = np.exp(logits - logits.max(-1, keepdims=True), dtype=np.float64)
+    shifted /= shifted.sum(-1, keepdims=True)
+    return shifted
 
 
-def logs(probabilities: np.ndarray) -> np.ndarray:
+def logs(probabilities: Array) -> Array:
     """Return log p, FP64, of probabilities not below FLOOR."""
-    return np.log(np.maximum(probabilities, FLOOR, dtype=np.float64))
+    logarithms: Array = np.log(np.maximum(probabilities, FLOOR, dtype=np.float64))
+    return logarithms
 
 
-def log_odds(probabilities: np.ndarray) -> np.ndarray:
+def log_odds(probabilities: Array) -> Array:
     """Return log(p / (1 - p)), FP64, of probabilities kept FLOOR away from both ends."""
     kept = np.clip(probabilities.astype(np.float64), FLOOR, 1 - FLOOR)
     return np.log(kept / (1 - kept))
 
 
-def _by_length(bounds: list[int], temperatures: np.ndarray) -> Calibrate:
-    def calibrate(probabilities: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+def _by_length(bounds: list[int], temperatures: Array) -> Calibrate:
+    def calibrate(probabilities: Array, lengths: Array | None = None) -> Array:
         return softmax(logs(probabilities) / temperatures[by_words.buckets(lengths, bounds), None])
 
     return calibrate
 
 
-def _platt(slopes: np.ndarray, offsets: np.ndarray) -> Calibrate:
+def _platt(slopes: Array, offsets: Array) -> Calibrate:
     # The sigmoid by tanh, which cannot overflow.
-    def calibrate(probabilities: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+    def calibrate(probabilities: Array, lengths: Array | None = None) -> Array:
         return normalised(0.5 * (1 + np.tanh(0.5 * (slopes * log_odds(probabilities) + offsets))))
 
     return calibrate
 
 
-def _vector(slopes: np.ndarray, offsets: np.ndarray) -> Calibrate:
+def _vector(slopes: Array, offsets: Array) -> Calibrate:
     return lambda probabilities, lengths=None: softmax(slopes * logs(probabilities) + offsets)
 
 
-def _isotonic(given: list[np.ndarray], calibrated: list[np.ndarray]) -> Calibrate:
-    def calibrate(probabilities: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+def _isotonic(given: list[Array], calibrated: list[Array]) -> Calibrate:
+    def calibrate(probabilities: Array, lengths: Array | None = None) -> Array:
         lines = zip(probabilities.T, given, calibrated, strict=True)
         return normalised(np.stack([np.interp(*line) for line in lines], axis=-1))
 

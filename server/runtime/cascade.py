@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from newsdesk.server.contract import DEFAULT_QUALITY, QUALITIES
 from newsdesk.server.runtime import calibrate, combine
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.calibrate import Calibrator, Uncalibrated
 from newsdesk.server.runtime.combine import Combiner, Mean, Stack
 from newsdesk.server.runtime.files import File
@@ -24,7 +25,7 @@ ALWAYS, NEVER = 0.0, 2.0
 ABSENT = -1.0
 """Stands in the answers of members that a text was not taken to."""
 
-Ask = Callable[[int, np.ndarray], Callable[[], np.ndarray]]
+Ask = Callable[[int, Array], Callable[[], Array]]
 """Of a member and the texts at `rows`: starts it, and gives what waits for what it says alone, calibrated, FP [rows,
 labels]."""
 Threshold = Annotated[float, Meta(ge=0)]
@@ -56,9 +57,9 @@ class Answered(NamedTuple):
     """Of n texts: probabilities FP32 [n, labels], the stage that answered INT64 [n], and what each member said alone,
     FP32 [members, n, labels], ABSENT where it was not asked."""
 
-    probabilities: np.ndarray
-    stages: np.ndarray
-    members: np.ndarray
+    probabilities: Array
+    stages: Array
+    members: Array
 
 
 class Step:
@@ -73,20 +74,21 @@ class Step:
         self._thresholds = np.full_like(given, ALWAYS) if last else given
         self._may_answer = (self._thresholds <= 1).any(-1)
 
-    def probabilities(self, members: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+    def probabilities(self, members: Array, lengths: Array | None = None) -> Array:
         """Return the calibrated combination, FP32 [n, labels], of all members' FP [members, n, labels].
 
         `lengths` are the texts' words, INT [n]; a stage that goes by length needs them.
         """
         return self._calibrate(self._combine(members[self.members], lengths), lengths).astype(np.float32)
 
-    def may_answer(self, quality: np.ndarray) -> bool:
+    def may_answer(self, quality: Array) -> bool:
         """Whether any text of these qualities, INT [n], could be answered here."""
         return bool(self._may_answer[quality].any())
 
-    def decide(self, probabilities: np.ndarray, quality: np.ndarray) -> np.ndarray:
+    def decide(self, probabilities: Array, quality: Array) -> Array:
         """Return which texts are answered, BOOL [n]; probabilities FP32 [n, labels], quality INT [n] into QUALITIES."""
-        return probabilities.max(-1) >= self._thresholds[quality, probabilities.argmax(-1)]
+        answered: Array = probabilities.max(-1) >= self._thresholds[quality, probabilities.argmax(-1)]
+        return answered
 
 
 class Cascade:
@@ -104,7 +106,7 @@ class Cascade:
         self._count = len(order)
         self._labels = len(stages[0].thresholds.best)
 
-    def answer(self, quality: np.ndarray, ask: Ask, lengths: np.ndarray | None = None) -> Answered:
+    def answer(self, quality: Array, ask: Ask, lengths: Array | None = None) -> Answered:
         """Answer n texts of the qualities INT [n] and the lengths INT [n], in words, which a stage may go by.
 
         A member is asked once at most, and only of texts that no earlier stage answered. All that are asked of the same
@@ -115,7 +117,7 @@ class Cascade:
         answers = np.empty((n, self._labels), np.float32)
         by = np.empty(n, np.int64)
         rows, asked = np.arange(n), set[int]()
-        pending: dict[int, Callable[[], np.ndarray]] = {}
+        pending: dict[int, Callable[[], Array]] = {}
         final = enough(self._combined, lengths) if self._by_length and lengths is not None else None
         for i, step in enumerate(self.steps):
             for member in step.members:
@@ -145,7 +147,7 @@ def name(members: list[str]) -> str:
     return "+".join(members)
 
 
-def replay(cascade: Cascade, members: np.ndarray, quality: int, lengths: np.ndarray | None = None) -> Answered:
+def replay(cascade: Cascade, members: Array, quality: int, lengths: Array | None = None) -> Answered:
     """Answer n texts, all of one quality, whose members' answers, FP32 [members, n, labels], are known.
 
     `lengths` are the texts' words, INT [n].
@@ -154,7 +156,7 @@ def replay(cascade: Cascade, members: np.ndarray, quality: int, lengths: np.ndar
     return cascade.answer(asked, lambda member, rows: lambda: members[member, rows], lengths)
 
 
-def enough(stages: Sequence[tuple[list[str], Combiner]], lengths: np.ndarray) -> np.ndarray:
+def enough(stages: Sequence[tuple[list[str], Combiner]], lengths: Array) -> Array:
     """Return after which stages nothing can change by asking on, BOOL [stages - 1, n], for texts of `lengths` INT [n].
 
     `stages` are the members of each and their combiner. A member that is not asked yet changes nothing where all later
@@ -171,7 +173,7 @@ def enough(stages: Sequence[tuple[list[str], Combiner]], lengths: np.ndarray) ->
     return ends
 
 
-def uncertainty(stages: list[Stage], order: list[str], answered: Answered, lengths: np.ndarray) -> np.ndarray:
+def uncertainty(stages: list[Stage], order: list[str], answered: Answered, lengths: Array) -> Array:
     """Return how uncertain answers to texts of `lengths` INT [n] words are, FP32 [n, 3], in nats: in all, of the data,
     of the model, as `combine.uncertainty` splits it, among the members of the stage that answered.
 

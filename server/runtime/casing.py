@@ -23,15 +23,16 @@ class Casing:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         def ids(word: str) -> list[int]:
-            """Behind another word, as most stand: byte-level vocabularies have other pieces for the first."""
-            return tokenizer.encode(f"the {word}", add_special_tokens=False).ids
+            """Return the ids of a word behind another, as most stand: byte-level ones have others for the first."""
+            encoded: list[int] = tokenizer.encode(f"the {word}", add_special_tokens=False).ids
+            return encoded
 
         unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "<unk>")
 
         def cost(form: str) -> float:
             """Vocabularies are in the order of frequency: as Zipf has it, a piece's rank is its cost."""
-            found = ids(form)
-            return math.inf if unknown in found else sum(math.log(2 + one) for one in found)
+            pieces = ids(form)
+            return math.inf if unknown in pieces else sum(math.log(2 + rank) for rank in pieces)
 
         self._minds = ids("News Goal") != ids("news goal")
         # Of equal cost, lower case: it stands first.

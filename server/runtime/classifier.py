@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from newsdesk.server.runtime import cascade, stacker, targets, unsure
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.cascade import DEFAULT, Answered, Cascade
 from newsdesk.server.runtime.lengths import words
 from newsdesk.server.runtime.manifest import Manifest
@@ -39,11 +40,11 @@ class Answers:
     it was not asked.
     """
 
-    probabilities: np.ndarray
-    stages: np.ndarray
-    windows: np.ndarray
-    members: np.ndarray
-    lengths: np.ndarray
+    probabilities: Array
+    stages: Array
+    windows: Array
+    members: Array
+    lengths: Array
     """Words of each text, INT64 [n]."""
     work: Work
 
@@ -85,19 +86,24 @@ class Classifier:
             member.warm_up()
         self._freed.give_back()  # what loading took
 
-    def classify(self, texts: list[str], quality: np.ndarray | None = None) -> Answers:
+    def close(self) -> None:
+        """Give back what the engines hold. Nothing may be classified afterwards."""
+        for member in self.members:
+            member.close()
+
+    def classify(self, texts: list[str], quality: Array | None = None) -> Answers:
         """Answer clean texts (see `read`), each as if it had come alone; qualities INT [n] into QUALITIES, None means
         balanced for all.
         """
         work, windows = Work(), np.ones(len(texts), np.int32)
 
-        def ask(place: int, rows: np.ndarray) -> Callable[[], np.ndarray]:
+        def ask(place: int, rows: Array) -> Callable[[], Array]:
             began = time.perf_counter()
             waiting = self.members[place].submit([texts[row] for row in rows] if len(rows) < len(texts) else texts)
             took = work.stages.setdefault(self._first[place], Took(len(rows)))
             took.seconds += time.perf_counter() - began
 
-            def result() -> np.ndarray:
+            def result() -> Array:
                 began = time.perf_counter()
                 reading = waiting()
                 windows[rows] = np.maximum(windows[rows], reading.windows)
@@ -120,12 +126,12 @@ class Classifier:
         """Whether the manifest says when an answer is not sure."""
         return self._unsure is not None
 
-    def uncertainty(self, answers: Answers) -> np.ndarray:
+    def uncertainty(self, answers: Answers) -> Array:
         """Return how uncertain answers are, FP32 [n, 3], in nats: in all, of the data, of the model (`Uncertainty`)."""
         answered = Answered(answers.probabilities, answers.stages, answers.members.transpose(1, 0, 2))
         return cascade.uncertainty(self._described, self._order, answered, answers.lengths)
 
-    def unsure(self, answers: Answers, quality: np.ndarray) -> np.ndarray:
+    def unsure(self, answers: Answers, quality: Array) -> Array:
         """Return which answers are not sure, BOOL [n], of the qualities INT [n]; none where the manifest is silent."""
         if self._unsure is None:
             return np.zeros(len(answers.stages), np.bool_)

@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from newsdesk.server.runtime import lengths as by_words
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.files import File
 
 FLOOR = 1e-7
@@ -18,14 +19,14 @@ FLOOR = 1e-7
 
 Weight = Annotated[float, Meta(ge=0)]
 Weights = Annotated[list[Weight], Meta(min_length=1)]
-Stack = Callable[[np.ndarray], np.ndarray]
+Stack = Callable[[Array], Array]
 """Runs a stacker's graph: `features` to probabilities, FP32 [n, labels]."""
 
 
 class Combine(Protocol):
     """Combines FP [members, n, labels] to FP64 [n, labels]; texts' words, INT [n], where it goes by length."""
 
-    def __call__(self, members: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray: ...
+    def __call__(self, members: Array, lengths: Array | None = None) -> Array: ...
 
 
 class Mean(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="mean"):
@@ -82,10 +83,10 @@ Combiner = Mean | Weighted | Bayes | Ranks | ByLength | Stacked
 class Uncertainty(NamedTuple):
     """Of n texts, in nats, FP64 [n]: the entropy of the average is what each member is unsure of plus their quarrel."""
 
-    total: np.ndarray
-    data: np.ndarray
+    total: Array
+    data: Array
     """The members' expected entropy: more members would not help."""
-    model: np.ndarray
+    model: Array
     """The mutual information between the label and the member: how far the members disagree."""
 
 
@@ -109,28 +110,29 @@ def ready(combiner: Combiner, stack: Stack | None = None) -> Combine:
             return lambda members, lengths=None: normalised(stack(features(members)))
 
 
-def weights(combiner: Combiner, members: int, lengths: np.ndarray) -> np.ndarray:
+def weights(combiner: Combiner, members: int, lengths: Array) -> Array:
     """Return the weights of the members in an average of the combiner's, FP64 [n, members], each row of sum one.
 
     `lengths` INT [n] are the texts' words. A combiner that is no average weighs all alike.
     """
     match combiner:
         case Weighted(given) | Bayes(given):
-            weighed = np.tile(np.array(given), (len(lengths), 1))
+            weighed: Array = np.tile(np.array(given), (len(lengths), 1))
         case ByLength(bounds, by_bucket):
             weighed = np.array(by_bucket)[by_words.buckets(lengths, bounds)]
         case _:
             weighed = np.ones((len(lengths), members))
-    return weighed / weighed.sum(-1, keepdims=True)
+    weighed = weighed / weighed.sum(-1, keepdims=True)
+    return weighed
 
 
-def features(members: np.ndarray) -> np.ndarray:
+def features(members: Array) -> Array:
     """Return what a stacker sees: log-probabilities, member after member, FP32 [n, members × labels]."""
-    logs = np.log(np.maximum(members, FLOOR, dtype=np.float64))
+    logs: Array = np.log(np.maximum(members, FLOOR, dtype=np.float64))
     return logs.transpose(1, 0, 2).reshape(members.shape[1], -1).astype(np.float32)
 
 
-def uncertainty(members: np.ndarray, weights: np.ndarray) -> Uncertainty:
+def uncertainty(members: Array, weights: Array) -> Uncertainty:
     """Split the uncertainty of an average, FP [members, n, labels] under weights [members], or [n, members] of each
     text, of sum one.
 
@@ -142,18 +144,19 @@ def uncertainty(members: np.ndarray, weights: np.ndarray) -> Uncertainty:
     return Uncertainty(total, data, np.maximum(total - data, 0))
 
 
-def normalised(scores: np.ndarray) -> np.ndarray:
+def normalised(scores: Array) -> Array:
     """Return scores FP [n, labels] as FP64 rows of sum one; a score below FLOOR counts as FLOOR."""
-    floored = np.maximum(scores, FLOOR, dtype=np.float64)
-    return floored / floored.sum(-1, keepdims=True)
+    floored: Array = np.maximum(scores, FLOOR, dtype=np.float64)
+    floored /= floored.sum(-1, keepdims=True)
+    return floored
 
 
-def _pool(weights: np.ndarray) -> Combine:
+def _pool(weights: Array) -> Combine:
     return lambda members, lengths=None: normalised(np.tensordot(weights, members, 1))
 
 
-def _by_length(bounds: list[int], weights: np.ndarray) -> Combine:
-    def combine(members: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+def _by_length(bounds: list[int], weights: Array) -> Combine:
+    def combine(members: Array, lengths: Array | None = None) -> Array:
         weighed = weights[by_words.buckets(lengths, bounds)].T[:, :, None]
         return normalised((weighed * members).sum(0))
 
@@ -167,7 +170,7 @@ def _ranked(values: list[list[list[float]]], ranks: list[list[list[float]]]) -> 
         for label, known in enumerate(of_member)
     ]
 
-    def combine(members: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+    def combine(members: Array, lengths: Array | None = None) -> Array:
         total = np.zeros(members.shape[1:])
         for member, label, known, rank in knots:
             total[:, label] += np.interp(members[member, :, label], known, rank)
@@ -176,7 +179,8 @@ def _ranked(values: list[list[list[float]]], ranks: list[list[list[float]]]) -> 
     return combine
 
 
-def entropy(probabilities: np.ndarray) -> np.ndarray:
+def entropy(probabilities: Array) -> Array:
     """Return the entropy of distributions FP [..., labels], FP64 [...], in nats."""
     probabilities = probabilities.astype(np.float64)
-    return -(probabilities * np.log(np.where(probabilities > 0, probabilities, 1))).sum(-1)
+    nats: Array = -(probabilities * np.log(np.where(probabilities > 0, probabilities, 1))).sum(-1)
+    return nats

@@ -2,7 +2,7 @@
 
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import calibrate, engines, targets, terms
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.runtime.manifest import Manifest, Member
@@ -51,7 +52,7 @@ class Finding:
 def write(folder: Path, version: Path, manifest: Manifest, texts: list[str]) -> None:
     """Run every graph of a version folder on clean texts, through ONNX Runtime, and keep ids and logits in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Array] = {}
     for member in manifest.members:
         ids, mask = read(member, version, texts)
         arrays |= {f"{member.name}/ids": ids, f"{member.name}/mask": mask}
@@ -59,7 +60,7 @@ def write(folder: Path, version: Path, manifest: Manifest, texts: list[str]) -> 
             target = f"onnxruntime:{variant}" if f"onnxruntime:{variant}" in engines.TARGETS else REFERENCE
             arrays[f"{member.name}/{variant}"] = _run(engines.load(target, version / graph.path), ids, mask)
     arrays["answers"] = _answers(Classifier(manifest, version), texts)
-    np.savez_compressed(folder / ARRAYS, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(folder / ARRAYS, **arrays)
     (folder / TEXTS).write_bytes(msgspec.json.encode(_Texts(texts)))
 
 
@@ -68,7 +69,7 @@ class Golden:
     """The texts, and the arrays by name: "<member>/ids", "<member>/mask", "<member>/<variant>", "answers"."""
 
     texts: list[str]
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, Array]
 
     @classmethod
     def load(cls, folder: Path) -> "Golden":
@@ -82,7 +83,8 @@ class Golden:
 
     def lengths(self, member: Member) -> list[int]:
         """Return how many tokens a member reads of each text."""
-        return self.arrays[f"{member.name}/mask"].sum(-1).tolist()
+        lengths: list[int] = self.arrays[f"{member.name}/mask"].sum(-1).tolist()
+        return lengths
 
     def of(self, member: Member, version: Path, target: str, against: str = "") -> Finding:
         """Compare a member's engine for a target with the golden logits of the variant `against`, or its own.
@@ -98,6 +100,7 @@ class Golden:
         began = time.perf_counter()
         logits = _run(engine, ids, mask)
         seconds = time.perf_counter() - began
+        engine.close()
         expected = self.arrays[f"{member.name}/{against or variant}"]
         limit = LIMITS.get(against or variant, _COARSE)
         answers = calibrate.softmax(logits), calibrate.softmax(expected)
@@ -120,11 +123,11 @@ class Golden:
         yield _compare("ensemble", answers, self.arrays["answers"], max(limits), len(self.texts) / seconds)
 
 
-def read(member: Member, version: Path, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def read(member: Member, version: Path, texts: list[str]) -> tuple[Array, Array]:
     """Return the ids and mask that a member makes of texts, INT64 [n, length of the longest]."""
     reader = version / member.reader.path
     if member.kind != "encoder":
-        ids: list = terms.load(reader).encode(texts)
+        ids: Sequence[Sequence[int] | Array] = terms.load(reader).encode(texts)
     else:
         ids = Tokens(reader, member.max_length).encode(texts)
     padded = np.full((len(ids), max(map(len, ids))), member.pad_id, np.int64)
@@ -135,7 +138,7 @@ def read(member: Member, version: Path, texts: list[str]) -> tuple[np.ndarray, n
     return padded, mask
 
 
-def _run(engine: engines.Engine, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _run(engine: engines.Engine, ids: Array, mask: Array) -> Array:
     """Return logits, FP32 [n, labels]; short texts are not computed at the longest one's length."""
     parts = []
     for start in range(0, len(ids), _BATCH):
@@ -145,11 +148,11 @@ def _run(engine: engines.Engine, ids: np.ndarray, mask: np.ndarray) -> np.ndarra
     return np.concatenate(parts)
 
 
-def _answers(classifier: Classifier, texts: list[str]) -> np.ndarray:
+def _answers(classifier: Classifier, texts: list[str]) -> Array:
     """Return what the ensemble answers at its best, FP32 [n, labels]."""
     return classifier.classify(texts, np.full(len(texts), QUALITIES.index("best"))).probabilities
 
 
-def _compare(name: str, found: np.ndarray, golden: np.ndarray, limit: float, per_second: float) -> Finding:
+def _compare(name: str, found: Array, golden: Array, limit: float, per_second: float) -> Finding:
     largest = float(np.abs(found - golden).max())  # NaN passes no limit
     return Finding(name, largest, float((found.argmax(-1) == golden.argmax(-1)).mean()), limit, per_second)

@@ -1,6 +1,7 @@
 """The GPU of this machine, asked of the driver itself: no package is needed to know that there is none."""
 
 import ctypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -28,7 +29,7 @@ def find() -> Gpu | None:
     device, version = ctypes.c_int(), ctypes.c_int()
     major, minor = ctypes.c_int(), ctypes.c_int()
     name = ctypes.create_string_buffer(_NAME_BYTES)
-    calls = [
+    calls: list[Callable[[], int]] = [
         lambda: driver.cuInit(0),
         lambda: driver.cuDeviceGet(ctypes.byref(device), 0),
         lambda: driver.cuDeviceGetName(name, _NAME_BYTES, device),

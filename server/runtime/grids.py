@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from newsdesk.server.runtime import batching
+from newsdesk.server.runtime.arrays import Array
+
 OVERHEAD = 2048
 """What a launch costs beside its tokens, in tokens: an estimate, not measured yet."""
 
@@ -34,26 +37,23 @@ class Grid:
         )
 
     def plan(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Part texts into groups, the cheapest way: a launch costs OVERHEAD and its shape's tokens, padding included.
+        """Part texts into groups: a launch costs OVERHEAD and its shape's tokens, padding included."""
+        return batching.partition(lengths, lambda length: self.fit(1, length)[1], self.batches, OVERHEAD, fill=True)
 
-        Returns indices into `lengths`; every one stands in exactly one group. Exact, by dynamic programming over the
-        texts in order of length.
-        """
-        order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-        widths = [self.fit(1, lengths[i])[1] for i in order]
-        count = len(order)
-        costs, sizes = [0] * (count + 1), [0] * count
-        for at in range(count - 1, -1, -1):
-            costs[at], sizes[at] = min(
-                (OVERHEAD + batch * widths[at] + costs[min(count, at + batch)], batch) for batch in self.batches
-            )
-        groups, at = [], 0
-        while at < count:
-            groups.append(order[at : at + sizes[at]])
-            at += sizes[at]
-        return groups
+    def width(self, length: int) -> int:
+        """Return `length`: the engine itself pads to a shape of the grid."""
+        return length
 
-    def pad(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def computed(self, count: int, length: int) -> int:
+        """Return the tokens of the shape that a group comes to."""
+        batch, width = self.fit(count, length)
+        return batch * width
+
+    def warm(self, shortest: int, longest: int) -> list[tuple[int, int]]:
+        """Return every shape, whatever the lengths."""
+        return self.shapes
+
+    def pad(self, ids: Array, mask: Array) -> tuple[Array, Array]:
         """Return ids and mask, INT64 [batch, length], with rows and columns of nothing up to a shape of the grid."""
         batch, length = self.fit(*ids.shape)
         beyond = (0, batch - ids.shape[0]), (0, length - ids.shape[1])

@@ -6,17 +6,19 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
+from newsdesk.server.runtime.arrays import Array
+
 Bounds = Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1)]
 """Rising numbers of words: the first bucket holds the texts shorter than the first of them, the last those that have
 as many as the last, or more."""
 
 
-def words(texts: list[str]) -> np.ndarray:
+def words(texts: list[str]) -> Array:
     """Return how many words clean texts have, INT64 [n]; words stand one space apart."""
     return np.fromiter((text.count(" ") + 1 for text in texts), np.int64, len(texts))
 
 
-def buckets(lengths: np.ndarray | None, bounds: list[int]) -> np.ndarray:
+def buckets(lengths: Array | None, bounds: list[int]) -> Array:
     """Return the bucket of each length INT [n], INT64 [n], from 0. Raises ValueError where no lengths are given."""
     if lengths is None:
         raise ValueError("what goes by length was given no lengths, expected the words of each text")

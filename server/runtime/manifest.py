@@ -13,7 +13,8 @@ from newsdesk.server.runtime import cascade
 from newsdesk.server.runtime.calibrate import Calibrator, TemperatureByLength, Uncalibrated
 from newsdesk.server.runtime.cascade import Stage
 from newsdesk.server.runtime.errors import ManifestError
-from newsdesk.server.runtime.files import File, digest
+from newsdesk.server.runtime.files import File as File
+from newsdesk.server.runtime.files import digest as digest
 from newsdesk.server.runtime.plans import Plan
 from newsdesk.server.runtime.unsure import Unsure
 from newsdesk.server.runtime.windows import Rule

@@ -1,6 +1,6 @@
 """A member: texts in, its own probabilities out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,15 +8,17 @@ import numpy as np
 
 from newsdesk.server.runtime import batching, calibrate, cancellation, engines, manifest, terms
 from newsdesk.server.runtime import windows as windowing
+from newsdesk.server.runtime.arrays import Array
+from newsdesk.server.runtime.batching import BagShapes, Shapes
 from newsdesk.server.runtime.engines import Engine
-from newsdesk.server.runtime.grids import Grid
 from newsdesk.server.runtime.tokens import Tokens
 
+Ids = list[int] | Array
+"""Ids of one window, or n-grams of one text: INT [length]."""
 CHUNK = 1 << 19
 """Characters read together, if texts are no longer: what is made of them stays some hundred MB at most."""
 _WARM_LENGTHS = 12, 96
 """Tokens of the shortest and the longest articles that kernels are compiled for beforehand."""
-_WARM_BAG = 64, 256
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Reading:
     """What a member makes of n texts: calibrated probabilities, FP64 [n, labels], windows each, INT64 [n], and the
     tokens it took, with padding and without; n-grams are no tokens."""
 
-    probabilities: np.ndarray
-    windows: np.ndarray
+    probabilities: Array
+    windows: Array
     real_tokens: int
     computed_tokens: int
 
@@ -40,11 +42,11 @@ class Member:
         self._about, self._overlap, self._rule = about, windows.overlap, windows.rule
         self._calibrate = calibrate.ready(about.calibrator)
         self._engine: Engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path, threads)
-        self._grid: Grid | None = getattr(self._engine, "grid", None)
-        self._shapes = batching.of(self._engine, about.max_length)
+        self._bag = about.kind != "encoder"
+        self._shapes: Shapes = BagShapes() if self._bag else self._engine.shapes(about.max_length)
         reader = folder / about.reader.path
-        self._read: Callable[[list[str]], tuple[list, np.ndarray]]
-        if about.kind != "encoder":
+        self._read: Callable[[list[str]], tuple[Sequence[Ids], Array]]
+        if self._bag:
             bag = terms.load(reader)
             self._read = lambda texts: (bag.encode(texts), np.ones(len(texts), np.int64))
         else:
@@ -56,15 +58,7 @@ class Member:
         every shape, for the lengths of most news.
         """
         shortest, longest = (min(length, self._about.max_length) for length in _WARM_LENGTHS)
-        if self._grid:
-            shapes = self._grid.shapes
-        elif self._about.kind != "encoder":
-            shapes = [_WARM_BAG]
-        elif getattr(self._engine, "compiles_shapes", False):
-            shapes = self._shapes.between(shortest, longest)
-        else:
-            shapes = [(1, shortest)]
-        for shape in shapes:
+        for shape in self._shapes.warm(shortest, longest):
             self._engine(np.full(shape, self._about.pad_id, np.int64), np.ones(shape, np.int64))
 
     def __call__(self, texts: list[str]) -> Reading:
@@ -90,25 +84,24 @@ class Member:
 
         return result
 
-    def _computed(self, count: int, length: int) -> int:
-        batch, width = self._grid.fit(count, length) if self._grid else (count, length)
-        return batch * width
+    def close(self) -> None:
+        """Give back what the engine holds. Nothing may be read afterwards."""
+        self._engine.close()
 
     def _submit(self, texts: list[str]) -> Callable[[], Reading]:
-        cancellation.check()
         read, counts = self._read(texts)
-        bag = self._about.kind != "encoder"
-        ids, places = (read, slice(None)) if bag else _distinct(read)
-        lengths = [len(one) for one in ids]
-        groups = batching.bags(lengths) if bag else (self._grid or self._shapes).plan(lengths)
+        ids, places = (read, ...) if self._bag else _distinct(read)
+        lengths = [len(sequence) for sequence in ids]
+        groups = self._shapes.plan(lengths)
         pending, computed = [], 0
-        for padded, mask in batching.pad(ids, groups, self._about.pad_id, None if bag else self._shapes):
-            pending.append(engines.submit(self._engine, padded, mask))  # a GPU works while the next is padded
-            computed += 0 if bag else self._computed(*padded.shape)
-        real = 0 if bag else sum(lengths)
+        for padded, mask in batching.pad(ids, groups, self._about.pad_id, self._shapes):
+            cancellation.check()
+            pending.append(self._engine.submit(padded, mask))  # a GPU works while the next is padded
+            computed += self._shapes.computed(*padded.shape)
+        real = 0 if self._bag else sum(lengths)
 
         def result() -> Reading:
-            parts = [one() for one in pending]
+            parts = [wait() for wait in pending]
             logits = np.empty((len(lengths), parts[0].shape[-1]), np.float32)
             logits[np.concatenate(groups)] = np.concatenate(parts)
             probabilities = windowing.combine(calibrate.softmax(logits)[places], counts, self._rule)
@@ -117,18 +110,18 @@ class Member:
         return result
 
 
-def _distinct(ids: list) -> tuple[list, np.ndarray]:
+def _distinct(ids: Sequence[Ids]) -> tuple[Sequence[Ids], Array]:
     """Return the different ones of token sequences, and where each stands among them, INT64 [n].
 
     A character that is repeated ten thousand times comes in hundreds of windows that are all alike.
     """
     places: dict[bytes | tuple[int, ...], int] = {}
-    kept: list = []
+    kept: list[Ids] = []
     at: list[int] = []
-    for one in ids:
-        place = places.setdefault(one.tobytes() if isinstance(one, np.ndarray) else tuple(one), len(kept))
+    for window in ids:
+        place = places.setdefault(window.tobytes() if isinstance(window, np.ndarray) else tuple(window), len(kept))
         if place == len(kept):
-            kept.append(one)
+            kept.append(window)
         at.append(place)
     return kept, np.array(at)
 

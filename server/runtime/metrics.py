@@ -12,6 +12,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from newsdesk.server.contract import QUALITIES
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.classifier import Answers
 
 EVERY_SECONDS = 0.5
@@ -56,7 +57,7 @@ class Metrics:
         self._gathered: defaultdict[Key, float] = defaultdict(float)
         self._due = 0.0
 
-    def answered(self, answers: Answers, quality: np.ndarray) -> None:
+    def answered(self, answers: Answers, quality: Array) -> None:
         """Count a batch; quality INT [n] into QUALITIES."""
         gathered, work = self._gathered, answers.work
         gathered["real_tokens",] += work.real_tokens

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.errors import ManifestError
 
 CHUNK = 1 << 14
@@ -50,7 +51,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Ngrams:
     """Reads texts by a member's features. Never changed: may be shared between threads."""
 
-    def __init__(self, features: Features, known: np.ndarray | None = None) -> None:
+    def __init__(self, features: Features, known: Array | None = None) -> None:
         """`known`: bool [buckets], the buckets that become ids; an n-gram of another one is passed over.
 
         Most n-grams of any corpus stand in it once, and teach nothing: a table needs no rows for them.
@@ -79,14 +80,14 @@ class Ngrams:
         known = b"" if self.known is None else zlib.compress(np.packbits(self.known).tobytes(), 9)
         path.write_bytes(msgspec.json.encode(_File(features=self.features, known=known)))
 
-    def encode(self, texts: list[str]) -> list[np.ndarray]:
+    def encode(self, texts: list[str]) -> list[Array]:
         """Return each text's ids, INT64 [n], n ≥ 1, in 1..rows - 1: one kind after another, in reading order.
 
         Nothing is cut: a text is read whole, however long. The ids are views of few arrays, for reading only.
         """
         return [ids for chunk in _chunks(texts) for ids in self._encode(chunk)]
 
-    def _encode(self, texts: list[bytes]) -> list[np.ndarray]:
+    def _encode(self, texts: list[bytes]) -> list[Array]:
         raw = np.frombuffer(b" %b " % b" ".join(texts), np.uint8)  # a space on either side of every text
         powers, inverses = _powers(max(2 * CHUNK, 1 << len(raw).bit_length()))
         values = _VALUES[raw]
@@ -107,7 +108,7 @@ class Ngrams:
             kinds += [_of_parts(sums, inverses, np.cumsum(mark), ends, length) for length in self.features.parts]
         return _lay_out([self._look_up(*kind) for kind in kinds])
 
-    def _look_up(self, hashes: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _look_up(self, hashes: Array, counts: Array) -> tuple[Array, Array]:
         """Return the ids of the known hashes, and their number in each text."""
         mixed = (hashes ^ (hashes >> np.uint64(32))) * _MIX
         ids = self._ids[(mixed >> np.uint64(32)) * np.uint64(self.features.buckets) >> np.uint64(32)]
@@ -118,7 +119,7 @@ class Ngrams:
         return ids[known], np.diff(before[np.concatenate([[0], np.cumsum(counts)])])
 
 
-def _lay_out(kinds: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+def _lay_out(kinds: list[tuple[Array, Array]]) -> list[Array]:
     """Part ids by text; `kinds` are pairs of ids, in the order of texts, and their number in each text."""
     totals = np.sum([counts for _, counts in kinds], axis=0)
     bounds = np.concatenate([[0], np.cumsum(np.maximum(totals, 1))])
@@ -146,7 +147,7 @@ def _chunks(texts: list[str]) -> Iterator[list[bytes]]:
         yield chunk
 
 
-def _of_words(words: np.ndarray, firsts: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
+def _of_words(words: Array, firsts: Array, order: int) -> tuple[Array, Array]:
     grams = words
     for further in range(1, order):
         grams = grams[:-1] * _STEP + words[further:]
@@ -157,15 +158,13 @@ def _of_words(words: np.ndarray, firsts: np.ndarray, order: int) -> tuple[np.nda
     return grams[within] + _SALTS[order], np.maximum(np.diff(firsts) - (order - 1), 0)
 
 
-def _of_opening(words: np.ndarray, firsts: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+def _of_opening(words: Array, firsts: Array, most: int) -> tuple[Array, Array]:
     counts = np.minimum(np.diff(firsts), most)
     before = np.cumsum(counts) - counts
     return words[np.arange(counts.sum()) + np.repeat(firsts[:-1] - before, counts)] + _SALTS[0], counts
 
 
-def _of_parts(
-    sums: np.ndarray, inverses: np.ndarray, marks: np.ndarray, ends: np.ndarray, length: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _of_parts(sums: Array, inverses: Array, marks: Array, ends: Array, length: int) -> tuple[Array, Array]:
     """`sums` are of the terms before each byte, `marks` the number of marks up to each byte, itself included."""
     count = max(len(marks) - length + 1, 0)
     at = np.flatnonzero(marks[length - 2 : length - 2 + count] == marks[:count])  # none but at the two ends
@@ -173,7 +172,7 @@ def _of_parts(
     return hashes, np.diff(np.searchsorted(at, ends), prepend=0)
 
 
-def _blank_punctuation(raw: np.ndarray, values: np.ndarray) -> None:
+def _blank_punctuation(raw: Array, values: Array) -> None:
     """Make U+2000 to U+207F (E2 80 80 to E2 81 BF: quotes, dashes, ellipsis) part words as spaces do."""
     at = np.flatnonzero((raw[:-2] == 0xE2) & (raw[1:-1] | 1 == 0x81))
     for following in range(3):
@@ -181,7 +180,7 @@ def _blank_punctuation(raw: np.ndarray, values: np.ndarray) -> None:
 
 
 @cache
-def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
+def _powers(count: int) -> tuple[Array, Array]:
     """Return the first `count` powers of the base and of its inverse, modulo 2^64."""
     factors = np.full((2, count), [[_BASE], [pow(_BASE, -1, 1 << 64)]], np.uint64)
     factors[:, 0] = 1
@@ -189,7 +188,7 @@ def _powers(count: int) -> tuple[np.ndarray, np.ndarray]:
     return powers, inverses
 
 
-def _numbers(count: int) -> np.ndarray:
+def _numbers(count: int) -> Array:
     """Return `count` arbitrary odd numbers, UINT64: SplitMix64 (Steele, Lea, Flood 2014) from 0."""
     state = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -197,7 +196,7 @@ def _numbers(count: int) -> np.ndarray:
     return (state ^ (state >> np.uint64(31))) | np.uint64(1)
 
 
-def _tables() -> tuple[np.ndarray, np.ndarray]:
+def _tables() -> tuple[Array, Array]:
     """Return each byte's value, 0 for what parts words, and whether it is a word by itself."""
     values, alone = _numbers(256), np.zeros(256, bool)
     values[:0x21] = values[0x7F] = 0

@@ -3,7 +3,7 @@
 import numpy as np
 
 from newsdesk.server.contract import DEFAULT_QUALITY, MAX_TEXT_BYTES, QUALITIES, QUALITY
-from newsdesk.server.runtime import heartbeat
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.cascade import DEFAULT
 from newsdesk.server.runtime.errors import QualityError, TextError
 from newsdesk.server.runtime.text import clean
@@ -26,11 +26,10 @@ def read(raw: bytes) -> str:
     return text
 
 
-def read_texts(raw: np.ndarray) -> list[str]:
+def read_texts(raw: Array) -> list[str]:
     """Return a request's clean texts. Raises TextError with every bad one's index and reason."""
     texts, refused = [], []
     for index, one in enumerate(raw):
-        heartbeat.beat()
         try:
             texts.append(read(one))
         except TextError as error:
@@ -40,7 +39,7 @@ def read_texts(raw: np.ndarray) -> list[str]:
     return texts
 
 
-def read_qualities(raw: np.ndarray | None, count: int) -> np.ndarray:
+def read_qualities(raw: Array | None, count: int) -> Array:
     """Return the place in QUALITIES of each of a request's texts, INT64 [count]; None means balanced for all of them.
 
     Raises QualityError with every bad one's index.

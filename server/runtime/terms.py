@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.runtime.ngrams import Features, Ngrams
 
@@ -72,7 +73,7 @@ class Terms:
         ]
         path.write_bytes(msgspec.json.encode(_File(blocks=blocks)))
 
-    def encode(self, texts: list[str]) -> list[np.ndarray]:
+    def encode(self, texts: list[str]) -> list[Array]:
         """Return each text's ids, INT64 [n], n ≥ 1: every term once, `row + rows * count`, in the order of rows."""
         keys = []
         for start, block in zip(self.starts, self.blocks, strict=True):
@@ -86,13 +87,13 @@ class Terms:
         ids = row + self.rows * counts
         return np.split(ids, np.searchsorted(text, np.arange(1, len(texts)))) if texts else []
 
-    def take_apart(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def take_apart(self, ids: Array) -> tuple[Array, Array]:
         """Return the rows and the counts of ids, INT64 each, as the graph does."""
         counts, rows = np.divmod(ids, self.rows)
         return rows, counts
 
 
-def _known_buckets(block: Ngrams) -> np.ndarray:
+def _known_buckets(block: Ngrams) -> Array:
     return np.ones(block.features.buckets, bool) if block.known is None else block.known
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.casing import Casing
 
 
@@ -30,14 +31,14 @@ class Tokens:
             for ids in (encoding.ids for encoding in self._encoded(texts))
         ]
 
-    def windows(self, texts: list[str], overlap: float) -> tuple[list[list[int] | np.ndarray], np.ndarray]:
+    def windows(self, texts: list[str], overlap: float) -> tuple[list[list[int] | Array], Array]:
         """Return the ids of every window, text after text, and how many windows each text has, INT64 [n].
 
         A text of at most `max_length` ids is one window. A longer one has as few as hold all of it when each shares at
         least `overlap` (0 to 1) of its room with the next; all are full, and they stand at even distances. Special
         tokens stand around each. Linear in the text.
         """
-        windows: list[list[int] | np.ndarray] = []
+        windows: list[list[int] | Array] = []
         counts = np.ones(len(texts), np.int64)
         for i, encoding in enumerate(self._encoded(texts)):
             ids = encoding.ids
@@ -50,9 +51,10 @@ class Tokens:
         return windows, counts
 
     def _encoded(self, texts: list[str]) -> list[Encoding]:
-        return self._tokenizer.encode_batch_fast(self._casing.restore(texts))
+        encodings: list[Encoding] = self._tokenizer.encode_batch_fast(self._casing.restore(texts))
+        return encodings
 
-    def _cut(self, ids: np.ndarray, overlap: float) -> np.ndarray:
+    def _cut(self, ids: Array, overlap: float) -> Array:
         """Return the windows of a long text, INT64 [windows, max_length]."""
         first, room = len(self._before), self._room
         inner = ids[first : len(ids) - len(self._after)]

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from msgspec import Meta, Struct
 
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.combine import entropy
 from newsdesk.server.runtime.errors import ManifestError
 
@@ -34,7 +35,7 @@ class Unsure(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     balanced: Table
     best: Table
 
-    def thresholds(self, share: float | None = None) -> np.ndarray:
+    def thresholds(self, share: float | None = None) -> Array:
         """Return the scores, by the place in QUALITIES, above which an answer is marked; FP64 [3].
 
         Shares in the table are met, others interpolated; below the least of them it is that; 0 marks nothing. Raises
@@ -49,7 +50,7 @@ class Unsure(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return np.array([np.interp(wanted, shares, table) for table in (self.fast, self.balanced, self.best)])
 
 
-def scores(score: Score, probabilities: np.ndarray, uncertainty: np.ndarray) -> np.ndarray:
+def scores(score: Score, probabilities: Array, uncertainty: Array) -> Array:
     """Return how unsure answers are, FP64 [n]: probabilities FP [n, labels], uncertainty FP [n, 3] with the total
     first.
     """
@@ -59,4 +60,5 @@ def scores(score: Score, probabilities: np.ndarray, uncertainty: np.ndarray) -> 
         case "uncertainty":
             return uncertainty[:, 0].astype(np.float64)
         case "top":
-            return 1 - probabilities.max(-1).astype(np.float64)
+            doubt: Array = 1 - probabilities.max(-1).astype(np.float64)
+            return doubt

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import numpy as np
 from msgspec import Meta, Struct
 
+from newsdesk.server.runtime.arrays import Array
+
 
 class Place(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="place"):
     """A weighted mean: the first window weighs `first`, every other weighs 1. News says early what it is about."""
@@ -24,22 +26,25 @@ class Confidence(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kin
 Rule = Literal["mean"] | Place | Confidence
 
 
-def combine(probabilities: np.ndarray, counts: np.ndarray, rule: Rule = "mean") -> np.ndarray:
+def combine(probabilities: Array, counts: Array, rule: Rule = "mean") -> Array:
     """Return FP64 [texts, labels] of all texts' windows FP [windows, labels], `counts` INT [texts] of them a text."""
     if len(probabilities) == len(counts):
         return probabilities.astype(np.float64, copy=False)
     starts = np.cumsum(counts) - counts
     if rule == "mean":
-        return np.add.reduceat(probabilities, starts, dtype=np.float64) / counts[:, None]
+        mean: Array = np.add.reduceat(probabilities, starts, dtype=np.float64) / counts[:, None]
+        return mean
     weights = _weights(probabilities, starts, rule)
-    weighted = np.add.reduceat(weights[:, None] * probabilities, starts, dtype=np.float64)
-    return weighted / np.add.reduceat(weights, starts)[:, None]
+    weighted: Array = np.add.reduceat(weights[:, None] * probabilities, starts, dtype=np.float64)
+    weighted /= np.add.reduceat(weights, starts)[:, None]
+    return weighted
 
 
-def _weights(probabilities: np.ndarray, starts: np.ndarray, rule: Place | Confidence) -> np.ndarray:
+def _weights(probabilities: Array, starts: Array, rule: Place | Confidence) -> Array:
     """Return the weight of each window, FP64 [windows]."""
+    weights: Array = np.ones(len(probabilities))
     if isinstance(rule, Confidence):
-        return probabilities.max(-1).astype(np.float64) ** rule.power
-    weights = np.ones(len(probabilities))
+        weights = probabilities.max(-1).astype(np.float64) ** rule.power
+        return weights
     weights[starts] = rule.first
     return weights

@@ -29,7 +29,7 @@ def answers(folder: Path, texts: list[str], target: str = "onnxruntime:fp32") ->
     """Return the logits of an exported member, as the server computes them."""
     ids = Terms.load(folder / "terms.json").encode(texts)
     engine, groups = engines.load(target, folder / "model.fp32.onnx"), [[*range(len(texts))]]
-    return engine(*next(batching.pad(ids, groups, 0)))
+    return engine(*next(batching.pad(ids, groups, 0, batching.BagShapes())))
 
 
 def of_sklearn(texts: list[str], labels: np.ndarray, asked: list[str], classifier: object) -> np.ndarray:

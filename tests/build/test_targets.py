@@ -12,6 +12,7 @@ from newsdesk.build.compile.predict import Examples, probabilities
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.build.recipe import Compile, Verify
 from newsdesk.server.runtime import engines
+from newsdesk.server.runtime.batching import FreeShapes
 
 FIGURES: dict[str, targets.Figures] = {
     "openvino:int8": {"variant": "int8", "passed": False, "articles_per_second": 1330.0},
@@ -50,11 +51,18 @@ def test_where_no_wanted_variant_passed_the_fastest_that_did_serves() -> None:
 def sociable(by: float) -> engines.Engine:
     """Return an engine that gives label 0 the probability 0.5 to a text alone, and `by` more in company."""
 
-    def engine(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        first = 0.5 + (by if len(ids) > 1 else 0.0)
-        return np.log(np.array([[first, 1 - first]] * len(ids)), dtype=np.float32)
+    class Sociable(engines.Engine):
+        def shapes(self, most: int) -> FreeShapes:
+            return FreeShapes(most)
 
-    return engine
+        def submit(self, ids: np.ndarray, mask: np.ndarray) -> Callable[[], np.ndarray]:
+            first = 0.5 + (by if len(ids) > 1 else 0.0)
+            return lambda: np.log(np.array([[first, 1 - first]] * len(ids)), dtype=np.float32)
+
+        def close(self) -> None:
+            pass
+
+    return Sociable()
 
 
 def examples(rows: int) -> Examples:

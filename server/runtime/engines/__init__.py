@@ -1,18 +1,12 @@
-"""Engines: what runs a member's graph. A target is "<engine>:<precision>" and reads one variant of the graph.
+"""Engines: what runs a member's graph. A target is "<engine>:<precision>" and reads one variant of the graph."""
 
-An engine is called with ids, INT64 [batch, length], and mask of the same shape, and gives logits, FP32 [batch, labels].
-It uses one thread unless told otherwise: processes, not threads, fill the cores.
-"""
-
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from newsdesk.server.runtime import cancellation, gpu
+from newsdesk.server.runtime import gpu
+from newsdesk.server.runtime.engines.engine import COMPILED, Engine
 from newsdesk.server.runtime.errors import EngineError
 
-Engine = Callable[[np.ndarray, np.ndarray], np.ndarray]
+__all__ = ["COMPILED", "INSTALL", "TARGETS", "Engine", "here", "load"]
 
 TARGETS = {
     "openvino:int8": "int8",
@@ -33,8 +27,6 @@ TARGETS = {
     "tensorrt_rtx:fp8": "tensorrt_rtx:fp8",
 }
 """Target → the variant of the graph that it reads. A plan of TensorRT is a variant of its own."""
-COMPILED = "NEWSDESK_COMPILED"
-"""Variable of the environment: a folder in which graphs are kept as they were compiled, for the next process."""
 _ON_CPU = ("openvino", "onnxruntime")
 
 
@@ -44,7 +36,12 @@ def here() -> list[str]:
 
 
 def load(target: str, graph: Path, threads: int = 1) -> Engine:
-    """Compile a graph for a target. Raises EngineError where the target is unknown or cannot run here."""
+    """Compile a graph for a target.
+
+    An engine's package is imported when a target asks for it: a machine has some of them, and each takes a while.
+
+    Raises EngineError where the target is unknown or cannot run here.
+    """
     if target not in TARGETS:
         raise EngineError(f"target {target!r} is unknown; expected one of {', '.join(TARGETS)}")
     engine, _, precision = target.partition(":")
@@ -65,18 +62,6 @@ def load(target: str, graph: Path, threads: int = 1) -> Engine:
     except ImportError as error:
         extra = "pip install 'newsdesk[serve]'" if engine in _ON_CPU else INSTALL[engine]
         raise EngineError(f"target {target!r} needs a package that is missing ({error}): {extra}") from error
-
-
-def submit(engine: Engine, ids: np.ndarray, mask: np.ndarray) -> Callable[[], np.ndarray]:
-    """Start an engine on a batch and return what gives its logits. A GPU's is only queued; others compute now.
-
-    Raises Cancelled where nobody waits for it.
-    """
-    cancellation.check()
-    if hasattr(engine, "submit"):
-        return engine.submit(ids, mask)
-    logits = engine(ids, mask)
-    return lambda: logits
 
 
 INSTALL = {

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from cuda.bindings import runtime as cuda
 
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.errors import EngineError
 
 _NON_BLOCKING = 1
@@ -15,7 +16,7 @@ _NO_TIMING = 2
 NO_DRIVER = {cuda.cudaError_t.cudaErrorInsufficientDriver, cuda.cudaError_t.cudaErrorNoDevice}
 
 
-def call(function: Callable[..., tuple], *given: Any) -> Any:
+def call(function: Callable[..., tuple[Any, ...]], *given: Any) -> Any:
     """Call CUDA and return what it gives. Raises EngineError with CUDA's own words."""
     error, *results = function(*given)
     if error in NO_DRIVER:
@@ -35,28 +36,38 @@ def new_event() -> Any:
 
 
 def device(nbytes: int) -> int:
-    """Return the address of memory on the GPU, zeroed; it lives as long as the process."""
+    """Return the address of memory on the GPU, zeroed, until `free`."""
     address = call(cuda.cudaMalloc, max(nbytes, 1))
     call(cuda.cudaMemset, address, 0, max(nbytes, 1))
     return int(address)
 
 
-def pinned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Return a zeroed array in page-locked memory, which copies to and from the GPU without waiting."""
+def pinned(shape: tuple[int, ...], dtype: type) -> Array:
+    """Return a zeroed array in page-locked memory, until `free_pinned`: copies to and from the GPU do not wait."""
     nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     address = call(cuda.cudaHostAlloc, nbytes, 0)
     memory = memoryview((ctypes.c_char * nbytes).from_address(int(address)))
-    array: np.ndarray = np.frombuffer(memory, dtype).reshape(shape)
+    array: Array = np.frombuffer(memory, dtype).reshape(shape)
     array[:] = 0
     return array
 
 
-def upload(source: np.ndarray, target: int, stream: Any) -> None:
+def free(address: int) -> None:
+    """Give memory on the GPU back."""
+    call(cuda.cudaFree, address)
+
+
+def free_pinned(array: Array) -> None:
+    """Give page-locked memory back. Nobody may read the array any more."""
+    call(cuda.cudaFreeHost, array.ctypes.data)
+
+
+def upload(source: Array, target: int, stream: Any) -> None:
     kind = cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
     call(cuda.cudaMemcpyAsync, target, source.ctypes.data, source.nbytes, kind, stream)
 
 
-def download(source: int, target: np.ndarray, stream: Any) -> None:
+def download(source: int, target: Array, stream: Any) -> None:
     kind = cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
     call(cuda.cudaMemcpyAsync, target.ctypes.data, source, target.nbytes, kind, stream)
 

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.engines import pairs
 
 ROOM = 128
@@ -78,16 +79,19 @@ def _narrow(weights: _Weights, folder: Path) -> TensorProto:
     return numpy_helper.from_array(changed, f"{weights.values.name}/scale")
 
 
-def _largest_pair(values: np.ndarray) -> np.ndarray:
+def _largest_pair(values: Array) -> Array:
     """Return the largest sum, or negative one's size, of values INT8 [terms, channels] two by two, for each channel."""
     even = np.pad(values.astype(np.int16), ((0, len(values) % 2), (0, 0)))
-    return np.max([(np.maximum(sign * even[::2], 0) + np.maximum(sign * even[1::2], 0)).max(0) for sign in (1, -1)], 0)
+    sums = [(np.maximum(sign * even[::2], 0) + np.maximum(sign * even[1::2], 0)).max(0) for sign in (1, -1)]
+    largest: Array = np.max(sums, 0)
+    return largest
 
 
-def _read(tensor: TensorProto, folder: Path) -> np.ndarray:
+def _read(tensor: TensorProto, folder: Path) -> Array:
     """Return a constant's values. onnx reads no file that has two names, as those have that the server links."""
     if tensor.data_location != TensorProto.EXTERNAL:
-        return numpy_helper.to_array(tensor)
+        within: Array = numpy_helper.to_array(tensor)
+        return within
     place = {entry.key: entry.value for entry in tensor.external_data}
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     values = np.fromfile(folder / place["location"], dtype, math.prod(tensor.dims), offset=int(place.get("offset", 0)))

@@ -1,13 +1,18 @@
 """ONNX Runtime on the CPU, or on a GPU by its CUDA and TensorRT providers."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from newsdesk.server.runtime import processor
+from newsdesk.server.runtime.arrays import Array
+from newsdesk.server.runtime.batching import FreeShapes, Shapes
 from newsdesk.server.runtime.engines import pairs
+from newsdesk.server.runtime.engines.engine import Engine
 from newsdesk.server.runtime.engines.narrow import narrow
 from newsdesk.server.runtime.errors import EngineError
 from newsdesk.server.runtime.grids import ANY
@@ -40,21 +45,28 @@ def open_session(graph: Path, precision: str, options: onnxruntime.SessionOption
     return onnxruntime.InferenceSession(given, options, providers, disabled_optimizers=[pairs.MERGING])
 
 
-class OnnxRuntime:
+class OnnxRuntime(Engine):
     """Runs any variant of the graph."""
 
     def __init__(self, graph: Path, precision: str, threads: int) -> None:
-        self._session = open_session(graph, precision, settings(threads))
+        self._session: Any = open_session(graph, precision, settings(threads))
         self._has_types = any(given.name == "token_type_ids" for given in self._session.get_inputs())
 
-    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def shapes(self, most: int) -> Shapes:
+        return FreeShapes(most)
+
+    def submit(self, ids: Array, mask: Array) -> Callable[[], Array]:
         feed = {"input_ids": ids, "attention_mask": mask}
         if self._has_types:
             feed["token_type_ids"] = np.zeros_like(ids)
-        return self._session.run(["logits"], feed)[0]
+        logits: Array = self._session.run(["logits"], feed)[0]
+        return lambda: logits
+
+    def close(self) -> None:
+        self._session = None
 
 
-class OnnxRuntimeGpu:
+class OnnxRuntimeGpu(Engine):
     """Runs a graph at the shapes of a grid, by the provider "cuda" or "tensorrt" (its engines are kept beside it).
 
     Raises EngineError where the ONNX Runtime that is installed has no such provider, or this machine no GPU for it.
@@ -70,12 +82,11 @@ class OnnxRuntimeGpu:
                 f"{', '.join(onnxruntime.get_available_providers())}: pip uninstall onnxruntime; "
                 "pip install onnxruntime-gpu"
             )
-        self.grid = ANY
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         given = self._settings(graph) if provider == "tensorrt" else {}
         fallbacks = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-        self._session = onnxruntime.InferenceSession(
+        self._session: Any = onnxruntime.InferenceSession(
             str(graph), options, providers=[(wanted, given), *(name for name in fallbacks if name != wanted)]
         )
         if self._session.get_providers()[0] != wanted:  # it falls back to the processor without an error
@@ -84,14 +95,21 @@ class OnnxRuntimeGpu:
             )
         self._inputs = [given.name for given in self._session.get_inputs()]
 
-    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        padded, padded_mask = self.grid.pad(ids, mask)
+    def shapes(self, most: int) -> Shapes:
+        return ANY
+
+    def submit(self, ids: Array, mask: Array) -> Callable[[], Array]:
+        padded, padded_mask = ANY.pad(ids, mask)
         feed = {"input_ids": padded, "attention_mask": padded_mask, "token_type_ids": np.zeros_like(padded)}
-        return self._session.run(["logits"], {name: feed[name] for name in self._inputs})[0][: len(ids)]
+        logits: Array = self._session.run(["logits"], {name: feed[name] for name in self._inputs})[0][: len(ids)]
+        return lambda: logits
+
+    def close(self) -> None:
+        self._session = None
 
     def _settings(self, graph: Path) -> dict[str, str]:
         names = [value.name for value in onnxruntime.InferenceSession(str(graph)).get_inputs()]
-        (least, length), (most, longest) = self.grid.shapes[0], self.grid.shapes[-1]
+        (least, length), (most, longest) = ANY.shapes[0], ANY.shapes[-1]
 
         def shapes(batch: int, tokens: int) -> str:
             return ",".join(f"{name}:{batch}x{tokens}" for name in names)

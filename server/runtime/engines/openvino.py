@@ -1,20 +1,21 @@
 """OpenVINO on the CPU."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino
 
-from newsdesk.server.runtime.engines import COMPILED
+from newsdesk.server.runtime.arrays import Array
+from newsdesk.server.runtime.batching import Shapes, compiled_shapes
+from newsdesk.server.runtime.engines.engine import COMPILED, Engine
 from newsdesk.server.runtime.files import digest
 
 
-class OpenVino:
+class OpenVino(Engine):
     """Runs the int8 (Q/DQ) graph as it is written, or the fp32 graph in fp32 or bf16."""
-
-    compiles_shapes = True
-    """The first batch of a shape waits for its kernels."""
 
     def __init__(self, graph: Path, precision: str, threads: int) -> None:
         core = openvino.Core()
@@ -28,14 +29,21 @@ class OpenVino:
         }
         if folder := _compiled(graph):
             settings["CACHE_DIR"] = str(folder)
-        self._request = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
+        self._request: Any = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
         self._has_types = any("token_type_ids" in given.names for given in self._request.model_inputs)
 
-    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def shapes(self, most: int) -> Shapes:
+        return compiled_shapes(most)
+
+    def submit(self, ids: Array, mask: Array) -> Callable[[], Array]:
         feed = {"input_ids": ids, "attention_mask": mask}
         if self._has_types:
             feed["token_type_ids"] = np.zeros_like(ids)
-        return self._request.infer(feed, share_inputs=True)["logits"]
+        logits: Array = self._request.infer(feed, share_inputs=True)["logits"]
+        return lambda: logits
+
+    def close(self) -> None:
+        self._request = None
 
 
 def _compiled(graph: Path) -> Path | None:

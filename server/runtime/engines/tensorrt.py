@@ -13,15 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from newsdesk.server.runtime.arrays import Array
+from newsdesk.server.runtime.batching import Shapes
 from newsdesk.server.runtime.engines import cuda
+from newsdesk.server.runtime.engines.engine import Engine
 from newsdesk.server.runtime.errors import EngineError
 from newsdesk.server.runtime.grids import Grid
 
 _INPUTS = "input_ids", "attention_mask", "token_type_ids"
 _OUTPUT = "logits"
+Profile = tuple[tuple[int, ...], ...]
+"""The least, the best and the most shape that a range of kernels takes."""
 
 
-class TensorRt:
+class TensorRt(Engine):
     """Runs a plan. Raises EngineError where this TensorRT or this GPU cannot load it."""
 
     def __init__(self, plan: Path, runtime: str) -> None:
@@ -42,26 +47,34 @@ class TensorRt:
             tuple(map(tuple, self._engine.get_tensor_profile_shape(_INPUTS[0], i)))
             for i in range(self._engine.num_optimization_profiles)
         ]
-        self.grid = grid_of(self._profiles)
+        self._grid = grid_of(self._profiles)
         scratch = self._engine.device_memory_size_v2
         self._scratch = cuda.device(scratch), scratch  # shared: what is queued on one stream runs in turn
         self._free: dict[tuple[int, int], list[_Slot]] = defaultdict(list)
 
-    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        return self.submit(ids, mask)()
+    def shapes(self, most: int) -> Shapes:
+        return self._grid
 
-    def submit(self, ids: np.ndarray, mask: np.ndarray) -> Callable[[], np.ndarray]:
-        """Queue a group, INT64 [batch, length] each, and return what waits for its logits, FP32 [batch, labels]."""
-        shape = self.grid.fit(*ids.shape)
+    def submit(self, ids: Array, mask: Array) -> Callable[[], Array]:
+        shape = self._grid.fit(*ids.shape)
         slot = self._free[shape].pop() if self._free[shape] else self._new_slot(shape)
         slot.queue(ids, mask)
 
-        def result() -> np.ndarray:
+        def result() -> Array:
             logits = slot.wait(ids.shape[0])
             self._free[shape].append(slot)
             return logits
 
         return result
+
+    def close(self) -> None:
+        cuda.synchronise(self._stream)
+        for slots in self._free.values():
+            for slot in slots:
+                slot.close()
+        self._free.clear()
+        cuda.free(self._scratch[0])
+        self._engine = self._runtime = None
 
     def _new_slot(self, shape: tuple[int, int]) -> "_Slot":
         profile = profile_of(self._profiles, shape)
@@ -105,7 +118,7 @@ class _Slot:
                 self._enqueue()
             (self._graph,) = graphs
 
-    def queue(self, ids: np.ndarray, mask: np.ndarray) -> None:
+    def queue(self, ids: Array, mask: Array) -> None:
         rows, columns = ids.shape
         for name, given in zip(_INPUTS, (ids, mask), strict=False):
             held = self._host[name]
@@ -117,7 +130,15 @@ class _Slot:
             cuda.launch(self._graph, self._stream)
         cuda.record(self._event, self._stream)
 
-    def wait(self, rows: int) -> np.ndarray:
+    def close(self) -> None:
+        """Free the buffers. Nothing may be queued any more."""
+        self._graph = self._context = None
+        for address in self._device.values():
+            cuda.free(address)
+        for held in (*self._host.values(), self._logits):
+            cuda.free_pinned(held)
+
+    def wait(self, rows: int) -> Array:
         cuda.wait(self._event)
         return self._logits[:rows].copy()
 
@@ -129,7 +150,7 @@ class _Slot:
         cuda.download(self._device[_OUTPUT], self._logits, self._stream)
 
 
-def grid_of(profiles: list[tuple]) -> Grid:
+def grid_of(profiles: list[Profile]) -> Grid:
     """Return the grid whose shapes are the ends of an engine's profiles, each (least, best, most).
 
     Where a profile spans many batches (TensorRT-RTX's do), the powers of two within it are shapes too.
@@ -141,7 +162,7 @@ def grid_of(profiles: list[tuple]) -> Grid:
     return Grid(sorted(batches), sorted(lengths))
 
 
-def profile_of(profiles: list[tuple], shape: tuple[int, int]) -> int:
+def profile_of(profiles: list[Profile], shape: tuple[int, int]) -> int:
     """Return the number of the profile that holds a shape. Raises EngineError where none does."""
     for number, (least, _, most) in enumerate(profiles):
         if all(low <= at <= high for low, at, high in zip(least, shape, most, strict=True)):

@@ -98,8 +98,13 @@ def test_a_members_nan_fails_its_request_behind_a_finite_answer(
     backend = importlib.import_module("newsdesk.server.runtime.backend")
     tiny.write(tmp_path / "1")
     answers = answers_with(FINITE, [0.2, value, 0.2, 0.2], [ABSENT] * 4)
+    closed: list[bool] = []
     classifier = SimpleNamespace(
-        labels=tiny.LABELS, stages=["tiny"], warm_up=lambda: None, classify=lambda texts, qualities: answers
+        labels=tiny.LABELS,
+        stages=["tiny"],
+        warm_up=lambda: None,
+        classify=lambda texts, qualities: answers,
+        close=lambda: closed.append(True),
     )
     monkeypatch.setattr(backend, "Classifier", lambda *_: classifier)
     model = backend.TritonPythonModel()

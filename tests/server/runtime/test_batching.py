@@ -1,32 +1,31 @@
-from collections.abc import Iterator
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from newsdesk.server.runtime.batching import BAG_MOST, BAG_OVERHEAD, Shapes, bags, of, pad, shapes
+from newsdesk.server.runtime.batching import BAG_MOST, BAG_OVERHEAD, BagShapes, FreeShapes, bags, compiled_shapes, pad
 
 MOST = 510
 """Not a multiple of the step: a length is never rounded beyond it."""
-EITHER = st.sampled_from([shapes(MOST, compiled=True), shapes(MOST, compiled=False)])
+EITHER = st.sampled_from([compiled_shapes(MOST), FreeShapes(MOST)])
 LENGTHS = st.lists(st.integers(1, MOST), max_size=100)
 
 
 @given(EITHER, LENGTHS)
-def test_every_text_stands_in_one_group_of_like_length(of: Shapes, lengths: list[int]) -> None:
+def test_every_text_stands_in_one_group_of_like_length(of: FreeShapes, lengths: list[int]) -> None:
     groups = of.plan(lengths)
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     assert all(len(group) in of.sizes for group in groups)
 
 
-def _cost(of: Shapes, groups: list[list[int]], lengths: list[int]) -> int:
+def _cost(of: FreeShapes, groups: list[list[int]], lengths: list[int]) -> int:
     ids = [[1] * length for length in lengths]
     return sum(of.overhead + padded.size for padded, _ in pad(ids, groups, 0, of))
 
 
-def _partitions(of: Shapes, order: list[int]) -> Iterator[list[list[int]]]:
+def _partitions(of: FreeShapes, order: list[int]) -> Iterator[list[list[int]]]:
     """Every way to cut the order into groups of the sizes there are."""
     if not order:
         yield []
@@ -37,24 +36,24 @@ def _partitions(of: Shapes, order: list[int]) -> Iterator[list[list[int]]]:
 
 
 @given(EITHER, st.lists(st.integers(1, MOST), max_size=10))
-def test_no_plan_is_cheaper(of: Shapes, lengths: list[int]) -> None:
+def test_no_plan_is_cheaper(of: FreeShapes, lengths: list[int]) -> None:
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     cheapest = min(_cost(of, groups, lengths) for groups in _partitions(of, order))
     assert _cost(of, of.plan(lengths), lengths) <= cheapest
 
 
-@pytest.mark.parametrize(("compiled", "sizes"), [(True, [1, 4, 8, 8]), (False, [5, 8, 8])])
-def test_texts_of_equal_length_fill_their_groups(compiled: bool, sizes: list[int]) -> None:
-    assert sorted(len(group) for group in shapes(MOST, compiled).plan([8] * 21)) == sizes
+@pytest.mark.parametrize(("shapes", "sizes"), [(compiled_shapes, [1, 4, 8, 8]), (FreeShapes, [5, 8, 8])])
+def test_texts_of_equal_length_fill_their_groups(shapes: Callable[[int], FreeShapes], sizes: list[int]) -> None:
+    assert sorted(len(group) for group in shapes(MOST).plan([8] * 21)) == sizes
 
 
-@pytest.mark.parametrize(("compiled", "waste", "most"), [(True, 1.08, 110), (False, 1.03, 1000)])
-def test_news_wastes_little_in_few_shapes(compiled: bool, waste: float, most: int) -> None:
+@pytest.mark.parametrize(("shapes", "waste", "most"), [(compiled_shapes, 1.08, 110), (FreeShapes, 1.03, 1000)])
+def test_news_wastes_little_in_few_shapes(shapes: Callable[[int], FreeShapes], waste: float, most: int) -> None:
     """64 texts of a feed's lengths at a time: computed tokens over real ones, and in how many shapes."""
     random = np.random.default_rng(3)
     real = computed = 0
     seen = set()
-    of = shapes(256, compiled)
+    of = shapes(256)
     for _ in range(200):
         lengths = np.clip(random.lognormal(3.8, 0.35, 64), 12, 256).astype(int).tolist()
         ids = [[1] * length for length in lengths]
@@ -64,14 +63,6 @@ def test_news_wastes_little_in_few_shapes(compiled: bool, waste: float, most: in
             seen.add(padded.shape)
     assert computed / real < waste
     assert len(seen) < most
-
-
-def test_the_shapes_of_engines_that_compile_them_and_of_others() -> None:
-    compiled = Shapes(510, (8, 4, 2, 1), step=4, lanes=16, overhead=20)
-    assert shapes(510, compiled=True) == of(SimpleNamespace(compiles_shapes=True), 510) == compiled
-    any_shape = Shapes(510, (8, 7, 6, 5, 4, 3, 2, 1), step=1, lanes=1, overhead=10)
-    assert shapes(510, compiled=False) == any_shape
-    assert of(SimpleNamespace(compiles_shapes=False), 510) == of(object(), 510) == any_shape
 
 
 @pytest.mark.parametrize(
@@ -91,21 +82,21 @@ def test_the_shapes_of_engines_that_compile_them_and_of_others() -> None:
     ],
 )
 def test_a_width_fills_its_last_register(length: int, width: int) -> None:
-    assert shapes(MOST, compiled=True).width(length) == width
-    assert shapes(MOST, compiled=False).width(length) == length
+    assert compiled_shapes(MOST).width(length) == width
+    assert FreeShapes(MOST).width(length) == length
 
 
 def test_a_register_of_two_is_filled_too() -> None:
-    assert [Shapes(100, step=1, lanes=2).width(length) for length in (1, 2, 3, 4)] == [2, 2, 4, 4]
+    assert [FreeShapes(100, step=1, lanes=2).width(length) for length in (1, 2, 3, 4)] == [2, 2, 4, 4]
 
 
 def test_shapes_between_two_lengths_are_those_of_the_lengths_in_between() -> None:
-    made = shapes(MOST, compiled=True).between(37, 48)
+    made = compiled_shapes(MOST).between(37, 48)
     assert made == [(8, 40), (8, 48), (4, 40), (4, 48), (2, 40), (2, 48), (1, 40), (1, 48)]
 
 
 @given(EITHER, LENGTHS)
-def test_pad_keeps_every_id_and_masks_the_rest(of: Shapes, lengths: list[int]) -> None:
+def test_pad_keeps_every_id_and_masks_the_rest(of: FreeShapes, lengths: list[int]) -> None:
     ids = [[i + 1] * length for i, length in enumerate(lengths)]
     groups = of.plan(lengths)
     for group, (padded, mask) in zip(groups, pad(ids, groups, 0, of), strict=True):
@@ -118,7 +109,7 @@ def test_pad_keeps_every_id_and_masks_the_rest(of: Shapes, lengths: list[int]) -
 
 
 @given(EITHER, st.lists(st.integers(12, 96), min_size=1, max_size=64))
-def test_shapes_are_all_that_a_plan_comes_to(of: Shapes, lengths: list[int]) -> None:
+def test_shapes_are_all_that_a_plan_comes_to(of: FreeShapes, lengths: list[int]) -> None:
     ids = [[1] * length for length in lengths]
     made = {padded.shape for padded, _ in pad(ids, of.plan(lengths), 0, of)}
     assert made <= set(of.between(12, 96))
@@ -160,6 +151,6 @@ def test_bags_by_hand(lengths: list[int], groups: list[list[int]]) -> None:
 
 
 def test_a_bag_is_padded_to_its_longest() -> None:
-    ((ids, mask),) = pad([np.array([5, 6, 7]), np.array([8])], [[0, 1]], 0)
+    ((ids, mask),) = pad([np.array([5, 6, 7]), np.array([8])], [[0, 1]], 0, BagShapes())
     assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]

@@ -1,9 +1,11 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from newsdesk.server.runtime import engines, member
+from newsdesk.server.runtime.batching import Shapes
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.errors import EngineError
 from tests import tiny
@@ -99,13 +101,18 @@ def test_only_an_engine_that_compiles_shapes_is_warmed_for_all_of_them(
     assert (len(computed) > 8) if target.startswith("openvino") else (len(computed) == 1)
 
 
-class Recorded:
+class Recorded(engines.Engine):
     """An engine, and the shapes that it was called with."""
 
-    def __init__(self, engine: engines.Engine, shapes: list[tuple[int, ...]]) -> None:
-        self._engine, self._shapes = engine, shapes
-        self.compiles_shapes = getattr(engine, "compiles_shapes", False)
+    def __init__(self, engine: engines.Engine, computed: list[tuple[int, ...]]) -> None:
+        self._engine, self._computed = engine, computed
 
-    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        self._shapes.append(ids.shape)
-        return self._engine(ids, mask)
+    def shapes(self, most: int) -> Shapes:
+        return self._engine.shapes(most)
+
+    def submit(self, ids: np.ndarray, mask: np.ndarray) -> Callable[[], np.ndarray]:
+        self._computed.append(ids.shape)
+        return self._engine.submit(ids, mask)
+
+    def close(self) -> None:
+        self._engine.close()

@@ -58,7 +58,7 @@ def test_loading_one_says_what_is_missing(target, graph):
 def test_an_engine_that_cannot_queue_computes_at_once(graph):
     engine = engines.load("onnxruntime:fp32", graph)
     ids = np.array([[2, 4, 3]])
-    assert np.array_equal(engines.submit(engine, ids, np.ones_like(ids))(), engine(ids, np.ones_like(ids)))
+    assert np.array_equal(engine.submit(ids, np.ones_like(ids))(), engine(ids, np.ones_like(ids)))
 
 
 def test_results_are_waited_for_after_everything_is_queued(tmp_path, monkeypatch):
@@ -70,21 +70,24 @@ def test_results_are_waited_for_after_everything_is_queued(tmp_path, monkeypatch
     plain = engines.load("onnxruntime:fp32", tmp_path / "tiny" / "model.fp32.onnx")
     told: list[str] = []
 
-    class Queueing:
-        grid = Grid((1, 8), (16, 32))
+    grid = Grid((1, 8), (16, 32))
 
-        def __call__(self, ids, mask):
-            return self.submit(ids, mask)()
+    class Queueing(engines.Engine):
+        def shapes(self, most):
+            return grid
 
         def submit(self, ids, mask):
             told.append("queued")
-            padded, padded_mask = self.grid.pad(ids, mask)
+            padded, padded_mask = grid.pad(ids, mask)
 
             def result():
                 told.append("read")
                 return plain(padded, padded_mask)[: len(ids)]
 
             return result
+
+        def close(self):
+            told.append("closed")
 
     texts = [" ".join(words) for words in islice(permutations(tiny.WORDS, 3), 21)]
     about = made.members[0]
@@ -98,3 +101,6 @@ def test_results_are_waited_for_after_everything_is_queued(tmp_path, monkeypatch
     assert told == ["queued"] * 3 + ["read"] * 3
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
     assert found.computed_tokens == 3 * 8 * 16
+    told.clear()
+    queueing.close()
+    assert told == ["closed"]
