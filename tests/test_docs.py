@@ -16,6 +16,7 @@ import typer
 
 from benchmarks import plot
 from newsdesk.clients.cli.app import app
+from newsdesk.server.serving import command_line
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted((ROOT / "docs").glob("*.md"))
@@ -167,6 +168,21 @@ def _check_pip(arguments: list[str]) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     named = {extra for word in arguments for group in re.findall(r"\[([\w,-]+)\]", word) for extra in group.split(",")}
     assert named <= extras.keys()
+
+
+def test_the_settings_file_of_serve_is_read(tmp_path: Path) -> None:
+    (block,) = (block for block in blocks(ROOT / "docs" / "serve.md") if block.language == "toml")
+    file = tmp_path / command_line.FILE
+    file.write_text(block.text, encoding="utf-8")
+    assert command_line.read(file)["http_port"] == 8000
+
+
+@pytest.mark.parametrize("command", ["serve", "build", "classify", "keys"])
+def test_most_options_are_on_some_page(command: str) -> None:
+    """`--help` has all of them; a page says what most are for."""
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    options = [param.opts[0] for param in newsdesk(command).params if param.opts[0].startswith("--")]
+    assert len([option for option in options if option in text]) > 0.6 * len(options)
 
 
 @pytest.mark.parametrize("block", [b for page in PAGES for b in blocks(page) if b.language == "python"], ids=str)
