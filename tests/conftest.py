@@ -1,9 +1,13 @@
 """Settings of the whole suite."""
 
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# Gateways of tests that run at once would all take the one default port of gRPC; a test of gRPC names its own.
+os.environ.setdefault("NEWSDESK_GATEWAY_GRPC_PORT", "0")
 
 # Two shared cores: a slow example is no fault.
 hypothesis.settings.register_profile("shared-machine", deadline=None, max_examples=60)

@@ -14,7 +14,7 @@ from pathlib import Path
 from newsdesk.server.gateway.keys import KeyFile, KeysError
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import addresses, health, logs, privacy, processes
+from newsdesk.server.serving import addresses, advisories, health, logs, privacy, processes
 from newsdesk.server.serving.pauses import Pauses
 from newsdesk.server.serving.preflight import Check
 from newsdesk.server.serving.pulse import Pulse
@@ -23,6 +23,7 @@ from newsdesk.server.serving.workspace import Workspace
 
 PACKAGES = (
     "fastapi",
+    "grpc",
     "httptools",
     "jwt",
     "limits",
@@ -189,9 +190,9 @@ def beside(settings: Settings, workspace: Workspace) -> Gateway:
 
 
 def check(settings: Settings) -> list[Check]:
-    """Return what must hold before the gateway starts, each with what to do about it; nothing without a gateway."""
+    """Return what must hold before the gateway starts, each with what to do about it."""
     if settings.gateway is None:
-        return []
+        return _exposed(settings)
     missing = [name for name in PACKAGES if not _installed(name)]
     if missing:
         found = f"the gateway needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
@@ -200,7 +201,11 @@ def check(settings: Settings) -> list[Check]:
         found = "--log-texts needs datafog, which masks personal details, and is not installed"
         return [Check("gateway", "problem", found, "pip install 'newsdesk[log-texts]', or log no texts.")]
     triton = settings.http_port, settings.grpc_port, settings.metrics_port
-    return [_port(settings.gateway, triton), _access(settings.gateway), *_beside(settings)]
+    gateway = settings.gateway
+    ports = [_port(gateway, gateway.port, "--gateway-port", triton)]
+    if gateway.grpc_port:
+        ports.append(_port(gateway, gateway.grpc_port, "--gateway-grpc-port", triton))
+    return [*ports, *_certificates(gateway), _access(gateway), *_exposed(settings)]
 
 
 def _installed(name: str) -> bool:
@@ -210,24 +215,43 @@ def _installed(name: str) -> bool:
         return False
 
 
-def _port(settings: GatewaySettings, triton_ports: tuple[int, ...]) -> Check:
-    if settings.port in triton_ports:
-        return Check(
-            "gateway", "problem", f"port {settings.port} is one of Triton's, too", "Choose another: --gateway-port."
-        )
-    if error := addresses.refusal(settings.host, settings.port):
-        refused = f"port {settings.port} on {settings.host}: {error.strerror or error}"
-        remedy = addresses.remedy(error, settings.port, "--gateway-port", "--gateway-host")
+def _port(settings: GatewaySettings, port: int, flag: str, triton_ports: tuple[int, ...]) -> Check:
+    if port in triton_ports:
+        return Check("gateway", "problem", f"port {port} is one of Triton's, too", f"Choose another: {flag}.")
+    if error := addresses.refusal(settings.host, port):
+        refused = f"port {port} on {settings.host}: {error.strerror or error}"
+        remedy = addresses.remedy(error, port, flag, "--gateway-host")
         return Check("gateway", "problem", refused, f"{remedy} {_NO_GATEWAY}")
-    return Check("gateway", "ok", f"port {settings.port} on {settings.host} is free")
+    return Check("gateway", "ok", f"port {port} on {settings.host} is free")
 
 
-def _beside(settings: Settings) -> list[Check]:
-    """Warn of a front door that is locked beside an open wall."""
-    if settings.gateway is None or not settings.gateway.asks or ipaddress.ip_address(settings.host).is_loopback:
+def _certificates(settings: GatewaySettings) -> list[Check]:
+    if not settings.encrypted:
         return []
-    found = f"the gateway asks for keys or tokens, but Triton's own ports on {settings.host} ask nobody"
-    return [Check("access", "warning", found, "Leave --host on loopback, and give the gateway --gateway-host.")]
+    from newsdesk.server.gateway.certificates import Certificates
+
+    try:
+        Certificates(settings)
+    except ServerError as error:
+        return [Check("tls", "problem", str(error), "newsdesk reads them as the user who starts it.")]
+    who = f", to callers with a certificate of {settings.tls_client_ca}" if settings.tls_client_ca else ""
+    return [Check("tls", "ok", f"on both of the gateway's ports, with {settings.tls_cert}{who}")]
+
+
+def _exposed(settings: Settings) -> list[Check]:
+    """Warn of an open wall beside the door, and of an address that nobody is at."""
+    if not ipaddress.ip_address(settings.triton_host).is_loopback:
+        version, names = advisories.unfixed()
+        open_here = f"; Triton {version} has open advisories: {', '.join(names)}" if names else ""
+        found = f"Triton's own ports on {settings.triton_host} ask nobody for a key (--expose triton){open_here}"
+        remedy = "Leave --expose out: the gateway speaks the same protocols, HTTP and gRPC, with keys. See SECURITY.md."
+        return [Check("access", "warning", found, remedy)]
+    if settings.gateway is None and not ipaddress.ip_address(settings.host).is_loopback:
+        found = f"nobody is at {settings.host}: Triton's own ports stay on {settings.triton_host}"
+        return [
+            Check("access", "warning", found, "Serve with the gateway, or, asking nobody for a key, --expose triton.")
+        ]
+    return []
 
 
 def _access(settings: GatewaySettings) -> Check:

@@ -53,10 +53,10 @@ class GatewaySettings:
     PANEL: ClassVar = "Gateway"
     """The heading above these options in help."""
 
-    host: str = option("127.0.0.1", "Its address, if not Triton's.", name="gateway_host", unset="--host")
+    host: str = option("127.0.0.1", "Its address, if another.", name="gateway_host", unset="--host")
     """Address that the gateway listens on; "::" is every IPv6 one."""
     port: int = option(8080, "REST, files, WebSocket, Open Inference.", name="gateway_port", expected=PORT)
-    grpc_port: int = option(0, "The same over gRPC; 0: none.", name="gateway_grpc_port", expected=_PORT_OR_NONE)
+    grpc_port: int = option(8081, "The same over gRPC; 0: none.", name="gateway_grpc_port", expected=_PORT_OR_NONE)
     tls_cert: Path | None = option(None, "Certificate with its chain, PEM: TLS on both ports.")
     tls_key: Path | None = option(None, "Its key, PEM, without a password.")
     tls_client_ca: Path | None = option(None, "Authorities, PEM, that must have signed callers' certificates.")
@@ -144,8 +144,13 @@ class GatewaySettings:
     @property
     def local_url(self) -> str:
         """The address under which this machine reaches its own gateway."""
-        scheme = "https" if self.encrypted else "http"
-        return f"{scheme}://{addresses.bracketed(addresses.local(self.host))}:{self.port}"
+        return f"http{'s' * self.encrypted}://{addresses.bracketed(addresses.local(self.host))}:{self.port}"
+
+    @property
+    def local_grpc_url(self) -> str | None:
+        """The same of its gRPC, None where there is none."""
+        place = f"{addresses.bracketed(addresses.local(self.host))}:{self.grpc_port}"
+        return f"grpc{'s' * self.encrypted}://{place}" if self.grpc_port else None
 
     def rate_storage_password(self) -> str:
         """Return Redis' password, "" where there is no file of it. Raises GatewaySettingsError."""

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from newsdesk.server.runtime import heartbeat
+
 EVERY_SECONDS = 0.1
 """To ask Triton is a message to another process and back. A batch of usual length is computed before the first."""
 
@@ -37,7 +39,8 @@ def watching(gone: Callable[[], bool]) -> Iterator[None]:
 
 
 def check() -> None:
-    """Raises Cancelled where all callers are gone, asking now and then."""
+    """Raises Cancelled where all callers are gone, asking now and then. It is a step of the work at hand, too."""
+    heartbeat.beat()
     if _watch.gone is not None and time.monotonic() >= _watch.due:
         _watch.due = time.monotonic() + EVERY_SECONDS
         if _watch.gone():

@@ -89,6 +89,7 @@ class Member:
         self._engine.close()
 
     def _submit(self, texts: list[str]) -> Callable[[], Reading]:
+        cancellation.check()
         read, counts = self._read(texts)
         ids, places = (read, ...) if self._bag else _distinct(read)
         lengths = [len(sequence) for sequence in ids]

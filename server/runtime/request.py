@@ -3,6 +3,7 @@
 import numpy as np
 
 from newsdesk.server.contract import DEFAULT_QUALITY, MAX_TEXT_BYTES, QUALITIES, QUALITY
+from newsdesk.server.runtime import heartbeat
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.cascade import DEFAULT
 from newsdesk.server.runtime.errors import QualityError, TextError
@@ -30,6 +31,7 @@ def read_texts(raw: Array) -> list[str]:
     """Return a request's clean texts. Raises TextError with every bad one's index and reason."""
     texts, refused = [], []
     for index, one in enumerate(raw):
+        heartbeat.beat()
         try:
             texts.append(read(one))
         except TextError as error:

@@ -38,6 +38,12 @@ def local(host: str) -> str:
     return _LOCAL.get(host, host)
 
 
+def loopback(host: str) -> str:
+    """Return an address itself where it is of loopback, else the loopback address of its kind."""
+    address = ipaddress.ip_address(host)
+    return host if address.is_loopback else "::1" if address.version == 6 else "127.0.0.1"
+
+
 def bracketed(host: str) -> str:
     """Return an address as it stands before a port: an IPv6 one in brackets."""
     return f"[{host}]" if ":" in host else host

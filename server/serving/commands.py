@@ -160,8 +160,9 @@ def _welcome(settings: Settings, target: str, answer: "Answer", seconds: float) 
 
     http, grpc = settings.netloc(settings.http_port), settings.netloc(settings.grpc_port)
     url = "" if grpc == "127.0.0.1:8001" else f"NEWSDESK_URL=grpc://{grpc} "
-    on, gateway = addresses.bracketed(settings.host), settings.gateway
+    on, gateway = addresses.bracketed(settings.triton_host), settings.gateway
     front = f", gateway {addresses.bracketed(gateway.host)}:{gateway.port}" if gateway else ""
+    front += f" and {gateway.grpc_port} for gRPC" if gateway and gateway.grpc_port else ""
     print(
         f"""
 newsdesk serves after {seconds:.1f} s: {target}, {settings.instance_count} processes, HTTP {on}:{settings.http_port}, \
@@ -199,6 +200,7 @@ def _welcome_event(settings: Settings, target: str, answer: "Answer", seconds: f
         grpc=f"grpc://{settings.netloc(settings.grpc_port)}",
         metrics=f"http://{settings.netloc(settings.metrics_port)}/metrics",
         gateway=settings.gateway.local_url if settings.gateway else None,
+        gateway_grpc=settings.gateway.local_grpc_url if settings.gateway else None,
         answer=asdict(answer),
     )
 

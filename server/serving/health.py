@@ -1,13 +1,15 @@
 """A health route of a child, asked over loopback.
 
-As a program it asks the gateway: `python3 -m newsdesk.server.serving.health` ends with code 0 where that is ready, for
-whoever watches a container.
+As a program it asks the gateway, for whoever watches a container: `python3 -m newsdesk.server.serving.health
+/health/ready` ends with code 0 where that is answered with 200.
 """
 
 import http.client
 import os
 import ssl
 import sys
+
+from newsdesk.server.serving import addresses
 
 UNSHOWN = 495
 """Of a server that wants a certificate of the caller's own, which nobody shows here: it lives, and says no more."""
@@ -47,9 +49,11 @@ def _connection(host: str, port: int, timeout: float, tls: bool) -> http.client.
 
 
 def main() -> None:
-    """Ask the gateway of this machine, at the port and in the way that its variables say."""
-    port = int(os.environ.get("NEWSDESK_GATEWAY_PORT", "8080"))
-    status = ask("127.0.0.1", port, "/health/ready", _TIMEOUT, bool(os.environ.get("NEWSDESK_TLS_CERT")))
+    """Ask the gateway of this machine, at the address and in the way that its variables say."""
+    variables = os.environ
+    host = variables.get("NEWSDESK_GATEWAY_HOST") or variables.get("NEWSDESK_HOST") or "127.0.0.1"
+    port = int(variables.get("NEWSDESK_GATEWAY_PORT", "8080"))
+    status = ask(addresses.local(host), port, sys.argv[1], _TIMEOUT, bool(variables.get("NEWSDESK_TLS_CERT")))
     sys.exit(status not in (http.client.OK, UNSHOWN))
 
 

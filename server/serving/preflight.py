@@ -156,7 +156,7 @@ def _binaries(installation: Installation) -> list[Check]:
 
 
 def _ports(settings: Settings) -> Check:
-    host = settings.host
+    host = settings.triton_host
     ports = {"http": settings.http_port, "grpc": settings.grpc_port, "metrics": settings.metrics_port}
     hosts = {"http": host, "grpc": host, "metrics": settings.metrics_host}
     taken = {name: error for name, port in ports.items() if (error := addresses.refusal(hosts[name], port))}

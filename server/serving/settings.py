@@ -15,6 +15,7 @@ from newsdesk.server.runtime.errors import EngineError, ServerError
 from newsdesk.server.runtime.unsure import MOST
 from newsdesk.server.serving import addresses
 
+TRITON = "triton"
 LOG_LEVELS = ("error", "warning", "info", "verbose")
 _CACHE_LEAST = 10**6
 _LONGEST_DELAY = 1_000_000
@@ -68,6 +69,7 @@ _PLAIN_PATH = Expected(
     "a path of letters, digits and ./@%+=:,-_ (Triton hands it to a shell)",
     lambda path: re.fullmatch(r"[\w./@%+=:,-]+", str(path)),
 )
+_EXPOSE = Expected("triton", lambda name: name == TRITON)
 _DELAY = Expected(f"microseconds, 0 to {_LONGEST_DELAY}", lambda delay: 0 <= delay <= _LONGEST_DELAY)
 
 
@@ -78,11 +80,13 @@ class Settings:
     config: Path | None = None
     """The file that settings came from, too."""
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 or :: for any.")
-    """Address, or a name that has one, that all three ports listen on."""
+    """Address, or a name that has one. Triton's own ports, which ask nobody, leave loopback only where `expose` says
+    so: with another address the gateway alone is there."""
+    expose: tuple[str, ...] = option((), "triton: its own ports, too, on --host.", unset="none", expected=_EXPOSE)
     http_port: int = option(8000, "Open Inference Protocol over HTTP.", expected=PORT)
     grpc_port: int = option(8001, "Open Inference Protocol over gRPC.", expected=PORT)
     metrics_port: int = option(8002, "Prometheus metrics.", expected=PORT)
-    metrics_host: str = option("", "Its address, if another.", unset="--host")
+    metrics_host: str = option("", "Its address, if another.", unset="Triton's")
     """Metrics ask nobody, but are all that a monitor needs."""
     model_repository: Path = option(
         MISSING, "Folder with ag_news in it.", factory=default_repository, unset="the checkout's, else ./"
@@ -130,13 +134,18 @@ class Settings:
         except EngineError as error:
             raise SettingsError(f"{options.named('target')}: {error}, or nothing for the fastest measured") from error
         object.__setattr__(self, "host", _address(self.host))
-        metrics = _address(self.metrics_host, "metrics_host") if self.metrics_host else self.host
+        metrics = _address(self.metrics_host, "metrics_host") if self.metrics_host else self.triton_host
         object.__setattr__(self, "metrics_host", metrics)
+
+    @property
+    def triton_host(self) -> str:
+        """The address that Triton's own ports listen on: the loopback one of its kind, unless they are exposed."""
+        return self.host if TRITON in self.expose else addresses.loopback(self.host)
 
     @property
     def local_host(self) -> str:
         """The address under which this machine reaches its own server."""
-        return addresses.local(self.host)
+        return addresses.local(self.triton_host)
 
     def netloc(self, port: int) -> str:
         """Return what stands in a URL of this server that this machine itself asks."""
@@ -153,7 +162,7 @@ class Settings:
 
 
 def with_gateway(settings: Settings, *, host: str = "", keys: Path | None = None, **values: Any) -> Settings:
-    """Return settings with a gateway, by default on Triton's host and with its keys in the state folder."""
+    """Return settings with a gateway, by default on `host` and with its keys in the state folder."""
     try:
         address = addresses.resolve(host) if host else settings.host
     except ValueError as error:

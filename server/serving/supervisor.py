@@ -8,7 +8,7 @@ from collections.abc import Callable
 from newsdesk.server.gateway import process
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import privacy, workspace
+from newsdesk.server.serving import hung, privacy, workspace
 from newsdesk.server.serving.pauses import Pauses
 from newsdesk.server.serving.probes import ARTICLE, TIMEOUT, Probes
 from newsdesk.server.serving.processes import Process
@@ -203,6 +203,8 @@ class Supervisor:
             self._tick()
             if self._stopping:
                 return
+            for fault in hung.end(self._stubs, self._workspace.heartbeats):
+                self._say(fault)  # what died is healed
             if fault := self._fault():
                 self._restart(fault)
             elif lost := {stub for stub in self._stubs if not stub.working}:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from newsdesk.server.contract import ANSWERED_BY, LABEL, PROBABILITIES, TEXT
-from newsdesk.server.runtime import engines, lifeline
+from newsdesk.server.runtime import engines, heartbeat, lifeline
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import addresses, logs, privacy, processes, traces
 from newsdesk.server.serving.processes import Process
@@ -179,6 +179,7 @@ class Triton:
                     env={
                         **environment(installation),
                         lifeline.VARIABLE: f"{held}:{self._workspace.lifeline}",
+                        heartbeat.VARIABLE: str(self._workspace.heartbeats),
                         engines.COMPILED: str(self._workspace.compiled),
                     },
                     cwd=self._workspace.root,
@@ -201,9 +202,9 @@ class Triton:
             "exit-on-error": "true",
             "strict-readiness": "true",
             "exit-timeout-secs": _EXIT_SECONDS,
-            "http-address": _http_address(settings.host),
+            "http-address": _http_address(settings.triton_host),
             "http-port": settings.http_port,
-            "grpc-address": addresses.bracketed(settings.host),
+            "grpc-address": addresses.bracketed(settings.triton_host),
             "grpc-port": settings.grpc_port,
             "metrics-address": _http_address(settings.metrics_host),
             "metrics-port": settings.metrics_port,
@@ -248,7 +249,7 @@ class Triton:
     def taken_port(self) -> int | None:
         """Return a port of its own on which somebody else listens."""
         settings = self._settings
-        places = [(settings.host, settings.http_port), (settings.host, settings.grpc_port)]
+        places = [(settings.triton_host, settings.http_port), (settings.triton_host, settings.grpc_port)]
         places.append((settings.metrics_host, settings.metrics_port))
         return next((port for host, port in places if addresses.refusal(host, port)), None)
 

@@ -83,6 +83,8 @@ class Workspace:
         """The model repository that Triton looks at."""
         self.compiled = self.root / "compiled"
         """Graphs as the first backend processes compiled them: the next ones start sooner."""
+        self.heartbeats = self.root / "heartbeats"
+        """What backend processes show of their work."""
         self.lifeline = self.root / "lifeline"
         """A FIFO by which backend processes see their server end."""
         self._renderings, self._generations = self.root / "renderings", self.root / "generations"
@@ -96,7 +98,7 @@ class Workspace:
         privacy.make_folder(self.root)
         python = self.backends / "python"
         python.mkdir(parents=True)
-        for folder in self.repository, self.watched, self._renderings, self._generations:
+        for folder in self.repository, self.watched, self.heartbeats, self._renderings, self._generations:
             folder.mkdir()
         os.mkfifo(self.lifeline, 0o600)
         for file in backend.iterdir():

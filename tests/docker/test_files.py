@@ -46,6 +46,9 @@ def test_an_image_is_pinned_runs_as_nobody_and_says_when_it_is_well(dockerfile: 
     last = dict(of_the_last_stage)
     assert last["USER"] == "10001"
     assert "/health/ready" in last["HEALTHCHECK"]
+    assert last["EXPOSE"] == "8080 8081"  # the gateway's; nothing puts Triton's own ports beyond loopback
+    assert "NEWSDESK_HOST" not in last["ENV"]
+    assert "NEWSDESK_EXPOSE" not in last["ENV"]
     assert last["VOLUME"] == "/var/lib/newsdesk"
     assert json.loads(last["ENTRYPOINT"]) == ["newsdesk"]
 

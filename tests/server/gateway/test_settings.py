@@ -1,5 +1,7 @@
 import importlib.util
+import re
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from newsdesk.server.gateway import process
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.settings import GatewaySettings, GatewaySettingsError
+from newsdesk.server.serving import advisories
 from newsdesk.server.serving.preflight import Check
 from newsdesk.server.serving.settings import Settings, SettingsError, with_gateway
 from tests.launching import free_ports
@@ -15,7 +18,9 @@ from tests.server.gateway import gateways
 
 
 def settings(folder: Path, **given: Any) -> Settings:
-    return with_gateway(Settings(model_repository=folder, state=folder), **{"port": free_ports()[0]} | given)
+    return with_gateway(
+        Settings(model_repository=folder, state=folder), **{"port": free_ports()[0], "grpc_port": 0} | given
+    )
 
 
 def found(folder: Path, **given: Any) -> dict[str, Check]:
@@ -84,15 +89,37 @@ def test_who_is_asked_and_when_it_does_not_start(tmp_path: Path) -> None:
     assert found(tmp_path)["access"].level == "problem"
 
 
-def test_triton_open_beside_a_locked_gateway_is_a_warning(tmp_path: Path) -> None:
+def test_triton_stays_on_loopback_until_it_is_exposed_which_is_a_warning(tmp_path: Path) -> None:
     gateways.key(tmp_path, Role.reader)
     there = Settings(model_repository=tmp_path, state=tmp_path, host="0.0.0.0")
-    last = process.check(with_gateway(there, port=free_ports()[0]))[-1]
-    assert (last.level, "ask nobody" in last.found) == ("warning", True)
-    assert "--gateway-host" in last.remedy
+    assert (there.triton_host, there.metrics_host) == ("127.0.0.1", "127.0.0.1")
+    assert replace(there, host="::").triton_host == "::1"
+    assert with_gateway(there).gateway.host == "0.0.0.0"  # type: ignore[union-attr]
+    port = free_ports()[0]
+    assert {check.level for check in process.check(with_gateway(there, port=port, grpc_port=0))} == {"ok"}
+    (nobody,) = process.check(there)
+    assert (nobody.level, "--expose triton" in nobody.remedy) == ("warning", True)
+    exposed = Settings(model_repository=tmp_path, state=tmp_path, host="0.0.0.0", expose=("triton",))
+    assert (exposed.triton_host, exposed.local_host) == ("0.0.0.0", "127.0.0.1")
+    for settings in exposed, with_gateway(exposed, port=port, grpc_port=0):
+        last = process.check(settings)[-1]
+        assert (last.level, "ask nobody" in last.found) == ("warning", True)
+        assert all(name in last.found for name in advisories.UNFIXED)
+    with pytest.raises(SettingsError, match=r"--expose \(NEWSDESK_EXPOSE\) is 'all'; expected triton"):
+        Settings(model_repository=tmp_path, state=tmp_path, expose=("all",))
+
+
+def test_the_advisories_are_those_of_the_security_page() -> None:
+    page = (Path(__file__).parents[3] / "SECURITY.md").read_text()
+    rows = "".join(line for line in page.splitlines() if line.startswith("| CVE"))
+    written = re.findall(r"CVE-\d+-\d+", re.sub(r", -(\d+)", r", CVE-2025-\1", rows))
+    assert sorted(written) == sorted(advisories.UNFIXED)
 
 
 def test_ports(tmp_path: Path) -> None:
+    with pytest.raises(GatewaySettingsError, match=r"--gateway-grpc-port .*expected another port than --gateway-port"):
+        settings(tmp_path, port=9000, grpc_port=9000)
+    assert "--gateway-grpc-port" in found(tmp_path, grpc_port=8001)["gateway"].remedy
     assert "one of Triton's" in found(tmp_path, port=8001)["gateway"].found
     with socket.create_server(("127.0.0.1", 0)) as taken:
         check = found(tmp_path, port=taken.getsockname()[1])["gateway"]

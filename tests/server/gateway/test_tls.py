@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -131,6 +132,11 @@ def test_the_supervisor_sees_it_live_though_it_shows_no_certificate(encrypted: E
     assert encrypted.process.watch() == ""
     said = (encrypted.folder / "gateway.log").read_text()
     assert '"level":"error"' not in said
+    variables = {"NEWSDESK_GATEWAY_PORT": str(encrypted.ports[0]), "NEWSDESK_TLS_CERT": "some"}
+    probe = [sys.executable, "-m", "newsdesk.server.serving.health", "/health/ready"]
+    assert subprocess.run(probe, env=os.environ | variables, check=False).returncode == 0
+    away = variables | {"NEWSDESK_GATEWAY_PORT": "1"}
+    assert subprocess.run(probe, env=os.environ | away, check=False).returncode == 1
 
 
 def test_files_that_change_are_taken_up_without_a_restart(encrypted: Encrypted, own: tuple[Path, Path]) -> None:
@@ -164,8 +170,8 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         return GatewaySettings(keys=tmp_path / "keys.json", **files)
 
     for files, says in (
-        ({"tls_cert": cert}, "--tls-cert .*expected --tls-key beside it"),
-        ({"tls_key": key}, "--tls-key .*expected --tls-cert beside it"),
+        ({"tls_cert": cert}, "--tls-cert .*expected --tls-key .*beside it"),
+        ({"tls_key": key}, "--tls-key .*expected --tls-cert .*beside it"),
         ({"tls_client_ca": authority.file}, "--tls-client-ca .*beside it"),
     ):
         with pytest.raises(GatewaySettingsError, match=says):

@@ -174,7 +174,7 @@ def test_an_old_glibc_and_numpy_2_are_refused(settings: Settings, monkeypatch: p
 
 
 def test_an_address_of_another_machine_is_refused(settings: Settings) -> None:
-    one = found(replace(settings, host="192.0.2.1"), "ports")
+    one = found(replace(settings, host="192.0.2.1", expose=("triton",)), "ports")
     assert one.level == "problem"
     assert "on 192.0.2.1: Cannot assign requested address" in one.found
     assert one.remedy.endswith("--host.")
