@@ -4,6 +4,7 @@ Training draws them, the validation rows are a stated mixture of them, and the r
 so that a member is judged on what it was fitted for. A view of the validation rows is called a slice.
 """
 
+import hashlib
 import random
 import re
 from collections import defaultdict
@@ -86,8 +87,9 @@ def draw(rows: Sequence[Row], shares: Mapping[Any, float], seed: str) -> list[st
 def slices(rows: Sequence[Row], shares: Mapping[Any, float], seed: int) -> list[Row]:
     """Return the rows in each of the views named, whole ones first; `group` is a row's place among `rows`.
 
-    A share is the part of the rows that is seen in that view, the first ones; the share of "joined" is the number of
-    joined texts against that of the rows. Without shares the rows come whole, once.
+    A share is the part of the rows that is seen in that view. A hash of the view and the text draws them: rows of a
+    file often stand by label or source. The share of "joined" is the number of joined texts against that of the rows.
+    Without shares the rows come whole, once.
     """
     placed = [replace(row, group=place) for place, row in enumerate(rows)]
     sliced: list[Row] = []
@@ -96,8 +98,14 @@ def slices(rows: Sequence[Row], shares: Mapping[Any, float], seed: int) -> list[
         if name == JOINED:
             sliced += joined(placed, count, seed)
         else:
-            sliced += [replace(row, text=read(name, row, str(seed)), view=name) for row in placed[:count]]
+            drawn = sorted(placed, key=lambda row: _place(row, f"{seed} {name}"))[:count]
+            drawn.sort(key=lambda row: row.group)
+            sliced += [replace(row, text=read(name, row, str(seed)), view=name) for row in drawn]
     return sliced
+
+
+def _place(row: Row, seed: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{row.text}".encode()).digest()
 
 
 def joined(rows: Sequence[Row], count: int, seed: int) -> list[Row]:

@@ -72,9 +72,23 @@ def test_slices_show_a_share_of_the_rows_and_say_whose_row_they_are() -> None:
     rows = [Row(f"{TITLE} {i} {REST}", i % 2, title=f"{TITLE} {i}") for i in range(10)]
     sliced = views.slices(rows, {"whole": 1, "headline": 0.3, "joined": 0.2}, seed=1)
     assert [row.view for row in sliced] == ["whole"] * 10 + ["headline"] * 3 + ["joined"] * 2
-    assert [row.group for row in sliced[:13]] == [*range(10), 0, 1, 2]
-    assert [row.text for row in sliced[10:13]] == [row.title for row in rows[:3]]
-    assert [row.label for row in sliced[10:]] == [0, 1, 0, 0, 1]
+    drawn = [row.group for row in sliced[10:13]]
+    assert [row.group for row in sliced[:10]] == [*range(10)]
+    assert len(set(drawn)) == 3
+    assert [row.text for row in sliced[10:13]] == [rows[place].title for place in drawn]
+    assert [row.label for row in sliced[10:13]] == [place % 2 for place in drawn]
+    assert [row.label for row in sliced[13:]] == [0, 1]
+
+
+def test_a_slice_of_rows_that_stand_by_label_is_of_all_labels() -> None:
+    """The first tenth of such rows has one label."""
+    rows = [Row(f"{REST} {i}", i // 250) for i in range(1000)]
+    for name in ("run of words", "case noise"):
+        sliced = views.slices(rows, {name: 0.1}, seed=1)
+        counts = Counter(row.label for row in sliced)
+        assert sum(counts.values()) == 100
+        assert all(15 <= counts[label] <= 36 for label in range(4))
+        assert [row.group for row in sliced] == sorted(row.group for row in sliced)
 
 
 def test_a_joined_text_is_of_articles_of_one_label() -> None:
