@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import servers
+from benchmarks import MODEL, servers
 from newsdesk.build.data import sources
 from newsdesk.build.data.cleaning import Labels
 from newsdesk.build.evaluation.metrics import accuracy, agreement, macro_f1
@@ -27,7 +27,7 @@ from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.request import read
 from newsdesk.server.serving import prepare
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.workspace import MODEL, latest_version
+from newsdesk.server.serving.workspace import latest_version
 
 SAME = 0.999
 """Share of the rows whose label must be the same: in company a probability moves in the third decimal, and with it who

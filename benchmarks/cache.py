@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import one_member, servers, texts
+from benchmarks import MODEL, one_member, servers, texts
 from newsdesk.clients import Client
 from newsdesk.server.runtime import processor
 from newsdesk.server.serving import load
@@ -77,7 +77,7 @@ def _one_client(server: servers.Server, articles: list[str]) -> float:
 def _saturated(server: servers.Server, articles: list[str], number: "count[int]", seconds: float) -> float:
     """Return articles/s on texts that no server has seen: a number in front, never the same."""
     fresh = [f"{next(number)} {text}" for text in islice(cycle(articles), int(MOST_A_SECOND * (seconds + 3)))]
-    reading = load.run("127.0.0.1", server.http_port, load.asking(server.http_port, fresh), CLIENTS, seconds)
+    reading = load.run("127.0.0.1", server.http_port, load.asking(server.http_port, MODEL, fresh), CLIENTS, seconds)
     if reading.failures or reading.answers > len(fresh):
         raise RuntimeError(f"{reading.failures} failures; {reading.answers} answers to {len(fresh)} different texts")
     return reading.per_second

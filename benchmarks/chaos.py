@@ -84,7 +84,7 @@ class Victim:
         except (OSError, ValueError, IndexError):
             return False
         working = len(parts) >= 2 + FEWEST_INSTANCES and all(part.working for part in parts)
-        return working and bool(says) and not says[0][1].unready and self._answers()
+        return working and bool(says) and not any(served.unready for served in says[0][2].values()) and self._answers()
 
     def clear(self) -> None:
         """Give the disk its room back."""

@@ -20,12 +20,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks import layers, peak, texts
+from benchmarks import MODEL, layers, peak, texts
 from newsdesk.server.runtime import batching, engines, manifest, processor
 from newsdesk.server.runtime.text import clean
 from newsdesk.server.runtime.tokens import Tokens
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.workspace import MODEL, latest_version
+from newsdesk.server.serving.workspace import latest_version
 
 TOGETHER = 64
 LARGE = 4096, 1024, 1024

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import grpc_load, pages, peak, servers, steps, texts
+from benchmarks import MODEL, grpc_load, pages, peak, servers, steps, texts
 from newsdesk.build.compile.verify import EXTREMES
 from newsdesk.clients import Client
 from newsdesk.server.contract import MAX_BATCH, QUALITIES, STANDARD_OUTPUTS
@@ -35,7 +35,7 @@ from newsdesk.server.runtime.request import read
 from newsdesk.server.runtime.tokens import Tokens
 from newsdesk.server.serving import load
 from newsdesk.server.serving.settings import Settings, granted_cores
-from newsdesk.server.serving.workspace import MODEL, latest_version
+from newsdesk.server.serving.workspace import latest_version
 
 CLIENTS = (1, 32, 128, 512, 1024)
 OBJECTIVE_MS = 100

@@ -14,7 +14,7 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks import one_member, servers, texts
+from benchmarks import MODEL, one_member, servers, texts
 from newsdesk.clients import Client
 from newsdesk.server.runtime import processor
 from newsdesk.server.serving import load
@@ -37,7 +37,7 @@ def main() -> None:
         one_member.choose(Settings().model_repository, given.member) as repository,
         servers.newsdesk("--model-repository", str(repository)) as server,
     ):
-        requests = load.asking(server.http_port, articles)
+        requests = load.asking(server.http_port, MODEL, articles)
         load.run("127.0.0.1", server.http_port, requests, 32, 5)
         print("| clients | articles/s | p50 ms | p99 ms | failures |\n|---:|---:|---:|---:|---:|")
         speeds = []

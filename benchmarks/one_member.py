@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks import MODEL
 from newsdesk.server.runtime import cascade, manifest, targets
-from newsdesk.server.serving.workspace import MODEL, latest_version
+from newsdesk.server.serving.workspace import latest_version
 
 
 @contextlib.contextmanager

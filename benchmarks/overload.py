@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import servers, texts
+from benchmarks import MODEL, servers, texts
 from newsdesk.server.runtime import processor
 from newsdesk.server.serving import load
 from newsdesk.server.serving.settings import granted_cores
@@ -86,7 +86,7 @@ def main() -> None:
     articles = texts.choose(given.texts)
     with servers.newsdesk() as server:
         port = server.http_port
-        requests = load.asking(port, articles)
+        requests = load.asking(port, MODEL, articles)
         idle = load.run("127.0.0.1", port, requests, 1, 3)
         peak = load.run("127.0.0.1", port, requests, 128, given.seconds / 2)
         began, spent = time.perf_counter(), time.process_time()

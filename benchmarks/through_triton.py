@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import one_member, servers, texts
+from benchmarks import MODEL, one_member, servers, texts
 from newsdesk.server.runtime import manifest, processor
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.serving import load, prepare
 from newsdesk.server.serving.settings import Settings, granted_cores
-from newsdesk.server.serving.workspace import MODEL, latest_version
+from newsdesk.server.serving.workspace import latest_version
 
 BATCH, CLIENTS, ALONE = 64, 128, 500
 
@@ -53,7 +53,7 @@ def measure(given: argparse.Namespace, repository: Path) -> None:
     for _ in range(given.rounds):
         own.append(_in_process(folder, target, articles, cores, given.seconds))
         with servers.newsdesk(*flags, "--queue-delay", "0") as server:
-            requests = load.asking(server.http_port, articles)
+            requests = load.asking(server.http_port, MODEL, articles)
             began = time.process_time()
             many = load.run("127.0.0.1", server.http_port, requests, CLIENTS, given.seconds, warm_up=3)
             share.append((time.process_time() - began) / (given.seconds + 3) / cores)
@@ -109,7 +109,7 @@ def _alone(classifier: Classifier, port: int, articles: list[str]) -> tuple[floa
     here, there = np.empty((2, min(ALONE, len(articles))))
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for i, request in enumerate(load.asking(port, articles[:ALONE])):
+        for i, request in enumerate(load.asking(port, MODEL, articles[:ALONE])):
             began = time.perf_counter()
             connection.sendall(request)
             head, parted, body = b"", b"", b""

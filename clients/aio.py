@@ -47,7 +47,7 @@ class AsyncClient:
         timeout: float = 30.0,
         retries: int = 20,
         concurrency: int = 8,
-        model: str = "ag_news",
+        model: str = "",
         api_key: str | None = None,
         ca_file: str | PathLike[str] = "",
         cert_file: str | PathLike[str] = "",
@@ -60,7 +60,7 @@ class AsyncClient:
         self._repeat_interrupted = repeat_interrupted
         self._settings = Settings(address, timeout, retries, concurrency, micro_batching)
         self._by_loop: dict[tuple[int, asyncio.AbstractEventLoop], _Here] = {}
-        self._model: Model | None = None
+        self._models: dict[str, Model] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,6 +83,7 @@ class AsyncClient:
         quality: Quality | None = None,
         members: bool = False,
         uncertainty: bool = False,
+        model: str = "",
         timeout: float | None = None,
     ) -> Prediction: ...
     @overload
@@ -94,6 +95,7 @@ class AsyncClient:
         quality: Quality | None = None,
         members: bool = False,
         uncertainty: bool = False,
+        model: str = "",
         timeout: float | None = None,
     ) -> list[Item]: ...
     async def classify(
@@ -104,10 +106,11 @@ class AsyncClient:
         quality: Quality | None = None,
         members: bool = False,
         uncertainty: bool = False,
+        model: str = "",
         timeout: float | None = None,
     ) -> Prediction | list[Item]:
         """As `Client.classify`."""
-        options = Options(top_k, quality, members, uncertainty)
+        options = Options(top_k, quality, members, uncertainty, model=model)
         deadline = self._settings.deadline(timeout)
         single = read_single(text)
         if single is not None:
@@ -124,20 +127,31 @@ class AsyncClient:
         quality: Quality | None = None,
         members: bool = False,
         uncertainty: bool = False,
+        model: str = "",
         timeout: float | None = None,
     ) -> AsyncIterator[Item]:
         """As `Client.stream`."""
-        options = Options(top_k, quality, members, uncertainty)
+        options = Options(top_k, quality, members, uncertainty, model=model)
         return self._in_order(read_rows(texts), options, lambda: self._settings.deadline(timeout))
 
-    async def labels(self, *, timeout: float | None = None) -> tuple[str, ...]:
+    async def labels(self, *, model: str = "", timeout: float | None = None) -> tuple[str, ...]:
         """As `Client.labels`."""
-        return (await self._describe(self._settings.deadline(timeout))).labels
+        return (await self._describe(model, self._settings.deadline(timeout))).labels
+
+    async def models(self, *, timeout: float | None = None) -> tuple[str, ...]:
+        """As `Client.models`."""
+        deadline = self._settings.deadline(timeout)
+        retries = Retries(self._settings.retries, deadline)
+        while True:
+            try:
+                return await self._here().transport.models(deadline.left())
+            except NewsdeskError as error:
+                await asyncio.sleep(retries.pause(error))
 
     async def _in_order(
         self, texts: Iterable[Text | Article], options: Options, deadline: Callable[[], Deadline]
     ) -> AsyncIterator[Item]:
-        model = await self._describe(deadline())
+        model = await self._describe(options.model, deadline())
         flying: deque[asyncio.Task[list[Item]]] = deque()
         try:
             for chunk in cut(texts, model.max_batch):
@@ -156,19 +170,22 @@ class AsyncClient:
     async def _send(self, texts: Sequence[Text], options: Options, deadline: Deadline) -> list[Item]:
         """Answer few texts, a request after another."""
         items: list[Item] = []
-        for chunk in cut(texts, self._most_texts()):
+        for chunk in cut(texts, self._most_texts(options.model)):
             items += await self._answer(chunk, options, lambda: deadline)
         return items
 
-    def _most_texts(self) -> int:
-        model = self._model
+    def _most_texts(self, name: str) -> int:
+        model = self._models.get(name or self._settings.address.model)
         return model.max_batch if model else 1
+
+    def _most_together(self) -> int:
+        return max((model.max_batch for model in list(self._models.values())), default=1)
 
     async def _answer(self, chunk: Chunk, options: Options, deadline: Callable[[], Deadline]) -> list[Item]:
         end = deadline()
         retries = Retries(self._settings.retries, end)
         while waiting := chunk.waiting:
-            model = await self._describe(end)
+            model = await self._describe(options.model, end)
             sent = time.monotonic()
             try:
                 answers = await self._here().transport.infer(waiting, model, options, end.left())
@@ -177,18 +194,19 @@ class AsyncClient:
                 if chunk.refuse(error) or chunk.pass_cache(error):
                     continue
                 if isinstance(error, BadResponse | RequestRefused):
-                    self._model = None  # another model may have taken its place
+                    self._models.pop(options.model or self._settings.address.model, None)  # it may be another one now
                 if isinstance(error, Interrupted) and not self._repeat_interrupted:
                     error.sent = sent
                     raise
                 await asyncio.sleep(retries.pause(error))
         return chunk.done()
 
-    async def _describe(self, deadline: Deadline) -> Model:
+    async def _describe(self, name: str, deadline: Deadline) -> Model:
+        name = name or self._settings.address.model
         retries = Retries(self._settings.retries, deadline)
-        while (model := self._model) is None:
+        while (model := self._models.get(name)) is None:
             try:
-                model = self._model = await self._here().transport.describe(deadline.left())
+                model = self._models[name] = await self._here().transport.describe(name, deadline.left())
             except NewsdeskError as error:
                 await asyncio.sleep(retries.pause(error))
         return model
@@ -200,6 +218,6 @@ class AsyncClient:
             for key in [key for key in list(self._by_loop) if key[1].is_closed()]:
                 if (left := self._by_loop.pop(key, None)) is not None:
                     left.transport.abandon()
-            calls = AsyncCalls(self._settings.concurrency, self._most_texts, self._send)
+            calls = AsyncCalls(self._settings.concurrency, self._most_together, self._send)
             here = self._by_loop[os.getpid(), loop] = _Here(open_async_transport(self._settings.address), calls)
         return here

@@ -68,7 +68,7 @@ class Client:
     retries         how often a request is repeated, after growing pauses while the server is unavailable; 20 go on for
                     about 20 seconds, longer than a server takes that is started again
     concurrency     requests in flight at once when there are more texts than one request takes
-    model           name of the model at the server
+    model           name of the model at the server; without, the server's only or default one
     api_key         key or bearer token for the gateway; without, NEWSDESK_API_KEY; "" for none
     ca_file         certificates (PEM) to trust instead of the system's
     cert_file       certificate (PEM) of the caller's own, for a server that wants one, and
@@ -91,7 +91,7 @@ class Client:
         timeout: float = 30.0,
         retries: int = 20,
         concurrency: int = 8,
-        model: str = "ag_news",
+        model: str = "",
         api_key: str | None = None,
         ca_file: str | PathLike[str] = "",
         cert_file: str | PathLike[str] = "",
@@ -107,7 +107,7 @@ class Client:
         # By process, because neither connections nor threads survive a fork; without a lock, because one held by
         # another thread while the process forks would stay held in the child.
         self._by_process: dict[int, _Here] = {}
-        self._model: Model | None = None
+        self._models: dict[str, Model] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -131,6 +131,7 @@ class Client:
         quality: Quality | None = None,
         members: bool = False,
         uncertainty: bool = False,
+        model: str = "",
         timeout: float | None = None,
     ) -> Prediction: ...
     @overload
@@ -142,6 +143,7 @@ class Client:
         quality: Quality | None = None,
         members: bool = False,
         uncertainty: bool = False,
+        model: str = "",
         timeout: float | None = None,
     ) -> list[Item]: ...
     def classify(
@@ -152,6 +154,7 @@ class Client:
         quality: Quality | None = None,
         members: bool = False,
         uncertainty: bool = False,
+        model: str = "",
         timeout: float | None = None,
     ) -> Prediction | list[Item]:
         """Classify one text, or a list of any length in its order.
@@ -162,12 +165,13 @@ class Client:
         quality  "fast", "balanced" (what None means) or "best": how sure a cheap member must be to answer alone
         members  whether predictions hold what each member that was asked said by itself
         uncertainty  whether they hold how uncertain they are, where the server says that
+        model    name of the model, instead of the client's
         timeout  seconds, instead of the client's
 
         A text alone that the server refuses raises TextRefused; in a list, a TextRefused stands in its place. Raises
         TypeError for what is no text, and for what has no rows or no order: a table, a set.
         """
-        options = Options(top_k, quality, members, uncertainty)
+        options = Options(top_k, quality, members, uncertainty, model=model)
         deadline = self._settings.deadline(timeout)
         single = read_single(text)
         if single is not None:
@@ -184,21 +188,32 @@ class Client:
         quality: Quality | None = None,
         members: bool = False,
         uncertainty: bool = False,
+        model: str = "",
         timeout: float | None = None,
     ) -> Iterator[Item]:
         """Classify texts as they come, in their order and in constant memory. `timeout` is for each request."""
-        options = Options(top_k, quality, members, uncertainty)
+        options = Options(top_k, quality, members, uncertainty, model=model)
         return self._in_order(read_rows(texts), options, lambda: self._settings.deadline(timeout))
 
-    def labels(self, *, timeout: float | None = None) -> tuple[str, ...]:
-        """Return the model's labels, in the model's order."""
-        return self._describe(self._settings.deadline(timeout)).labels
+    def labels(self, *, model: str = "", timeout: float | None = None) -> tuple[str, ...]:
+        """Return a model's labels, in the model's order."""
+        return self._describe(model, self._settings.deadline(timeout)).labels
+
+    def models(self, *, timeout: float | None = None) -> tuple[str, ...]:
+        """Return the names of the models that the server has."""
+        deadline = self._settings.deadline(timeout)
+        retries = Retries(self._settings.retries, deadline)
+        while True:
+            try:
+                return self._here().transport.models(deadline.left())
+            except NewsdeskError as error:
+                time.sleep(retries.pause(error))
 
     def _in_order(
         self, texts: Iterable[Text | Article], options: Options, deadline: Callable[[], Deadline]
     ) -> Iterator[Item]:
         """Answer chunk by chunk, `concurrency` at a time; a list that is one chunk without a thread of its own."""
-        chunks = cut(texts, self._describe(deadline()).max_batch)
+        chunks = cut(texts, self._describe(options.model, deadline()).max_batch)
         start = list(islice(chunks, 2))
         if len(start) == 1:
             yield from self._answer(start[0], options, deadline)
@@ -218,18 +233,21 @@ class Client:
 
     def _send(self, texts: Sequence[Text], options: Options, deadline: Deadline) -> list[Item]:
         """Answer few texts, in the calling thread."""
-        chunks = cut(texts, self._most_texts())
+        chunks = cut(texts, self._most_texts(options.model))
         return [item for chunk in chunks for item in self._answer(chunk, options, lambda: deadline)]
 
-    def _most_texts(self) -> int:
-        model = self._model
+    def _most_texts(self, name: str) -> int:
+        model = self._models.get(name or self._settings.address.model)
         return model.max_batch if model else 1
+
+    def _most_together(self) -> int:
+        return max((model.max_batch for model in list(self._models.values())), default=1)
 
     def _answer(self, chunk: Chunk, options: Options, deadline: Callable[[], Deadline]) -> list[Item]:
         end = deadline()
         retries = Retries(self._settings.retries, end)
         while waiting := chunk.waiting:
-            model = self._describe(end)
+            model = self._describe(options.model, end)
             transport = self._here().transport
             try:
                 chunk.accept(transport.infer(waiting, model, options, end.left()), model, options)
@@ -237,16 +255,17 @@ class Client:
                 if chunk.refuse(error) or chunk.pass_cache(error):
                     continue
                 if isinstance(error, BadResponse | RequestRefused):
-                    self._model = None  # another model may have taken its place
+                    self._models.pop(options.model or self._settings.address.model, None)  # it may be another one now
                 time.sleep(retries.pause(error))
         return chunk.done()
 
-    def _describe(self, deadline: Deadline) -> Model:
+    def _describe(self, name: str, deadline: Deadline) -> Model:
+        name = name or self._settings.address.model
         retries = Retries(self._settings.retries, deadline)
-        while (model := self._model) is None:
+        while (model := self._models.get(name)) is None:
             transport = self._here().transport
             try:
-                model = self._model = transport.describe(deadline.left())
+                model = self._models[name] = transport.describe(name, deadline.left())
             except NewsdeskError as error:
                 time.sleep(retries.pause(error))
         return model
@@ -255,7 +274,7 @@ class Client:
         process = os.getpid()
         if process not in self._by_process:
             executor = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="newsdesk-client")
-            calls = Calls(self._settings.concurrency, self._most_texts, self._send, executor)
+            calls = Calls(self._settings.concurrency, self._most_together, self._send, executor)
             here = _Here(open_transport(self._settings.address), executor, calls)
             self._by_process.setdefault(process, here)
         return self._by_process[process]

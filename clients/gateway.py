@@ -1,12 +1,13 @@
-"""The gateway's REST protocol: POST /v1/classify, with an answer or an error for each text."""
+"""The gateway's REST protocol: POST /v1/models/<model>/classify, with an answer or an error for each text."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from newsdesk.clients.errors import BadResponse, RequestRefused
 from newsdesk.clients.options import Options
-from newsdesk.clients.transports import Address, Answer, Model
+from newsdesk.clients.transports import Address, Answer, Model, only
 from newsdesk.clients.web import AsyncWeb, Web
 from newsdesk.server.contract import MAX_BATCH, UNCERTAINTY
 
@@ -19,14 +20,17 @@ class GatewayTransport:
     def __init__(self, address: Address) -> None:
         self._web, self._address = Web(address), address
 
-    def describe(self, timeout: float) -> Model:
-        return _model(self._web.call("GET", "/v1/models", None, {}, timeout)[0], self._address)
+    def models(self, timeout: float) -> tuple[str, ...]:
+        return tuple(_served(self._web.call("GET", "/v1/models", None, {}, timeout)[0], self._address))
+
+    def describe(self, name: str, timeout: float) -> Model:
+        return _model(name, self._web.call("GET", "/v1/models", None, {}, timeout)[0], self._address)
 
     def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer | str]:
         readable, refused = _decoded(texts)
         if not readable:
             return [refused[index] for index in range(len(texts))]
-        answer, _ = self._web.call("POST", "/v1/classify", _request(readable, options, model), _JSON, timeout)
+        answer, _ = self._web.call("POST", _path(model), _request(readable, options, model), _JSON, timeout)
         return _answers(answer, len(readable), refused, model)
 
     def close(self) -> None:
@@ -39,14 +43,17 @@ class AsyncGatewayTransport:
     def __init__(self, address: Address) -> None:
         self._web, self._address = AsyncWeb(address), address
 
-    async def describe(self, timeout: float) -> Model:
-        return _model((await self._web.call("GET", "/v1/models", None, {}, timeout))[0], self._address)
+    async def models(self, timeout: float) -> tuple[str, ...]:
+        return tuple(_served((await self._web.call("GET", "/v1/models", None, {}, timeout))[0], self._address))
+
+    async def describe(self, name: str, timeout: float) -> Model:
+        return _model(name, (await self._web.call("GET", "/v1/models", None, {}, timeout))[0], self._address)
 
     async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer | str]:
         readable, refused = _decoded(texts)
         if not readable:
             return [refused[index] for index in range(len(texts))]
-        answer, _ = await self._web.call("POST", "/v1/classify", _request(readable, options, model), _JSON, timeout)
+        answer, _ = await self._web.call("POST", _path(model), _request(readable, options, model), _JSON, timeout)
         return _answers(answer, len(readable), refused, model)
 
     async def close(self) -> None:
@@ -56,17 +63,32 @@ class AsyncGatewayTransport:
         self._web.abandon()
 
 
-def _model(body: bytes, address: Address) -> Model:
+def _path(model: Model) -> str:
+    return f"/v1/models/{quote(model.name, safe='')}/classify"
+
+
+def _served(body: bytes, address: Address) -> dict[str, Any]:
     try:
-        found = {one["name"]: one for one in json.loads(body)["models"]}
-        if address.model not in found:
-            serves = ", ".join(found)
-            raise RequestRefused(f"{address.url} has no model {address.model!r}, it serves {serves or 'none'}")
-        one = found[address.model]
-        members = tuple(member["name"] for member in one["members"])
-        # The gateway takes more, but then a caller with much to ask would wait for whole requests.
-        return Model(tuple(one["labels"]), members, MAX_BATCH, frozenset(one.get("outputs", ())))
+        return {model["name"]: model for model in json.loads(body)["models"]}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadResponse(f"{address.url} does not say what it serves ({error!r}): is it a gateway?") from error
+
+
+def _model(name: str, body: bytes, address: Address) -> Model:
+    """Return what is known of a model; without a name, of the default or only one."""
+    served = _served(body, address)
+    if not name:
+        name = next((model for model, about in served.items() if about.get("default")), "") or only(
+            list(served), address.url
+        )
+    if name not in served:
+        raise RequestRefused(f"{address.url} has no model {name!r}, it serves {', '.join(served) or 'none'}")
+    about = served[name]
+    try:
+        members = tuple(member["name"] for member in about["members"])
+        # The gateway takes more, but then a caller with much to ask would wait for whole requests.
+        return Model(tuple(about["labels"]), members, MAX_BATCH, frozenset(about.get("outputs", ())), name)
+    except (KeyError, TypeError, AttributeError) as error:
         raise BadResponse(f"{address.url} does not say what it serves ({error!r}): is it a gateway?") from error
 
 

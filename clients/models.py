@@ -3,12 +3,15 @@
 import json
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from newsdesk.clients.errors import BadResponse, NewsdeskError
-from newsdesk.clients.transports import parse
+from newsdesk.clients.transports import only, parse
+
+if TYPE_CHECKING:
+    from newsdesk.clients.web import Web
 
 DEFAULT_URL = "gateway+http://127.0.0.1:8080"
 _FIGURE_WIDTH = 40
@@ -23,7 +26,9 @@ class Action(StrEnum):
 
 def models(
     action: Annotated[Action, typer.Argument(help="load, unload and rollback need the role operator.")] = Action.list,
-    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="What to load, unload or roll back.")] = "ag_news",
+    model: Annotated[
+        str, typer.Argument(metavar="[MODEL]", help="Which; without, the only one.", show_default=False)
+    ] = "",
     url: Annotated[str, typer.Option(envvar="NEWSDESK_URL", help="The gateway.")] = DEFAULT_URL,
     api_key: Annotated[
         str, typer.Option(envvar="NEWSDESK_API_KEY", help="Key or bearer token.", show_default=False)
@@ -53,6 +58,7 @@ def _done(action: Action, model: str, url: str, api_key: str, timeout: float, as
         if action is Action.list:
             found = json.loads(web.call("GET", "/v1/models", None, {}, timeout)[0])["models"]
             return json.dumps(found) if as_json else "\n".join(line for one in found for line in _lines(one))
+        model = model or _only(web, url, timeout)
         path = f"/v2/repository/models/{model}/{action}"
         said = web.call("POST", path, b"{}", {"Content-Type": "application/json"}, timeout)[0]
         outcome = json.loads(said) if said else {}
@@ -63,6 +69,12 @@ def _done(action: Action, model: str, url: str, api_key: str, timeout: float, as
         raise BadResponse(f"{url} does not say what it serves ({error!r}): is it a gateway?") from error
     finally:
         web.close()
+
+
+def _only(web: "Web", url: str, timeout: float) -> str:
+    """Return the name of the only model, loaded or not. Raises RequestRefused where there are more."""
+    index = web.call("POST", "/v2/repository/index", b"{}", {"Content-Type": "application/json"}, timeout)[0]
+    return only([model["name"] for model in json.loads(index)], url)
 
 
 def _outcome(action: Action, model: str, outcome: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What a caller wants of the answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from newsdesk.server.contract import DEFAULT_QUALITY, QUALITIES, Quality
 
@@ -13,6 +13,8 @@ class Options:
     quality: Quality | None = None
     members: bool = False
     uncertainty: bool = False
+    model: str = field(default="", kw_only=True)
+    """Which of the server's models; "" = the client's, or the only one."""
 
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from newsdesk.clients.errors import RequestRefused, unavailable
 from newsdesk.clients.options import Options
 
 _PORTS = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 443, "gateway+http": 8080, "gateway+https": 443}
@@ -21,12 +22,14 @@ class Model:
     members    in the order of their own probabilities
     max_batch  the most texts in one request
     outputs    of UNCERTAINTY and UNSURE, those that it has
+    name       at the server
     """
 
     labels: tuple[str, ...]
     members: tuple[str, ...]
     max_batch: int
     outputs: frozenset[str] = frozenset()
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,12 @@ class Answer:
 class Transport(Protocol):
     """One server, for any number of threads. Times out after `timeout` seconds; errors are NewsdeskError's.
 
-    `infer` returns an answer for each text, or why that text is refused.
+    `models` returns the names of those that are served, and `describe` what one of them is; by the name "", the only
+    one or the default. `infer` returns an answer for each text, or why that text is refused.
     """
 
-    def describe(self, timeout: float) -> Model: ...
+    def models(self, timeout: float) -> tuple[str, ...]: ...
+    def describe(self, name: str, timeout: float) -> Model: ...
     def infer(
         self, texts: Sequence[bytes], model: Model, options: Options, timeout: float
     ) -> Sequence[Answer | str]: ...
@@ -61,7 +66,8 @@ class Transport(Protocol):
 class AsyncTransport(Protocol):
     """One server, for one event loop. `abandon` closes what can be closed when that loop has ended."""
 
-    async def describe(self, timeout: float) -> Model: ...
+    async def models(self, timeout: float) -> tuple[str, ...]: ...
+    async def describe(self, name: str, timeout: float) -> Model: ...
     async def infer(
         self, texts: Sequence[bytes], model: Model, options: Options, timeout: float
     ) -> Sequence[Answer | str]: ...
@@ -69,10 +75,20 @@ class AsyncTransport(Protocol):
     def abandon(self) -> None: ...
 
 
+def only(names: Sequence[str], url: str) -> str:
+    """Return the name of the only model. Raises ServerUnavailable where none is loaded, RequestRefused for several."""
+    if not names:
+        raise unavailable(url, "no model is loaded")
+    if len(names) > 1:
+        raise RequestRefused(f"{url} serves several models: {', '.join(names)}. Name one: model=… (--model)")
+    return names[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """A URL taken apart: `scheme`, `host:port`, and the path before the protocol's own; and what to present there.
 
+    model    the name of the model that is asked where a call names none; "" for the only one
     key      API key or bearer token, "" for none
     ca_file  certificates to trust instead of the system's, "" for the system's
     cert_file, key_file  the caller's own certificate and its key, "" for none

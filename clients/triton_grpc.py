@@ -33,7 +33,7 @@ from newsdesk.clients.tensors import (
     read_members,
 )
 from newsdesk.clients.trace import carried
-from newsdesk.clients.transports import Address, Answer, Model
+from newsdesk.clients.transports import Address, Answer, Model, only
 from newsdesk.server.contract import PROBABILITIES
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
@@ -59,17 +59,25 @@ class GrpcTransport:
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._regions = Regions(self._stub, address.url) if address.shared_memory else None
 
-    def describe(self, timeout: float) -> Model:
+    def models(self, timeout: float) -> tuple[str, ...]:
         try:
             known = {"timeout": timeout, "metadata": _metadata(self._address)}
-            config = self._stub.ModelConfig(_config_request(self._address), **known)
-            probe = self._stub.ModelInfer(_probe_request(self._address), **known)
+            return _names(self._stub.ModelStatistics(service_pb2.ModelStatisticsRequest(), **known))
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
-        return _model(config.config, probe)
+
+    def describe(self, name: str, timeout: float) -> Model:
+        name = name or only(self.models(timeout), self._address.url)
+        try:
+            known = {"timeout": timeout, "metadata": _metadata(self._address)}
+            config = self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=name), **known)
+            probe = self._stub.ModelInfer(_probe_request(name), **known)
+        except grpc.RpcError as error:
+            raise _error(error, self._address) from error
+        return _model(name, config.config, probe)
 
     def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
-        request, end = _infer_request(self._address, texts, options, model), time.monotonic() + timeout
+        request, end = _infer_request(texts, options, model), time.monotonic() + timeout
         try:
             with self._regions.shared(request, timeout) if self._regions else contextlib.nullcontext():
                 response = self._stub.ModelInfer(
@@ -96,18 +104,28 @@ class AsyncGrpcTransport:
         self._channel = _open(address)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
-    async def describe(self, timeout: float) -> Model:
+    async def models(self, timeout: float) -> tuple[str, ...]:
+        asked = service_pb2.ModelStatisticsRequest()
         try:
             known = {"timeout": timeout, "metadata": _metadata(self._address)}
-            config = await _end(self._stub.ModelConfig.future(_config_request(self._address), **known))
-            probe = await _end(self._stub.ModelInfer.future(_probe_request(self._address), **known))
+            return _names(await _end(self._stub.ModelStatistics.future(asked, **known)))
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
-        return _model(config.config, probe)
+
+    async def describe(self, name: str, timeout: float) -> Model:
+        name = name or only(await self.models(timeout), self._address.url)
+        asked = service_pb2.ModelConfigRequest(name=name)
+        try:
+            known = {"timeout": timeout, "metadata": _metadata(self._address)}
+            config = await _end(self._stub.ModelConfig.future(asked, **known))
+            probe = await _end(self._stub.ModelInfer.future(_probe_request(name), **known))
+        except grpc.RpcError as error:
+            raise _error(error, self._address) from error
+        return _model(name, config.config, probe)
 
     async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
         try:
-            request = _infer_request(self._address, texts, options, model)
+            request = _infer_request(texts, options, model)
             response = await _end(
                 self._stub.ModelInfer.future(request, timeout=timeout, metadata=_metadata(self._address))
             )
@@ -153,35 +171,33 @@ def _metadata(address: Address) -> tuple[tuple[str, str], ...]:
     return tuple((presented | carried()).items())
 
 
-def _config_request(address: Address) -> service_pb2.ModelConfigRequest:
-    return service_pb2.ModelConfigRequest(name=address.model)
+def _names(statistics: service_pb2.ModelStatisticsResponse) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(model.name for model in statistics.model_stats))
 
 
-def _model(config: model_config_pb2.ModelConfig, probe: service_pb2.ModelInferResponse) -> Model:
+def _model(name: str, config: model_config_pb2.ModelConfig, probe: service_pb2.ModelInferResponse) -> Model:
     members = config.parameters["members"].string_value if "members" in config.parameters else ""
     extra = OPTIONAL & {output.name for output in config.output}
-    return Model(read_labels(_outputs(probe)), read_members(members), max(config.max_batch_size, 1), extra)
+    return Model(read_labels(_outputs(probe)), read_members(members), max(config.max_batch_size, 1), extra, name)
 
 
-def _infer_request(
-    address: Address, texts: Sequence[bytes], options: Options, model: Model
-) -> service_pb2.ModelInferRequest:
-    request = _request(address, texts, options)
+def _infer_request(texts: Sequence[bytes], options: Options, model: Model) -> service_pb2.ModelInferRequest:
+    request = _request(model.name, texts, options)
     for name in outputs(options, model):
         request.outputs.add(name=name)
     return request
 
 
-def _request(address: Address, texts: Sequence[bytes], options: Options) -> service_pb2.ModelInferRequest:
+def _request(name: str, texts: Sequence[bytes], options: Options) -> service_pb2.ModelInferRequest:
     given = inputs(texts, options)
-    request = service_pb2.ModelInferRequest(model_name=address.model, raw_input_contents=given.values())
-    for name in given:
-        request.inputs.add(name=name, datatype="BYTES", shape=[len(texts), 1])
+    request = service_pb2.ModelInferRequest(model_name=name, raw_input_contents=given.values())
+    for tensor in given:
+        request.inputs.add(name=tensor, datatype="BYTES", shape=[len(texts), 1])
     return request
 
 
-def _probe_request(address: Address) -> service_pb2.ModelInferRequest:
-    request = _request(address, [PROBE_TEXT], Options())
+def _probe_request(name: str) -> service_pb2.ModelInferRequest:
+    request = _request(name, [PROBE_TEXT], Options())
     request.outputs.add(name=PROBABILITIES).parameters["classification"].int64_param = ALL_CLASSES
     return request
 

@@ -21,7 +21,7 @@ from newsdesk.clients.tensors import (
     read_labels,
     read_members,
 )
-from newsdesk.clients.transports import Address, Answer, Model
+from newsdesk.clients.transports import Address, Answer, Model, only
 from newsdesk.clients.web import AsyncWeb, Web
 from newsdesk.server.contract import PROBABILITIES
 
@@ -32,16 +32,20 @@ class HttpTransport:
     """Blocking."""
 
     def __init__(self, address: Address) -> None:
-        self._web, self._model = Web(address), address.model
+        self._web, self._url = Web(address), address.url
 
-    def describe(self, timeout: float) -> Model:
-        config, _ = self._web.call("GET", _path(self._model, "config"), None, {}, timeout)
-        probe = self._web.call("POST", _path(self._model, "infer"), *_probe_request(), timeout)
-        return _model(config, read_labels(_outputs(*probe)))
+    def models(self, timeout: float) -> tuple[str, ...]:
+        return _names(self._web.call("GET", "/v2/models/stats", None, {}, timeout)[0])
+
+    def describe(self, name: str, timeout: float) -> Model:
+        name = name or only(self.models(timeout), self._url)
+        config, _ = self._web.call("GET", _path(name, "config"), None, {}, timeout)
+        probe = self._web.call("POST", _path(name, "infer"), *_probe_request(), timeout)
+        return _model(name, config, read_labels(_outputs(*probe)))
 
     def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
         answer = self._web.call(
-            "POST", _path(self._model, "infer"), *_infer_request(texts, options, model, timeout), timeout
+            "POST", _path(model.name, "infer"), *_infer_request(texts, options, model, timeout), timeout
         )
         return read_answers(_outputs(*answer), len(texts), model, options)
 
@@ -53,16 +57,20 @@ class AsyncHttpTransport:
     """For the event loop that it is made in."""
 
     def __init__(self, address: Address) -> None:
-        self._web, self._model = AsyncWeb(address), address.model
+        self._web, self._url = AsyncWeb(address), address.url
 
-    async def describe(self, timeout: float) -> Model:
-        config, _ = await self._web.call("GET", _path(self._model, "config"), None, {}, timeout)
-        probe = await self._web.call("POST", _path(self._model, "infer"), *_probe_request(), timeout)
-        return _model(config, read_labels(_outputs(*probe)))
+    async def models(self, timeout: float) -> tuple[str, ...]:
+        return _names((await self._web.call("GET", "/v2/models/stats", None, {}, timeout))[0])
+
+    async def describe(self, name: str, timeout: float) -> Model:
+        name = name or only(await self.models(timeout), self._url)
+        config, _ = await self._web.call("GET", _path(name, "config"), None, {}, timeout)
+        probe = await self._web.call("POST", _path(name, "infer"), *_probe_request(), timeout)
+        return _model(name, config, read_labels(_outputs(*probe)))
 
     async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
         answer = await self._web.call(
-            "POST", _path(self._model, "infer"), *_infer_request(texts, options, model, timeout), timeout
+            "POST", _path(model.name, "infer"), *_infer_request(texts, options, model, timeout), timeout
         )
         return read_answers(_outputs(*answer), len(texts), model, options)
 
@@ -122,11 +130,18 @@ def _outputs(body: bytes, headers: Mapping[str, str]) -> dict[str, Tensor]:
     return found
 
 
-def _model(raw: bytes, labels: tuple[str, ...]) -> Model:
+def _names(statistics: bytes) -> tuple[str, ...]:
+    try:
+        return tuple(dict.fromkeys(str(model["name"]) for model in json.loads(statistics)["model_stats"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadResponse(f"the models' statistics cannot be read: {error!r}. Name the model: model=…") from error
+
+
+def _model(name: str, raw: bytes, labels: tuple[str, ...]) -> Model:
     try:
         config = json.loads(raw)
         members = config.get("parameters", {}).get("members", {}).get("string_value", "")
         extra = OPTIONAL & {output["name"] for output in config["output"]}
-        return Model(labels, read_members(members), max(int(config["max_batch_size"]), 1), extra)
+        return Model(labels, read_members(members), max(int(config["max_batch_size"]), 1), extra, name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadResponse(f"the model's configuration cannot be read: {error!r}") from error

@@ -81,34 +81,40 @@ class TritonPythonModel:
 """
 
 
-def write_repository(root: Path, model: str = MODEL, members: Sequence[str] = ("stand-in",)) -> Path:
-    """Write a model repository whose manifest holds, with a stand-in for the model."""
-    version = root / "ag_news" / "1"
+def write_repository(
+    root: Path, model: str = MODEL, members: Sequence[str] = ("stand-in",), name: str = "ag_news"
+) -> Path:
+    """Write a model into a repository, with a manifest that holds, and a stand-in for the model."""
+    version = root / name / "1"
     version.mkdir(parents=True)
-    config = CONFIG.replace('"stand-in"', f'"{",".join(members)}"').replace("[ 1, 4 ]", f"[ {len(members)}, 4 ]")
-    (root / "ag_news" / "config.pbtxt").write_text(config)
-    (root / "ag_news" / "labels.txt").write_text("\n".join(LABELS) + "\n")
+    config = (
+        CONFIG.replace('"ag_news"', f'"{name}"')
+        .replace('"stand-in"', f'"{",".join(members)}"')
+        .replace("[ 1, 4 ]", f"[ {len(members)}, 4 ]")
+    )
+    (root / name / "config.pbtxt").write_text(config)
+    (root / name / "labels.txt").write_text("\n".join(LABELS) + "\n")
     (version / "model.py").write_text(model)
     files = {}
-    for name in "tokenizer.json", "model.int8.onnx":
-        (version / name).write_text(name)
-        files[name] = manifest.File(path=name, sha256=manifest.digest(version / name))
+    for file in "tokenizer.json", "model.int8.onnx":
+        (version / file).write_text(file)
+        files[file] = manifest.File(path=file, sha256=manifest.digest(version / file))
     written = manifest.Manifest(
         schema=manifest.SCHEMA,
-        name="ag_news",
+        name=name,
         labels=LABELS,
         members=[
             manifest.Member(
-                name=name,
+                name=member,
                 kind="encoder",
                 reader=files["tokenizer.json"],
                 graphs={"int8": files["model.int8.onnx"]},
                 max_length=128,
                 pad_id=0,
             )
-            for name in members
+            for member in members
         ],
-        cascade=[cascade.alone(name, len(LABELS)) for name in members],
+        cascade=[cascade.alone(member, len(LABELS)) for member in members],
         target="openvino:int8",
     )
     manifest.save(written, version)

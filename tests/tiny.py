@@ -1,6 +1,6 @@
 """A tiny classifier with a real graph and a real tokenizer, made in milliseconds: words vote for their label."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,9 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, POISON]
 MAX_LENGTH = 32
 
 
-def write(folder: Path, *, weight: float = 4.0, name: str = "tiny") -> Manifest:
+def write(folder: Path, *, weight: float = 4.0, name: str = "tiny", labels: Sequence[str] = LABELS) -> Manifest:
     """Fill a version folder with a one-member model; `weight` is how strongly a word votes (NaN breaks it)."""
-    return _save(folder, [_encoder(folder, name, weight)], [cascade.alone(name, len(LABELS))])
+    return _save(folder, [_encoder(folder, name, weight)], [cascade.alone(name, len(labels))], labels=labels)
 
 
 def write_cascade(folder: Path, unsure: Unsure | None = None) -> Manifest:
@@ -72,25 +72,31 @@ def write_cascade(folder: Path, unsure: Unsure | None = None) -> Manifest:
     )
 
 
-def write_model(root: Path, write_version: Callable[[Path], Manifest]) -> Path:
-    """Write a model repository, as the build does but for the card, and return it."""
-    model = root / "ag_news"
+def write_model(root: Path, write_version: Callable[[Path], Manifest], name: str = "ag_news") -> Path:
+    """Write a model into a repository, as the build does but for the card, and return the repository."""
+    model = root / name
     made = write_version(model / "1")
     (model / "1" / "model.py").write_text(
         "from newsdesk.server.runtime.backend import TritonPythonModel  # noqa: F401\n"
     )
-    (model / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
+    (model / "labels.txt").write_text("".join(f"{label}\n" for label in made.labels))
     members = [member.name for member in made.members]
-    config = render_config(Repository(), len(LABELS), members, made.unsure is not None)
+    config = render_config(Repository(model=name), len(made.labels), members, made.unsure is not None)
     (model / "config.pbtxt").write_text(config)
     return root
 
 
-def _save(folder: Path, members: list[Member], stages: list[Stage], unsure: Unsure | None = None) -> Manifest:
+def _save(
+    folder: Path,
+    members: list[Member],
+    stages: list[Stage],
+    unsure: Unsure | None = None,
+    labels: Sequence[str] = LABELS,
+) -> Manifest:
     made = Manifest(
         schema=manifest.SCHEMA,
         name="ag_news",
-        labels=LABELS,
+        labels=list(labels),
         members=members,
         cascade=stages,
         unsure=unsure,

@@ -4,8 +4,9 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
-from newsdesk.build.recipe.fields import Alpha, CalibratorName, CombinerName, Fraction, Name, Positive, UnsureScore
+from newsdesk.build.recipe.fields import Alpha, CalibratorName, CombinerName, Fraction, Positive, UnsureScore
 from newsdesk.server.contract import MAX_BATCH
+from newsdesk.server.runtime import names
 
 Variant = Literal["fp32", "fp16", "int8", "int8-fp16", "int8-dynamic", "fp8"]
 
@@ -117,12 +118,17 @@ class Ensemble(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Repository(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The Triton model that is written."""
 
-    model: Name = "ag_news"
+    model: str = "ag_news"
+    """Its name, under which it is asked: letters, digits, _ and -."""
     variants: list[Variant] = []
     """Graphs to put in, if they pass; the target is the fastest that reads one of them. Empty: the fastest's alone."""
     max_batch_size: Positive = MAX_BATCH
     max_queue_size: Positive = 4096
     """Requests that may wait; Triton refuses what comes on top."""
+
+    def __post_init__(self) -> None:
+        if reason := names.refusal(self.model):
+            raise ValueError(f"repository.model: {reason}")
 
 
 class Card(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

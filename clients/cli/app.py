@@ -44,7 +44,7 @@ def newsdesk(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Say what a news article is about: World, Sports, Business or Sci/Tech."""
+    """Give texts their labels, by classifiers of your own or the one that it ships with, which reads news."""
 
 
 app.command(cls=Command)(models)
@@ -53,7 +53,7 @@ app.command(cls=Command)(models)
 @app.command(cls=Command)
 def classify(
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXTS", help="Articles; without any, standard input is read.")
+        list[str] | None, typer.Argument(metavar="TEXTS", help="Without any, standard input is read.")
     ] = None,
     file: Annotated[
         Path | None,
@@ -80,6 +80,9 @@ def classify(
     api_key: Annotated[
         str | None, typer.Option(envvar="NEWSDESK_API_KEY", help="Key or bearer token for the gateway.")
     ] = None,
+    model: Annotated[
+        str, typer.Option(envvar="NEWSDESK_MODEL", help="Which model, where the server has several.")
+    ] = "",
     form: Annotated[
         Format, typer.Option("--format", help="How answers are written, a line a text (csv: ' before =, +, -, @).")
     ] = (Format.text),
@@ -99,7 +102,7 @@ def classify(
     ] = False,
     timeout: Annotated[float, typer.Option(min=0.001, metavar="SECONDS", help="Longest wait for a request.")] = 30.0,
 ) -> None:
-    """Classify articles: arguments, lines of standard input, or a file.
+    """Classify texts: arguments, lines of standard input, or a file.
 
     Exit code: 0 all answered, 1 some texts refused, 2 wrong usage or no server.
     """
@@ -124,9 +127,9 @@ def classify(
                 how = {"form": input_form, "columns": text_column or [], "delimiter": delimiter}
                 reader = stack.enter_context(_opened(file or Path("-"), how))
                 given = stack.enter_context(_shown(reader))
-            with Client(url, timeout=timeout, retries=_FIRST_RETRIES, api_key=api_key) as first:
+            with Client(url, timeout=timeout, retries=_FIRST_RETRIES, model=model, api_key=api_key) as first:
                 first.labels()
-            client = stack.enter_context(Client(url, timeout=timeout, api_key=api_key))
+            client = stack.enter_context(Client(url, timeout=timeout, model=model, api_key=api_key))
             count, refused = _answer(client, given, form, options)
     except BrokenPipeError:
         raise

@@ -16,13 +16,12 @@ from starlette.responses import Response
 
 from newsdesk.clients import NewsdeskError
 from newsdesk.server.gateway.auth import Gate
-from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.certificates import Certificates
 from newsdesk.server.gateway.disconnects import Disconnects
 from newsdesk.server.gateway.logs import AuditLog
+from newsdesk.server.gateway.models import Models
 from newsdesk.server.gateway.observed import Observed
 from newsdesk.server.gateway.origins import Origins
-from newsdesk.server.gateway.plane import Plane
 from newsdesk.server.gateway.problems import on_error
 from newsdesk.server.gateway.rates import Rates
 from newsdesk.server.gateway.refusals import Refusals
@@ -33,7 +32,7 @@ from newsdesk.server.gateway.schemas import ClassifyRequest, ProblemDetails
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.gateway.tokens import Tokens
-from newsdesk.server.gateway.triton import Triton, open_session
+from newsdesk.server.gateway.triton import open_session
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import traces
 
@@ -63,7 +62,7 @@ def create(launch: Launch, stopping: Callable[[], bool], certificates: Certifica
 
     Raises GatewaySettingsError and TracesError.
     """
-    telemetry, rates, breaker, tracing = Telemetry(), Rates(launch.settings), Breaker(), _tracing()
+    telemetry, rates, tracing = Telemetry(), Rates(launch.settings), _tracing()
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -72,10 +71,9 @@ def create(launch: Launch, stopping: Callable[[], bool], certificates: Certifica
             state.settings, state.launch, state.stopping = launch.settings, launch, stopping
             state.telemetry, state.audit = telemetry, AuditLog(launch.audit_log)
             state.refusals = Refusals(state.audit)
-            state.triton = Triton(launch, session, breaker)
-            state.plane = Plane(launch, telemetry, breaker, state.triton.suspects, tracing)
+            state.models = Models(launch, telemetry, session, tracing)
             state.gate = Gate(launch.settings, Tokens(launch.settings, session), rates, state.refusals)
-            watching = [asyncio.create_task(one) for one in (state.plane.probe(), state.triton.suspects.watch())]
+            watching = state.models.watch()
             rpc = Rpc(launch, app, telemetry, tracing, certificates, stopping) if launch.settings.grpc_port else None
             if rpc:
                 await rpc.start()
@@ -89,14 +87,14 @@ def create(launch: Launch, stopping: Callable[[], bool], certificates: Certifica
                     task.cancel()
                 if rpc:
                     await rpc.close()
-                await state.plane.close()
+                await state.models.close()
                 if tracing:
                     await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="newsdesk",
         version=version("newsdesk"),
-        summary="What a news article is about.",
+        summary="Texts to labels.",
         lifespan=life,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,

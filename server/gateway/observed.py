@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     from newsdesk.server.gateway.tracing import Tracing
 
-FILE_ROUTE = "/v1/classify/file"
+FILE_ROUTE, MODEL_FILE_ROUTE = "/v1/classify/file", "/v1/models/{model}/classify/file"
+_FILE = re.compile(r"/v1/(models/[^/]+/)?classify/file")
 _TIMED = frozenset(
     {
         "/v1/classify",
+        "/v1/models/{model}/classify",
         "/v2/models/{model}/infer",
         "/v2/models/{model}/versions/{version}/infer",
         "/inference.GRPCInferenceService/ModelInfer",
@@ -41,6 +43,8 @@ _QUIET = frozenset(
         "/inference.GRPCInferenceService/ServerReady",
     }
 )
+_NOTED = "caller", "address", "key", "model", "texts", "refused", "cause"
+"""What the routes note of a request for the log."""
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
 _MIB = 2**20
 _LEAST_RATE = 16 * 1024
@@ -111,7 +115,7 @@ class Observed:
         if scope["type"] != "http":
             return receive
         settings = self._settings
-        mib = settings.max_file_mib if scope["path"] == FILE_ROUTE else settings.max_body_mib
+        mib = settings.max_file_mib if _FILE.fullmatch(scope["path"]) else settings.max_body_mib
         announced = Headers(scope=scope).get("content-length", "0")
         too_large = TooLarge(f"The body is larger than {mib} MiB, the most that is taken here.", _CLOSE)
         size, waited, whole = 0, 0.0, False
@@ -150,7 +154,9 @@ class Observed:
         span: "Span | None",
     ) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self._telemetry.request(route, status, seconds, timed=route in _TIMED and status == 200)
+        self._telemetry.request(
+            route, status, seconds, timed=route in _TIMED and status == 200, model=state.get("model", "")
+        )
         if route in _QUIET and status < 500:
             return
         fields: dict[str, Any] = {
@@ -159,9 +165,7 @@ class Observed:
             "route": route,
             "status": status,
             "ms": round(seconds * 1e3, 2),
-            **{
-                name: state[name] for name in ("caller", "address", "key", "texts", "refused", "cause") if name in state
-            },
+            **{name: state[name] for name in _NOTED if name in state},
         }
         if self._tracing and span:
             fields["trace_id"] = self._tracing.finish(span, fields["method"], route, status, state["request_id"])

@@ -2,13 +2,10 @@
 
 import re
 
-from starlette.datastructures import State
-
 from newsdesk.server.gateway import inference
-from newsdesk.server.gateway.plane import Plane
+from newsdesk.server.gateway.models import Model
 from newsdesk.server.gateway.problems import Late, NotFound, TooMany
 from newsdesk.server.gateway.triton import EXPIRED, AnyReply, Once, Triton
-from newsdesk.server.serving.workspace import MODEL
 
 _QUEUE_FULL = "maximum queue size"
 _BAD_REQUEST, _ERROR, _UNAVAILABLE = 400, 500, 503
@@ -32,19 +29,17 @@ async def check_outputs(triton: Triton, path: str, request: inference.Request) -
 
 
 async def infer(
-    state: State, model: str, content: bytes, size: int, once: Once[AnyReply], seconds: float | None = None
+    model: Model, content: bytes, size: int, once: Once[AnyReply], seconds: float | None = None
 ) -> AnyReply:
     """Pass a request on that was read and checked, in its turn. `content` is what the model reads of it.
 
     Raises Poisonous, TooMany, Late and Unavailable.
     """
-    plane: Plane = state.plane
-    triton: Triton = state.triton
-    triton.suspects.check(content)
-    async with plane.passing(size):
-        reply = await triton.infer(content, once, seconds)
-    if reply.good and model == MODEL:
-        plane.answered()
+    model.triton.suspects.check(content)
+    async with model.plane.passing(size):
+        reply = await model.triton.infer(content, once, seconds)
+    if reply.good:
+        model.plane.answered()
     return reply
 
 

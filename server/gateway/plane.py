@@ -1,4 +1,4 @@
-"""The one data plane under every protocol of the gateway: texts to answers, over the SDK, within one queue's limit."""
+"""The data plane of a model, under every protocol: texts to answers, over the SDK, within one queue's limit."""
 
 import asyncio
 import time
@@ -20,7 +20,6 @@ from newsdesk.server.gateway.problems import TooLarge
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.suspects import Suspects, moved
 from newsdesk.server.gateway.telemetry import Telemetry
-from newsdesk.server.serving.workspace import MODEL
 
 if TYPE_CHECKING:
     from newsdesk.server.gateway.tracing import Tracing
@@ -48,31 +47,32 @@ class Asked(Options):
 
 
 class Plane:
-    """For one event loop. Calls raise NewsdeskError, and TooMany where the queue is full."""
+    """Of one model, for one event loop. Calls raise NewsdeskError, and TooMany where the queue is full."""
 
     def __init__(
         self,
         launch: Launch,
+        model: str,
         telemetry: Telemetry,
         breaker: Breaker,
         suspects: Suspects,
         tracing: "Tracing | None" = None,
     ) -> None:
-        self.timeout = launch.settings.request_timeout
+        self.model, self.timeout = model, launch.settings.request_timeout
         self._most_texts = launch.settings.max_texts
-        self._queue, self._turns, self._queued = Queue(launch.settings.max_queue), Turns(launch.instances), 0
+        self._queue, self._turns, self._queued = Queue(launch.settings.max_queue), Turns(launch.models[model]), 0
         self._client = AsyncClient(
             launch.grpc_url,
             timeout=self.timeout,
             retries=_RETRIES,
-            model=MODEL,
+            model=model,
             api_key="",
             micro_batching=True,
             repeat_interrupted=False,
         )
-        self._prober = AsyncClient(launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=MODEL, api_key="")
+        self._prober = AsyncClient(launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=model, api_key="")
         self._telemetry, self._breaker, self._suspects, self._tracing = telemetry, breaker, suspects, tracing
-        self._hedging = Hedging(launch.settings.hedge_share, telemetry.hedged.inc)
+        self._hedging = Hedging(launch.settings.hedge_share, telemetry.hedged.labels(model).inc)
         self._log_texts = launch.settings.log_texts
 
     async def close(self) -> None:
@@ -133,7 +133,7 @@ class Plane:
             await _log(texts)
         items = await self._ask(texts, asked, wait)
         refused = sum(isinstance(item, TextRefused) for item in items)
-        self._telemetry.texts(len(items) - refused, refused)
+        self._telemetry.texts(self.model, len(items) - refused, refused)
         if refused < len(items):
             self.answered()
         return items
@@ -236,12 +236,12 @@ class Plane:
         self._breaker.check()
         async with self._queue.place(load, wait):
             self._queued += count
-            self._telemetry.queued.set(self._queued)
+            self._telemetry.queued.labels(self.model).set(self._queued)
             try:
                 yield
             finally:
                 self._queued -= count
-                self._telemetry.queued.set(self._queued)
+                self._telemetry.queued.labels(self.model).set(self._queued)
 
     @property
     def queued(self) -> int:
@@ -261,6 +261,11 @@ class Plane:
     def ready(self) -> bool:
         return self._breaker.ready
 
+    @property
+    def breaks(self) -> bool:
+        """Whether the model is not asked at present."""
+        return self._breaker.open
+
     async def probe(self) -> None:
         """Ask the model for ever, where nobody else does."""
         while True:
@@ -268,8 +273,8 @@ class Plane:
                 with suppress(NewsdeskError):
                     await self._prober.classify(PROBE)
                     self.answered()
-            self._telemetry.ready.set(self.ready)
-            self._telemetry.open.set(self._breaker.open)
+            self._telemetry.ready.labels(self.model).set(self.ready)
+            self._telemetry.open.labels(self.model).set(self.breaks)
             await asyncio.sleep(_PROBE_SECONDS)
 
 

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from newsdesk.server.gateway.keys import KeyFile, KeysError
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import addresses, advisories, health, logs, privacy, processes
+from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.pauses import Pauses
 from newsdesk.server.serving.preflight import Check
 from newsdesk.server.serving.pulse import Pulse
@@ -172,8 +174,10 @@ class Gateway:
         return "it wrote nothing to its log"
 
 
-def beside(settings: Settings, workspace: Workspace) -> Gateway:
-    """Return the gateway before a server with these settings."""
+def beside(settings: Settings, deployments: Sequence[Deployment], workspace: Workspace) -> Gateway:
+    """Return the gateway before a server with these settings and models. The only model, or the first that is named,
+    answers where a caller names none.
+    """
     assert settings.gateway is not None
     launch = Launch(
         settings=settings.gateway,
@@ -184,7 +188,8 @@ def beside(settings: Settings, workspace: Workspace) -> Gateway:
         state=settings.state,
         run=workspace.root,
         audit_log=settings.state / "log" / "audit.jsonl",
-        instances=settings.instance_count,
+        models={deployment.model: deployment.instances for deployment in deployments},
+        default=deployments[0].model if settings.model or len(deployments) == 1 else "",
     )
     return Gateway(launch, settings.state / "log" / f"gateway-{settings.gateway.port}.log")
 

@@ -190,8 +190,10 @@ class Launch:
     run: Path
     """The server's run directory, where it says why it is not ready."""
     audit_log: Path
-    instances: int
-    """The server's backend processes."""
+    models: dict[str, int]
+    """The models that are served, and the backend processes of each."""
+    default: str = ""
+    """The model that answers where a caller names none; "" where each has to name one."""
 
     def encode(self) -> bytes:
         return options.encode(self)

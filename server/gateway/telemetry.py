@@ -1,6 +1,7 @@
 """What the gateway counts: for Prometheus, and for those who watch it live."""
 
 import time
+from collections import Counter as Counts
 from collections import deque
 from typing import Any
 
@@ -15,54 +16,60 @@ class Telemetry:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
-            "newsdesk_gateway_requests", "Requests answered", ["route", "status"], registry=self._registry
+            "newsdesk_gateway_requests", "Requests answered", ["route", "status", "model"], registry=self._registry
         )
         self._seconds = Histogram(
             "newsdesk_gateway_request_seconds",
             "Time from a request's head to the end of its answer",
-            ["route"],
+            ["route", "model"],
             buckets=_BUCKETS,
             registry=self._registry,
         )
         self._texts = Counter(
-            "newsdesk_gateway_texts", "Texts, by what became of them", ["outcome"], registry=self._registry
+            "newsdesk_gateway_texts", "Texts, by what became of them", ["outcome", "model"], registry=self._registry
         )
-        self.queued = Gauge("newsdesk_gateway_queued_texts", "Texts on their way to the model", registry=self._registry)
-        self.ready = Gauge("newsdesk_gateway_ready", "1 when the model answered lately", registry=self._registry)
-        self.open = Gauge(
-            "newsdesk_gateway_breaker_open", "1 when requests are turned away unasked", registry=self._registry
-        )
-        self.hedged = Counter("newsdesk_gateway_hedged_texts", "Texts asked for again", registry=self._registry)
-        self._recent: deque[tuple[float, float]] = deque(maxlen=_KEPT)
-        self._totals = {"requests": 0, "errors": 0, "texts": 0, "refused": 0}
+        of_model: dict[str, Any] = {"labelnames": ["model"], "registry": self._registry}
+        self.queued = Gauge("newsdesk_gateway_queued_texts", "Texts on their way to the model", **of_model)
+        self.ready = Gauge("newsdesk_gateway_ready", "1 when the model answered lately", **of_model)
+        self.open = Gauge("newsdesk_gateway_breaker_open", "1 when requests are turned away unasked", **of_model)
+        self.hedged = Counter("newsdesk_gateway_hedged_texts", "Texts asked for again", **of_model)
+        self._recent: deque[tuple[float, float, str]] = deque(maxlen=_KEPT)
+        self._counted: Counts[tuple[str, str]] = Counts()
 
-    def request(self, route: str, status: int, seconds: float, timed: bool) -> None:
-        """Count a request; `timed` ones are those whose time is the model's, not the caller's."""
-        self._requests.labels(route, str(status)).inc()
-        self._totals["requests"] += 1
-        self._totals["errors"] += status >= 500
+    def request(self, route: str, status: int, seconds: float, timed: bool, model: str = "") -> None:
+        """Count a request, for a model where it is for one; `timed` ones are those whose time is the model's, not the
+        caller's."""
+        self._requests.labels(route, str(status), model).inc()
+        self._counted[model, "requests"] += 1
+        self._counted[model, "errors"] += status >= 500
         if timed:
-            self._seconds.labels(route).observe(seconds)
-            self._recent.append((time.monotonic(), seconds))
+            self._seconds.labels(route, model).observe(seconds)
+            self._recent.append((time.monotonic(), seconds, model))
 
-    def texts(self, answered: int, refused: int) -> None:
-        self._texts.labels("answered").inc(answered)
-        self._totals["texts"] += answered
+    def texts(self, model: str, answered: int, refused: int) -> None:
+        self._texts.labels("answered", model).inc(answered)
+        self._counted[model, "texts"] += answered
         if refused:
-            self._texts.labels("refused").inc(refused)
-            self._totals["refused"] += refused
+            self._texts.labels("refused", model).inc(refused)
+            self._counted[model, "refused"] += refused
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus's text format."""
         return generate_latest(self._registry)
 
-    def totals(self) -> dict[str, int]:
-        return dict(self._totals)
+    def totals(self, model: str = "") -> dict[str, int]:
+        """Return the counts of a model, or of all requests."""
+        totals = dict.fromkeys(("requests", "errors", "texts", "refused"), 0)
+        for (counted, what), number in self._counted.items():
+            totals[what] += number if model in ("", counted) else 0
+        return totals
 
-    def latency(self) -> dict[str, float | None]:
-        """Return the median and 99th percentile of the last ten seconds, in milliseconds; None without requests."""
+    def latency(self, model: str = "") -> dict[str, float | None]:
+        """Return the median and 99th percentile of the last ten seconds, of a model or of all, in milliseconds; None
+        without requests.
+        """
         since = time.monotonic() - _WINDOW_SECONDS
-        seconds = sorted(taken for at, taken in self._recent if at >= since)
+        seconds = sorted(taken for at, taken, of in self._recent if at >= since and model in ("", of))
         marks = {"p50_ms": 0.50, "p99_ms": 0.99}
         return {
             name: round(1e3 * seconds[min(int(share * len(seconds)), len(seconds) - 1)], 2) if seconds else None

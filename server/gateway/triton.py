@@ -23,7 +23,6 @@ from newsdesk.clients.trace import carried
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.suspects import Suspects
-from newsdesk.server.serving.workspace import MODEL
 
 _RETRIES = 60
 _CONNECTIONS = 512
@@ -85,7 +84,9 @@ def open_session() -> aiohttp.ClientSession:
 
 
 class Triton:
-    def __init__(self, launch: Launch, session: aiohttp.ClientSession, breaker: Breaker) -> None:
+    def __init__(self, launch: Launch, session: aiohttp.ClientSession, breaker: Breaker, model: str) -> None:
+        """`model` is the one whose requests these are: its suspects, and its breaker."""
+        self._model = model
         self._url, self._timeout = launch.http_url, launch.settings.request_timeout
         self._session, self._breaker = session, breaker
         self.suspects = Suspects(self._counts)
@@ -131,7 +132,7 @@ class Triton:
             return await self.suspects.request(content, ask, deadline.end)
 
     async def _counts(self) -> tuple[int, int]:
-        reply = await self._once("GET", f"/v2/models/{MODEL}/stats", {}, b"", self._timeout)
+        reply = await self._once("GET", f"/v2/models/{self._model}/stats", {}, b"", self._timeout)
         if reply.status != 200:
             raise error_of(reply.status, reply.error(), self._url)
         counted = [model["inference_stats"] for model in msgspec.json.decode(reply.body)["model_stats"]]

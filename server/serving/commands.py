@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from newsdesk.server.serving.command_line import taking
 from newsdesk.server.serving.settings import Settings, with_gateway
 
 if TYPE_CHECKING:
+    from newsdesk.server.serving.deployment import Deployment
     from newsdesk.server.serving.preflight import Check
     from newsdesk.server.serving.prepare import Preparation
     from newsdesk.server.serving.triton import Answer
@@ -32,20 +33,15 @@ def configured(*only: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
 @configured()
 def serve(*, settings: Settings, as_json: Events = False) -> None:
-    """Serve the model on NVIDIA Triton until Ctrl-C, and keep it answering. SIGUSR1 loads it anew."""
+    """Serve the models on NVIDIA Triton until Ctrl-C, and keep them answering. SIGUSR1 loads them anew."""
     began = time.monotonic()
     os.umask(privacy.UMASK)
     say, show, welcome = (_tell, _show_events, _welcome_event) if as_json else (_say, _show, _welcome)
     if settings.config:
         say(f"settings are read from {settings.config}, too")
-    from newsdesk.server.serving import tuning
-
-    settings = tuning.applied(settings)
     from newsdesk.server.gateway import process
-    from newsdesk.server.serving import limits, preflight
-    from newsdesk.server.serving.prepare import prepare as choose
+    from newsdesk.server.serving import deployment, limits, preflight
     from newsdesk.server.serving.supervisor import Supervisor
-    from newsdesk.server.serving.workspace import MODEL
 
     limits.raise_open_files()
     checks = preflight.check(settings)
@@ -54,32 +50,36 @@ def serve(*, settings: Settings, as_json: Events = False) -> None:
     if any(check.level == "problem" for check in checks):
         raise typer.Exit(2)
     try:
-        chosen = settings.target or choose(settings.model_repository / MODEL, settings.state, say).target
-        say(f"starting {settings.instance_count} backend processes of {settings.threads or 1} threads with {chosen}")
-        supervisor = Supervisor(settings, chosen, say)
-        supervisor.run(lambda answer: welcome(settings, chosen, answer, time.monotonic() - began))
+        deployments = deployment.plan(settings, say)
+        for served in deployments:
+            about = f"{served.instances} backend processes of {served.threads} threads with {served.target}"
+            say(f"starting {about}" + (f" for {served.model}" if len(deployments) > 1 else ""))
+        supervisor = Supervisor(settings, deployments, say)
+        supervisor.run(lambda answers: welcome(settings, deployments, answers, time.monotonic() - began))
     except (ServerError, OSError) as error:
         fail(error)
     say("stopped")
 
 
-@configured("model_repository", "state")
+@configured("model_repository", "model", "state")
 def prepare(*, settings: Settings, as_json: AsJson = False) -> None:
     """Measure each member's compile targets on this machine, record the fastest for `serve`, and print all of them."""
     os.umask(privacy.UMASK)
-    from newsdesk.server.serving.prepare import prepare as choose
-    from newsdesk.server.serving.workspace import MODEL
+    import msgspec
+
+    from newsdesk.server.serving.prepare import prepare as measure
+    from newsdesk.server.serving.repository import choose
 
     try:
-        found = choose(settings.model_repository / MODEL, settings.state, _hush if as_json else _say, again=True)
+        for model in choose(settings.model_repository, settings.model):
+            found = measure(settings.model_repository / model, settings.state, _hush if as_json else _say, again=True)
+            if as_json:
+                print(json.dumps({"model": model, **msgspec.to_builtins(found)}))
+            else:
+                print(model)
+                _table(found)
     except (ServerError, OSError) as error:
         fail(error)
-    if as_json:
-        import msgspec
-
-        print(msgspec.json.encode(found).decode())
-    else:
-        _table(found)
 
 
 @configured()
@@ -145,7 +145,7 @@ def _show_events(checks: "Iterable[Check]") -> None:
 
 
 def _table(found: "Preparation") -> None:
-    print(f"{'member':12} {'target':26} {'articles/s':>10}  one process, one thread, {found.machine}")
+    print(f"{'member':12} {'target':26} {'texts/s':>10}  one process, one thread, {found.machine}")
     members = list(found.targets)
     for one in sorted(found.measured, key=lambda one: (members.index(one.member), -one.articles_per_second)):
         speed = f"{one.articles_per_second:10.0f}" if one.articles_per_second else f"{'':10}"
@@ -153,65 +153,17 @@ def _table(found: "Preparation") -> None:
         print(f"{one.member:12} {one.target:26} {speed}  {note}".rstrip())
 
 
-def _welcome(settings: Settings, target: str, answer: "Answer", seconds: float) -> None:
-    from newsdesk.server.serving import addresses
-    from newsdesk.server.serving.probes import ARTICLE
-    from newsdesk.server.serving.workspace import MODEL
+def _welcome(
+    settings: Settings, deployments: "Sequence[Deployment]", answers: "Mapping[str, Answer]", seconds: float
+) -> None:
+    from newsdesk.server.serving import welcome
 
-    http, grpc = settings.netloc(settings.http_port), settings.netloc(settings.grpc_port)
-    url = "" if grpc == "127.0.0.1:8001" else f"NEWSDESK_URL=grpc://{grpc} "
-    on, gateway = addresses.bracketed(settings.triton_host), settings.gateway
-    front = f", gateway {addresses.bracketed(gateway.host)}:{gateway.port}" if gateway else ""
-    front += f" and {gateway.grpc_port} for gRPC" if gateway and gateway.grpc_port else ""
-    print(
-        f"""
-newsdesk serves after {seconds:.1f} s: {target}, {settings.instance_count} processes, HTTP {on}:{settings.http_port}, \
-gRPC {on}:{settings.grpc_port}, metrics {on}:{settings.metrics_port}{front}
-Asked for "{ARTICLE}", it answered {answer.label} \
-({answer.probability:.1%}, by {answer.answered_by}, {answer.seconds * 1e3:.1f} ms)
-
-Try, from another terminal:
-
-{_rest(settings)}  curl -s {http}/v2/models/{MODEL}/infer -d \
-'{{"inputs":[{{"name":"TEXT","shape":[1,1],"datatype":"BYTES","data":["{ARTICLE}"]}}]}}'
-
-  python - <<'EOF'
-  import numpy as np, tritonclient.grpc as triton
-  text = triton.InferInput("TEXT", [1, 1], "BYTES")
-  text.set_data_from_numpy(np.array([[b"{ARTICLE}"]], dtype=np.object_))
-  print(triton.InferenceServerClient("{grpc}").infer("{MODEL}", [text]).as_numpy("LABEL"))
-  EOF
-
-  {url}newsdesk classify "{ARTICLE}"
-
-Ctrl-C stops it.
-""",
-        flush=True,
-    )
+    print(welcome.write(settings, deployments, answers, seconds), flush=True)
 
 
-def _welcome_event(settings: Settings, target: str, answer: "Answer", seconds: float) -> None:
-    _event(
-        "serving",
-        seconds=round(seconds, 3),
-        target=target,
-        processes=settings.instance_count,
-        http=f"http://{settings.netloc(settings.http_port)}",
-        grpc=f"grpc://{settings.netloc(settings.grpc_port)}",
-        metrics=f"http://{settings.netloc(settings.metrics_port)}/metrics",
-        gateway=settings.gateway.local_url if settings.gateway else None,
-        gateway_grpc=settings.gateway.local_grpc_url if settings.gateway else None,
-        answer=asdict(answer),
-    )
+def _welcome_event(
+    settings: Settings, deployments: "Sequence[Deployment]", answers: "Mapping[str, Answer]", seconds: float
+) -> None:
+    from newsdesk.server.serving import welcome
 
-
-def _rest(settings: Settings) -> str:
-    from newsdesk.server.serving.probes import ARTICLE
-
-    if settings.gateway is None:
-        return ""
-    who = "-H 'X-API-Key: nd_…' " if settings.gateway.asks else ""
-    url = settings.gateway.local_url.removeprefix("http://")
-    return f"""  curl -s {url}/v1/classify {who}-H 'Content-Type: application/json' -d '{{"text":"{ARTICLE}"}}'
-
-"""
+    _event("serving", **welcome.describe(settings, deployments, answers, seconds))

@@ -14,7 +14,6 @@ from itertools import cycle
 import numpy as np
 
 from newsdesk.server.contract import TEXT
-from newsdesk.server.serving.workspace import MODEL
 
 _FULL_SECONDS = 15
 
@@ -36,11 +35,11 @@ class Reading:
     p99_ms: float
 
 
-def asking(port: int, texts: Sequence[str]) -> list[bytes]:
-    """Return a whole POST request for each text, to the model on this machine, in the Open Inference Protocol."""
+def asking(port: int, model: str, texts: Sequence[str]) -> list[bytes]:
+    """Return a whole POST request for each text, to a model on this machine, in the Open Inference Protocol."""
     tensors = ({"name": TEXT, "shape": [1, 1], "datatype": "BYTES", "data": [text]} for text in texts)
     bodies = [json.dumps({"inputs": [tensor]}).encode() for tensor in tensors]
-    return encode("127.0.0.1", port, f"/v2/models/{MODEL}/infer", bodies)
+    return encode("127.0.0.1", port, f"/v2/models/{model}/infer", bodies)
 
 
 def encode(host: str, port: int, path: str, bodies: Sequence[bytes]) -> list[bytes]:

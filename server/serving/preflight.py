@@ -5,13 +5,13 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from newsdesk.server.runtime import manifest, processor, targets
 from newsdesk.server.runtime.errors import EngineError, ServerError
-from newsdesk.server.serving import addresses, limits, traces, workspace
+from newsdesk.server.serving import addresses, limits, repository, traces, tuning, workspace
 from newsdesk.server.serving.settings import FEWEST_INSTANCES, Settings
 from newsdesk.server.serving.triton import (
     SHM_BYTES,
@@ -49,9 +49,10 @@ def check(settings: Settings) -> list[Check]:
         checks.append(Check("triton", "problem", str(error)))
     else:
         checks += [_libpython(), *_binaries(installation)]
-    checks += [_ports(settings), _ipv6(), _files(), _instances(settings.instance_count)]
-    checks += [_shm(settings, workspace.SHM), _state(settings.state), _traces()]
-    return checks + _model(settings)
+    counts = _instance_counts(settings)
+    checks += [_ports(settings), _ipv6(), _files(), _instances(counts)]
+    checks += [_shm(sum(counts), workspace.SHM), _state(settings.state), _traces()]
+    return checks + _models(settings)
 
 
 def _glibc() -> Check:
@@ -187,20 +188,28 @@ def _files() -> Check:
     return Check("files", "ok", f"up to {number}")
 
 
-def _instances(count: int) -> Check:
-    if count < FEWEST_INSTANCES:
+def _instance_counts(settings: Settings) -> list[int]:
+    """Return the backend processes of each model that is served."""
+    try:
+        served = repository.choose(settings.model_repository, settings.model)
+    except ServerError:  # which `_models` tells
+        return [settings.instance_count]
+    return [tuning.applied(settings, model).instance_count for model in served]
+
+
+def _instances(counts: list[int]) -> Check:
+    if min(counts) < FEWEST_INSTANCES:
         return Check(
             "instances",
             "warning",
-            f"{count} backend process: Triton's batcher can wait half a second until it sees it free again",
+            f"{min(counts)} backend process: Triton's batcher can wait half a second until it sees it free again",
             f"Start two: --instances {FEWEST_INSTANCES}.",
         )
-    return Check("instances", "ok", f"{count} backend processes")
+    return Check("instances", "ok", f"{' + '.join(map(str, counts))} backend processes")
 
 
-def _shm(settings: Settings, shm: Path) -> Check:
+def _shm(count: int, shm: Path) -> Check:
     """A generation of backend processes, the next one beside it while they are healed or reloaded, and a batch each."""
-    count = settings.instance_count
     try:
         room = os.statvfs(shm)
     except OSError as error:
@@ -238,9 +247,29 @@ def _state(state: Path) -> Check:
     return Check("state", "ok", str(state))
 
 
-def _model(settings: Settings) -> list[Check]:
+def _models(settings: Settings) -> list[Check]:
+    """Check every model that is to be served. One that cannot be keeps the server from starting: that is told, with how
+    to serve the others."""
     try:
-        folder = workspace.latest_version(settings.model_repository / workspace.MODEL)
+        served = repository.choose(settings.model_repository, settings.model)
+    except ServerError as error:
+        return [Check("model", "problem", str(error))]
+    checks = {model: _model(settings, model) for model in served}
+    sound = [model for model, own in checks.items() if all(check.level != "problem" for check in own)]
+    if sound and len(sound) < len(served):
+        named = " ".join(f"--model {model}" for model in sound)
+        checks = {
+            model: [replace(check, remedy=f"{check.remedy} Or serve without it: {named}.".strip()) for check in own]
+            if model not in sound
+            else own
+            for model, own in checks.items()
+        }
+    return [check for own in checks.values() for check in own]
+
+
+def _model(settings: Settings, model: str) -> list[Check]:
+    try:
+        folder = workspace.latest_version(settings.model_repository / model)
         loaded = manifest.load(folder)
         workspace.check_configurations(folder)
     except (ServerError, OSError) as error:

@@ -1,18 +1,19 @@
-"""Real requests that the supervisor makes of the model, and which of those that fail are a fault."""
+"""Real requests that the supervisor makes of a model, and which of those that fail are a fault."""
 
 from collections.abc import Collection
 
+from newsdesk.server.serving.endpoint import Endpoint
 from newsdesk.server.serving.processes import Process
-from newsdesk.server.serving.triton import Refusal, Triton, TritonError
+from newsdesk.server.serving.triton import Refusal, TritonError
 
-ARTICLE = "Wall Street bears claw back into the black"
+EXAMPLE = "Wall Street bears claw back into the black"
 TIMEOUT = 3.0
 OVERLOADED = 503
 _COMPUTES = 0.02
 """The share of its time that a busy backend process computes at least, on a machine full of other work; one that hangs
 computes nothing."""
 _COMPUTING_SECONDS = 600.0
-"""How long all of them may compute without an answer: a whole batch of the longest articles takes minutes."""
+"""How long all of them may compute without an answer: a whole batch of the longest texts takes minutes."""
 
 
 class Probes:
@@ -28,12 +29,12 @@ class Probes:
         """Begin anew, with fresh processes."""
         self.failed, self._answered, self._computing = 0, -1, 0.0
 
-    def ask(self, triton: Triton, stubs: Collection[Process]) -> None:
+    def ask(self, model: Endpoint, stubs: Collection[Process]) -> None:
         """Make a request, and count it where it fails for another reason than much to do."""
         self._count += 1
         computed = {stub: stub.cpu_seconds for stub in stubs}
         try:
-            triton.infer(ARTICLE + _mark(self._count), TIMEOUT)
+            model.infer(EXAMPLE + _mark(self._count), TIMEOUT)
             self.failed, self._computing = 0, 0.0
             return
         except Refusal as error:
@@ -41,15 +42,15 @@ class Probes:
                 return
             self.problem = str(error)
         except TritonError as error:
-            if triton.stopped or self._busy(triton) or self._compute(computed):
+            if model.stopped or self._busy(model) or self._compute(computed):
                 return
             self.problem = str(error)
         self.failed += 1
 
-    def _busy(self, triton: Triton) -> bool:
+    def _busy(self, model: Endpoint) -> bool:
         """Whether others were answered since the last look: then a late answer is a long queue, and no fault."""
         try:
-            before, self._answered = self._answered, triton.answered(TIMEOUT)
+            before, self._answered = self._answered, model.answered(TIMEOUT)
         except TritonError:
             return False
         if answered := 0 <= before < self._answered:
@@ -57,7 +58,7 @@ class Probes:
         return answered
 
     def _compute(self, before: dict[Process, float]) -> bool:
-        """Whether every backend process computed during the probe: on long articles then, and it is no fault."""
+        """Whether every backend process computed during the probe: on long texts then, and it is no fault."""
         if not before or any(stub.cpu_seconds - seconds < _COMPUTES * TIMEOUT for stub, seconds in before.items()):
             return False
         self._computing += TIMEOUT

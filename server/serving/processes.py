@@ -64,6 +64,15 @@ class Process:
             return 0.0
         return ticks / _TICKS if (found, start) == (self.pid, self.start) else 0.0
 
+    @property
+    def arguments(self) -> list[str]:
+        """Its command line; empty where it is no more."""
+        try:
+            raw = (_PROC / str(self.pid) / "cmdline").read_bytes()
+        except OSError:
+            return []
+        return raw.decode(errors="replace").split("\0")
+
     def kill(self) -> None:
         if self.alive:
             with contextlib.suppress(ProcessLookupError):

@@ -89,9 +89,11 @@ class Settings:
     metrics_host: str = option("", "Its address, if another.", unset="Triton's")
     """Metrics ask nobody, but are all that a monitor needs."""
     model_repository: Path = option(
-        MISSING, "Folder with ag_news in it.", factory=default_repository, unset="the checkout's, else ./"
+        MISSING, "Folder of models.", factory=default_repository, unset="the checkout's, else ./"
     )
-    instances: int = option(0, "Processes; 0: tuned, else one a core, at least 2.", expected=_INSTANCES)
+    model: tuple[str, ...] = option((), "Model of it; may be repeated.", unset="all")
+    """Models of the repository that are served; the first answers where a caller names none."""
+    instances: int = option(0, "Processes of each model; 0: tuned, else one a core.", expected=_INSTANCES)
     """Backend processes; 0 = as many as `tune` found best, else one for each core granted, and at least
     FEWEST_INSTANCES."""
     threads: int = option(0, "Threads of each process; 0: tuned, else 1.", expected=_THREADS)

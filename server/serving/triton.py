@@ -19,13 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from newsdesk.server.contract import ANSWERED_BY, LABEL, PROBABILITIES, TEXT
 from newsdesk.server.runtime import engines, heartbeat, lifeline
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import addresses, logs, privacy, processes, traces
 from newsdesk.server.serving.processes import Process
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.workspace import GENERATION, MODEL, Workspace
+from newsdesk.server.serving.workspace import Workspace
 
 STUB = "triton_python_backend_stub"
 CONTAINER = Path("/opt/tritonserver")
@@ -42,7 +41,7 @@ _EXIT_SECONDS = 8
 _UNFINISHED_SECONDS = 2
 _FLUSH_SECONDS = 0.3
 _FAILED_LOAD = re.compile(r"failed to load '([^']+)' version (\d+): (?:\w[\w ]*: )?(.*?)\"?$", re.MULTILINE)
-_FAILED_LOOK = re.compile(r"Poll failed for model directory '[^']+': (.*?)\"?$", re.MULTILINE)
+_FAILED_LOOK = re.compile(r"Poll failed for model directory '([^']+)': (.*?)\"?$", re.MULTILINE)
 
 
 class TritonError(ServerError):
@@ -155,7 +154,7 @@ def environment(installation: Installation) -> dict[str, str]:
 
 
 class Triton:
-    """One run of tritonserver with its model; after its end, make another."""
+    """One run of tritonserver with its models; after its end, make another."""
 
     def __init__(self, settings: Settings, workspace: Workspace, log: Path) -> None:
         self._settings, self._workspace, self.log = settings, workspace, log
@@ -253,37 +252,12 @@ class Triton:
         places.append((settings.metrics_host, settings.metrics_port))
         return next((port for host, port in places if addresses.refusal(host, port)), None)
 
-    def stubs(self) -> set[Process]:
-        """Return the living backend processes, of every generation."""
-        found = processes.children(self.pid, STUB) if self.running else set()
-        self._seen |= found
-        return found
-
-    def infer(self, text: str, timeout: float) -> Answer:
-        """Ask for one article's label over HTTP. Raises TritonError; Refusal where Triton answered with an error."""
-        given = [{"name": TEXT, "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
-        began = time.perf_counter()
-        answer = self._ask(f"/v2/models/{MODEL}/infer", {"inputs": given}, timeout)
-        seconds = time.perf_counter() - began
-        try:
-            outputs = {output["name"]: output["data"] for output in answer["outputs"]}
-            probability = max(outputs[PROBABILITIES])
-            return Answer(outputs[LABEL][0], probability, outputs[ANSWERED_BY][0], seconds)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise TritonError(f"the model's answer is not of the contract: {json.dumps(answer)[:300]}") from error
-
-    def answered(self, timeout: float) -> int:
-        """Return how many requests the model has computed since it was loaded."""
-        stats = [one["inference_stats"] for one in self._ask(f"/v2/models/{MODEL}/stats", None, timeout)["model_stats"]]
-        return sum(one["success"]["count"] - one["cache_hit"]["count"] for one in stats)
-
-    def generation(self, timeout: float) -> str:
-        """Return the number of the generation that answers, "" while it has no model or does not answer."""
-        try:
-            config = self._ask(f"/v2/models/{MODEL}/config", None, timeout)
-        except TritonError:
-            return ""
-        return str(config.get("parameters", {}).get(GENERATION, {}).get("string_value", ""))
+    def stubs(self, model: str = "") -> set[Process]:
+        """Return the living backend processes, of every generation; of a model, or of all."""
+        living = processes.children(self.pid, STUB) if self.running else set()
+        self._seen |= living
+        place = f"{self._workspace.watched / model}/"
+        return {stub for stub in living if any(part.startswith(place) for part in stub.arguments)} if model else living
 
     def log_size(self) -> int:
         try:
@@ -291,10 +265,9 @@ class Triton:
         except OSError:
             return 0
 
-    def failed_load(self, since: int) -> str:
-        """Return why a load failed, from the log from a size of it on, or ""."""
-        log = self._read_log(since)
-        return explain(log) if _FAILED_LOAD.search(log) or _FAILED_LOOK.search(log) else ""
+    def failed_load(self, model: str, since: int) -> str:
+        """Return why a load of a model failed, from the log from a size of it on, or ""."""
+        return explain_load(self._read_log(since), model)
 
     def _read_log(self, since: int = 0) -> str:
         try:
@@ -304,7 +277,8 @@ class Triton:
         except OSError:
             return ""
 
-    def _ask(self, path: str, body: dict[str, Any] | None, timeout: float) -> Any:
+    def ask(self, path: str, body: dict[str, Any] | None, timeout: float) -> Any:
+        """Ask over HTTP. Raises TritonError; Refusal where Triton answered with an error."""
         connection = http.client.HTTPConnection(self._settings.local_host, self._settings.http_port, timeout=timeout)
         try:
             if body is None:
@@ -379,14 +353,20 @@ def _http_address(host: str) -> str:
 
 def explain(log: str) -> str:
     """Return Triton's reason with the model's Python exception, or the log's last lines."""
-    if failed := _FAILED_LOAD.findall(log):
+    if reason := explain_load(log):
+        return reason
+    errors = re.findall(r"^(?:E\d{4} [^\]]*\] |error: )(.*)$", log, re.MULTILINE)
+    last = [line for line in log.splitlines() if line.strip() and line[0] not in "+|"]
+    return "\n".join(errors[-3:] or last[-10:]) or "it wrote nothing to its log"
+
+
+def explain_load(log: str, of: str = "") -> str:
+    """Return why a model, or any, was not loaded, with its Python exception, or ""."""
+    if failed := [load for load in _FAILED_LOAD.findall(log) if of in ("", load[0])]:
         model, version, reason = failed[-1]
         reason = reason.replace("\\n", "\n").replace('\\"', '"').strip()
         reason = "\n".join(line for line in reason.splitlines() if "<frozen importlib" not in line)
         said = [line for line in log.splitlines() if "error while loading shared libraries" in line]
         return "\n".join([f"model {model} version {version} failed to load: {reason}", *said[-1:]])
-    if failed := _FAILED_LOOK.findall(log):
-        return str(failed[-1]).replace('\\"', '"')
-    errors = re.findall(r"^(?:E\d{4} [^\]]*\] |error: )(.*)$", log, re.MULTILINE)
-    last = [line for line in log.splitlines() if line.strip() and line[0] not in "+|"]
-    return "\n".join(errors[-3:] or last[-10:]) or "it wrote nothing to its log"
+    looks = [reason for model, reason in _FAILED_LOOK.findall(log) if of in ("", model)]
+    return looks[-1].replace('\\"', '"') if looks else ""

@@ -24,7 +24,6 @@ from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import load, prepare, processes, workspace
 from newsdesk.server.serving.load import Reading
 from newsdesk.server.serving.settings import Settings, granted_cores
-from newsdesk.server.serving.workspace import MODEL
 
 ALONE, MANY = 1, 64
 """Clients of the two loops that each set-up is measured in."""
@@ -83,13 +82,13 @@ def choose(curve: list[Point]) -> Setup:
     return min(near, key=lambda point: point.alone.p50_ms).setup  # type: ignore[union-attr]
 
 
-def tune(settings: Settings, texts: list[str], seconds: float, say: Callable[[str], None]) -> Tuning:
-    """Measure for about `seconds` in all, record what was found in the state folder, and return it.
+def tune(settings: Settings, model: str, texts: list[str], seconds: float, say: Callable[[str], None]) -> Tuning:
+    """Measure a model for about `seconds` in all, record what was found in the state folder, and return it.
 
     Raises ServerError where no engine can serve, or no set-up starts.
     """
     sample = random.Random(7).sample(texts, min(len(texts), prepare.TEXTS))
-    prepared = prepare.prepare(settings.model_repository / MODEL, settings.state, say, again=True, texts=sample)
+    prepared = prepare.prepare(settings.model_repository / model, settings.state, say, again=True, texts=sample)
     cores = granted_cores()
     setups = candidates(cores)
     each = max(1.0, seconds / (len(setups) + len(DELAYS)) / 3)
@@ -97,7 +96,7 @@ def tune(settings: Settings, texts: list[str], seconds: float, say: Callable[[st
 
     def measure(setup: Setup) -> None:
         say(f"measuring {setup.instances} processes of {setup.threads} threads, delay {setup.queue_delay} µs")
-        curve.append(_measure(settings, prepared.target, setup, texts, each))
+        curve.append(_measure(settings, model, prepared.target, setup, texts, each))
 
     for setup in setups:
         measure(setup)
@@ -106,7 +105,7 @@ def tune(settings: Settings, texts: list[str], seconds: float, say: Callable[[st
         measure(Setup(best.instances, best.threads, delay))
     words = sum(len(text.split()) for text in texts) / len(texts)
     found = Tuning(choose(curve), prepared.target, curve, prepared.machine, cores, len(texts), round(words, 1))
-    record = _record(settings)
+    record = _record(settings, model)
     record.parent.mkdir(parents=True, exist_ok=True)
     partial = record.with_suffix(".partial")
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
@@ -114,11 +113,11 @@ def tune(settings: Settings, texts: list[str], seconds: float, say: Callable[[st
     return found
 
 
-def applied(settings: Settings) -> Settings:
-    """Return settings with what `tune` found for this model on this machine, wherever they leave it open."""
+def applied(settings: Settings, model: str) -> Settings:
+    """Return settings with what `tune` found for a model on this machine, wherever they leave it open."""
     try:
-        found = msgspec.json.decode(_record(settings).read_bytes(), type=Tuning)
-        loaded = manifest.load(workspace.latest_version(settings.model_repository / MODEL))
+        found = msgspec.json.decode(_record(settings, model).read_bytes(), type=Tuning)
+        loaded = manifest.load(workspace.latest_version(settings.model_repository / model))
     except (OSError, ServerError, msgspec.DecodeError):
         return settings
     if not prepare.can_serve(found.target, loaded):
@@ -133,17 +132,17 @@ def applied(settings: Settings) -> Settings:
     )
 
 
-def _record(settings: Settings) -> Path:
-    """Return where the findings for this model, these packages, this processor and these cores are kept."""
-    folder = workspace.latest_version(settings.model_repository / MODEL)
+def _record(settings: Settings, model: str) -> Path:
+    """Return where the findings for a model, these packages, this processor and these cores are kept."""
+    folder = workspace.latest_version(settings.model_repository / model)
     key = sha256(json.dumps([prepare.key(folder), granted_cores()]).encode()).hexdigest()[:16]
     return settings.state / "tuned" / f"{key}.json"
 
 
-def _measure(settings: Settings, target: str, setup: Setup, texts: list[str], seconds: float) -> Point:
+def _measure(settings: Settings, model: str, target: str, setup: Setup, texts: list[str], seconds: float) -> Point:
     try:
-        with _server(settings, target, setup) as port:
-            requests = load.asking(port, texts)
+        with _server(settings, model, target, setup) as port:
+            requests = load.asking(port, model, texts)
             load.run("127.0.0.1", port, requests, 8, 1)  # the shapes of these texts are compiled
             alone = load.run("127.0.0.1", port, requests, ALONE, seconds, warm_up=0.5)
             many = load.run("127.0.0.1", port, requests, MANY, seconds, warm_up=1)
@@ -153,13 +152,13 @@ def _measure(settings: Settings, target: str, setup: Setup, texts: list[str], se
 
 
 @contextlib.contextmanager
-def _server(settings: Settings, target: str, setup: Setup) -> Iterator[int]:
+def _server(settings: Settings, model: str, target: str, setup: Setup) -> Iterator[int]:
     """Serve by `newsdesk serve` on free ports; yields the HTTP port. Raises RuntimeError with what it said."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         ports = [one.getsockname()[1] for one in sockets]
     program = "from newsdesk.server.serving.commands import serve; import typer; typer.run(serve)"
-    command = [sys.executable, "-P", "-c", program, "--json", "--no-gateway", "--target", target]
+    command = [sys.executable, "-P", "-c", program, "--json", "--no-gateway", "--model", model, "--target", target]
     for name, value in {
         "model-repository": settings.model_repository,
         "state": settings.state,

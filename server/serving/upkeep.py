@@ -10,19 +10,18 @@ from newsdesk.server.serving.commands import AsJson, configured, fail
 from newsdesk.server.serving.settings import Settings
 
 
-@configured("model_repository", "state")
+@configured("model_repository", "model", "state")
 def rollback(*, settings: Settings, as_json: AsJson = False) -> None:
-    """Go back to the version before: take the model's latest out of service, and have the running server load it."""
+    """Go back to the version before: take a model's latest out of service, and have the running server load it."""
     from newsdesk.server.runtime.errors import ServerError
-    from newsdesk.server.serving import versions
-    from newsdesk.server.serving.workspace import MODEL
+    from newsdesk.server.serving import repository, versions
 
-    model = settings.model_repository / MODEL
     try:
+        model = settings.model_repository / repository.only(settings.model_repository, settings.model)
         withdrawn, serves = versions.withdraw(model)
         if not as_json:
             print(f"version {withdrawn} is now {model / (withdrawn + versions.WITHDRAWN)}", flush=True)
-        running = versions.reload(settings.state)
+        running = versions.reload(settings.state, model.name)
     except ServerError as error:
         fail(error)
     if as_json:
@@ -32,12 +31,12 @@ def rollback(*, settings: Settings, as_json: AsJson = False) -> None:
 
 
 Texts = Annotated[
-    Path | None, typer.Option(help="Your texts, one a line, in UTF-8.", show_default="made up, as long as news")
+    Path | None, typer.Option(help="Your texts, one a line, in UTF-8.", show_default="made up, as long as a feed's")
 ]
 Minutes = Annotated[float, typer.Option(help="Time for the loads, beside what starting the servers takes.")]
 
 
-@configured("model_repository", "state")
+@configured("model_repository", "model", "state")
 def tune(*, texts: Texts = None, minutes: Minutes = 1.5, settings: Settings, as_json: AsJson = False) -> None:
     """Measure which engine, processes, threads and queue delay serve best here, for `serve` to use; print the curve."""
     import sys
@@ -45,22 +44,23 @@ def tune(*, texts: Texts = None, minutes: Minutes = 1.5, settings: Settings, as_
     import msgspec
 
     from newsdesk.server.runtime.errors import ServerError
-    from newsdesk.server.serving import prepare, tuning
+    from newsdesk.server.serving import prepare, repository, tuning
 
     try:
+        model = repository.only(settings.model_repository, settings.model)
         given = (
             [line for line in texts.read_text("utf-8").splitlines() if line.strip()] if texts else prepare.articles()
         )
         if not given:
             raise tuning.TuningError(f"{texts}: no text in it, expected one a line")
-        found = tuning.tune(settings, given, 60 * minutes, lambda what: print(what, file=sys.stderr, flush=True))
+        found = tuning.tune(settings, model, given, 60 * minutes, lambda what: print(what, file=sys.stderr, flush=True))
     except (ServerError, OSError, UnicodeDecodeError) as error:
         fail(error)
     if as_json:
         print(msgspec.json.encode(found).decode())
         return
     print(f"{found.target}, {found.texts} texts of {found.mean_words} words on average, {found.machine}\n")
-    head = f"p50 ms, {tuning.ALONE} client", f"articles/s, {tuning.MANY} clients", "p50 ms", "p99 ms"
+    head = f"p50 ms, {tuning.ALONE} client", f"texts/s, {tuning.MANY} clients", "p50 ms", "p99 ms"
     print(f"{'processes':>9} {'threads':>7} {'delay µs':>8} {head[0]:>16} {head[1]:>22} {head[2]:>7} {head[3]:>7}")
     for point in found.curve:
         setup = point.setup

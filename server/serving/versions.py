@@ -1,12 +1,11 @@
 """The versions of a model: folders 1, 2, … of which the highest serves, and the way back to the one before."""
 
-import os
-import signal
 import time
 from pathlib import Path
 
 from newsdesk.server.serving import workspace
-from newsdesk.server.serving.workspace import RepositoryError
+from newsdesk.server.serving.processes import Process
+from newsdesk.server.serving.workspace import LOAD, UNLOAD, RepositoryError, Served
 
 WITHDRAWN = ".withdrawn"
 """What a version folder's name ends in once it was taken out of service: Triton and newsdesk pass over it."""
@@ -33,35 +32,38 @@ def withdraw(model: Path) -> tuple[str, str]:
     return latest.name, before[-1].name
 
 
-def reload(state: Path) -> list[str]:
-    """Have every running server with this state folder load its repository anew, and wait until each has.
+def reload(state: Path, model: str) -> list[str]:
+    """Have every running server with this state folder that serves a model load it anew, and wait until each has.
 
     Returns the version each serves. Raises RepositoryError with the reason where one refused.
     """
-    return _ask(state, signal.SIGUSR1)
+    return _ask(state, model, LOAD)
 
 
-def unload(state: Path) -> list[str]:
-    """Have every running server with this state folder unload its model, and wait until each has.
+def unload(state: Path, model: str) -> list[str]:
+    """Have every running server with this state folder that serves a model unload it, and wait until each has.
 
     Returns the version each would serve. Raises RepositoryError where one does not.
     """
-    return _ask(state, signal.SIGUSR2)
+    return _ask(state, model, UNLOAD)
 
 
-def _ask(state: Path, wish: signal.Signals) -> list[str]:
-    asked = workspace.running(state)
-    for owner, _ in asked:
-        os.kill(owner.pid, wish)
-    before = {owner: served.loads for owner, served in asked}
+def _ask(state: Path, model: str, action: str) -> list[str]:
+    before = {}
+    for owner, root, served in workspace.running(state):
+        if model in served:
+            before[owner] = served[model].loads
+            workspace.wish(root, model, action)
     deadline = time.monotonic() + _LOADS_WITHIN
     while True:
-        now = [(owner, served) for owner, served in workspace.running(state) if owner in before]
-        if all(served.loads > before[owner] for owner, served in now):
+        now: dict[Process, Served] = {
+            owner: served[model] for owner, _, served in workspace.running(state) if owner in before and model in served
+        }
+        if all(served.loads > before[owner] for owner, served in now.items()):
             break
         if time.monotonic() > deadline:
             raise RepositoryError(f"the server has not done so within {_LOADS_WITHIN:.0f} s; its output says why")
         time.sleep(_TICK_SECONDS)
-    if refused := [served for _, served in now if served.refused]:
+    if refused := [served for served in now.values() if served.refused]:
         raise RepositoryError(f"not loaded, version {refused[0].version} goes on: {refused[0].refused}")
-    return [served.version for _, served in now]
+    return [served.version for served in now.values()]

@@ -15,12 +15,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from newsdesk.server.runtime import manifest
+from newsdesk.server.runtime import manifest, names
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.runtime.manifest import CONFIG
 from newsdesk.server.serving import privacy, processes
 
-MODEL = "ag_news"
 SHM = Path("/dev/shm")
 GENERATION = "generation"
 _RUN = """\
@@ -41,6 +40,8 @@ class TritonPythonModel(_module.TritonPythonModel):
 """
 _QUEUE_SECONDS = 60
 _SERVED = "served.json"
+LOAD, UNLOAD = "load", "unload"
+"""What a running server may be asked to do with a model."""
 # Process ids mean nothing in another container, which may share /dev/shm with this one.
 _NAME = re.compile(r"newsdesk-(?P<namespace>[0-9a-f]+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]{4}")
 
@@ -50,18 +51,20 @@ class RepositoryError(ServerError):
 
 
 class Served(Struct, frozen=True):
-    """The state of a running server: the number of the version that it serves, how often it was told to load or unload,
-    and in words why the last of that was refused, and why it is not ready.
+    """The state of a model of a running server: the number of the version that it serves, how often it was told to load
+    or unload it, and in words why the last of that was refused, and why it is not ready.
     """
 
     version: str
     loads: int = 0
     refused: str = ""
     unready: str = ""
+    unloaded: bool = False
+    """Whether it was taken out of service on demand."""
 
 
 class Workspace:
-    """Folders of a server. What Triton looks at holds one link, to the generation of the model in place.
+    """Folders of a server. What Triton looks at holds a link for each model, to the generation of it in place.
 
     Triton looks every second whether what the link names has changed, and starts fresh backend processes then. A
     generation is written once, and the link is changed in one rename. It holds nothing but a configuration and a
@@ -78,7 +81,7 @@ class Workspace:
         self.backends = self.root / "backends"
         self.caches = self.root / "caches"
         self.repository = self.root / "repository"
-        """The model repository as it is served: one link, to a rendering."""
+        """The model repository as it is served: links to renderings, by the models' names."""
         self.watched = self.root / "watched"
         """The model repository that Triton looks at."""
         self.compiled = self.root / "compiled"
@@ -88,9 +91,11 @@ class Workspace:
         self.lifeline = self.root / "lifeline"
         """A FIFO by which backend processes see their server end."""
         self._renderings, self._generations = self.root / "renderings", self.root / "generations"
+        self._wishes = self.root / "wishes"
         self._count = 0
         self._renderings_of: dict[str, Path] = {}
-        self._proven: str | None = None
+        self._proven: dict[str, str] = {}
+        self._served: dict[str, Served] = {}
 
     def lay_out(self, backend: Path, caches: Path, stub: Path) -> None:
         """Make the directory: Triton's packaged files by link, the stub as a copy, because Triton may chmod it."""
@@ -98,7 +103,8 @@ class Workspace:
         privacy.make_folder(self.root)
         python = self.backends / "python"
         python.mkdir(parents=True)
-        for folder in self.repository, self.watched, self.heartbeats, self._renderings, self._generations:
+        made = self.repository, self.watched, self.heartbeats, self._renderings, self._generations, self._wishes
+        for folder in made:
             folder.mkdir()
         os.mkfifo(self.lifeline, 0o600)
         for file in backend.iterdir():
@@ -119,7 +125,7 @@ class Workspace:
         check_configurations(version)
         config = _configured(configuration(version), parameters, instances, cached, delay)
         self._count += 1
-        rendering = self._renderings / str(self._count)
+        rendering = self._renderings / source.name / str(self._count)
         try:
             _place(version, rendering / version.name)
             for file in source.iterdir():
@@ -131,16 +137,15 @@ class Workspace:
             raise
         return self._generate(rendering)
 
-    def renew(self) -> str:
-        """Make a further generation of the proven one, the same but for a parameter that nothing reads, and return its
-        number: Triton keeps the backend processes, dead ones too, of a model that is as it was.
+    def renew(self, model: str) -> str:
+        """Make a further generation of a model's proven one, the same but for a parameter that nothing reads, and
+        return its number: Triton keeps the backend processes, dead ones too, of a model that is as it was.
         """
-        assert self._proven is not None
-        return self._generate(self._renderings_of[self._proven])
+        return self._generate(self._renderings_of[self._proven[model]])
 
     def _generate(self, rendering: Path) -> str:
         self._count += 1
-        generation = self._generations / str(self._count)
+        generation = self._generations / rendering.parent.name / str(self._count)
         config = _parse(rendering / CONFIG)
         config.parameters[GENERATION].string_value = generation.name
         (version,) = (folder for folder in rendering.iterdir() if folder.is_dir())
@@ -158,10 +163,10 @@ class Workspace:
         self._renderings_of[generation.name] = rendering
         return generation.name
 
-    def place(self, generation: str) -> None:
-        """Have the links name a generation and its rendering."""
-        self._link(self.watched / MODEL, self._generations / generation)
-        self._link(self.repository / MODEL, self._renderings_of[generation])
+    def place(self, model: str, generation: str) -> None:
+        """Have a model's links name a generation and its rendering."""
+        self._link(self.watched / model, self._generations / model / generation)
+        self._link(self.repository / model, self._renderings_of[generation])
 
     def _link(self, link: Path, target: Path) -> None:
         partial = self.root / "link"
@@ -170,30 +175,39 @@ class Workspace:
         partial.symlink_to(os.path.relpath(target, link.parent))
         partial.replace(link)
 
-    def prove(self, generation: str) -> None:
-        """Note that a generation answers, and remove what is left of others."""
-        self._proven = generation
-        self._renderings_of = {generation: self._renderings_of[generation]}
-        kept = self._generations / generation, self._renderings_of[generation]
-        for folder in *self._generations.iterdir(), *self._renderings.iterdir():
+    def prove(self, model: str, generation: str) -> None:
+        """Note that a generation answers, and remove what is left of the model's others."""
+        kept = self._generations / model / generation, self._renderings_of[generation]
+        self._proven[model] = generation
+        for folder in *(self._generations / model).iterdir(), *(self._renderings / model).iterdir():
             if folder not in kept:
+                self._renderings_of.pop(folder.name, None)
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def restore(self) -> str:
-        """Have the links name the proven generation, whatever they name now, and return its number."""
-        assert self._proven is not None
-        self.place(self._proven)
-        return self._proven
+    def restore(self, model: str) -> str:
+        """Have a model's links name its proven generation, whatever they name now, and return its number."""
+        self.place(model, self._proven[model])
+        return self._proven[model]
 
-    def empty(self) -> None:
-        """Have Triton see no model."""
-        (self.watched / MODEL).unlink(missing_ok=True)
+    def empty(self, model: str) -> None:
+        """Have Triton see a model no more."""
+        (self.watched / model).unlink(missing_ok=True)
 
-    def record(self, served: Served) -> None:
+    def record(self, model: str, served: Served) -> None:
         """Leave for other processes what this server serves."""
+        self._served[model] = served
         partial = self.root / f"{_SERVED}.partial"
-        partial.write_bytes(msgspec.json.encode(served))
+        partial.write_bytes(msgspec.json.encode(self._served))
         partial.replace(self.root / _SERVED)
+
+    def take_wishes(self) -> dict[str, str]:
+        """Return what other processes ask for since the last look: model → LOAD or UNLOAD."""
+        wishes = {}
+        for file in self._wishes.glob("[!.]*"):
+            with contextlib.suppress(OSError):
+                wishes[file.name] = file.read_text(encoding="utf-8")
+                file.unlink()
+        return wishes
 
     def clear_shm(self) -> None:
         """Remove what the server left in /dev/shm. The server must be dead."""
@@ -204,20 +218,28 @@ class Workspace:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def read_served(root: Path) -> Served | None:
-    """Return what the server with this directory last said of itself; None where it has only begun to start."""
+def read_served(root: Path) -> dict[str, Served]:
+    """Return what the server with this directory last said of its models; nothing where it has only begun to start."""
     with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode((root / _SERVED).read_bytes(), type=Served)
-    return None
+        return msgspec.json.decode((root / _SERVED).read_bytes(), type=dict[str, Served])
+    return {}
 
 
-def running(state: Path) -> list[tuple[processes.Process, Served]]:
-    """Return the living servers with this state folder, and what each last said that it serves."""
-    found = []
+def running(state: Path) -> list[tuple[processes.Process, Path, dict[str, Served]]]:
+    """Return the living servers with this state folder, their directories, and what each last said that it serves."""
+    servers = []
     for owner, name in _owners(state / "run"):
-        if owner.alive and (served := read_served(state / "run" / name)):
-            found.append((owner, served))
-    return found
+        root = state / "run" / name
+        if owner.alive and (served := read_served(root)):
+            servers.append((owner, root, served))
+    return servers
+
+
+def wish(root: Path, model: str, action: str) -> None:
+    """Ask the server with this directory to LOAD or UNLOAD a model."""
+    partial = root / "wishes" / f".{model}.{os.getpid()}.{secrets.token_hex(4)}"
+    partial.write_text(action, encoding="utf-8")
+    partial.replace(root / "wishes" / model)
 
 
 def _owners(folder: Path) -> list[tuple[processes.Process, str]]:
@@ -253,6 +275,8 @@ def latest_version(model: Path) -> Path:
             "it (newsdesk build --recipe compact), or name another repository with --model-repository "
             "(NEWSDESK_MODEL_REPOSITORY)."
         )
+    if reason := names.refusal(model.name):
+        raise RepositoryError(f"{model}: {reason}. Build it under another name (repository.model).")
     if found := versions(model):
         return found[-1]
     raise RepositoryError(f"{model}: no version folder (1, 2, …). Rebuild it (newsdesk build --recipe compact).")
@@ -298,13 +322,16 @@ def check_configurations(version: Path) -> None:
     not keep to.
     """
     for path in dict.fromkeys((configuration(version), version.parent / CONFIG)):
-        _check_configuration(path)
+        _check_configuration(path, version.parent.name)
 
 
-def _check_configuration(path: Path) -> None:
+def _check_configuration(path: Path, model: str) -> None:
     config = _parse(path)
-    if config.name not in ("", MODEL):
-        raise RepositoryError(f"{path}: the model's name is {config.name!r}, expected {MODEL!r}.")
+    if config.name not in ("", model):
+        raise RepositoryError(
+            f"{path}: the model's name is {config.name!r}, expected {model!r}, as its folder is called. Rename the "
+            "folder, or build the model under that name (repository.model)."
+        )
     policy = config.version_policy
     if policy.WhichOneof("policy_choice") not in (None, "latest") or policy.latest.num_versions > 1:
         shown = " ".join(_written(policy).split())

@@ -51,6 +51,10 @@ class Server(ThreadingHTTPServer):
             raise RequestError(f"newsdesk could not compute: {error}", 500) from error
         return protocol.write(self.model, asked, self.classifier, *share)
 
+    def statistics(self) -> bytes:
+        """Return the names of all models, as the statistics extension does, without any figures."""
+        return msgspec.json.encode({"model_stats": [{"name": self.model, "version": self.version}]})
+
     def about(self) -> bytes:
         return protocol.metadata(self.model, self.version, self.classifier)
 
@@ -67,6 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
             {
                 r"/v2/health/(live|ready)": lambda: b"",
                 f"{model}/ready": lambda: b"",
+                r"/v2/models/stats": self.server.statistics,
                 r"/v2/?": lambda: msgspec.json.encode(about),
                 model: self.server.about,
             }

@@ -7,13 +7,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from benchmarks import MODEL, peak
 from benchmarks import gpu as script
-from benchmarks import peak
 from newsdesk.server.runtime import gpu, manifest
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.errors import EngineError
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.workspace import MODEL, latest_version
+from newsdesk.server.serving.workspace import latest_version
 from tests import tiny
 
 

@@ -103,7 +103,9 @@ def test_changes_reach_tables_lists_and_new_places():
         ({"ensemble": {"combiners": ["vote"]}}, "vote"),
         ({"ensemble": {"epsilon": 0}}, r"ensemble.epsilon"),
         ({"ensemble": {"confidence": 1}}, r"ensemble.confidence"),
-        ({"repository.model": "../elsewhere"}, "regex"),
+        ({"repository.model": "../elsewhere"}, "expected letters of a to z, digits, _ and -"),
+        ({"repository.model": "v1.2"}, "the model's name is 'v1.2', expected letters"),
+        ({"repository.model": "stats"}, "has taken; expected another"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(changes: dict, message: str):

@@ -134,9 +134,9 @@ def test_calls_outlast_a_late_start_a_dead_process_and_a_restart(own_triton: Tri
 
 def test_a_changed_model_is_noticed_and_read_anew(client: Client, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     client.classify("match")
-    model = client._model
+    model = client._models[""]
     assert model is not None
-    client._model = dataclasses.replace(model, labels=("Real", "Fake"))
+    client._models[""] = dataclasses.replace(model, labels=("Real", "Fake"))
     with pytest.raises(BadResponse, match="the server has changed its model"):
         client.classify("match")
     assert client.classify("match").label == "Sports"

@@ -9,43 +9,74 @@ from fastapi import APIRouter
 from starlette.datastructures import State
 from starlette.requests import Request
 
+from newsdesk.clients import NewsdeskError
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
+from newsdesk.server.gateway.models import Model, Models, of
+from newsdesk.server.gateway.problems import Problem
 from newsdesk.server.gateway.schemas import Labels, documented
-from newsdesk.server.gateway.triton import Triton
 from newsdesk.server.runtime import manifest
-from newsdesk.server.serving.workspace import MODEL, latest_version
+from newsdesk.server.runtime.cascade import QUALITIES
+from newsdesk.server.serving.workspace import latest_version
 
 router = APIRouter(tags=["about"], dependencies=only(Role.reader))
+_PROBLEMS = documented(401, 403, 404, 429, 503, 504)
 
 
-@router.get("/v1/labels", responses=documented(401, 403, 429, 503, 504))
-async def labels(request: Request) -> Labels:
-    """The model's labels."""
-    return Labels(labels=list(await request.app.state.plane.labels()))
+@router.get("/v1/models/{model}/labels", responses=_PROBLEMS)
+@router.get("/v1/labels", responses=_PROBLEMS | documented(400))
+async def labels(request: Request, model: str = "") -> Labels:
+    """A model's labels, or those of the default one."""
+    return Labels(labels=list(await of(request, model).plane.labels()))
 
 
 @router.get("/v1/models", responses=documented(401, 403, 429, 503, 504))
 async def models(request: Request) -> dict[str, list[dict[str, Any]]]:
     """The models that serve: versions, compile target, members, cascade, and the figures that their builds measured."""
-    return {"models": [await describe(request.app.state)]}
+    return {"models": await describe_all(request.app.state)}
 
 
-async def describe(state: State) -> dict[str, Any]:
-    """Return what serves now. Raises NewsdeskError."""
-    triton: Triton = state.triton
-    about = await triton.ask("GET", f"/v2/models/{MODEL}")
-    config = await triton.ask("GET", f"/v2/models/{MODEL}/config")
-    held = await asyncio.to_thread(_manifest, state.launch.repository / MODEL)
+@router.get("/v1/models/{model}", responses=_PROBLEMS)
+async def model(request: Request, model: str) -> dict[str, Any]:
+    """What /v1/models says of one of them."""
+    return await describe(request.app.state, of(request, model))
+
+
+async def describe_all(state: State) -> list[dict[str, Any]]:
+    """Return what serves now. One of several that is not loaded is without versions. Raises NewsdeskError."""
+    served: Models = state.models
+    described = await asyncio.gather(*(describe(state, model) for model in served), return_exceptions=True)
+    listed = []
+    for model, about in zip(served, described, strict=True):
+        if isinstance(about, NewsdeskError | Problem) and len(served) > 1:
+            about = await _describe(state, model, {}, {})
+        if isinstance(about, BaseException):
+            raise about
+        listed.append(about)
+    return listed
+
+
+async def describe(state: State, model: Model) -> dict[str, Any]:
+    """Return what serves of a model. Raises NewsdeskError and Unavailable."""
+    about = await model.triton.ask("GET", f"/v2/models/{model.name}")
+    config = await model.triton.ask("GET", f"/v2/models/{model.name}/config")
+    return await _describe(state, model, about, config)
+
+
+async def _describe(state: State, model: Model, about: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    held = await asyncio.to_thread(_manifest, state.launch.repository / model.name)
     parameters = config.get("parameters", {})
     target = parameters.get("target", {}).get("string_value") or held.target
     chosen = parameters.get("unsure_share", {}).get("string_value")
     share = float(chosen) if chosen else held.unsure and held.unsure.share
     return {
-        "name": MODEL,
+        "name": model.name,
+        "default": model.name == state.models.default,
+        "ready": model.plane.ready,
         "versions": about.get("versions", []),
         "target": target,
         "labels": held.labels,
+        "qualities": list(QUALITIES),
         "members": [
             {"name": one.name, "kind": one.kind, "graphs": sorted(one.graphs), "max_length": one.max_length}
             for one in held.members

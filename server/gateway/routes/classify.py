@@ -8,15 +8,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from newsdesk.clients import TextRefused
+from newsdesk.server.gateway import models
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
-from newsdesk.server.gateway.plane import Plane
 from newsdesk.server.gateway.routes.bodies import described, json_body
 from newsdesk.server.gateway.schemas import ClassifyRequest, ClassifyResponse, documented, shown
 
 router = APIRouter(tags=["classify"])
 
 
+@router.post(
+    "/v1/models/{model}/classify",
+    dependencies=only(Role.reader),
+    response_model=ClassifyResponse,
+    responses=documented(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504),
+    openapi_extra=described(ClassifyRequest),
+)
 @router.post(
     "/v1/classify",
     dependencies=only(Role.reader),
@@ -25,12 +32,13 @@ router = APIRouter(tags=["classify"])
     openapi_extra=described(ClassifyRequest),
 )
 async def classify(
-    request: Request, given: Annotated[ClassifyRequest, Depends(json_body(ClassifyRequest))]
+    request: Request, given: Annotated[ClassifyRequest, Depends(json_body(ClassifyRequest))], model: str = ""
 ) -> Response:
-    """Say what articles are about. A text that cannot be read has an `error` in its place; the others are answered."""
+    """Give texts their labels, by a model or by the default one. A text that cannot be read has an `error` in its
+    place; the others are answered.
+    """
     texts = given.texts()
     request.state.texts = len(texts)
-    plane: Plane = request.app.state.plane
-    items = await plane.classify(texts, given.asked())
+    items = await models.of(request, model).plane.classify(texts, given.asked())
     request.state.refused = sum(isinstance(item, TextRefused) for item in items)
     return Response(msgspec.json.encode({"items": [shown(item) for item in items]}), media_type="application/json")

@@ -21,11 +21,11 @@ from starlette.responses import StreamingResponse
 from newsdesk.clients import NewsdeskError, Quality, TextRefused
 from newsdesk.clients.rows import Refusal
 from newsdesk.server.contract import MAX_BATCH
-from newsdesk.server.gateway import problems
+from newsdesk.server.gateway import models, problems
 from newsdesk.server.gateway.auth import CHECK_SECONDS, only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.logs import log, request_id
-from newsdesk.server.gateway.observed import FILE_ROUTE
+from newsdesk.server.gateway.observed import FILE_ROUTE, MODEL_FILE_ROUTE
 from newsdesk.server.gateway.plane import Asked, Item, Plane, Text
 from newsdesk.server.gateway.problems import Invalid, Problem
 from newsdesk.server.gateway.schemas import documented, shown
@@ -38,6 +38,16 @@ _UPLOAD = {"schema": {"type": "object", "properties": {"file": {"type": "string"
 _TAKEN = {"text/csv": _BODY, "application/x-ndjson": _BODY, "application/vnd.apache.parquet": _BODY}
 
 
+@router.post(
+    MODEL_FILE_ROUTE,
+    dependencies=only(Role.reader),
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "A line of JSON for each text, in order", "content": {"application/x-ndjson": _BODY}},
+        **documented(400, 401, 403, 404, 408, 413, 415, 422, 429, 503, 504),
+    },
+    openapi_extra={"requestBody": {"required": True, "content": {**_TAKEN, "multipart/form-data": _UPLOAD}}},
+)
 @router.post(
     FILE_ROUTE,
     dependencies=only(Role.reader),
@@ -59,6 +69,7 @@ async def classify_file(
     quality: Annotated[Quality | None, Query(description="As of /v1/classify.")] = None,
     members: Annotated[bool, Query(description="As of /v1/classify.")] = False,
     uncertainty: Annotated[bool, Query(description="As of /v1/classify.")] = False,
+    model: str = "",
 ) -> StreamingResponse:
     """Classify the texts of a CSV, JSONL or Parquet file: the body itself, or `file` of a form.
 
@@ -68,7 +79,7 @@ async def classify_file(
     say before its name: packed by gzip, in UTF-16, Parquet. Where the rest of the file cannot be answered, the last
     line is `{"problem": …}`.
     """
-    asked = Asked(top_k, quality, members, uncertainty)
+    asked, plane = Asked(top_k, quality, members, uncertainty), models.of(request, model).plane
     file, content_type, name = await _received(request)
     try:
         read = batches(file, form_of(form, content_type, name), column, delimiter, MAX_BATCH)
@@ -76,7 +87,7 @@ async def classify_file(
     except BaseException:
         file.close()
         raise
-    return StreamingResponse(_lines(request, file, first, read, asked), media_type="application/x-ndjson")
+    return StreamingResponse(_lines(request, plane, file, first, read, asked), media_type="application/x-ndjson")
 
 
 async def _received(request: Request) -> tuple[BinaryIO, str, str]:
@@ -107,9 +118,8 @@ async def _received(request: Request) -> tuple[BinaryIO, str, str]:
 
 
 async def _lines(
-    request: Request, file: BinaryIO, first: list[Given], read: Iterator[list[Given]], asked: Asked
+    request: Request, plane: Plane, file: BinaryIO, first: list[Given], read: Iterator[list[Given]], asked: Asked
 ) -> AsyncIterator[bytes]:
-    plane: Plane = request.app.state.plane
     state = request.state
     state.texts = state.refused = index = 0
     taken: deque[list[Given]] = deque()

@@ -16,10 +16,11 @@ from strawberry.scalars import JSON
 
 from newsdesk.clients import NewsdeskError, TextRefused
 from newsdesk.server.contract import QUALITIES
+from newsdesk.server.gateway import models as served
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.explain import Explained
 from newsdesk.server.gateway.keys import Role
-from newsdesk.server.gateway.plane import Asked, Item, Plane
+from newsdesk.server.gateway.plane import Asked, Item
 from newsdesk.server.gateway.problems import Invalid, Malformed, Problem, TooLarge, problem_of
 from newsdesk.server.gateway.routes import about
 from newsdesk.server.gateway.routes.bodies import json_bytes
@@ -83,7 +84,7 @@ class Answer:
 
 @strawberry.type
 class Query:
-    @strawberry.field(description="What the texts are about, in their order.")
+    @strawberry.field(description="The texts' labels, in their order; by the default model where none is named.")
     async def classify(
         self,
         info: strawberry.Info,
@@ -93,29 +94,28 @@ class Query:
         members: bool = False,
         explain: bool = False,
         uncertainty: bool = False,
+        model: str = "",
     ) -> list[Answer]:
         request: Request = info.context["request"]
-        plane = request.app.state.plane
-        assert isinstance(plane, Plane)
         if top_k is not None and top_k < 1:
             raise _error(Invalid(f"topK is {top_k}, expected at least 1."))
         try:
             asked = Asked(top_k, quality and quality.value, members, uncertainty, explain)
-            return [_answer(item) for item in await plane.classify(texts, asked)]
+            return [_answer(item) for item in await served.of(request, model).plane.classify(texts, asked)]
         except (NewsdeskError, Problem) as error:
             raise _error(error) from error
 
-    @strawberry.field(description="The model's labels.")
-    async def labels(self, info: strawberry.Info) -> list[str]:
+    @strawberry.field(description="A model's labels.")
+    async def labels(self, info: strawberry.Info, model: str = "") -> list[str]:
         try:
-            return list(await info.context["request"].app.state.plane.labels())
-        except NewsdeskError as error:
+            return list(await served.of(info.context["request"], model).plane.labels())
+        except (NewsdeskError, Problem) as error:
             raise _error(error) from error
 
     @strawberry.field(description="The models that serve, as /v1/models says it.")
     async def models(self, info: strawberry.Info) -> list[JSON]:
         try:
-            return [JSON(await about.describe(info.context["request"].app.state))]
+            return [JSON(model) for model in await about.describe_all(info.context["request"].app.state)]
         except NewsdeskError as error:
             raise _error(error) from error
 

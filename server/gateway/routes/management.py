@@ -16,7 +16,7 @@ from newsdesk.server.gateway.problems import Conflict, Forbidden, Malformed, Not
 from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.serving import versions, workspace
-from newsdesk.server.serving.workspace import MODEL, RepositoryError
+from newsdesk.server.serving.workspace import RepositoryError, Served
 
 models = APIRouter(prefix="/v2/repository", tags=["management"], dependencies=only(Role.operator))
 keys = APIRouter(prefix="/v1/keys", tags=["management"], dependencies=only(Role.admin))
@@ -27,11 +27,17 @@ _PROBLEMS = documented(400, 401, 403, 404, 429, 503, 504)
 def index(request: Request) -> list[dict[str, str]]:
     """The models of the repository, and which of them are loaded."""
     launch: Launch = request.app.state.launch
-    served = workspace.read_served(launch.run)
-    if served is None:
-        return []
-    state = "UNAVAILABLE" if served.unready else "READY"
-    return [{"name": MODEL, "version": served.version, "state": state, "reason": served.unready}]
+    served, starting = workspace.read_served(launch.run), Served("", unready="it is being started")
+    about = {model: served.get(model, starting) for model in launch.models}
+    return [
+        {
+            "name": model,
+            "version": one.version,
+            "state": "UNAVAILABLE" if one.unready else "READY",
+            "reason": one.unready,
+        }
+        for model, one in about.items()
+    ]
 
 
 @models.post("/models/{model}/load", responses=_PROBLEMS | documented(409))
@@ -43,9 +49,9 @@ async def manage(request: Request, model: str, caller: Annotated[Caller, Depends
     launch: Launch = request.app.state.launch
     try:
         _check_parameters(await request.body())
-        if model != MODEL:
+        if model not in launch.models:
             raise NotFound(f"There is no model {model!r:.80} to {action}.")
-        await run_in_threadpool(versions.reload if action == "load" else versions.unload, launch.state)
+        await run_in_threadpool(versions.reload if action == "load" else versions.unload, launch.state, model)
     except RepositoryError as error:
         _audit(request, caller, **entry, outcome=str(error))
         raise Conflict(str(error)) from error
@@ -63,12 +69,12 @@ async def rollback(
     """Go back to the version before: take the latest out of service and load what is left, as `newsdesk rollback`."""
     launch: Launch = request.app.state.launch
     entry = {"action": "rollback", "model": model[:80]}
-    if model != MODEL:
+    if model not in launch.models:
         _audit(request, caller, **entry, outcome="there is no such model")
         raise NotFound(f"There is no model {model!r:.80} to roll back.")
     try:
         withdrawn, serves = await run_in_threadpool(versions.withdraw, launch.source / model)
-        await run_in_threadpool(versions.reload, launch.state)
+        await run_in_threadpool(versions.reload, launch.state, model)
     except RepositoryError as error:
         _audit(request, caller, **entry, outcome=str(error))
         raise Conflict(str(error)) from error

@@ -17,11 +17,10 @@ from starlette.responses import Response
 from newsdesk.server.gateway import inference, passage, structure
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
+from newsdesk.server.gateway.models import Models, of
 from newsdesk.server.gateway.problems import Malformed, TooLarge, Unsupported
-from newsdesk.server.gateway.routes.health import check_ready
 from newsdesk.server.gateway.schemas import documented
-from newsdesk.server.gateway.triton import Reply
-from newsdesk.server.serving.workspace import MODEL
+from newsdesk.server.gateway.triton import Reply, Triton
 
 health = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], dependencies=only(Role.reader))
@@ -42,17 +41,18 @@ async def live() -> Response:
 @health.head("/ready", include_in_schema=False)
 @health.get("/ready", responses=documented(503))
 async def ready(request: Request) -> Response:
-    """The model has answered a real request within the last seconds."""
-    check_ready(request)
+    """Every model has answered a real request within the last seconds, but those that were unloaded on demand."""
+    models: Models = request.app.state.models
+    models.check_ready()
     return Response()
 
 
 @router.get("/models/{model}/ready", responses=_PROBLEMS)
 @router.get("/models/{model}/versions/{version}/ready", responses=_PROBLEMS)
 async def model_ready(request: Request, model: str, version: str = "") -> Response:
-    """Triton's word, and for the served model a real answer within the last seconds."""
-    if model == MODEL:
-        check_ready(request)
+    """Triton's word, and a real answer within the last seconds."""
+    models: Models = request.app.state.models
+    models.check_ready(of(request, model).name)
     return await _pass(request)
 
 
@@ -63,6 +63,7 @@ async def model_ready(request: Request, model: str, version: str = "") -> Respon
 @router.get("/models/{model}/versions/{version}", responses=_PROBLEMS)
 @router.get("/models/{model}/versions/{version}/config", responses=_PROBLEMS)
 @router.get("/models/{model}/versions/{version}/stats", responses=_PROBLEMS)
+@router.get("/models/stats", responses=_PROBLEMS)  # the first of them that is matched
 async def about(request: Request) -> Response:
     """Metadata, configuration and statistics, as Triton gives them."""
     return await _pass(request)
@@ -70,12 +71,12 @@ async def about(request: Request) -> Response:
 
 @router.post("/models/{model}/infer", responses=_PROBLEMS | documented(400, 408, 413, 422))
 @router.post("/models/{model}/versions/{version}/infer", responses=_PROBLEMS | documented(400, 408, 413, 422))
-async def infer(request: Request) -> Response:
+async def infer(request: Request, model: str) -> Response:
     """Inference, with JSON or binary tensors."""
-    headers, body, content = await _checked(request, await _body(request))
-    once = request.app.state.triton.once("POST", path_of(request), headers, body)
-    model = request.path_params["model"]
-    return _answered(await passage.infer(request.app.state, model, content, len(body), once))
+    asked = of(request, model)
+    headers, body, content = await _checked(request, asked.triton, await _body(request))
+    once = asked.triton.once("POST", path_of(request), headers, body)
+    return _answered(await passage.infer(asked, content, len(body), once))
 
 
 async def _body(request: Request) -> bytes:
@@ -95,17 +96,17 @@ async def _body(request: Request) -> bytes:
     return unpacked
 
 
-async def _checked(request: Request, body: bytes) -> tuple[dict[str, str], bytes, bytes]:
+async def _checked(request: Request, triton: Triton, body: bytes) -> tuple[dict[str, str], bytes, bytes]:
     """Return headers and body to pass on, and what of them the model reads.
 
     Raises Malformed and TooLarge for what Triton had better not see.
     """
-    headers, state = headers_of(request), request.app.state
-    most = structure.VALUES + structure.VALUES_PER_TEXT * state.settings.max_texts
+    headers = headers_of(request)
+    most = structure.VALUES + structure.VALUES_PER_TEXT * request.app.state.settings.max_texts
     asked, binary = inference.read(body, headers.get(inference.HEADER_LENGTH), most)
     if asked is None:
         return headers, body, body
-    await passage.check_outputs(state.triton, path_of(request).removesuffix("/infer"), asked)
+    await passage.check_outputs(triton, path_of(request).removesuffix("/infer"), asked)
     body, length = inference.written(asked, binary)
     if inference.HEADER_LENGTH in headers:
         headers[inference.HEADER_LENGTH] = str(length)
@@ -113,7 +114,10 @@ async def _checked(request: Request, body: bytes) -> tuple[dict[str, str], bytes
 
 
 async def _pass(request: Request) -> Response:
-    return _answered(await request.app.state.triton.send(request.method, path_of(request), headers_of(request), b""))
+    models: Models = request.app.state.models
+    named = request.path_params.get("model")
+    triton = (of(request, str(named)) if named else models.any).triton
+    return _answered(await triton.send(request.method, path_of(request), headers_of(request), b""))
 
 
 def _answered(reply: Reply) -> Response:

@@ -9,9 +9,9 @@ from pydantic import Field, StrictInt, StrictStr
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from newsdesk.clients import NewsdeskError
+from newsdesk.server.gateway import models
 from newsdesk.server.gateway.auth import CHECK_SECONDS, Gate, only
 from newsdesk.server.gateway.keys import Role
-from newsdesk.server.gateway.plane import Plane
 from newsdesk.server.gateway.problems import Malformed, Problem, problem_of
 from newsdesk.server.gateway.routes.bodies import parse
 from newsdesk.server.gateway.schemas import ClassifyRequest, Given, shown
@@ -29,17 +29,20 @@ Answers = asyncio.Queue[asyncio.Task[dict[str, Any]]]
 class Message(ClassifyRequest):
     text: Given
     id: Annotated[StrictStr | StrictInt | None, Field(description="Comes back with the answer.")] = None
+    model: Annotated[StrictStr, Field(description="Which model, else that of the connection.")] = ""
 
 
+@router.websocket("/v1/models/{model}/stream", dependencies=only(Role.reader))
 @router.websocket("/v1/stream", dependencies=only(Role.reader))
-async def stream(websocket: WebSocket) -> None:
-    """A message is `{"text", "id"?, "top_k"?, …}`, as /v1/classify takes it; its answer is an item, with the id.
+async def stream(websocket: WebSocket, model: str = "") -> None:
+    """A message is `{"text", "id"?, "model"?, "top_k"?, …}`, as /v1/classify takes it; its answer is an item, with the
+    id. Without `model`, the connection's answers (/v1/stream?model=…), else the default one.
 
     Each counts as a request of the caller's. It ends when the caller goes, or may no longer be here.
     """
     await websocket.accept()
     waiting: Answers = asyncio.Queue(_WAITING)
-    tasks = [asyncio.create_task(part) for part in (_read(websocket, waiting), _write(websocket, waiting))]
+    tasks = [asyncio.create_task(part) for part in (_read(websocket, waiting, model), _write(websocket, waiting))]
     tasks.append(asyncio.create_task(_watch(websocket)))
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -58,11 +61,11 @@ async def stream(websocket: WebSocket) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _read(websocket: WebSocket, waiting: Answers) -> None:
+async def _read(websocket: WebSocket, waiting: Answers, model: str) -> None:
     """Start an answer for each message, no more than the queue takes, until the caller goes."""
     websocket.state.texts = 0
     while (message := await websocket.receive())["type"] == "websocket.receive":
-        answering = asyncio.create_task(_answer(websocket, message.get("text"), websocket.state.texts))
+        answering = asyncio.create_task(_answer(websocket, message.get("text"), websocket.state.texts, model))
         websocket.state.texts += 1
         try:
             await waiting.put(answering)
@@ -84,10 +87,9 @@ async def _watch(websocket: WebSocket) -> None:
         await gate.check(websocket, Role.reader)
 
 
-async def _answer(websocket: WebSocket, message: str | None, index: int) -> dict[str, Any]:
+async def _answer(websocket: WebSocket, message: str | None, index: int, model: str) -> dict[str, Any]:
     state = websocket.app.state
     gate: Gate = state.gate
-    plane: Plane = state.plane
     given: Message | None = None
     try:
         try:
@@ -96,7 +98,9 @@ async def _answer(websocket: WebSocket, message: str | None, index: int) -> dict
             given = parse(Message, message)
         finally:
             await gate.count(websocket.state.caller)
-        (item,) = await plane.classify(given.texts(), given.asked(), wait=True)
+        (item,) = await models.of(websocket, given.model or model).plane.classify(
+            given.texts(), given.asked(), wait=True
+        )
         answer = shown(item)
     except NewsdeskError as error:
         answer = {"error": problem_of(error).detail}

@@ -14,13 +14,13 @@ from tritonclient.grpc import service_pb2
 
 from newsdesk.server.gateway import inference, passage, structure
 from newsdesk.server.gateway.keys import Role
-from newsdesk.server.gateway.problems import Malformed, Slow, Unimplemented, status_of
+from newsdesk.server.gateway.models import Model, Models, of
+from newsdesk.server.gateway.problems import Malformed, Slow, Unavailable, Unimplemented, status_of
 from newsdesk.server.gateway.rpc import messages
 from newsdesk.server.gateway.rpc.calls import Method, RpcCall
 from newsdesk.server.gateway.rpc.stream import answer_stream
 from newsdesk.server.gateway.rpc.triton import RpcReply, Upstream
 from newsdesk.server.gateway.settings import Launch
-from newsdesk.server.serving.workspace import MODEL
 
 _MANAGED = ("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload")
 _INTERNAL = (
@@ -34,7 +34,8 @@ class Service:
     """For one event loop, with the gateway's own state: one data plane under both protocols."""
 
     def __init__(self, launch: Launch, state: State, upstream: Upstream, stopping: Callable[[], bool]) -> None:
-        self._settings, self._state, self._upstream, self._stopping = launch.settings, state, upstream, stopping
+        self._settings, self._upstream, self._stopping = launch.settings, upstream, stopping
+        self._models: Models = state.models
         self._most = structure.VALUES + structure.VALUES_PER_TEXT * launch.settings.max_texts
 
     def methods(self) -> list[Method]:
@@ -55,18 +56,23 @@ class Service:
         return service_pb2.ServerLiveResponse(live=True).SerializeToString()
 
     async def _ready(self, call: RpcCall) -> bytes:
-        return service_pb2.ServerReadyResponse(ready=self._state.plane.ready).SerializeToString()
+        try:
+            self._models.check_ready()
+        except Unavailable:
+            return service_pb2.ServerReadyResponse(ready=False).SerializeToString()
+        return service_pb2.ServerReadyResponse(ready=True).SerializeToString()
 
     async def _model_ready(self, call: RpcCall) -> bytes:
-        """Triton's word, and for the served model a real answer within the last seconds."""
+        """Triton's word, and a real answer within the last seconds."""
         asked = messages.parse(service_pb2.ModelReadyRequest, await self._message(call))
         _check_names(asked.name, asked.version)
-        if asked.name == MODEL and not self._state.plane.ready:
+        model = of(call.connection, asked.name)
+        if not model.plane.ready:
             return service_pb2.ModelReadyResponse(ready=False).SerializeToString()
-        return await self._pass("ModelReady", asked)
+        return await self._pass("ModelReady", asked, model)
 
     async def _server_metadata(self, call: RpcCall) -> bytes:
-        return await self._pass("ServerMetadata", service_pb2.ServerMetadataRequest())
+        return await self._pass("ServerMetadata", service_pb2.ServerMetadataRequest(), self._models.any)
 
     def _about(self, name: str) -> Callable[[RpcCall], Awaitable[bytes]]:
         kind = getattr(service_pb2, f"{name}Request")
@@ -75,13 +81,15 @@ class Service:
             asked = messages.parse(kind, await self._message(call))
             if asked.name or name != "ModelStatistics":  # which is of all models, without a name
                 _check_names(asked.name, asked.version)
-            return await self._pass(name, asked)
+            return await self._pass(name, asked, of(call.connection, asked.name) if asked.name else self._models.any)
 
         return about
 
     async def _infer(self, call: RpcCall) -> bytes:
         raw = await self._message(call)
         message = messages.parse(service_pb2.ModelInferRequest, raw)
+        _check_names(message.model_name, message.model_version)
+        of(call.connection, message.model_name)
         return await self._answer(message, call.context.time_remaining())
 
     async def _stream(self, call: RpcCall) -> bytes:
@@ -90,17 +98,18 @@ class Service:
 
     async def _answer(self, message: service_pb2.ModelInferRequest, seconds: float | None) -> bytes:
         """Return Triton's answer, within the time that the caller's own deadline leaves."""
-        model, version, size = message.model_name, message.model_version, message.ByteSize()
-        _check_names(model, version)
+        name, version, size = message.model_name, message.model_version, message.ByteSize()
+        _check_names(name, version)
+        model = self._models.of(name)
         request, binary = messages.read(message, self._most)
-        path = f"/v2/models/{model}" + (f"/versions/{version}" if version else "")
-        await passage.check_outputs(self._state.triton, path, request)
+        path = f"/v2/models/{name}" + (f"/versions/{version}" if version else "")
+        await passage.check_outputs(model.triton, path, request)
         content, once = inference.content(request, binary), self._upstream.once("ModelInfer", _encoded(message))
-        return _body(await passage.infer(self._state, model, content, size, once, seconds))
+        return _body(await passage.infer(model, content, size, once, seconds))
 
-    async def _pass(self, method: str, message: Any) -> bytes:
+    async def _pass(self, method: str, message: Any, model: Model) -> bytes:
         once = self._upstream.once(method, _encoded(message))
-        return _body(await self._state.triton.ask_until_answered(once))
+        return _body(await model.triton.ask_until_answered(once))
 
     async def _message(self, call: RpcCall) -> bytes:
         """Return the call's message, read only now: nobody without a key can have a large one received."""

@@ -31,7 +31,7 @@ WRONG = {
     "TLS_CERT": "/alone.pem", "TLS_KEY": "/alone.pem", "TLS_CLIENT_CA": "/alone.pem",
 }  # fmt: skip
 """Of each variable of `serve` that needs no look at the machine, a value that cannot be used."""
-AT_THE_MACHINE = {"MODEL_REPOSITORY": "/nowhere", "KEYS": "/", "JWT_SECRET_FILE": "/nowhere",
+AT_THE_MACHINE = {"MODEL_REPOSITORY": "/nowhere", "MODEL": "nowhere", "KEYS": "/", "JWT_SECRET_FILE": "/nowhere",
                   "RATE_STORAGE_PASSWORD_FILE": "/nowhere", "STATE": "/proc/nowhere"}  # fmt: skip
 """Of those that name files, the same; they are read with the checks of the machine."""
 ANY_TEXT = {"JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLE_CLAIM"}

@@ -39,7 +39,8 @@ def launch(folder: Path, ports: Sequence[int] = (1, 1, 1), **settings: Any) -> L
         state=folder,
         run=folder,
         audit_log=folder / "audit.jsonl",
-        instances=2,
+        models={"ag_news": 2},
+        default="ag_news",
     )
 
 

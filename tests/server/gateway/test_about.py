@@ -34,10 +34,10 @@ def test_health_and_metrics(reader: httpx.Client, open_gateway: httpx.Client) ->
     assert ready["last_answer_seconds"] < 5
     open_gateway.post("/v1/classify", json={"text": ["shares", ""]})
     exposed = open_gateway.get("/metrics").text
-    assert 'newsdesk_gateway_requests_total{route="/v1/classify",status="200"}' in exposed
-    assert 'newsdesk_gateway_texts_total{outcome="refused"}' in exposed
-    assert "newsdesk_gateway_ready 1.0" in exposed
-    assert "newsdesk_gateway_queued_texts 0.0" in exposed
+    assert 'newsdesk_gateway_requests_total{model="ag_news",route="/v1/classify",status="200"}' in exposed
+    assert 'newsdesk_gateway_texts_total{model="ag_news",outcome="refused"}' in exposed
+    assert 'newsdesk_gateway_ready{model="ag_news"} 1.0' in exposed
+    assert 'newsdesk_gateway_queued_texts{model="ag_news"} 0.0' in exposed
 
 
 def test_head_is_get_without_a_body(open_gateway: httpx.Client) -> None:
@@ -161,7 +161,7 @@ def test_a_body_that_does_not_come_is_not_waited_for_nor_one_too_large(served: S
 def _while_busy(client: httpx.Client, texts: list[str]) -> httpx.Response:
     slow = threading.Thread(target=client.post, args=("/v1/classify",), kwargs={"json": {"text": "stand-in, be slow"}})
     slow.start()
-    while "newsdesk_gateway_queued_texts 1.0" not in client.get("/metrics").text:
+    while 'newsdesk_gateway_queued_texts{model="ag_news"} 1.0' not in client.get("/metrics").text:
         time.sleep(0.01)
     try:
         return client.post("/v1/classify", json={"text": texts})

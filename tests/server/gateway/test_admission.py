@@ -227,7 +227,7 @@ def test_two_who_send_long_texts_block_nobody(
     threads = [threading.Thread(target=attack, args=(client,)) for client in hostile]
     for thread in threads:
         thread.start()
-    while "newsdesk_gateway_queued_texts 6.0" not in reader.get("/metrics").text:
+    while 'newsdesk_gateway_queued_texts{model="ag_news"} 6.0' not in reader.get("/metrics").text:
         time.sleep(0.01)
     for i in range(20):
         assert reader.post("/v1/classify", json={"text": f"shares {i}"}).status_code == 200
@@ -242,7 +242,7 @@ def test_what_a_caller_who_left_had_not_been_sent_is_dropped(served: Served, rea
     before = computed(served)
     with pytest.raises(httpx.ReadTimeout):
         reader.post("/v1/classify", json={"text": [SLOW] * 30, "quality": "best"}, timeout=0.5)
-    while "newsdesk_gateway_queued_texts 0.0" not in reader.get("/metrics").text:
+    while 'newsdesk_gateway_queued_texts{model="ag_news"} 0.0' not in reader.get("/metrics").text:
         time.sleep(0.01)
     assert reader.post("/v1/classify", json={"text": SLOW, "quality": "best"}).status_code == 200
     assert computed(served) - before < 10

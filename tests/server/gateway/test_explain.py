@@ -90,14 +90,16 @@ def test_the_texts_of_an_explanation_count(served: Served, tmp_path: Path) -> No
         assert (many.status_code, many.json()["type"]) == (413, "urn:newsdesk:problem:too-large")
         assert "at most 2 are explained at once" in many.json()["detail"]
         before = (
-            client.get("/metrics").text.split('newsdesk_gateway_texts_total{outcome="answered"} ')[1].split("\n")[0]
+            client.get("/metrics")
+            .text.split('newsdesk_gateway_texts_total{model="ag_news",outcome="answered"} ')[1]
+            .split("\n")[0]
         )
         assert float(before) == 2  # callers' texts only
         slow = threading.Thread(
             target=client.post, args=("/v1/classify",), kwargs={"json": {"text": "stand-in, be slow"}}
         )
         slow.start()
-        while "newsdesk_gateway_queued_texts 1.0" not in client.get("/metrics").text:
+        while 'newsdesk_gateway_queued_texts{model="ag_news"} 1.0' not in client.get("/metrics").text:
             time.sleep(0.01)
         full = client.post("/v1/classify", json={"text": " ".join(["word"] * 60), "explain": True})
         slow.join()

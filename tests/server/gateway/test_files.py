@@ -186,11 +186,11 @@ def test_whatever_fails_behind_the_first_rows_is_a_last_line() -> None:
         raise RecursionError("too deep")
 
     batches = read()
-    app = SimpleNamespace(state=SimpleNamespace(plane=Answering()))
-    request = SimpleNamespace(app=app, state=SimpleNamespace(request_id="r"))
+    plane: Any = Answering()
+    request = SimpleNamespace(state=SimpleNamespace(request_id="r"))
 
     async def answered() -> list[bytes]:
-        given = request, io.BytesIO(), next(batches), batches, Asked()
+        given = request, plane, io.BytesIO(), next(batches), batches, Asked()
         return [line async for piece in files._lines(*given) for line in piece.splitlines()]  # type: ignore[arg-type]
 
     found = [json.loads(line) for line in asyncio.run(answered())]

@@ -215,7 +215,7 @@ def test_a_process_that_hangs_is_not_waited_for(served: Served, tmp_path: Path) 
             answer = client.post("/v1/classify", json={"text": f"shares, stand-in, stall at {tmp_path}/{share}"})
             took[share] = time.monotonic() - began
             again = float(
-                re.findall(r"^newsdesk_gateway_hedged_texts_total (.*)", client.get("/metrics").text, re.M)[0]
+                re.findall(r"^newsdesk_gateway_hedged_texts_total\{.*\} (.*)", client.get("/metrics").text, re.M)[0]
             )
         assert answer.json()["items"][0]["label"] == "Business"
         if share:
@@ -304,7 +304,7 @@ def test_it_opens_when_the_server_is_gone_for_good_and_closes_by_itself(tmp_path
             with concurrent.futures.ThreadPoolExecutor(8) as pool:
                 failed = list(pool.map(lambda _: ask(client), range(8)))
             assert {answer.status_code for answer in failed} == {503}
-            until(lambda: "newsdesk_gateway_breaker_open 1.0" in client.get("/metrics").text)
+            until(lambda: 'newsdesk_gateway_breaker_open{model="ag_news"} 1.0' in client.get("/metrics").text)
             oip = {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["shares"]}]}
             for answer in ask(client), client.post("/v2/models/ag_news/infer", json=oip), client.get("/v1/models"):
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
@@ -315,7 +315,7 @@ def test_it_opens_when_the_server_is_gone_for_good_and_closes_by_itself(tmp_path
             assert lines.json()["problem"]["status"] == 503
             server.start().until("Ctrl-C stops it")
             until(lambda: ask(client).status_code == 200)
-            until(lambda: "newsdesk_gateway_breaker_open 0.0" in client.get("/metrics").text)
+            until(lambda: 'newsdesk_gateway_breaker_open{model="ag_news"} 0.0' in client.get("/metrics").text)
     finally:
         server.stop()
 

@@ -43,7 +43,7 @@ def run(model: Model, folder: Path, use: Callable[[Plane], Awaitable[Any]], **se
     """Run `use` with a plane that asks the model."""
 
     async def using() -> Any:
-        plane = Plane(gateways.launch(folder, **settings), Telemetry(), Breaker(), Suspects(counts))
+        plane = Plane(gateways.launch(folder, **settings), "ag_news", Telemetry(), Breaker(), Suspects(counts))
         await plane._client.close()
         plane._client = model  # type: ignore[assignment]
         try:

@@ -127,7 +127,7 @@ def test_a_stop_answers_what_is_under_way_and_leaves_nothing(alone: tuple[Server
     asking = threading.Thread(target=lambda: answers.append(ask(url, "stand-in, be slow")))
     watching.start()
     asking.start()
-    while "newsdesk_gateway_queued_texts 1.0" not in httpx.get(f"{url}/metrics").text:
+    while 'newsdesk_gateway_queued_texts{model="ag_news"} 1.0' not in httpx.get(f"{url}/metrics").text:
         time.sleep(0.02)
     server.process.send_signal(signal.SIGTERM)
     assert server.wait(20) == 0

@@ -195,7 +195,7 @@ def test_calls_stand_in_log_and_metrics_as_requests_do(front: Front) -> None:
         f"{SERVICE}ModelInfer", 200, f"key:{front.key.split('_')[1]}",
     )  # fmt: skip
     assert (
-        f'newsdesk_gateway_requests_total{{route="{SERVICE}ModelInfer",status="200"}}'
+        f'newsdesk_gateway_requests_total{{model="ag_news",route="{SERVICE}ModelInfer",status="200"}}'
         in front.http.get("/metrics").text
     )
 
@@ -324,7 +324,7 @@ def test_who_leaves_is_not_computed_for(front: Front, stub: Any) -> None:
         request("stand-in, be slow"), metadata=bearer(front.key), timeout=0.2
     ))  # fmt: skip
     assert code == "DEADLINE_EXCEEDED"
-    while "newsdesk_gateway_queued_texts 0.0" not in front.http.get("/metrics").text:
+    while 'newsdesk_gateway_queued_texts{model="ag_news"} 0.0' not in front.http.get("/metrics").text:
         assert time.monotonic() < began + 5
         time.sleep(0.02)
     (line,) = [

@@ -96,7 +96,10 @@ def test_a_caller_who_does_not_read_is_not_read_from(served: Served, reader: htt
             assert 64 < sent < 5000
             answer = await asyncio.to_thread(reader.post, "/v1/classify", json={"text": "match"})
             assert answer.status_code == 200
-            assert "newsdesk_gateway_queued_texts 0.0" in (await asyncio.to_thread(reader.get, "/metrics")).text
+            assert (
+                'newsdesk_gateway_queued_texts{model="ag_news"} 0.0'
+                in (await asyncio.to_thread(reader.get, "/metrics")).text
+            )
             for i in range(sent):
                 assert json.loads(await socket.recv())["index"] == i
 
@@ -232,7 +235,7 @@ def test_what_a_caller_who_left_waits_for_is_dropped(served: Served, reader: htt
 
     before = computed()
     asyncio.run(run())
-    while "newsdesk_gateway_queued_texts 0.0" not in reader.get("/metrics").text:
+    while 'newsdesk_gateway_queued_texts{model="ag_news"} 0.0' not in reader.get("/metrics").text:
         time.sleep(0.02)
     assert reader.post("/v1/classify", json={"text": "shares"}).status_code == 200
     assert computed() - before < 20

@@ -136,7 +136,7 @@ def test_the_sdk_carries_the_trace_that_it_is_called_in(
         _, spans = whole(collector, ask, 3 * (5 if scheme.startswith("gateway") else 3))
     assert [span.name for span in spans].count("InferRequest") == 3
     callers = [span.name for span in spans if span.parent == CALLER]
-    assert callers == ["POST /v1/classify" if scheme.startswith("gateway") else "InferRequest"] * 3
+    assert callers == ["POST /v1/models/{model}/classify" if scheme.startswith("gateway") else "InferRequest"] * 3
 
 
 def test_a_collector_that_is_away_costs_nobody_an_answer(

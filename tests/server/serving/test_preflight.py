@@ -230,7 +230,7 @@ def test_a_version_policy_of_another_kind_is_refused_by_name(
     repository = write_repository(tmp_path / "models")
     with (repository / "ag_news" / "config.pbtxt").open("a") as config:
         config.write(f"version_policy {{ {policy} }}\n")
-    (one, *_) = preflight._model(replace(settings, model_repository=repository))
+    (one, *_) = preflight._model(replace(settings, model_repository=repository), "ag_news")
     assert one.level == ("problem" if shown else "ok")
     if shown:
         assert f"config.pbtxt: version_policy is {{ {shown} }}, expected none" in one.found

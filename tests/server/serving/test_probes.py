@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from newsdesk.server.serving import supervisor
-from newsdesk.server.serving.probes import ARTICLE, Probes
+from newsdesk.server.serving import keeper
+from newsdesk.server.serving.deployment import Deployment
+from newsdesk.server.serving.probes import EXAMPLE, Probes
 from newsdesk.server.serving.settings import Settings
 from newsdesk.server.serving.triton import Refusal, TritonError
+from newsdesk.server.serving.workspace import Workspace
 
 
 @dataclass
@@ -152,8 +154,8 @@ def test_no_probe_is_the_text_of_another_to_a_cache_and_all_are_to_a_member() ->
     triton = Triton([None])
     failures(triton, 40)
     assert len(set(triton.asked)) == 40
-    assert {text.strip() for text in triton.asked} == {ARTICLE}
-    assert triton.asked[:3] == [ARTICLE + mark for mark in ("\t", "\t ", "\t\t")]
+    assert {text.strip() for text in triton.asked} == {EXAMPLE}
+    assert triton.asked[:3] == [EXAMPLE + mark for mark in ("\t", "\t ", "\t\t")]
 
 
 class Retired:
@@ -171,9 +173,10 @@ def test_a_retired_generation_that_triton_never_unloads_is_ended(
 ) -> None:
     """Fifteen seconds, and two for each of the three instances: 21 after the fresh ones came."""
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    settings = Settings(model_repository=tmp_path, state=tmp_path, instances=3)
-    subject = supervisor.Supervisor(settings, "openvino:int8", print)
+    monkeypatch.setattr(keeper, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    settings = Settings(model_repository=tmp_path, state=tmp_path)
+    deployment = Deployment(tmp_path / "tiny", "openvino:int8", 3)
+    subject = keeper.Keeper(deployment, settings, Workspace(tmp_path), print, lambda: False)
     hanging, unloaded = Retired(), Retired()
     subject._retired = {hanging: 100.0, unloaded: 100.0}  # type: ignore[dict-item]
     clock.now = 110.0

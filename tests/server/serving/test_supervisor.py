@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import shutil
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from newsdesk.server.serving import processes
+from newsdesk.server.serving.deployment import Deployment
+from newsdesk.server.serving.keeper import Broken, Keeper
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.supervisor import Supervisor
 from newsdesk.server.serving.triton import Refusal, TritonError
+from newsdesk.server.serving.workspace import Workspace
 from tests.launching import MODEL, OPTIONS, Load, Server, gone, write_repository
 
 Launch = Callable[..., Server]
@@ -61,7 +64,7 @@ def test_what_happens_is_told_to_programs_as_a_json_object_a_line(launch: Launch
     events = [json.loads(line) for line in server.text().splitlines()]
     (serving,) = [event for event in events if event["event"] == "serving"]
     assert serving["grpc"] == f"grpc://127.0.0.1:{server.ports[1]}"
-    assert (serving["gateway"], serving["answer"]["label"]) == (None, "Business")
+    assert (serving["gateway"], serving["models"]["ag_news"]["answer"]["label"]) == (None, "Business")
     assert events[-1] == {"time": pytest.approx(time.time(), abs=30), "event": "note", "text": "stopped"}
 
 
@@ -119,7 +122,7 @@ def test_a_model_that_loads_but_cannot_answer_shows_its_reason(launch: Launch, t
     broken = MODEL.replace("responses = []", 'raise ValueError("no such label")')
     server = launch(write_repository(tmp_path / "models", broken))
     assert server.wait() == 1
-    assert "the model was loaded, but refuses a real request" in server.text()
+    assert "the model ag_news was loaded, but refuses a real request" in server.text()
     assert "ValueError: no such label" in server.text()
 
 
@@ -252,12 +255,12 @@ def test_failing_probes_heal_and_a_long_queue_does_not(
     repository: Path, tmp_path: Path, triton: Scripted, healings: int
 ) -> None:
     """C 33, B 27."""
-    supervisor = Supervisor(Settings(model_repository=repository, state=tmp_path), "openvino:int8", lambda _: None)
+    keeper = kept(repository, tmp_path)
     healed: list[str] = []
-    supervisor._triton = triton  # type: ignore[assignment]
-    supervisor._heal = healed.append  # type: ignore[method-assign]
+    keeper.endpoint = triton  # type: ignore[assignment]
+    keeper._heal = healed.append  # type: ignore[assignment, method-assign]
     for _ in range(4):
-        supervisor._probe()
+        keeper._probe()
     assert len(healed) == healings
 
 
@@ -266,18 +269,25 @@ def test_processes_that_all_compute_are_left_to_it_for_a_while(
     repository: Path, tmp_path: Path, computes: tuple[float, ...], healings: int
 ) -> None:
     """Long articles keep every process busy for longer than a probe waits; one that hangs computes nothing."""
-    supervisor = Supervisor(Settings(model_repository=repository, state=tmp_path), "openvino:int8", lambda _: None)
+    keeper = kept(repository, tmp_path)
     healed: list[str] = []
-    supervisor._triton = Scripted(*[TritonError("timed out")] * 300)  # type: ignore[assignment]
-    supervisor._heal = healed.append  # type: ignore[method-assign]
-    supervisor._stubs = {Computing(share) for share in computes}  # type: ignore[misc]
+    keeper.endpoint = Scripted(*[TritonError("timed out")] * 300)  # type: ignore[assignment]
+    keeper._heal = healed.append  # type: ignore[assignment, method-assign]
+    keeper._stubs = {Computing(share) for share in computes}  # type: ignore[misc]
     for _ in range(4):
-        supervisor._probe()
+        keeper._probe()
     assert len(healed) == healings
-    for _ in range(220):  # ten minutes of it are a fault, whatever they compute
-        supervisor._restart = healed.append  # type: ignore[method-assign]
-        supervisor._probe()
+    with contextlib.suppress(Broken):  # ten minutes of it are a fault, whatever they compute
+        for _ in range(220):
+            keeper._probe()
     assert healed
+
+
+def kept(repository: Path, state: Path) -> Keeper:
+    """Return the keeper of the stand-in, before any server."""
+    settings = Settings(model_repository=repository, state=state)
+    deployment = Deployment(repository / "ag_news", "openvino:int8", 2)
+    return Keeper(deployment, settings, Workspace(state), lambda _: None, lambda: False)
 
 
 class Computing:

@@ -112,25 +112,25 @@ def test_the_latest_version_is_rendered_whole_and_can_be_taken_back(tmp_path: Pa
     installation = find_installation()
     space.lay_out(installation.backend, installation.caches, installation.stub)
     first = space.render(source, {"target": "openvino:int8"}, 3)
-    space.place(first)
-    space.prove(first)
+    space.place("ag_news", first)
+    space.prove("ag_news", first)
     rendered = space.repository / "ag_news"
     config = (rendered / "config.pbtxt").read_text()
     assert "count: 3" in config
     assert 'string_value: "openvino:int8"' in config
     (source / "1").rename(source / "2")
     (source / "1").mkdir()
-    space.place(space.render(source, {"target": "openvino:int8"}, 3))
+    space.place("ag_news", space.render(source, {"target": "openvino:int8"}, 3))
     assert [folder.name for folder in rendered.iterdir() if folder.is_dir()] == ["2"]
-    space.restore()
+    space.restore("ag_news")
     assert [folder.name for folder in rendered.iterdir() if folder.is_dir()] == ["1"]
     assert [file.name for file in space.repository.iterdir()] == ["ag_news"]
     watched = space.watched / "ag_news" / "config.pbtxt"
     before = watched.read_text()
-    space.place(space.renew())
+    space.place("ag_news", space.renew("ag_news"))
     assert watched.read_text() != before
     assert [folder.name for folder in rendered.iterdir() if folder.is_dir()] == ["1"]
-    space.empty()
+    space.empty("ag_news")
     assert list(space.watched.iterdir()) == []
     space.remove()
     assert not space.root.exists()

@@ -103,7 +103,8 @@ def test_it_says_how_uncertain_it_is_and_what_is_not_sure(server: Server, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "path", ["/v2", "/v2/health/live", "/v2/health/ready", MODEL, f"{MODEL}/ready", f"{MODEL}/versions/1"]
+    "path",
+    ["/v2", "/v2/models/stats", "/v2/health/live", "/v2/health/ready", MODEL, f"{MODEL}/ready", f"{MODEL}/versions/1"],
 )
 def test_it_says_how_it_is(server: Server, path: str) -> None:
     assert ask(server, path)[0] == 200

@@ -1,0 +1,112 @@
+"""The models behind the gateway. Each has a queue, a breaker and suspects of its own: none waits for another."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+from starlette.requests import HTTPConnection
+
+from newsdesk.server.gateway.breaker import Breaker
+from newsdesk.server.gateway.plane import Plane
+from newsdesk.server.gateway.problems import Malformed, NotFound, Unavailable
+from newsdesk.server.gateway.settings import Launch
+from newsdesk.server.gateway.telemetry import Telemetry
+from newsdesk.server.gateway.triton import Triton
+from newsdesk.server.serving import workspace
+
+if TYPE_CHECKING:
+    from newsdesk.server.gateway.tracing import Tracing
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    plane: Plane
+    triton: Triton
+
+
+class Models:
+    """For one event loop."""
+
+    def __init__(
+        self, launch: Launch, telemetry: Telemetry, session: aiohttp.ClientSession, tracing: "Tracing | None"
+    ) -> None:
+        self.default, self._run = launch.default, launch.run
+        self._served = {name: _open(launch, name, telemetry, session, tracing) for name in launch.models}
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._served.values())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._served
+
+    def __len__(self) -> int:
+        return len(self._served)
+
+    def of(self, name: str = "") -> Model:
+        """Return the model of a name, without one the default. Raises NotFound, and Malformed where there is none."""
+        if not name and not self.default:
+            raise Malformed(
+                f"No model is named, and {len(self)} are served: {self.names}. Name one: /v1/models/<model>/classify, "
+                "or `model`."
+            )
+        if (model := self._served.get(name or self.default)) is None:
+            raise NotFound(f"There is no model {name!r:.80}, served are: {self.names}.")
+        return model
+
+    def check_ready(self, only: str = "") -> list[Model]:
+        """Return the models that are in service, or one of them: all have answered lately.
+
+        Raises Unavailable, with what its server last said of it, where one has not.
+        """
+        asked = [self.of(only)] if only else list(self)
+        late = [model for model in asked if not model.plane.ready]
+        if not late:
+            return asked
+        served = workspace.read_served(self._run)
+        failed = [model for model in late if not (model.name in served and served[model.name].unloaded)]
+        if failed or len(late) == len(asked):
+            first = (failed or late)[0].name
+            reason = (first in served and served[first].unready) or "it is being started or healed"
+            name = f" {first}" if len(self) > 1 else ""
+            raise Unavailable(f"The model{name} has not answered a real request lately: {reason}.")
+        return [model for model in asked if model not in late]
+
+    @property
+    def any(self) -> Model:
+        """A model that is asked at present, where it does not matter which."""
+        return next((model for model in self if not model.plane.breaks), next(iter(self)))
+
+    @property
+    def names(self) -> str:
+        return ", ".join(self._served)
+
+    def watch(self) -> list[asyncio.Task[None]]:
+        """Start what watches each model for ever."""
+        return [
+            asyncio.create_task(watching)
+            for model in self
+            for watching in (model.plane.probe(), model.triton.suspects.watch())
+        ]
+
+    async def close(self) -> None:
+        for model in self:
+            await model.plane.close()
+
+
+def _open(
+    launch: Launch, name: str, telemetry: Telemetry, session: aiohttp.ClientSession, tracing: "Tracing | None"
+) -> Model:
+    breaker = Breaker()
+    triton = Triton(launch, session, breaker, name)
+    return Model(name, Plane(launch, name, telemetry, breaker, triton.suspects, tracing), triton)
+
+
+def of(connection: HTTPConnection, name: str = "") -> Model:
+    """Return the model that a request is for, and note it for metrics and log. Raises NotFound and Malformed."""
+    models: Models = connection.app.state.models
+    model = models.of(name)
+    connection.state.model = model.name
+    return model
