@@ -44,11 +44,11 @@ def test_what_was_found_is_used_where_the_settings_leave_it_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(model_repository=write_repository(tmp_path / "models"), state=tmp_path / "state")
-    assert applied(settings) == settings
+    assert applied(settings, "ag_news") == settings
     asked: list[Setup] = []
 
     @contextmanager
-    def served(settings: Settings, target: str, setup: Setup) -> Iterator[int]:
+    def served(settings: Settings, model: str, target: str, setup: Setup) -> Iterator[int]:
         asked.append(setup)
         if setup.instances == 1:
             raise RuntimeError("did not start")
@@ -60,18 +60,19 @@ def test_what_was_found_is_used_where_the_settings_leave_it_open(
     monkeypatch.setattr(tuning, "_server", served)
     monkeypatch.setattr(load, "run", run)
     monkeypatch.setattr(tuning, "granted_cores", lambda: 2)
-    found = tune(settings, ["a text", "another text here"], 1, lambda _: None)
+    found = tune(settings, "ag_news", ["a text", "another text here"], 1, lambda _: None)
     assert found.best == Setup(2, 1, 500)
     assert (found.texts, found.mean_words) == (2, 2.5)
     assert [one.setup for one in found.curve] == asked
     assert {one.refused for one in found.curve} == {"", "did not start"}
-    used = applied(settings)
+    used = applied(settings, "ag_news")
     assert (used.instances, used.threads, used.queue_delay, used.target) == (2, 1, 500, "openvino:int8")
-    own = applied(Settings(model_repository=settings.model_repository, state=settings.state, threads=3, queue_delay=0))
+    mine = Settings(model_repository=settings.model_repository, state=settings.state, threads=3, queue_delay=0)
+    own = applied(mine, "ag_news")
     assert (own.instances, own.threads, own.queue_delay) == (0, 3, 0)
     (record,) = (settings.state / "tuned").iterdir()
     record.write_text(record.read_text().replace('"openvino:int8"', '"openvino:int4"'))
-    assert applied(settings) == settings  # a target that is gone
+    assert applied(settings, "ag_news") == settings  # a target that is gone
 
 
 @pytest.mark.usefixtures("prepared")
@@ -79,13 +80,13 @@ def test_a_set_up_is_measured_through_the_real_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launch: Callable[..., Server]
 ) -> None:
     settings = Settings(model_repository=write_repository(tmp_path / "models"), state=tmp_path / "state")
-    measured = tuning._measure(settings, "openvino:int8", Setup(2, 1, 700), ["a text"], 0.3)
+    measured = tuning._measure(settings, "ag_news", "openvino:int8", Setup(2, 1, 700), ["a text"], 0.3)
     assert measured.refused == ""
     assert measured.alone is not None
     assert measured.alone.failures == 0
     assert measured.many is not None
     assert measured.many.per_second > measured.many.clients
-    refused = tuning._measure(settings, "openvino:int9", Setup(2, 1, 0), ["a text"], 0.3)
+    refused = tuning._measure(settings, "ag_news", "openvino:int9", Setup(2, 1, 0), ["a text"], 0.3)
     assert refused.alone is refused.many is None
     assert "did not start" in refused.refused
     assert "openvino:int9" in refused.refused
