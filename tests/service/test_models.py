@@ -102,7 +102,7 @@ def test_one_is_rolled_over_and_one_is_killed_and_no_request_fails(server: Serve
         next(stub for stub in server.stubs() if stub.pid in before).kill()
         server.until("bank-queues: healed")
         rolling.join()
-        assert "desk: loaded" in server.text()
+        server.until("desk: loaded")
         assert "desk: healed" not in server.text()
         for model in EXPECTED:
             asking.until_answered(model, 20)
