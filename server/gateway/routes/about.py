@@ -10,13 +10,13 @@ from starlette.datastructures import State
 from starlette.requests import Request
 
 from newsdesk.clients import NewsdeskError
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.models import Model, Models, of
 from newsdesk.server.gateway.problems import Problem
 from newsdesk.server.gateway.schemas import Labels, documented
 from newsdesk.server.runtime import manifest
-from newsdesk.server.runtime.cascade import QUALITIES
 from newsdesk.server.serving.workspace import latest_version
 
 router = APIRouter(tags=["about"], dependencies=only(Role.reader))
