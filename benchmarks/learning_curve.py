@@ -17,8 +17,9 @@ import msgspec
 import numpy as np
 
 from benchmarks import pages
-from newsdesk.build import pipeline, progress, recipe
+from newsdesk.build import progress, recipe
 from newsdesk.build.commands import assignment, assignments
+from newsdesk.build.pipeline.building import build
 from newsdesk.server.runtime import processor
 
 HEAD = "# Learning curves\n\nPrinted by `python -m benchmarks.learning_curve`, see its help.\n"
@@ -68,7 +69,7 @@ def measure(name: str, changes: dict[str, Any], member: str, rows: int, artifact
     chosen = recipe.load(name, {**changes, "split.train_rows": rows, **untaught})
     kept = [one for one in chosen.members if one.name == member]
     alone = msgspec.structs.replace(chosen, members=kept)
-    figures = pipeline.build(alone, artifacts, artifacts / "models", last="train", say=progress.say)
+    figures = build(alone, artifacts, artifacts / "models", last="train", say=progress.say)
     return figures["split"]["train"], figures["members"][member]["train"]["validation"]["accuracy"]
 
 

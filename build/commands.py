@@ -67,8 +67,9 @@ def build(
     stage: Annotated[
         str,
         typer.Option(
-            help="Stop after: read, clean, split, train, export, quantise, compile, verify, evaluate, ensemble, judge "
-            "or repository. What is unchanged since the last build is not run again."
+            help="Run this stage and what it needs: read, clean, split, pretrain, teach, train, cross-fit, export, "
+            "quantise, engines, compile, verify, evaluate, ensemble, judge or repository. What is unchanged since the "
+            "last build is not run again."
         ),
     ] = "repository",
     data: DataFile = None,
@@ -82,6 +83,14 @@ def build(
     output: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path("model_repository"),
     next_version: Annotated[
         bool, typer.Option("--next-version", help="Leave the version that is there, and write the one after it.")
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Fit members again where the code of training was edited; without it a fit is kept while its settings "
+            "and rows are the same.",
+        ),
     ] = False,
     layout: Annotated[
         Layout,
@@ -99,7 +108,8 @@ def build(
     """
     with _told():
         from newsdesk.build import layout as layouts
-        from newsdesk.build import pipeline, progress
+        from newsdesk.build import progress
+        from newsdesk.build.pipeline import building
 
         recipe = recipe or ("own" if data else "compact")
         chosen, command = _chosen(
@@ -107,8 +117,15 @@ def build(
         )
         # The libraries print as they please; stdout is for the figures.
         with contextlib.redirect_stdout(sys.stderr):
-            figures = pipeline.build(
-                chosen, artifacts, output, last=stage, command=command, next_version=next_version, say=progress.say
+            figures = building.build(
+                chosen,
+                artifacts,
+                output,
+                last=stage,
+                command=command,
+                next_version=next_version,
+                strict=strict,
+                say=progress.say,
             )
             if layout == "members" and "repository" in figures:
                 for written in layouts.write(output / chosen.repository.model, output):
@@ -143,14 +160,15 @@ def evaluate(
     recipe names one: --set data.outside.elsewhere='{"file": "bbc.csv", "label_column": "section"}'
     """
     with _told():
-        from newsdesk.build import pipeline, progress
+        from newsdesk.build import progress
         from newsdesk.build.evaluation import report
+        from newsdesk.build.pipeline import reporting
 
         chosen, _ = _chosen(
             "evaluate", recipe, data, test_data, text_column, label_column, columns, first_label, changes
         )
         with contextlib.redirect_stdout(sys.stderr):
-            figures = pipeline.examine(chosen, artifacts, model_repository, target=target, say=progress.say)
+            figures = reporting.examine(chosen, artifacts, model_repository, target=target, say=progress.say)
             if not quote:
                 figures = report.without_texts(figures)
             path = report.write(figures, output)
@@ -185,14 +203,15 @@ def combine(
     recipe's validation rows.
     """
     with _told():
-        from newsdesk.build import pipeline, progress, recombine
+        from newsdesk.build import progress, recombine
+        from newsdesk.build.pipeline import building
 
         chosen, _ = _chosen("combine", recipe, None, None, None, "label", "", None, changes)
         command = _command("combine", recipe, dict(assignment(text) for text in changes or [])) + " MODEL:MEMBER,…"
         with contextlib.redirect_stdout(sys.stderr):
             figures = recombine.recombine(
                 chosen,
-                pipeline.data(chosen, artifacts, progress.say),
+                building.data(chosen, artifacts, progress.say),
                 [member for text in members for member in recombine.named(text)],
                 output,
                 command=command,

@@ -13,13 +13,13 @@ from newsdesk.build.compile.answers import Answers
 from newsdesk.build.compile.predict import Examples, of_windows, on_all_cores
 from newsdesk.build.data import tables
 from newsdesk.build.data.rows import Row
-from newsdesk.build.data.stages import labels
 from newsdesk.build.ensemble import ensemble as fitting
-from newsdesk.build.ensemble import judge, stage
+from newsdesk.build.ensemble import judge
 from newsdesk.build.errors import RecipeError
+from newsdesk.build.pipeline.artifacts import Artifact
+from newsdesk.build.pipeline.environment import machine
 from newsdesk.build.recipe import Recipe
 from newsdesk.build.repository import Fitted
-from newsdesk.build.stage import Artefact, machine
 from newsdesk.server.runtime import engines, manifest, targets
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.manifest import Member
@@ -74,7 +74,7 @@ def named(text: str) -> list[Built]:
 
 def recombine(
     recipe: Recipe,
-    data: dict[str, Artefact],
+    data: dict[str, Artifact],
     members: list[Built],
     output: Path,
     *,
@@ -84,11 +84,11 @@ def recombine(
 ) -> dict[str, Any]:
     """Fit the ensemble of these members on the recipe's validation rows and write the repository; return the figures.
 
-    `data`: the artefacts of the stages read, clean and split. No member may have been fitted on the recipe's validation
+    `data`: the artifacts of the stages read, clean and split. No member may have been fitted on the recipe's validation
     rows. Raises RecipeError where labels differ.
     """
     rows = data["split"]
-    names = labels(rows)
+    names = tables.read_labels(rows.path)
     for member in members:
         if member.manifest.labels != names:
             raise RecipeError(
@@ -105,7 +105,9 @@ def recombine(
     with tempfile.TemporaryDirectory() as folder:
         graphs = Path(folder)
         costs = [member.cost for member in members]
-        fit = stage.fit(parts["validation"], answers["validation"], costs, recipe, graphs)
+        fit = fitting.fit_on_rows(
+            parts["validation"], answers["validation"], costs, recipe.ensemble, recipe.seed, graphs
+        )
         for line in fitting.describe(fit):
             say(f"  {line}")
         judged = {part: judge.measure(fit, graphs, of_part, answers[part]) for part, of_part in parts.items()}
@@ -130,7 +132,7 @@ def recombine(
             figures=figures,
             built=[
                 {"stage": "recipe", "command": command, "settings": msgspec.to_builtins(settings)},
-                *(artefact.entry for artefact in data.values()),
+                *(artifact.entry for artifact in data.values()),
                 *_entries(members),
             ],
             windows=fit.windows,
@@ -152,5 +154,5 @@ def _entries(members: list[Built]) -> list[dict[str, Any]]:
     ]
 
 
-def _has(rows: Artefact, part: str) -> bool:
+def _has(rows: Artifact, part: str) -> bool:
     return (rows / f"{part}.parquet").exists()

@@ -9,6 +9,7 @@ label. The int8 table has a scale a column, which goes into the layer behind it.
 import itertools
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from newsdesk.build.compile.graphs import FACTS, GRAPH, OPSET, PARITY_TOLERANCE, graph_name
-from newsdesk.build.compile.quantise import Workbench
+from newsdesk.build.compile.workbench import Workbench
 from newsdesk.build.errors import VerificationError
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, predict
 from newsdesk.server.runtime import engines
@@ -29,8 +30,10 @@ _MOST_IDS = 200_000
 """Ids of a batch of the parity test; what is longer and larger at once is not run."""
 
 
-def export(fitted: Path, folder: Path) -> dict[str, Any]:
+def export(fitted: Path, folder: Path, max_length: int = 0, texts: Sequence[str] = ()) -> dict[str, Any]:
     """Write the fp32 graph, the features file and the facts of a fitted student; return the parity figures.
+
+    `max_length` and `texts` are other kinds' of members.
 
     The graph takes input_ids and attention_mask, INT64 [batch, length], and gives logits, FP32 [batch, labels]. Raises
     VerificationError where it differs from the model.

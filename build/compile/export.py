@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ _UNLIMITED = 8192
 """Tokens of a family whose positions are relative: the most that a recipe may ask for."""
 
 
-def export(checkpoint: Path, folder: Path, max_length: int) -> dict[str, Any]:
+def export(checkpoint: Path, folder: Path, max_length: int, texts: Sequence[str] = ()) -> dict[str, Any]:
     """Write the fp32 graph, the tokenizer and the facts of a `from_pretrained` folder; return the parity figures.
+
+    `texts` are other kinds' of members: parity is proved on ids of chance.
 
     The graph takes input_ids, attention_mask and, where the family has them, token_type_ids, INT64 [batch, length],
     and gives logits, FP32 [batch, labels]. Raises VerificationError where it differs from the model.

@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.graphs import FACTS, GRAPH, OPSET, PARITY_TOLERANCE, graph_name
+from newsdesk.build.compile.workbench import Workbench
 from newsdesk.build.errors import VerificationError
 from newsdesk.build.members.linear import TERMS, Linear
 from newsdesk.server.runtime import batching, engines
@@ -24,8 +24,10 @@ FAMILY = "linear"
 _TINY = 1e-12
 
 
-def export(fitted: Path, folder: Path, texts: list[str]) -> dict[str, Any]:
+def export(fitted: Path, folder: Path, max_length: int, texts: list[str]) -> dict[str, Any]:
     """Write the fp32 graph, the terms file and the facts of a fitted member; return the parity figures on `texts`.
+
+    `max_length` is other kinds' of members: terms are read whole.
 
     The graph takes input_ids and attention_mask, INT64 [batch, length], and gives logits, FP32 [batch, labels]. Raises
     VerificationError where it differs from the model.
@@ -38,11 +40,11 @@ def export(fitted: Path, folder: Path, texts: list[str]) -> dict[str, Any]:
     return {"rows": linear.terms.rows, "opset": OPSET, "largest_difference": parity(linear, folder / GRAPH, texts)}
 
 
-def quantise(source: Path, gate: Gate, folder: Path) -> dict[str, Any]:
+def quantise(bench: Workbench) -> dict[str, Any]:
     """Keep the graph in fp32, the one precision of so small a member, and return its figures."""
-    path = folder / graph_name("fp32")
-    shutil.copy(source, path)
-    return {"fp32": {**gate.judge(gate.reference), "mib": round(path.stat().st_size / 2**20, 2)}}
+    path = bench.folder / graph_name("fp32")
+    shutil.copy(bench.source, path)
+    return {"fp32": {**bench.gate.judge(bench.gate.reference), "mib": round(path.stat().st_size / 2**20, 2)}}
 
 
 def graph(linear: Linear) -> onnx.ModelProto:

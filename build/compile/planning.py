@@ -1,62 +1,58 @@
-"""The stage that builds a member's TensorRT engines, of the variants that passed the gate."""
+"""TensorRT engines of a member's graphs: built, and described for the manifest."""
 
-from __future__ import annotations
-
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from newsdesk.build.compile import profiles
+from newsdesk.build.compile import engine, profiles
 from newsdesk.build.errors import BuildError
+from newsdesk.build.recipe import Engines
 from newsdesk.server.runtime import gpu
 from newsdesk.server.runtime.plans import Plan
 
-if TYPE_CHECKING:
-    from newsdesk.build.compile.stages import Job
-    from newsdesk.build.stage import Artefact
-
 PLANS = "plans.json"
-_LENGTH_ROWS = 2000
 
 
-def build(job: Job) -> Artefact:
-    """Build the recipe's engines: `<runtime>-<variant>.plan` with its log, and plans.json for the manifest.
+def build(
+    graphs: Mapping[str, Path],
+    lengths: list[int],
+    max_length: int,
+    settings: Engines,
+    folder: Path,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Build engines into `folder`; one that cannot be built here is reported and left out.
 
-    One that cannot be built here is reported and left out: the ONNX graphs serve all the same.
+    Args:
+        graphs: The ONNX graph of each variant that passed the gate.
+        lengths: Tokens of training rows, by which the buckets are placed.
+        max_length: Tokens that a window has at most.
+
+    Returns:
+        {"lengths": where the buckets end, "plans": the figures of each engine by target}.
     """
-    settings = job.recipe.engines
-    variants = job.made["quantise"].figures["variants"]
-
-    def work(folder: Path) -> dict[str, Any]:
-        from newsdesk.build.compile import engine
-
-        lengths = [len(ids) for ids in job.encode(job.drawn("train", _LENGTH_ROWS)).ids]
-        ends = profiles.ends(lengths, job.max_length, settings.buckets)
-        plans: dict[str, Plan] = {}
-        figures: dict[str, Any] = {}
-        for runtime in settings.runtimes:
-            placed = profiles.place(runtime, ends, list(settings.batches))
-            for variant in settings.variants:
-                if not variants.get(variant, {}).get("passed"):
-                    continue
-                name = f"{runtime}:{variant}"
-                try:
-                    made = engine.build(job.graphs[variant], folder / file_of(name), runtime, placed, settings)
-                except BuildError as error:
-                    job.shop.say(f"  {name}: not built: {error}")
-                    figures[name] = {"error": str(error)}
-                    continue
-                job.shop.say(f"  {name}: {made['seconds']} s, {made['mib']} MiB, products in {made['products']}")
-                figures[name] = made
-                plans[name] = describe(made, runtime, list(settings.batches), ends, settings)
-        (folder / PLANS).write_bytes(msgspec.json.encode(plans))
-        return {"lengths": ends, "plans": figures}
-
-    code = "newsdesk.build.compile.engine", "newsdesk.build.compile.profiles", __name__
-    here = gpu.find()
-    known = [settings, job.recipe.seed, job.max_length, here.name if here else ""]
-    return job.run("engines", work, known, ("split", "export", "quantise"), code)
+    ends = profiles.ends(lengths, max_length, settings.buckets)
+    plans: dict[str, Plan] = {}
+    figures: dict[str, Any] = {}
+    for runtime in settings.runtimes:
+        placed = profiles.place(runtime, ends, list(settings.batches))
+        for variant in settings.variants:
+            if variant not in graphs:
+                continue
+            name = f"{runtime}:{variant}"
+            try:
+                made = engine.build(graphs[variant], folder / file_of(name), runtime, placed, settings)
+            except BuildError as error:
+                say(f"  {name}: not built: {error}")
+                figures[name] = {"error": str(error)}
+                continue
+            say(f"  {name}: {made['seconds']} s, {made['mib']} MiB, products in {made['products']}")
+            figures[name] = made
+            plans[name] = describe(made, runtime, list(settings.batches), ends, settings)
+    (folder / PLANS).write_bytes(msgspec.json.encode(plans))
+    return {"lengths": ends, "plans": figures}
 
 
 def describe(made: dict[str, Any], runtime: Any, batches: list[int], lengths: list[int], settings: Any) -> Plan:
@@ -77,10 +73,9 @@ def describe(made: dict[str, Any], runtime: Any, batches: list[int], lengths: li
     )
 
 
-def read(artefact: Artefact) -> tuple[dict[str, Path], dict[str, Plan]]:
-    """Return the stage's plans, their files and what is known of them, by target."""
-    found = msgspec.json.decode((artefact / PLANS).read_bytes(), type=dict[str, Plan])
-    return {name: artefact / file_of(name) for name in found}, found
+def load(folder: Path) -> dict[str, Plan]:
+    """Return what the engines in a folder were built with and for, by target."""
+    return msgspec.json.decode((folder / PLANS).read_bytes(), type=dict[str, Plan])
 
 
 def file_of(target: str) -> str:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from newsdesk.build.compile import explicit, half, int8, qdq
 from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.graphs import graph_name
 from newsdesk.build.compile.predict import RUNS_ANY, on_all_cores, probabilities
+from newsdesk.build.compile.workbench import Workbench
 from newsdesk.build.errors import BuildError
 from newsdesk.build.progress import track
-from newsdesk.build.recipe import Quantise
 
 SENSITIVITY_ROWS = 256
 
@@ -25,22 +24,6 @@ Figures = dict[str, Any]
 Candidate = tuple[Figures, Path]
 Write = Callable[[Path, list[str]], Figures]
 """Writes a variant to a file with the named matrix products left in float, and says what it did."""
-
-
-@dataclass(frozen=True)
-class Workbench:
-    """What the variants are made with: the fp32 graph, the facts of the member, the gate and calibration rows."""
-
-    source: Path
-    facts: dict[str, Any]
-    gate: Gate
-    calibration: list[list[int]]
-    settings: Quantise
-    folder: Path
-    say: Callable[[str], None]
-
-    def measure(self, graph: Path, title: str) -> Figures:
-        return self.gate.measure(on_all_cores(RUNS_ANY, graph), title)
 
 
 def quantise(bench: Workbench) -> Figures:

@@ -51,6 +51,12 @@ def read(source: Source) -> Iterator[RawRow]:
         raise DataError("\n".join([f"{source.file}: {rows} cannot be read; mend or remove them:", *unread, *more]))
 
 
+def title(source: Source, row: RawRow) -> str:
+    """Return the headline, where the source has it in a column of its own."""
+    apart = len(source.text_columns) > 1 and not row.cells.get(source.whole_text_column)
+    return row.cells[source.text_columns[0]] if apart else ""
+
+
 def matches(cells: dict[str, str], where: Where) -> bool:
     """Tell whether every column named holds one of the values wanted ("|" parts the values of a cell)."""
     return all(not set(cells.get(column, "").split("|")).isdisjoint(values) for column, values in where.items())

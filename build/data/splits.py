@@ -1,6 +1,7 @@
 """Part rows into train and validation, by content, so that the same rows land on the same side in every build."""
 
 import hashlib
+import random
 from collections import Counter, defaultdict
 
 from newsdesk.build.data.rows import Row
@@ -36,6 +37,13 @@ def draw(rows: list[Row], count: int, seed: int) -> list[Row]:
     """Return `count` of the rows, in their order; fewer of the same rows are a part of more."""
     drawn = {row.text for row in sorted(rows, key=lambda row: _place(row, seed))[:count]}
     return [row for row in rows if row.text in drawn]
+
+
+def shuffled(rows: list[Row], count: int, seed: int) -> list[Row]:
+    """Return `count` of the rows in an order of chance, the same ones in every build with this seed."""
+    drawn = [*rows]
+    random.Random(seed).shuffle(drawn)
+    return drawn[:count]
 
 
 def _place(row: Row, seed: int) -> bytes:

@@ -1,11 +1,14 @@
-"""Rows on disk: Parquet with a column for each field of a row."""
+"""Rows on disk: Parquet with a column for each field of a row, and beside it the names of the labels."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from newsdesk.build.data.rows import Row
+
+LABELS = "labels.json"
 
 
 def write(path: Path, rows: list[Row]) -> None:
@@ -23,3 +26,12 @@ def write(path: Path, rows: list[Row]) -> None:
 
 def read(path: Path) -> list[Row]:
     return [Row(**row) for row in pq.read_table(path).to_pylist()]
+
+
+def write_labels(folder: Path, names: list[str]) -> None:
+    (folder / LABELS).write_text(json.dumps(names), encoding="utf-8")
+
+
+def read_labels(folder: Path) -> list[str]:
+    """Return the label names, in the order of the outputs, of a folder of rows."""
+    return json.loads((folder / LABELS).read_text(encoding="utf-8"))

@@ -11,7 +11,10 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from newsdesk.build.compile.answers import Answers
+from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import calibrators, stacking, thresholds, unsure, weights
+from newsdesk.build.ensemble import windows as window_rules
 from newsdesk.build.ensemble.choose import Choice, choose
 from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.ensemble.texts import Texts
@@ -26,6 +29,7 @@ from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.cascade import ALWAYS, NEVER, Answered, Stage
 from newsdesk.server.runtime.combine import ByLength, Combiner, Mean, Stacked
 from newsdesk.server.runtime.files import File, digest
+from newsdesk.server.runtime.lengths import words
 from newsdesk.server.runtime.unsure import Unsure
 from newsdesk.server.runtime.windows import Rule
 
@@ -58,6 +62,46 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def load(folder: Path) -> Fit:
     """Read what `fit` left in a folder."""
     return msgspec.json.decode((folder / FILE).read_bytes(), type=Fit)
+
+
+def fit_on_rows(
+    validation: list[Row],
+    answers: dict[str, Answers],
+    costs: list[float],
+    settings: Ensemble,
+    seed: int,
+    folder: Path,
+    left_out: dict[str, LeftOut] | None = None,
+) -> Fit:
+    """Fit the windows' rule and the ensemble on the validation rows, in the slices that they show.
+
+    Args:
+        answers: Each member's answers to the rows, by name.
+        costs: Seconds a text of each.
+        folder: It gets the files that `fit` writes.
+    """
+    labels = np.array([row.label for row in validation])
+    several = [member for member in answers.values() if member.counts.max() > 1]
+    rule: Rule = "mean"
+    if several:
+        of_rows = [of_row for member in several for of_row in member.by_row()]
+        rule = window_rules.fit(of_rows, np.concatenate([labels] * len(several)))
+    views = [row.view for row in validation]
+    sliced = len(set(views)) > 1
+    return fit(
+        [*answers],
+        np.stack([member.rows(rule) for member in answers.values()]),
+        labels,
+        costs,
+        settings,
+        seed,
+        folder,
+        left_out,
+        lengths=words([row.text for row in validation]),
+        slices=views if sliced else None,
+        groups=np.array([row.group for row in validation]) if sliced else None,
+        windows=rule,
+    )
 
 
 def fit(

@@ -75,10 +75,13 @@ class Bags:
         return torch.from_numpy(ids), torch.from_numpy(offsets)
 
 
-def logits(folder: Path, texts: list[str], batch_size: int = 512) -> np.ndarray:
-    """Return the fp32 logits, FP32 [len(texts), labels], of a fitted student: every artefact's reference."""
+def logits(folder: Path, texts: list[str], max_length: int = 0, exact: bool = True) -> np.ndarray:
+    """Return the fp32 logits, FP32 [len(texts), labels], of a fitted student: every artefact's reference.
+
+    `max_length` and `exact` are other kinds' of members: n-grams are read whole, and are always exact.
+    """
     bag, ngrams = Bag.load(folder), Ngrams.load(folder / FEATURES)
-    return predict(bag, Bags.of(ngrams.encode(texts)), batch_size)
+    return predict(bag, Bags.of(ngrams.encode(texts)))
 
 
 def predict(bag: Bag, bags: Bags, batch_size: int = 512) -> np.ndarray:

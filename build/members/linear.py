@@ -82,6 +82,14 @@ class Linear:
         return (product + self.bias).astype(np.float32)
 
 
+def logits(folder: Path, texts: list[str], max_length: int = 0, exact: bool = True) -> np.ndarray:
+    """Return the logits, FP32 [len(texts), labels], of a fitted member.
+
+    `max_length` and `exact` are other kinds' of members: terms are read whole, and are always exact.
+    """
+    return Linear.load(folder).logits(texts)
+
+
 def fit(
     counted: Counted,
     labels: np.ndarray,

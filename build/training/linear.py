@@ -13,9 +13,15 @@ from newsdesk.build.recipe import LinearMember
 
 
 def train(
-    member: LinearMember, labels: list[str], rows: list[Row], validation: list[Row], seed: int, folder: Path
+    member: LinearMember,
+    labels: list[str],
+    rows: list[Row],
+    validation: list[Row],
+    seed: int,
+    folder: Path,
+    soft_labels: None = None,
 ) -> dict[str, Any]:
-    """Fit the member on `rows`; write terms.json and linear.safetensors to `folder`.
+    """Fit the member on `rows`; write terms.json and linear.safetensors to `folder`. It learns from labels alone.
 
     Returns the figures: the terms that have a row, and accuracy and log-loss on `validation`, which decides nothing.
     """

@@ -15,7 +15,7 @@ from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, predict
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import Distil, NgramMember, Student
-from newsdesk.build.training.teaching import Taught
+from newsdesk.build.training.soft_labels import SoftLabels
 from newsdesk.server.runtime.ngrams import NOTHING, Ngrams
 
 LEAST_STEPS = 32
@@ -29,7 +29,7 @@ def train(
     validation: list[Row],
     seed: int,
     folder: Path,
-    taught: Taught | None = None,
+    taught: SoftLabels | None = None,
 ) -> dict[str, Any]:
     """Fit the student on `rows`, and on what it is `taught`; write features.json and bag.safetensors to `folder`.
 
@@ -51,7 +51,7 @@ def _train(
     validation: list[Row],
     seed: int,
     folder: Path,
-    taught: Taught | None,
+    taught: SoftLabels | None,
 ) -> dict[str, Any]:
     recipe = member.student
     torch.manual_seed(seed)
@@ -134,7 +134,7 @@ class _Lessons:
     temperature: float
 
     @classmethod
-    def of(cls, labels: np.ndarray, count: int, distil: Distil | None, taught: Taught | None) -> "_Lessons":
+    def of(cls, labels: np.ndarray, count: int, distil: Distil | None, taught: SoftLabels | None) -> "_Lessons":
         if distil is None or taught is None:
             return cls(torch.from_numpy(labels), None, torch.ones(len(labels)), 1.0)
         more = len(taught.texts)

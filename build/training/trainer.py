@@ -20,6 +20,7 @@ from newsdesk.build.progress import track
 from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training.averaging import Average, candidates, choose
 from newsdesk.build.training.fitting import EMBEDDINGS_ALONE, Fitting, freeze
+from newsdesk.build.training.soft_labels import SoftLabels
 from newsdesk.server.runtime import processor
 from newsdesk.server.runtime.casing import Casing
 
@@ -71,18 +72,19 @@ def train(
     validation: list[Row],
     seed: int,
     folder: Path,
-    soft: np.ndarray | None = None,
+    soft_labels: SoftLabels | None = None,
 ) -> dict[str, Any]:
     """Fit `member` on `rows`, keep the epoch with the best accuracy on `validation`, write it to `folder`/checkpoint.
 
-    `soft`: a teacher's probabilities, FP32 [rows, labels], for a member that is distilled; teachers read whole
-    articles, whatever view of them the member reads. With snapshots the learning rate falls to nothing that many times,
+    `soft_labels`: its teachers' probabilities, for a member that is distilled; teachers read whole articles, whatever
+    view of them the member reads. With snapshots the learning rate falls to nothing that many times,
     and the model is kept each time: `folder`/snapshot-1, … (Huang et al. 2017). With `average` or `interpolate` the
     weights are chosen at the end, among those candidates, instead of the best epoch. Resumes from the newest
     checkpoint in `folder`/scratch. Returns the figures: accuracy and log-loss per epoch, the `device`, and the tokens
     that `window` finds.
     """
     recipe = member.train
+    soft = soft_labels.rows if soft_labels else None
     validation = [row for row in validation if row.view != views.JOINED]  # windows of it are read one by one
     chosen_last = bool(recipe.average or recipe.interpolate)
     if recipe.max_rows:

@@ -64,7 +64,7 @@ def exported(linear: Linear, rows: list[Row], tmp_path_factory: pytest.TempPathF
     linear.save(folder)
     graphs = folder / "graphs"
     graphs.mkdir()
-    compiled.export(folder, graphs, [row.text for row in rows[:40]])
+    compiled.export(folder, graphs, 0, [row.text for row in rows[:40]])
     return graphs
 
 
@@ -100,7 +100,7 @@ def test_weights_by_hand(tmp_path: Path):
     Linear(terms, idf, table, np.array([0.5, 0], np.float32)).save(tmp_path)
     graphs = tmp_path / "graphs"
     graphs.mkdir()
-    compiled.export(tmp_path, graphs, ["oven tide"])
+    compiled.export(tmp_path, graphs, 0, ["oven tide"])
     weights = 1 + math.log(3), 2.0
     length = math.hypot(*weights)
     expected = [[weights[0] / length + 0.5, 10 * weights[1] / length], [0.5, 10], [0.5, 0]]

@@ -2,21 +2,20 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from newsdesk.build import pipeline, recipe
-from newsdesk.build.compile.stages import Job
+from newsdesk.build import recipe
 from newsdesk.build.members import encoders
+from newsdesk.build.pipeline.artifacts import ArtifactStore
+from newsdesk.build.pipeline.declaration import declare
 from newsdesk.build.recipe import EncoderMember, Pretrain
-from newsdesk.build.stage import Workshop
-from newsdesk.build.training import stages
 from newsdesk.build.training.pretraining import Masked, pretrain
 from tests.build.encoders import FAMILIES, VOCABULARY, WORDS, save, save_base, sentence
 from tests.build.vocabularies import TEXTS as PIECES
@@ -107,14 +106,14 @@ def test_one_pretraining_serves_every_fold_of_a_member(tmp_path: Path):
     member = {**tiny, "pretrain": {"epochs": 1}, "train": {"epochs": 1}}
     source = {"data.train": {"file": str(rows)}, "data.test": None, "labels": [*WORDS], "split.validation_rows": 20}
     settings = recipe.load("compact", {**source, "members": [member], "teaching": None})
-    said: list[str] = []
-    shop, made = Workshop(tmp_path / "artefacts", said.append), {}
-    made["split"] = pipeline.split(shop, settings, pipeline.clean(shop, settings, pipeline.read(shop, settings)))
-    job = Job(shop, settings, settings.members[0], made)
-    trained = stages.train(job)
-    assert job.made["pretrain"].figures["texts"] == len(job.rows("train"))
-    assert trained.entry["inputs"]["pretrained"] == job.made["pretrain"].content
-    folds = [replace(job, made={"split": made["split"]}, fold=(number, 2)) for number in (0, 1)]
-    for fold in folds:
-        assert stages.train(fold).figures["rows"] < len(job.rows("train"))
-    assert [line for line in said if line.startswith("pretrain") and "running" in line] == ["pretrain tiny: running"]
+    lines: list[str] = []
+    settings = msgspec.structs.replace(
+        settings, members=[msgspec.structs.replace(settings.members[0], calibration_folds=2)]
+    )
+    made = declare(settings).graph.run(["train tiny", "cross-fit tiny"], ArtifactStore(tmp_path / "a", lines.append))
+    rows = made["split"].figures["train"]
+    assert made["pretrain tiny"].figures["texts"] == made["train tiny"].figures["rows"] == rows
+    assert made["train tiny"].entry["inputs"]["pretrained"] == made["pretrain tiny"].content
+    fits = [json.loads(path.read_text()) for path in (tmp_path / "a" / "train").glob("*/entry.json")]
+    assert sorted(fit["figures"]["rows"] for fit in fits) == [rows // 2, rows - rows // 2, rows]
+    assert [line for line in lines if line.startswith("pretrain") and "running" in line] == ["pretrain tiny: running"]

@@ -1,7 +1,7 @@
 """The student: its n-grams, its lessons, its graphs, and the build that serves it."""
 
 import shutil
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,19 +12,21 @@ import torch
 from onnx import numpy_helper
 from torch.nn import functional
 
-from newsdesk.build import pipeline, recipe
+from newsdesk.build import recipe
 from newsdesk.build.compile import bag as compiled
-from newsdesk.build.compile.stages import Job
 from newsdesk.build.data import pieces
 from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.errors import DataError, RecipeError, VerificationError
 from newsdesk.build.evaluation.metrics import accuracy, softmax
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, logits, predict
-from newsdesk.build.recipe import Distil, Features, NgramMember, Student
-from newsdesk.build.stage import Workshop
-from newsdesk.build.training import stages, student, teaching
-from newsdesk.build.training.teaching import Taught
+from newsdesk.build.pipeline.artifacts import Artifact, ArtifactStore
+from newsdesk.build.pipeline.building import build
+from newsdesk.build.pipeline.declaration import declare
+from newsdesk.build.pipeline.fits import MemberFit, rows_of
+from newsdesk.build.recipe import Distil, Features, NgramMember, Recipe, Student
+from newsdesk.build.training import student
+from newsdesk.build.training.soft_labels import SoftLabels
 from newsdesk.server.runtime import engines, manifest
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.ngrams import Ngrams
@@ -102,7 +104,7 @@ def test_dropout_takes_its_share_and_nothing_of_other_texts():
 def test_lessons_weigh_labels_and_teachers_and_texts_have_only_teachers():
     """By hand: (1 - w)·cross-entropy + w·T²·KL(teacher at T ‖ student at T); for a text without a label the latter."""
     given = torch.tensor([[1.0, -0.5, 0.2], [0.3, 0.1, -2.0]])
-    taught = Taught(np.array([[0.7, 0.2, 0.1]], np.float32), ["a"], np.array([[0.1, 0.1, 0.8]], np.float32))
+    taught = SoftLabels(np.array([[0.7, 0.2, 0.1]], np.float32), ["a"], np.array([[0.1, 0.1, 0.8]], np.float32))
     lessons = student._Lessons.of(np.array([2]), 3, Distil(teachers=["t"], weight=0.6, temperature=2.0), taught)
 
     def kl(teacher: list[float], row: torch.Tensor) -> torch.Tensor:
@@ -129,7 +131,7 @@ def test_pieces_are_an_opening_and_the_rest():
 def test_what_was_taught_of_rows_left_out_is_left_out_with_them():
     rows = [Row(" ".join(f"{word}{i}" for i in range(20)), 0) for word in "abc"]
     texts = ["somebody else's", *pieces.cut(rows, 5)]
-    taught = Taught(np.eye(3, dtype=np.float32), texts, np.arange(7, dtype=np.float32)[:, None].repeat(3, 1), 1)
+    taught = SoftLabels(np.eye(3, dtype=np.float32), texts, np.arange(7, dtype=np.float32)[:, None].repeat(3, 1), 1)
     kept = taught.without([row.text for row in rows], np.array([False, True, False]))
     assert kept.rows.tolist() == [[1, 0, 0], [0, 0, 1]]
     assert kept.texts == [texts[i] for i in (0, 1, 2, 5, 6)]
@@ -196,7 +198,7 @@ def built(source: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a build of a student alone: `artefacts` and `models`."""
     folder = tmp_path_factory.mktemp("build")
     changes = {**source, **CHANGES, "members": [MEMBER]}
-    figures = pipeline.build(recipe.load("compact", changes), folder / "artefacts", folder / "models")
+    figures = build(recipe.load("compact", changes), folder / "artefacts", folder / "models")
     assert figures["members"]["student"]["train"]["validation"]["accuracy"] > 0.9
     return folder
 
@@ -211,6 +213,18 @@ def test_a_build_of_a_student_is_served(built: Path):
     assert "hashed n-grams" in (folder.parent / "MODEL_CARD.md").read_text()
 
 
+def run(settings: Recipe, folder: Path, *ids: str, say: Callable[[str], None] = print) -> dict[str, Artifact]:
+    return declare(settings).graph.run(ids, ArtifactStore(folder, say))
+
+
+def fits_of(settings: Recipe, id: str) -> list[MemberFit]:
+    return declare(settings).graph.stages[id].settings["fits"]
+
+
+def nothing_runs(line: str) -> None:
+    assert not line.endswith(": running"), line
+
+
 def test_a_student_is_taught_by_a_fitted_member(source: dict, built: Path):
     """The teacher is a student as well: a member of any kind can be asked."""
     more = built / "more.csv"
@@ -219,53 +233,47 @@ def test_a_student_is_taught_by_a_fitted_member(source: dict, built: Path):
     reads = {**SETTINGS, "pieces": True, "unlabelled": {"file": str(more), "label_column": ""}}
     pupil = {**MEMBER, "name": "pupil", "student": reads, "distil": {"teachers": ["student"]}}
     settings = recipe.load("compact", {**source, **CHANGES, "members": [MEMBER, pupil]})
-    shop, made = Workshop(built / "artefacts"), {}
-    made["split"] = pipeline.split(shop, settings, pipeline.clean(shop, settings, pipeline.read(shop, settings)))
-    teacher = Job(shop, settings, settings.members[0], {**made})
-    teacher.made["train"] = stages.train(teacher)  # there already: the build's
-    learning = Job(shop, settings, settings.members[1], {**made})
-    lessons = stages.teach(learning, [teacher])
-    taught = teaching.load(lessons.path, lessons.figures["new"])
-    assert taught.texts[: taught.new] == [sentence(label, i) for i in (200, 201) for label in WORDS]
-    assert len(taught.texts) == len(taught.of_texts) > 100
-    assert taught.rows == pytest.approx(
-        softmax(teacher.original([row.text for row in teacher.rows("train")])), abs=1e-6
-    )
-    assert lessons.figures["accuracy_on_training_rows"] > 0.9
-    learning.made["teach"] = lessons
-    trained = stages.train(learning)
-    assert trained.figures["taught_texts"] == len(taught.texts)
-    assert trained.figures["validation"]["accuracy"] > 0.9
-    shop.say = lambda line: pytest.fail(line) if "running" in line else None
-    assert stages.teach(learning, [replace(teacher)]).path == lessons.path
+    lines: list[str] = []
+    made = run(settings, built / "artefacts", "train pupil", say=lines.append)
+    assert [line for line in lines if line.endswith(": running")] == ["teach pupil: running", "train pupil: running"]
+    taught, soft_labels = made["teach pupil"], SoftLabels.load(made["teach pupil"].path, 6)
+    assert taught.figures["new"] == 6
+    assert soft_labels.texts[:6] == [sentence(label, i) for i in (200, 201) for label in WORDS]
+    assert len(soft_labels.texts) == len(soft_labels.of_texts) > 100
+    (teacher,) = fits_of(settings, "teach pupil")
+    rows = [row.text for row in rows_of(made["split"], "train")]
+    assert soft_labels.rows == pytest.approx(softmax(teacher.logits(made["train student"], rows)), abs=1e-6)
+    assert taught.figures["accuracy_on_training_rows"] > 0.9
+    assert made["train pupil"].figures["taught_texts"] == len(soft_labels.texts)
+    assert made["train pupil"].figures["validation"]["accuracy"] > 0.9
+    again = run(settings, built / "artefacts", "train pupil", say=nothing_runs)
+    assert again["teach pupil"].path == taught.path
 
 
 def test_teachers_label_the_rows_that_they_did_not_see(source: dict, tmp_path: Path):
     pupil = {**MEMBER, "name": "pupil", "student": {**SETTINGS, "pieces": True}, "distil": {}}
     own = {"teachers": [MEMBER, {**MEMBER, "name": "other", "student": {**SETTINGS, "width": 8}}], "folds": 3}
     settings = recipe.load("compact", {**source, **CHANGES, "members": [pupil], "teaching": own})
-    shop, made = Workshop(tmp_path), {}
-    made["split"] = pipeline.split(shop, settings, pipeline.clean(shop, settings, pipeline.read(shop, settings)))
-    job = Job(shop, settings, settings.members[0], made)
-    lessons = stages.teach(job, [])
-    taught = teaching.load(lessons.path, 0)
-    every = job.rows("train")
-    expected, of_texts = np.zeros_like(taught.rows), []
-    teachers = stages.cross_fitted(job, settings.teaching)
-    assert [teacher.name for teacher in teachers][:2] == ["student without fold 1 of 3", "student without fold 2 of 3"]
-    shop.say = lambda line: pytest.fail(line) if "running" in line else None
-    for teacher in teachers:
-        teacher.made["train"] = stages.train(teacher)
-        number = teacher.fold[0]
-        assert teacher.rows("train") == [row for i, row in enumerate(every) if i % 3 != number]
-        assert teacher.rows("validation") == job.rows("validation")
-        expected[number::3] += softmax(teacher.original([row.text for row in every[number::3]])) / 2
-        of_texts.append(softmax(teacher.original(taught.texts)))
-    assert taught.rows == pytest.approx(expected, abs=1e-6)
-    assert taught.of_texts == pytest.approx(np.mean(of_texts, axis=0), abs=1e-6)
-    assert set(lessons.figures["teachers"]) == {teacher.name for teacher in teachers}
+    made = run(settings, tmp_path, "teach pupil")
+    assert "train teacher student without fold 1 of 3" not in made  # asked once, and not kept for others
+    soft_labels = SoftLabels.load(made["teach pupil"].path, 0)
+    every = rows_of(made["split"], "train")
+    expected, of_texts = np.zeros_like(soft_labels.rows), []
+    fits = fits_of(settings, "teach pupil")
+    assert [fit.name for fit in fits][:2] == ["student without fold 1 of 3", "student without fold 2 of 3"]
+    trained = run(settings, tmp_path, *(f"train teacher {fit.name}" for fit in fits), say=nothing_runs)
+    for fit in fits:
+        teacher, number = trained[f"train teacher {fit.name}"], fit.fold.number
+        seen = [row for i, row in enumerate(every) if i % 3 != number]
+        assert rows_of(made["split"], "train", fit.fold) == seen
+        assert teacher.figures["rows"] == len(seen)
+        expected[number::3] += softmax(fit.logits(teacher, [row.text for row in every[number::3]])) / 2
+        of_texts.append(softmax(fit.logits(teacher, soft_labels.texts)))
+    assert soft_labels.rows == pytest.approx(expected, abs=1e-6)
+    assert soft_labels.of_texts == pytest.approx(np.mean(of_texts, axis=0), abs=1e-6)
+    assert set(made["teach pupil"].figures["teachers"]) == {fit.name for fit in fits}
     shutil.rmtree(tmp_path / "train")  # once they have taught, nobody needs them
-    assert stages.teach(job, []).path == lessons.path
+    assert run(settings, tmp_path, "teach pupil", say=nothing_runs)["teach pupil"].path == made["teach pupil"].path
 
 
 def test_calibration_reads_what_is_said_of_rows_left_out(source: dict, built: Path, tmp_path: Path):
@@ -277,32 +285,27 @@ def test_calibration_reads_what_is_said_of_rows_left_out(source: dict, built: Pa
     teacher, pupil = {**MEMBER, "name": "teacher"}, {**MEMBER, "student": {**SETTINGS, "pieces": True}, "distil": {}}
     members = [{**pupil, "calibration_folds": 3}, teacher]
     settings = recipe.load("compact", {**changes, "teaching": None, "members": members, "ensemble.combiners": ["mean"]})
-    figures = pipeline.build(settings, tmp_path / "artefacts", tmp_path / "models")
+    artifacts = tmp_path / "artefacts"
+    figures = build(settings, artifacts, tmp_path / "models")
     built_by = manifest.load(tmp_path / "models" / "ag_news" / "1").built
-    (entry,) = (one for one in built_by if one["stage"] == "cross-fit")
-    kept = LeftOut.load(tmp_path / "artefacts" / "cross-fit" / entry["key"])
-    shop = Workshop(tmp_path / "artefacts", lambda line: pytest.fail(line) if "running" in line else None)
-    made = {}
-    made["split"] = pipeline.split(shop, settings, pipeline.clean(shop, settings, pipeline.read(shop, settings)))
-    job = Job(shop, settings, settings.members[0], made)
-    master = Job(shop, settings, settings.members[1], {**made})
-    master.made["train"] = stages.train(master)
-    made["teach"] = stages.teach(job, [master])
-    every = job.rows("train")
+    (entry,) = (entry for entry in built_by if entry["stage"] == "cross-fit")
+    kept = LeftOut.load(artifacts / "cross-fit" / entry["key"])
+    fits = fits_of(settings, "cross-fit student")
+    made = run(settings, artifacts, "teach student", *(f"train {fit.name}" for fit in fits), say=nothing_runs)
+    every = rows_of(made["split"], "train")
     plain = [i for i, row in enumerate(every) if row.eligible]
     assert kept.labels.tolist() == [every[i].label for i in plain]
     assert entry["figures"]["rows"] == len(plain) < len(every)
-    for number, fold in enumerate(stages.folds(job, 3)):
-        fold.made["train"] = stages.train(fold)
-        taught = fold.made["train"].figures["taught_texts"]
-        assert 0 < taught < len(teaching.load(made["teach"].path, 0).texts)
+    for number, fit in enumerate(fits):
+        taught = made[f"train {fit.name}"].figures["taught_texts"]
+        assert 0 < taught < len(SoftLabels.load(made["teach student"].path, 0).texts)
         here = [i for i in plain if i % 3 == number]
-        expected = softmax(fold.original([every[i].text for i in here]))
+        expected = softmax(fit.logits(made[f"train {fit.name}"], [every[i].text for i in here]))
         assert kept.probabilities[[plain.index(i) for i in here]] == pytest.approx(expected, abs=1e-6)
     assert figures["ensemble"]["members"]["student"]["rows_left_out"] == len(plain)
     without = recipe.load("compact", {**changes, "teaching": None, "members": [pupil, teacher]})
-    same = Job(shop, without, without.members[0], made)
-    assert stages.train(same).figures == figures["members"]["student"]["train"]
+    same = run(without, artifacts, "train student", say=nothing_runs)["train student"]
+    assert same.figures == figures["members"]["student"]["train"]
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,17 @@ import pytest
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.data import tables
 from newsdesk.build.data.rows import Row
-from newsdesk.build.ensemble import calibrators, ensemble, stage
+from newsdesk.build.ensemble import calibrators, ensemble
 from newsdesk.build.ensemble.choose import choose
 from newsdesk.build.ensemble.choose import fit as fit_combiner
 from newsdesk.build.ensemble.left_out import LeftOut
 from newsdesk.build.ensemble.texts import Texts
 from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation import metrics
-from newsdesk.build.recipe import CalibratorName, CombinerName, Data, EncoderMember, Ensemble, Recipe, Source
-from newsdesk.build.stage import Workshop
+from newsdesk.build.pipeline.artifacts import Artifact
+from newsdesk.build.pipeline.graphs import VALIDATION, ServingTarget
+from newsdesk.build.pipeline.stages import ensemble as stage
+from newsdesk.build.recipe import CalibratorName, CombinerName, Ensemble
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import calibrate, cascade, stacker
 from newsdesk.server.runtime.cascade import Cascade
@@ -204,42 +206,45 @@ def test_what_cannot_be_is_refused(change: dict, said: str, tmp_path: Path) -> N
         ensemble.fit(NAMES, given["probabilities"], given["labels"], given["costs"], QUICK, 1, tmp_path)
 
 
-def test_the_stage_runs_once_and_leaves_what_the_model_needs(tmp_path: Path) -> None:
+def test_the_stage_leaves_what_the_model_needs(tmp_path: Path) -> None:
     members, labels = _drawn(600, 8)
     settings = Ensemble(combiners=("logistic",), calibrators=("none",), folds=2)
-    data, member = Data(train=Source(file="rows.csv")), EncoderMember(name="a", base="b")
-    recipe = Recipe(name="own", data=data, members=[member], ensemble=settings)
-    said: list[str] = []
-    shop = Workshop(tmp_path, said.append)
+    lines: list[str] = []
+    tables.write(tmp_path / "validation.parquet", [Row(f"text {i}", int(label)) for i, label in enumerate(labels)])
 
-    def split(folder: Path) -> dict:
-        tables.write(folder / "validation.parquet", [Row(f"text {i}", int(label)) for i, label in enumerate(labels)])
-        return {}
+    def fitted(costs: list[float]) -> tuple[ensemble.Fit, dict]:
+        compiled = {}
+        for name, of_member, cost in zip(NAMES, members, costs, strict=True):
+            folder = tmp_path / f"{name} {cost}"
+            folder.mkdir(exist_ok=True)
+            ServingTarget("openvino:int8", [], 1 / cost).save(folder)
+            Answers(of_member, np.ones(len(of_member), int)).save(folder / VALIDATION)
+            compiled[name] = Artifact(folder, {})
+        folder = tmp_path / f"fitted {costs}"
+        folder.mkdir()
+        report = stage.ensemble(
+            folder,
+            lines.append,
+            rows=Artifact(tmp_path, {}),
+            compiled=compiled,
+            left_out={},
+            settings=settings,
+            seed=17,
+        )
+        return ensemble.load(folder), report
 
-    def answer(of_member: np.ndarray):
-        def work(folder: Path) -> dict:
-            Answers(of_member, np.ones(len(of_member), int)).save(folder / "validation.npz")
-            return {}
-
-        return work
-
-    rows = shop.run("split", split)
-    asked = {
-        name: stage.Said(shop.run("compile", answer(of_member), settings=name), "validation.npz", cost)
-        for name, of_member, cost in zip(NAMES, members, COSTS, strict=True)
-    }
-    made = stage.ensemble(shop, recipe, rows, asked)
-    fitted = ensemble.load(made.path)
-    assert made.figures["cascade"] == json.loads(json.dumps(fitted.report["cascade"]))
-    assert [file.path for file in fitted.files] == [
+    fit, report = fitted(COSTS)
+    assert report["cascade"] == json.loads(json.dumps(fit.report["cascade"]))
+    assert [file.path for file in fit.files] == [
         "ensemble/student+middle.logistic.onnx",
         "ensemble/student+middle+large.logistic.onnx",
     ]
-    assert any("balanced: accuracy" in line for line in said)
-    assert stage.ensemble(shop, recipe, rows, asked).path == made.path
-    assert said[-1].startswith("ensemble: unchanged")
-    dearer = asked | {"middle": stage.Said(asked["middle"].artefact, "validation.npz", 2.0)}
-    assert ensemble.load(stage.ensemble(shop, recipe, rows, dearer).path).order == ["student", "large", "middle"]
+    assert any("balanced: accuracy" in line for line in lines)
+    assert fitted([2.0 if name == "middle" else cost for name, cost in zip(NAMES, COSTS, strict=True)])[0].order == [
+        "student",
+        "large",
+        "middle",
+    ]
 
 
 def test_the_report_says_of_each_slice_what_each_quality_gives_and_where_the_promise_breaks(tmp_path: Path) -> None:

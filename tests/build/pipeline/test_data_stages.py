@@ -6,11 +6,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from newsdesk.build import stage
-from newsdesk.build.data import stages, tables
+from newsdesk.build.data import tables
 from newsdesk.build.data.rows import Row
+from newsdesk.build.pipeline.artifacts import Artifact, ArtifactStore
+from newsdesk.build.pipeline.declaration import declare
+from newsdesk.build.pipeline.digests import Code
 from newsdesk.build.recipe import Recipe, Split, convert
-from newsdesk.build.stage import Artefact, Workshop
 
 TRAIN = [
     ("The ferry sails at noon", "harbour"),
@@ -35,20 +36,20 @@ def recipe(tmp_path: Path) -> Recipe:
     return convert({"name": "own", "data": files, "members": [{"name": "m", "base": "b"}]})
 
 
-def cleaned(shop: Workshop, recipe: Recipe) -> Artefact:
-    return stages.clean(shop, recipe, stages.read(shop, recipe))
+def made(folder: Path, recipe: Recipe, stage: str, say=print) -> Artifact:
+    return declare(recipe).graph.run([stage], ArtifactStore(folder / "artifacts", say))[stage]
 
 
 def test_texts_of_the_test_rows_leave_the_training_rows(recipe: Recipe, tmp_path: Path) -> None:
     """As they read when cleaned, whatever their case; what leaves is counted, and the test rows stay."""
-    artefact = cleaned(Workshop(tmp_path / "artefacts"), recipe)
-    assert tables.read(artefact / "train.parquet") == [Row("The ferry sails at noon", 0), Row("Onions fry slowly", 1)]
-    assert tables.read(artefact / "test.parquet") == [
+    artifact = made(tmp_path, recipe, "clean")
+    assert tables.read(artifact / "train.parquet") == [Row("The ferry sails at noon", 0), Row("Onions fry slowly", 1)]
+    assert tables.read(artifact / "test.parquet") == [
         Row('The soup is "hot"', 1),
         Row("A pilot boards the tanker", 0),
         Row("Fog", 0),
     ]
-    assert artefact.figures["train"]["findings"]["dropped_in_test"] == {"rows": 3, "first": [2, 3, 4]}
+    assert artifact.figures["train"]["findings"]["dropped_in_test"] == {"rows": 3, "first": [2, 3, 4]}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,8 @@ def test_texts_of_the_test_rows_leave_the_training_rows(recipe: Recipe, tmp_path
         ("newsdesk.server.runtime.lookalikes", {"clean", "split"}),
         ("newsdesk.build.data.splits", {"split"}),
         ("newsdesk.build.data.views", {"split"}),
-        ("newsdesk.clients.rows.reader", {"read"}),
+        ("newsdesk.clients.rows.reader", {"read", "clean"}),
+        ("newsdesk.clients.rows.streams", {"read", "clean"}),
         ("newsdesk.build.training.fitting", set()),
     ],
 )
@@ -69,7 +71,7 @@ def test_an_edit_of_a_stages_code_runs_it_again(
 ) -> None:
     """The rows come out as they were, so that no stage behind is run again but for its own code."""
     recipe = msgspec.structs.replace(recipe, split=Split(validation_rows=2))
-    told: list[str] = []
+    printed: list[str] = []
     # Ten rows of each label, a fifth of which may validate.
     lines = [
         json.dumps({"text": f"{label} {i}", "label": label}) for i in range(10) for label in ("harbour", "kitchen")
@@ -77,13 +79,12 @@ def test_an_edit_of_a_stages_code_runs_it_again(
     Path(recipe.data.train.file).write_text("\n".join(lines))
 
     def built() -> set[str]:
-        told.clear()
-        shop = Workshop(tmp_path / "artefacts", told.append)
-        stages.split(shop, recipe, cleaned(shop, recipe))
-        return {line.partition(":")[0] for line in told if line.endswith(": running")}
+        printed.clear()
+        made(tmp_path, recipe, "split", printed.append)
+        return {line.partition(":")[0] for line in printed if line.endswith(": running")}
 
     assert built() == {"read", "clean", "split"}
     assert built() == set()
-    source = stage._source
-    monkeypatch.setattr(stage, "_source", lambda name: "edited" if name == module else source(name))
+    source = Code.source
+    monkeypatch.setattr(Code, "source", lambda self, name: "edited" if name == module else source(self, name))
     assert built() == stages_run

@@ -1,0 +1,112 @@
+"""The graphs of a member, the reader that makes ids of texts for them, and the target that serves it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from newsdesk.build.compile import planning
+from newsdesk.build.compile.predict import Examples
+from newsdesk.build.data.rows import Row
+from newsdesk.build.pipeline.artifacts import Artifact
+from newsdesk.build.pipeline.fits import MemberFit
+from newsdesk.server.runtime import engines
+from newsdesk.server.runtime.plans import Plan
+
+FACTS = "member.json"
+REFERENCE = "reference.npy"
+TARGET = "target.json"
+VALIDATION = "validation.npz"
+"""The serving target's answers to the validation rows: `Answers`."""
+TEST = "test.npz"
+
+
+class ServingTarget(msgspec.Struct, frozen=True):
+    """The target that serves a member on this machine."""
+
+    target: str
+    passed: list[str]
+    """All targets that might."""
+    articles_per_second: float
+    """On one thread."""
+
+    @property
+    def cost(self) -> float:
+        """Seconds a text, on one thread."""
+        return 1 / self.articles_per_second
+
+    def save(self, folder: Path) -> None:
+        (folder / TARGET).write_bytes(msgspec.json.encode(self))
+
+    @classmethod
+    def load(cls, compiled: Artifact) -> "ServingTarget":
+        return msgspec.json.decode((compiled / TARGET).read_bytes(), type=cls)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A fit after export: its graph in fp32, and the reader that makes ids of texts."""
+
+    fit: MemberFit
+    trained: Artifact
+    exported: Artifact
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what the export knows of the model: family, pad_id, heads, hidden_size, positions."""
+        return json.loads((self.exported / FACTS).read_text())
+
+    @property
+    def reader(self) -> Path:
+        """The tokenizer, or the features of n-grams."""
+        return self.exported / self.fit.family.reader
+
+    @property
+    def window(self) -> int:
+        return self.fit.window(self.trained)
+
+    def examples(self, rows: list[Row], cut: bool = False) -> Examples:
+        """Return rows as the server reads them, or with `cut` as `MemberFit.logits` does."""
+        return Examples.of(rows, self.reader, self.window, self.facts["pad_id"], cut)
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The artifacts of `quantise` and, where the recipe has engines, of `engines`."""
+
+    quantised: Artifact
+    engines: Artifact | None = None
+
+    @property
+    def variants(self) -> Mapping[str, Mapping[str, Any]]:
+        """The figures of each variant, `passed` among them, or `error` where it could not be made."""
+        return self.quantised.figures["variants"]
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The graph of every variant that could be made, and the plan of every engine."""
+        made = {
+            name: self.quantised / f"model.{name}.onnx"
+            for name, figures in self.variants.items()
+            if "error" not in figures
+        }
+        if self.engines is None:
+            return made
+        return made | {name: self.engines / planning.file_of(name) for name in self.plans}
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """What the engines were built with and for, by target."""
+        return planning.load(self.engines.path) if self.engines else {}
+
+    @property
+    def reference(self) -> np.ndarray:
+        """Probabilities of the fp32 graph on the whole validation rows, FP64 [rows, labels]."""
+        return np.load(self.quantised / REFERENCE)
+
+    def of_target(self, target: str) -> Path:
+        return self.paths[engines.TARGETS[target]]

@@ -1,0 +1,56 @@
+"""Clean and check the rows: `<part>.parquet`, the labels, and a report of what was changed and dropped."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from newsdesk.build.data import tables
+from newsdesk.build.data.cleaning import TITLE, Labels, clean_rows
+from newsdesk.build.data.sources import RawRow
+from newsdesk.build.pipeline.artifacts import Artifact, Say
+from newsdesk.build.recipe import Source
+
+_ELIGIBLE = "eligible"
+
+
+def clean(
+    folder: Path, say: Say, *, raw: Artifact, labels: list[str], train: Source, test: Source | None
+) -> dict[str, dict[str, Any]]:
+    """Clean the raw rows. Texts of the test rows leave the training rows.
+
+    Args:
+        raw: The artifact of `read`.
+        labels: The recipe's; empty: those of the training rows.
+
+    Returns:
+        The report of each part.
+
+    Raises:
+        DataError: The rows, or their labels, are not what the recipe says.
+    """
+    rows_read = [*_raw_rows(raw, "train")]
+    known = Labels(labels, train.first_label) if labels else Labels.of(rows_read)
+    reports, held_out = {}, []
+    if test:
+        test_labels = Labels(known.names, test.first_label)
+        rows, reports["test"] = clean_rows(_raw_rows(raw, "test"), test_labels, drop_duplicates=False)
+        tables.write(folder / "test.parquet", rows)
+        held_out = [row.text for row in rows]
+    rows, reports["train"] = clean_rows(rows_read, known, eligible=_is_eligible, held_out=held_out)
+    tables.write(folder / "train.parquet", rows)
+    for part, report in reports.items():
+        say("\n".join([f"{part}: {report.lines()[0]}", *report.lines()[1:]]))
+    tables.write_labels(folder, known.names)
+    return {part: report.as_dict() for part, report in reports.items()}
+
+
+def _raw_rows(raw: Artifact, part: str) -> Iterator[RawRow]:
+    with (raw / f"{part}.jsonl").open(encoding="utf-8") as file:
+        for line in file:
+            number, text, label, eligible, title = json.loads(line)
+            yield RawRow(number, text, label, {_ELIGIBLE: str(eligible), TITLE: title})
+
+
+def _is_eligible(row: RawRow) -> bool:
+    return row.cells[_ELIGIBLE] == str(True)

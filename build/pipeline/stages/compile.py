@@ -1,0 +1,54 @@
+"""Compile for every target that runs on this machine, measure each, and choose: target.json."""
+
+from pathlib import Path
+from typing import Any
+
+from newsdesk.build.compile import targets
+from newsdesk.build.compile.answers import Answers
+from newsdesk.build.compile.gate import Gate
+from newsdesk.build.compile.predict import of_windows, on_all_cores
+from newsdesk.build.pipeline.artifacts import Artifact, Say
+from newsdesk.build.pipeline.fits import MemberFit, rows_of, whole
+from newsdesk.build.pipeline.graphs import VALIDATION, Exported, Graphs, ServingTarget
+from newsdesk.build.recipe import Compile, Quantise, Variant
+
+
+def compile(
+    folder: Path,
+    say: Say,
+    *,
+    rows: Artifact,
+    train: Artifact,
+    export: Artifact,
+    quantise: Artifact,
+    engines: Artifact | None = None,
+    fit: MemberFit,
+    settings: Compile,
+    gate: Quantise,
+    variants: list[Variant],
+) -> dict[str, Any]:
+    """Choose the fastest target that passes the gate, and keep its answers to the validation rows.
+
+    Args:
+        gate: Its settings: how much accuracy and agreement a target may lose.
+        variants: Those that are wanted in the repository; empty: any.
+
+    Returns:
+        {"target": the one that serves, "targets": the figures of each}.
+    """
+    exported, graphs = Exported(fit, train, export), Graphs(quantise, engines)
+    validation = rows_of(rows, "validation")
+    judge = Gate(exported.examples(whole(validation)), graphs.reference, gate.max_accuracy_loss, gate.min_agreement)
+    figures = targets.measure(graphs.paths, judge, settings)
+    for target, of_target in figures.items():
+        variant = of_target["variant"].rpartition(":")[2]
+        of_target["passed"] = of_target["passed"] and graphs.variants[variant]["passed"]
+        say(f"  {target}: {targets.describe(of_target)}")
+    chosen = targets.choose(figures, variants, say)
+    say(f"  {chosen} serves")
+    passed = sorted(target for target, of_target in figures.items() if of_target["passed"])
+    ServingTarget(chosen, passed, figures[chosen]["articles_per_second"]).save(folder)
+    examples = exported.examples(validation)
+    answers = of_windows(on_all_cores(chosen, graphs.of_target(chosen)), examples, f"{chosen}, validation")
+    Answers(answers, examples.windows).save(folder / VALIDATION)
+    return {"target": chosen, "targets": figures}

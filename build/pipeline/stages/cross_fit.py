@@ -1,0 +1,35 @@
+"""Keep the out-of-fold predictions of a member: fits that never saw a row calibrate the one that serves."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsdesk.build.ensemble.left_out import LeftOut
+from newsdesk.build.evaluation.metrics import summary
+from newsdesk.build.pipeline.artifacts import SCRATCH, Artifact, Say
+from newsdesk.build.pipeline.fits import MemberFit, ask, rows_of
+from newsdesk.server.runtime.lengths import words
+
+
+def cross_fit(
+    folder: Path, say: Say, *, rows: Artifact, fitted: dict[str, Artifact], fits: list[MemberFit]
+) -> dict[str, Any]:
+    """Leave a `LeftOut` of the training rows that might have become validation rows, since others look different.
+
+    The fits of the folds have seen fewer rows than the one that serves, and err a little more: a calibration by them is
+    cautious by as much.
+
+    Args:
+        rows: The artifact of `split`.
+        fitted: The artifacts of the folds' trainings, by the names of `fits`.
+    """
+    train = rows_of(rows, "train")
+    texts = [row.text for row in train]
+    answers = [ask(fit, fitted[fit.name], texts, [], folder / SCRATCH)[0] for fit in fits]
+    alike = np.array([row.eligible for row in train])
+    kept = LeftOut(
+        np.nanmean(answers, axis=0)[alike], np.array([row.label for row in train])[alike], words(texts)[alike]
+    )
+    kept.save(folder)
+    return {"folds": len(fits), "rows": len(kept.labels)} | summary(kept.probabilities, kept.labels)

@@ -1,0 +1,27 @@
+"""Read every training row once by an encoder that stays frozen."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsdesk.build.pipeline.artifacts import Artifact, Say
+from newsdesk.build.pipeline.fits import rows_of
+from newsdesk.build.training import frozen
+from newsdesk.build.training.heads import LENGTHS, STATES
+
+
+def embed(
+    folder: Path, say: Say, *, rows: Artifact, base: str, max_length: int, pooling: str, name: str
+) -> dict[str, Any]:
+    """Leave states.npy, the pooled states FP32 [rows, hidden], and lengths.npy, the tokens of each row.
+
+    Args:
+        rows: The artifact of `split`.
+        name: The member's, for messages: members of the same base share the artifact.
+    """
+    texts = [row.text for row in rows_of(rows, "train")]
+    states, lengths = frozen.embed(base, name, texts, max_length, pooling)
+    np.save(folder / STATES, states)
+    np.save(folder / LENGTHS, np.array(lengths))
+    return {"rows": len(texts), "hidden_size": states.shape[1]}

@@ -1,0 +1,45 @@
+"""MemberFit what combines the members, on validation rows: ensemble.json, and the graphs of stackers."""
+
+from pathlib import Path
+from typing import Any
+
+from newsdesk.build.ensemble import ensemble as fitting
+from newsdesk.build.ensemble.left_out import LeftOut
+from newsdesk.build.pipeline import evidence
+from newsdesk.build.pipeline.artifacts import Artifact, Say
+from newsdesk.build.pipeline.graphs import ServingTarget
+from newsdesk.build.recipe import Ensemble
+
+
+def ensemble(
+    folder: Path,
+    say: Say,
+    *,
+    rows: Artifact,
+    compiled: dict[str, Artifact],
+    left_out: dict[str, Artifact],
+    asked: dict[str, Artifact] | None = None,
+    settings: Ensemble,
+    seed: int,
+) -> dict[str, Any]:
+    """MemberFit the ensemble, and return its report.
+
+    Args:
+        rows: The artifact of `split`.
+        compiled: The artifact of `compile` of each member, by name.
+        left_out: The artifact of `cross-fit` of those members that have one.
+        asked: The artifact of `out-of-fold` of each member. With it those answers decide, instead of validation rows.
+    """
+    known, answers = evidence.out_of_fold(rows, asked) if asked else evidence.of_validation(rows, compiled)
+    fit = fitting.fit_on_rows(
+        known,
+        answers,
+        [ServingTarget.load(of_member).cost for of_member in compiled.values()],
+        settings,
+        seed,
+        folder,
+        {name: LeftOut.load(of_member.path) for name, of_member in left_out.items()},
+    )
+    for line in fitting.describe(fit):
+        say(f"  {line}")
+    return fit.report

@@ -1,0 +1,34 @@
+"""Read the sources: `<part>.jsonl`, a raw row a line, with what decides later whether it may validate."""
+
+import json
+from pathlib import Path
+
+from newsdesk.build.data import sources
+from newsdesk.build.errors import DataError
+from newsdesk.build.pipeline.artifacts import Say
+from newsdesk.build.recipe import Source, Where
+
+
+def read(folder: Path, say: Say, *, train: Source, test: Source | None, validation_where: Where) -> dict[str, int]:
+    """Read the rows of a recipe's data.
+
+    Returns:
+        Rows read, by part ("train" and, where there is such a source, "test").
+
+    Raises:
+        DataError: A source cannot be read, or holds no row.
+    """
+    counts: dict[str, int] = {}
+    for part, source in {"train": train, "test": test}.items():
+        if source is None:
+            continue
+        with (folder / f"{part}.jsonl").open("w", encoding="utf-8") as out:
+            count = 0
+            for count, row in enumerate(sources.read(source), start=1):  # noqa: B007
+                eligible = sources.matches(row.cells, validation_where)
+                line = [row.number, row.text, row.label, eligible, sources.title(source, row)]
+                out.write(json.dumps(line) + "\n")  # ASCII: lone surrogates survive
+        if not count:
+            raise DataError(f"{source.file or source.hub}: no row (that matches {source.keep})")
+        counts[part] = count
+    return counts

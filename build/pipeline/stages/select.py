@@ -1,0 +1,30 @@
+"""Choose which of a recipe's members serve, by their answers to rows that they did not see."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsdesk.build.data import suspects, tables
+from newsdesk.build.ensemble import selection
+from newsdesk.build.pipeline import evidence
+from newsdesk.build.pipeline.artifacts import Artifact, Say
+from newsdesk.build.pipeline.candidates import CHOSEN
+
+
+def select(folder: Path, say: Say, *, rows: Artifact, asked: dict[str, Artifact]) -> dict[str, Any]:
+    """Leave members.json, the names of those that serve, and suspects.csv, the rows probably labelled wrong.
+
+    Args:
+        rows: The artifact of `split`.
+        asked: The artifact of `out-of-fold` of each member, by name.
+    """
+    known, answers = evidence.out_of_fold(rows, asked)
+    truth = np.array([row.label for row in known])
+    chosen = selection.select({name: each.windows for name, each in answers.items()}, truth)
+    for line in selection.describe(chosen):
+        say(f"  {line}")
+    (folder / CHOSEN).write_text(json.dumps(chosen.members))
+    listed = suspects.write(folder / suspects.FILE, known, tables.read_labels(rows.path), chosen.probabilities)
+    return {"members": chosen.members, "rows": len(known), "sets": chosen.table, "suspects": listed}

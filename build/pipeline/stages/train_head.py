@@ -1,0 +1,47 @@
+"""Fit the linear layer of an encoder that stays frozen."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from newsdesk.build.data import tables
+from newsdesk.build.pipeline.artifacts import Artifact, Say
+from newsdesk.build.pipeline.fits import rows_of
+from newsdesk.build.recipe import EncoderMember
+from newsdesk.build.training import heads
+
+
+def train_head(
+    folder: Path,
+    say: Say,
+    *,
+    rows: Artifact,
+    embedded: Artifact,
+    states: Artifact,
+    out_of_fold: Artifact | None = None,
+    member: EncoderMember,
+    seed: int,
+) -> dict[str, Any]:
+    """Leave `checkpoint/`, a `from_pretrained` folder, and return the figures of `heads.train`.
+
+    Args:
+        rows: The rows to fit on: some or all of those that the encoder read.
+        embedded: The artifact of `split`, whose training rows the encoder read.
+        states: The artifact of `embed`.
+        out_of_fold: The artifact of `out-of-fold`, whose fits chose the cost; without it `heads.train` chooses.
+    """
+    fitted = rows_of(rows, "train")
+    places = {row.text: place for place, row in enumerate(rows_of(embedded, "train"))}
+    kept = [places[row.text] for row in fitted]
+    return heads.train(
+        member,
+        tables.read_labels(rows.path),
+        fitted,
+        rows_of(rows, "validation"),
+        seed,
+        folder,
+        states=np.load(states / heads.STATES)[kept],
+        lengths=np.load(states / heads.LENGTHS)[kept],
+        cost=float(out_of_fold.figures["cost"]) if out_of_fold else None,
+    )

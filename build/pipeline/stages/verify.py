@@ -1,0 +1,47 @@
+"""Compare every target that passed, and the variants for GPUs, with the original model."""
+
+from pathlib import Path
+from typing import Any
+
+from newsdesk.build.compile import verify as verifying
+from newsdesk.build.data import splits
+from newsdesk.build.data.rows import Row
+from newsdesk.build.evaluation.metrics import softmax
+from newsdesk.build.pipeline.artifacts import Artifact, Say
+from newsdesk.build.pipeline.fits import MemberFit, rows_of
+from newsdesk.build.pipeline.graphs import Exported, Graphs, ServingTarget
+from newsdesk.build.recipe import Verify
+
+
+def verify(
+    folder: Path,
+    say: Say,
+    *,
+    rows: Artifact,
+    train: Artifact,
+    export: Artifact,
+    quantise: Artifact,
+    engines: Artifact | None = None,
+    compile: Artifact,
+    fit: MemberFit,
+    settings: Verify,
+    seed: int,
+) -> dict[str, Any]:
+    """Verify the graphs on validation rows and on texts that no article looks like.
+
+    Returns:
+        {"targets": the differences of each}.
+
+    Raises:
+        VerificationError: A target differs from the original by more than the recipe allows.
+    """
+    exported, graphs = Exported(fit, train, export), Graphs(quantise, engines)
+    texts = [row.text for row in splits.shuffled(rows_of(rows, "validation"), settings.rows, seed)]
+    texts += verifying.EXTREMES.values()
+    original = softmax(fit.logits(train, texts))
+    compiled = {target: graphs.of_target(target) for target in ServingTarget.load(compile).passed}
+    for variant in sorted(verifying.ON_GPUS & graphs.variants.keys()):
+        if graphs.variants[variant]["passed"]:
+            compiled[f"onnxruntime:{variant}"] = graphs.paths[variant]
+    examples = exported.examples([Row(text, 0) for text in texts], cut=True)
+    return {"targets": verifying.verify(compiled, examples, original, settings)}

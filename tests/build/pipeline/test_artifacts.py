@@ -1,0 +1,84 @@
+"""An artifact is made once, resumes where it was cut off, lands whole and is refused when it was touched."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from newsdesk.build.errors import BuildError
+from newsdesk.build.pipeline.artifacts import ENTRY, ArtifactStore
+from newsdesk.build.pipeline.digests import of_file
+
+
+class Worker:
+    """Writes a file a call, and counts the calls."""
+
+    def __init__(self, text: str = "result") -> None:
+        self.text, self.calls = text, 0
+
+    def __call__(self, folder: Path) -> dict:
+        self.calls += 1
+        (folder / "result.txt").write_text(self.text)
+        return {"calls": self.calls}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    lines: list[str] = []
+    return ArtifactStore(tmp_path / "artifacts", lines.append)
+
+
+def test_an_unchanged_stage_is_not_run_again(store: ArtifactStore):
+    work = Worker()
+    first = store.make("fit", {"settings": {"epochs": 1}}, work)
+    again = ArtifactStore(store.root, store.say).make("fit", {"settings": {"epochs": 1}}, work)
+    assert work.calls == 1
+    assert again == first
+    assert store.say.__self__[-1].startswith("fit: unchanged")
+
+
+def test_whatever_is_known_makes_the_key_and_what_is_recorded_does_not(store: ArtifactStore):
+    work = Worker()
+    known = [{}, {"settings": 1}, {"settings": 2}, {"settings": 1, "inputs": {"rows": "a"}}]
+    assert len({store.make("fit", each, work).path for each in known}) == work.calls == 4
+    store.make("fit", {"settings": 1}, work, name="other", record={"code": {"trainer": "abc"}})
+    assert work.calls == 4
+
+
+def test_a_stage_that_was_cut_off_resumes_and_lands_whole(store: ArtifactStore):
+    def cut_off(folder: Path) -> dict:
+        (folder / "scratch").mkdir()
+        (folder / "scratch" / "step-1").write_text("done")
+        raise KeyboardInterrupt
+
+    def resumed(folder: Path) -> dict:
+        assert (folder / "scratch" / "step-1").read_text() == "done"
+        return Worker()(folder)
+
+    with pytest.raises(KeyboardInterrupt):
+        store.make("fit", {}, cut_off)
+    assert not [*store.root.glob(f"fit/*/{ENTRY}")]
+    assert [folder.suffix for folder in store.root.glob("fit/*")] == [".partial"]
+    artifact = store.make("fit", {}, resumed)
+    assert store.say.__self__[-2] == "fit: resuming"
+    assert sorted(path.name for path in artifact.path.iterdir()) == [ENTRY, "result.txt"]
+    assert [*store.root.glob("fit/*")] == [artifact.path]
+
+
+def test_a_touched_artifact_is_refused(store: ArtifactStore):
+    artifact = store.make("fit", {}, Worker())
+    (artifact / "result.txt").write_text("tampered")
+    with pytest.raises(BuildError, match=r"result.txt is not what was built \(sha256\). Delete .* and rebuild"):
+        store.make("fit", {}, Worker())
+
+
+def test_the_entry_says_what_made_it_from_what_and_what_came_out(store: ArtifactStore):
+    known = {"settings": {"epochs": 1}, "inputs": {"rows": "abc"}, "code": {}, "files": {"rows.csv": "def"}}
+    artifact = store.make("fit", known, Worker(), name="tiny", record={"code": {"trainer": "123"}})
+    entry = json.loads((artifact / ENTRY).read_text())
+    assert (entry["stage"], entry["name"]) == ("fit", "tiny")
+    assert (entry["inputs"], entry["code"], entry["read"]) == ({"rows": "abc"}, {"trainer": "123"}, {"rows.csv": "def"})
+    assert entry["files"] == {"result.txt": of_file(artifact / "result.txt")}
+    assert entry["figures"] == {"calls": 1}
+    assert {"python", "numpy", "torch", "nncf"} <= set(entry["packages"])
+    assert entry["machine"]
