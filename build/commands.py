@@ -160,9 +160,8 @@ def evaluate(
     recipe names one: --set data.outside.elsewhere='{"file": "bbc.csv", "label_column": "section"}'
     """
     with _told():
-        from newsdesk.build import progress
+        from newsdesk.build import progress, reporting
         from newsdesk.build.evaluation import report
-        from newsdesk.build.pipeline import reporting
 
         chosen, _ = _chosen(
             "evaluate", recipe, data, test_data, text_column, label_column, columns, first_label, changes

@@ -41,40 +41,35 @@ def auroc(scores_in: np.ndarray, scores_out: np.ndarray) -> float:
 
 def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Return the unweighted mean of the classes' F1; a class that is neither there nor predicted counts 0."""
-    predicted = probabilities.argmax(-1)
-    scores = []
-    for label in range(probabilities.shape[1]):
-        hits = ((predicted == label) & (labels == label)).sum()
-        total = (predicted == label).sum() + (labels == label).sum()
-        scores.append(2 * hits / total if total else 0.0)
-    return float(np.mean(scores))
+    from sklearn.metrics import f1_score
+
+    classes = [*range(probabilities.shape[1])]
+    return float(f1_score(labels, probabilities.argmax(-1), labels=classes, average="macro", zero_division=0))
 
 
 def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Return the mean squared distance of the probabilities from the label's own, 0 to 2 (Brier 1950)."""
-    given = probabilities.astype(np.float64).copy()
-    given[np.arange(len(labels)), labels] -= 1
-    return float((given**2).sum(-1).mean())
+    distance = probabilities.astype(np.float64).copy()
+    distance[np.arange(len(labels)), labels] -= 1
+    return float((distance**2).sum(-1).mean())
 
 
 def confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return INT64 [classes, classes]: rows of a label (first axis) by the class that was named."""
-    counts = np.zeros((probabilities.shape[1],) * 2, np.int64)
-    np.add.at(counts, (labels, probabilities.argmax(-1)), 1)
-    return counts
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(labels, probabilities.argmax(-1), labels=[*range(probabilities.shape[1])])
 
 
 def per_label(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
     """Return each class's precision, recall and rows; 0 where nothing was predicted or there."""
-    counts = confusion(probabilities, labels)
-    return [
-        {
-            "precision": float(counts[i, i] / max(counts[:, i].sum(), 1)),
-            "recall": float(counts[i, i] / max(counts[i].sum(), 1)),
-            "rows": int(counts[i].sum()),
-        }
-        for i in range(len(counts))
-    ]
+    from sklearn.metrics import precision_recall_fscore_support
+
+    classes = [*range(probabilities.shape[1])]
+    precision, recall, _, rows = precision_recall_fscore_support(
+        labels, probabilities.argmax(-1), labels=classes, zero_division=0
+    )
+    return [{"precision": float(precision[i]), "recall": float(recall[i]), "rows": int(rows[i])} for i in classes]
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> float:
