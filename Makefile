@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test types help test-long bench bench-peers soak load engines mutation clean
+.PHONY: serve test types help test-long bench bench-peers soak load engines mutation constraints clean
 
 serve: $(VENV)/.serve  ## install what serving needs, and serve the shipped model until Ctrl-C
 	@exec $(BIN)/newsdesk serve
@@ -57,6 +57,10 @@ engines: $(VENV)/.engines  ## every family and precision: parity on the CPU, eng
 # An hour or two of one core. The list of modules is that of tests/mutation.py.
 mutation: $(VENV)/.mutation  ## change the code a place at a time, and see whether tests notice (MODULES="text gate")
 	$(BIN)/python -m tests.mutation $(MODULES)
+
+constraints: $(BIN)/python  ## write the packages of the images with their hashes, by docker/constraints.txt
+	$(BIN)/pip install --quiet 'uv>=0.9'
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python docker/lock.py
 
 EXTRAS_serve := serve,gateway
 EXTRAS_load := load
