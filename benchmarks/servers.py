@@ -29,6 +29,7 @@ class Server:
     start_seconds: float
     pid: int
     gateway_port: int = 0
+    gateway_grpc_port: int = 0
 
     def resident_mb(self) -> float:
         """Return the memory resident in its processes, shared pages counted once (PSS), in MB."""
@@ -46,13 +47,15 @@ class Server:
 @contextmanager
 def newsdesk(*flags: str, gateway: bool = False) -> Iterator[Server]:
     """Serve the shipped model with `newsdesk serve`, behind its gateway where that is wanted."""
-    http, grpc, metrics, front = free_ports(4)
+    http, grpc, metrics, front, front_grpc = free_ports(5)
     ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
-    ports += ["--gateway-port", str(front)] if gateway else ["--no-gateway"]
+    fronts = ["--gateway-port", str(front), "--gateway-grpc-port", str(front_grpc)]
+    ports += fronts if gateway else ["--no-gateway"]
     command = [str(Path(sys.executable).with_name("newsdesk")), "serve", *ports, *flags]
     asked, path = (front, "/health/ready") if gateway else (http, "/v2/models/ag_news/ready")
     with running(command, asked, path, grpc_port=grpc, metrics_port=metrics) as server:
-        yield replace(server, http_port=http, gateway_port=front if gateway else 0)
+        fronts_of = {"gateway_port": front, "gateway_grpc_port": front_grpc} if gateway else {}
+        yield replace(server, http_port=http, **fronts_of)
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """A collector of OpenTelemetry's traces over HTTP, in protobuf as the gateway sends it and in JSON as Triton does."""
 
 import json
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -23,10 +25,11 @@ class Span:
 
 @dataclass
 class Collector:
-    """Listens while it is entered."""
+    """Listens while it is entered, over TLS where it is given a certificate and its key."""
 
     spans: list[Span] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    files: tuple[Path, Path] | None = None
 
     def __enter__(self) -> Self:
         collector = self
@@ -44,6 +47,10 @@ class Collector:
                 """Quiet."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if self.files:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.files)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
@@ -53,7 +60,7 @@ class Collector:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http{'s' * bool(self.files)}://127.0.0.1:{self._server.server_port}"
 
     def of(self, trace: str, count: int, seconds: float = 20) -> list[Span]:
         """Wait until a trace has at least `count` spans, and return them."""
