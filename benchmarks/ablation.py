@@ -20,11 +20,11 @@ import msgspec
 import numpy as np
 
 from benchmarks import pages
-from newsdesk.build import pipeline, recipe
+from newsdesk.build import recipe
 from newsdesk.build.data import splits, tables, views
 from newsdesk.build.data.rows import Row
-from newsdesk.build.data.stages import labels
 from newsdesk.build.evaluation.attack import Attack
+from newsdesk.build.pipeline.building import data
 from newsdesk.build.recipe import Adversarial, EncoderMember, Train
 from newsdesk.build.training import trainer
 from newsdesk.server.runtime import processor
@@ -68,12 +68,12 @@ def main() -> None:
     options = parser.parse_args()
     chosen = recipe.load(options.recipe)
     member = next(member for member in chosen.members if member.name == options.member)
-    split = pipeline.data(chosen, options.artifacts)["split"]
+    split = data(chosen, options.artifacts)["split"]
     training = splits.draw(tables.read(split / "train.parquet"), options.rows, chosen.seed)
     whole = [row for row in tables.read(split / "validation.parquet") if row.view == views.WHOLE]
     drawn = np.random.default_rng(chosen.seed).permutation(len(whole))[: options.asked * 3 // 2]
     validation = [whole[i] for i in drawn]
-    attack = Attack.of(training, len(labels(split)))
+    attack = Attack.of(training, len(tables.read_labels(split.path)))
     asked = slices(validation[: options.asked], attack, chosen.seed)
     choosing = slices(validation[options.asked :], attack, chosen.seed)
     page = options.write.with_suffix(".json")
@@ -84,7 +84,7 @@ def main() -> None:
             if str(seed) in results.setdefault(f"{key} {arm}", {}):
                 continue
             folder = options.artifacts / "ablation" / f"{arm} {seed}"
-            accuracies = fit(member, ARMS[arm], training, asked, choosing, labels(split), seed, folder)
+            accuracies = fit(member, ARMS[arm], training, asked, choosing, tables.read_labels(split.path), seed, folder)
             results[f"{key} {arm}"][str(seed)] = accuracies
             page.write_text(json.dumps(results, indent=1) + "\n")
             section = table(key, {name: results.get(f"{key} {name}", {}) for name in ARMS})
