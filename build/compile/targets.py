@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from newsdesk.build.compile.gate import Gate
+from newsdesk.build.compile.metrics import TargetMetrics
 from newsdesk.build.compile.predict import Examples, on_all_cores, probabilities
 from newsdesk.build.errors import BuildError
 from newsdesk.build.progress import track
@@ -15,16 +16,14 @@ from newsdesk.build.recipe import Compile
 from newsdesk.server.runtime import engines
 from newsdesk.server.runtime.engines import Engine
 
-Figures = dict[str, Any]
 
-
-def measure(graphs: dict[str, Path], gate: Gate, settings: Compile) -> dict[str, Figures]:
-    """Return the figures of every target whose variant is among `graphs`; `passed` where it may serve.
+def measure(graphs: dict[str, Path], gate: Gate, settings: Compile) -> dict[str, TargetMetrics]:
+    """Return the metrics of every target whose variant is among `graphs`.
 
     Each is judged by the gate, by how much its answers depend on the texts beside them (`company_difference`), and
     timed in articles/s on one thread. A target that cannot be loaded here has `error` instead.
     """
-    figures: dict[str, Figures] = {}
+    metrics: dict[str, TargetMetrics] = {}
     loaded: dict[str, Engine] = {}
     some = gate.examples.part(0, settings.rows)
     for target in engines.here():
@@ -35,16 +34,18 @@ def measure(graphs: dict[str, Path], gate: Gate, settings: Compile) -> dict[str,
             engine = loaded[target] = engines.load(target, graphs[variant])
             judged = on_all_cores(target, graphs[variant])
         except Exception as error:  # each engine raises its own kinds; another target may still serve
-            figures[target] = {"variant": variant, "passed": False, "error": str(error).strip().splitlines()[0]}
+            reason = str(error).strip().splitlines()[0]
+            metrics[target] = TargetMetrics(variant=variant, passed=False, error=reason)
             continue
-        found = figures[target] = {"variant": variant, **gate.measure(judged, target)}
+        measured = gate.measure(judged, target)
         together, alone = probabilities(engine, some, target), probabilities(engine, some, target, alone=True)
-        found["company_difference"] = round(float(np.abs(together - alone).max()), 5)
+        difference = round(float(np.abs(together - alone).max()), 5)
         # A NaN is not less or equal.
-        found["passed"] = found["passed"] and found["company_difference"] <= settings.max_company_difference
+        measured["passed"] = measured["passed"] and difference <= settings.max_company_difference
+        metrics[target] = TargetMetrics(variant=variant, **measured, company_difference=difference)
     for target, speed in speeds(loaded, some, settings).items():
-        figures[target]["articles_per_second"] = round(speed, 1)
-    return figures
+        metrics[target] = replace(metrics[target], articles_per_second=round(speed, 1))
+    return metrics
 
 
 def speeds(loaded: dict[str, Engine], examples: Examples, settings: Compile) -> dict[str, float]:
@@ -68,27 +69,29 @@ def speeds(loaded: dict[str, Engine], examples: Examples, settings: Compile) -> 
     return {target: len(examples.labels) / seconds for target, seconds in best.items()}
 
 
-def choose(figures: dict[str, Figures], wanted: Sequence[str], say: Callable[[str], None]) -> str:
+def choose(metrics: dict[str, TargetMetrics], wanted: Sequence[str], say: Callable[[str], None]) -> str:
     """Return the fastest target that passed the gate and reads one of the `wanted` variants (empty: any).
 
     Where no wanted variant passed, the fastest of the others is taken, and said so.
     """
-    passed = {target: found for target, found in figures.items() if found["passed"]}
+    passed = {target: measured for target, measured in metrics.items() if measured.passed}
     if not passed:
-        raise BuildError(f"no target passed on this machine: {figures}. Look at the export's parity figures.")
-    among = {target: found for target, found in passed.items() if found["variant"] in wanted} if wanted else passed
+        raise BuildError(f"no target passed on this machine: {metrics}. Look at the export's parity figures.")
+    among = (
+        {target: measured for target, measured in passed.items() if measured.variant in wanted} if wanted else passed
+    )
     if not among:
         say(f"none of the wanted variants ({', '.join(wanted)}) passed; another precision serves")
         among = passed
-    return max(among, key=lambda target: among[target]["articles_per_second"])
+    return max(among, key=lambda target: among[target].articles_per_second)
 
 
-def describe(found: Figures) -> str:
-    """Return a target's figures in a line."""
-    if "error" in found:
-        return f"cannot be loaded here: {found['error']}"
+def describe(measured: TargetMetrics) -> str:
+    """Return a target's metrics in a line."""
+    if measured.error:
+        return f"cannot be loaded here: {measured.error}"
     return (
-        f"{found['articles_per_second']:,} articles/s, accuracy {found['accuracy']:.2%}, agreement "
-        f"{found['agreement']:.2%}, neighbours change a probability by up to {found['company_difference']}"
-        f"{'' if found['passed'] else ': does not pass'}"
+        f"{measured.articles_per_second:,} articles/s, accuracy {measured.accuracy:.2%}, agreement "
+        f"{measured.agreement:.2%}, neighbours change a probability by up to {measured.company_difference}"
+        f"{'' if measured.passed else ': does not pass'}"
     )

@@ -1,10 +1,11 @@
 """Compare what was compiled with the original model, and fail the build where it does not answer alike."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
+from newsdesk.build.compile.metrics import Differences, Limits
 from newsdesk.build.compile.predict import RUNS_ANY, Examples, probabilities
 from newsdesk.build.errors import VerificationError
 from newsdesk.build.evaluation.metrics import agreement
@@ -27,78 +28,75 @@ ON_GPUS = {"fp16", "int8-fp16", "fp8"}
 """Variants that no target of a processor reads; here ONNX Runtime, which takes any graph, stands in for the GPU."""
 
 
-def limits(target: str, tolerances: Verify) -> dict[str, float]:
-    """Return what a target of this precision must keep to, on real rows and on extremes.
-
-    `real` holds for the quantile `within` of the real rows' largest differences, `extreme` for every extreme.
-    """
+def limits(target: str, tolerances: Verify) -> Limits:
+    """Return the limits of a target of this precision."""
     precision = target.partition(":")[2]
     if precision.startswith(("int8", "fp8")):
-        return {
-            "real": tolerances.int8_tolerance,
-            "within": 1 - tolerances.int8_outliers,
-            "extreme": tolerances.int8_extreme_tolerance,
-            "agreement": tolerances.int8_min_agreement,
-        }
+        return Limits(
+            real=tolerances.int8_tolerance,
+            within=1 - tolerances.int8_outliers,
+            extreme=tolerances.int8_extreme_tolerance,
+            agreement=tolerances.int8_min_agreement,
+        )
     tolerance = tolerances.float_tolerance if precision == "fp32" else tolerances.half_tolerance
-    return {"real": tolerance, "within": 1.0, "extreme": tolerance, "agreement": 0.0}
+    return Limits(real=tolerance, within=1.0, extreme=tolerance, agreement=0.0)
 
 
-def compare(target: str, found: np.ndarray, original: np.ndarray, real: int, tolerances: Verify) -> dict[str, Any]:
+def compare(target: str, answers: np.ndarray, original: np.ndarray, real: int, tolerances: Verify) -> Differences:
     """Compare probabilities [rows, labels], the first `real` rows articles and then EXTREMES, with the original's.
 
-    Returns the figures. Raises VerificationError on NaN, Inf or a difference over the target's limits.
+    Raises VerificationError on NaN, Inf or a difference over the target's limits.
     """
     names = [*(f"row {i}" for i in range(real)), *EXTREMES]
-    if not np.isfinite(found).all():
-        first = int((~np.isfinite(found)).any(-1).argmax())
+    if not np.isfinite(answers).all():
+        first = int((~np.isfinite(answers)).any(-1).argmax())
         raise VerificationError(f"{target}: NaN or Inf for {names[first]}; expected what the original gives")
-    difference = np.abs(found - original).max(-1)
+    difference = np.abs(answers - original).max(-1)
     limit = limits(target, tolerances)
     on_real, on_extremes = difference[:real], difference[real:]
-    agreed = agreement(found[:real], original[:real])
-    figures: dict[str, Any] = {
-        "largest": float(on_real.max()),
-        "quantile": float(np.quantile(on_real, limit["within"])),
-        "mean": float(on_real.mean()),
-        "agreement": agreed,
-        "largest_extreme": float(on_extremes.max()),
-        "limits": limit,
-    }
+    differences = Differences(
+        largest=float(on_real.max()),
+        quantile=float(np.quantile(on_real, limit.within)),
+        mean=float(on_real.mean()),
+        agreement=agreement(answers[:real], original[:real]),
+        largest_extreme=float(on_extremes.max()),
+        limits=limit,
+    )
     advice = "Rebuild from the quantise stage, or keep another precision (repository.variants)."
-    if figures["quantile"] > limit["real"]:
+    if differences.quantile > limit.real:
         raise VerificationError(
-            f"{target}: {limit['within']:.0%} of {real} rows should be within {limit['real']} of the original's "
-            f"probabilities, but are within {figures['quantile']:.4f} (worst: {names[int(on_real.argmax())]}). {advice}"
+            f"{target}: {limit.within:.0%} of {real} rows should be within {limit.real} of the original's "
+            f"probabilities, but are within {differences.quantile:.4f} (worst: {names[int(on_real.argmax())]}). "
+            f"{advice}"
         )
-    if agreed < limit["agreement"]:
+    if differences.agreement < limit.agreement:
         raise VerificationError(
-            f"{target}: names the original's label on {agreed:.2%} of {real} rows, "
-            f"expected {limit['agreement']:.2%}. {advice}"
+            f"{target}: names the original's label on {differences.agreement:.2%} of {real} rows, "
+            f"expected {limit.agreement:.2%}. {advice}"
         )
-    if figures["largest_extreme"] > limit["extreme"]:
+    if differences.largest_extreme > limit.extreme:
         raise VerificationError(
-            f"{target}: differs by {figures['largest_extreme']:.4f} on {names[real + int(on_extremes.argmax())]!r}, "
-            f"expected at most {limit['extreme']}. {advice}"
+            f"{target}: differs by {differences.largest_extreme:.4f} on {names[real + int(on_extremes.argmax())]!r}, "
+            f"expected at most {limit.extreme}. {advice}"
         )
-    return figures
+    return differences
 
 
 def verify(
     artefacts: dict[str, Path], examples: Examples, original: np.ndarray, tolerances: Verify
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Differences]:
     """Verify each target's graph on `examples` (real rows, then EXTREMES) against the original's probabilities.
 
     Rows are run in groups and alone: `largest_in_company` says how much a row's neighbours changed its answer, which
     must stay within the same limits.
     """
     real = len(examples.labels) - len(EXTREMES)
-    figures = {}
+    differences = {}
     for target, graph in artefacts.items():
         engine = engines.load(target if target in engines.TARGETS else RUNS_ANY, graph)
         together = probabilities(engine, examples, f"{target}, together")
         alone = probabilities(engine, examples, f"{target}, alone", alone=True)
-        figures[target] = compare(target, alone, original, real, tolerances)
+        compared = compare(target, alone, original, real, tolerances)
         compare(target, together, original, real, tolerances)
-        figures[target]["largest_in_company"] = float(np.abs(together - alone).max())
-    return figures
+        differences[target] = replace(compared, largest_in_company=float(np.abs(together - alone).max()))
+    return differences

@@ -129,7 +129,7 @@ def _fitted(branch: Branch, made: Mapping[str, Artifact], wanted: Iterable[str],
     artifacts = {stage: made[id] for stage, id in branch.stages.items()}
     exported = Exported(branch.fit, artifacts["train"], artifacts["export"])
     graphs = Graphs(artifacts["quantise"], artifacts.get("engines"))
-    passed = [name for name in wanted if graphs.variants.get(name, {}).get("passed")]
+    passed = [name for name in wanted if graphs.passed(name)]
     serving = engines.TARGETS[ServingTarget.load(artifacts["compile"]).target]
     return Fitted(
         name=branch.name,

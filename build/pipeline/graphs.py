@@ -86,6 +86,10 @@ class Graphs:
         """The figures of each variant, `passed` among them, or `error` where it could not be made."""
         return self.quantised.figures["variants"]
 
+    def passed(self, variant: str) -> bool:
+        """Tell whether a variant, or the one that an engine was built of, passed the gate."""
+        return self.variants.get(variant.rpartition(":")[2], {}).get("passed", False)
+
     @property
     def paths(self) -> dict[str, Path]:
         """The graph of every variant that could be made, and the plan of every engine."""

@@ -3,24 +3,26 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from newsdesk.build.compile import targets, verify
 from newsdesk.build.compile.gate import Gate
+from newsdesk.build.compile.metrics import TargetMetrics
 from newsdesk.build.compile.predict import Examples, probabilities
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.build.recipe import Compile, Verify
 from newsdesk.server.runtime import engines
 from newsdesk.server.runtime.batching import FreeShapes
 
-FIGURES: dict[str, targets.Figures] = {
-    "openvino:int8": {"variant": "int8", "passed": False, "articles_per_second": 1330.0},
-    "onnxruntime:int8": {"variant": "int8", "passed": True, "articles_per_second": 437.0},
-    "openvino:bf16": {"variant": "fp32", "passed": False, "articles_per_second": 900.0},
-    "openvino:fp32": {"variant": "fp32", "passed": True, "articles_per_second": 577.0},
-    "onnxruntime:fp32": {"variant": "fp32", "passed": True, "articles_per_second": 341.0},
-    "onnxruntime:int8-dynamic": {"variant": "int8-dynamic", "passed": False, "error": "cannot be loaded"},
+FIGURES: dict[str, TargetMetrics] = {
+    "openvino:int8": TargetMetrics(variant="int8", passed=False, articles_per_second=1330.0),
+    "onnxruntime:int8": TargetMetrics(variant="int8", passed=True, articles_per_second=437.0),
+    "openvino:bf16": TargetMetrics(variant="fp32", passed=False, articles_per_second=900.0),
+    "openvino:fp32": TargetMetrics(variant="fp32", passed=True, articles_per_second=577.0),
+    "onnxruntime:fp32": TargetMetrics(variant="fp32", passed=True, articles_per_second=341.0),
+    "onnxruntime:int8-dynamic": TargetMetrics(variant="int8-dynamic", passed=False, error="cannot be loaded"),
 }
 
 
@@ -43,7 +45,7 @@ def test_where_no_wanted_variant_passed_the_fastest_that_did_serves() -> None:
     told: list[str] = []
     assert targets.choose(FIGURES, ["int8-dynamic"], told.append) == "openvino:fp32"
     assert told == ["none of the wanted variants (int8-dynamic) passed; another precision serves"]
-    refused = {target: {**figures, "passed": False} for target, figures in FIGURES.items()}
+    refused = {target: msgspec.structs.replace(figures, passed=False) for target, figures in FIGURES.items()}
     with pytest.raises(BuildError, match="no target passed on this machine"):
         targets.choose(refused, ["int8"], told.append)
 
@@ -88,8 +90,8 @@ def test_what_company_changes_is_measured_and_limited(
     gate = Gate(of, np.array([[0.7, 0.3]] * 16), 0.0, 1.0)
     settings = Compile(rows=16, rounds=1, max_company_difference=most + 1e-6)
     figures = targets.measure({"fp32": Path("model.fp32.onnx")}, gate, settings)["onnxruntime:fp32"]
-    assert figures["company_difference"] == 0.2
-    assert figures["passed"] is passed
+    assert figures.company_difference == 0.2
+    assert figures.passed is passed
 
 
 @pytest.mark.parametrize("target", ["onnxruntime:fp32", "a target of another machine"])
@@ -104,5 +106,5 @@ def test_a_target_that_answers_otherwise_in_company_fails_its_verification(
         verify.verify({target: Path("model.onnx")}, of, original, Verify())
     loading(sociable(0.0005))
     figures = verify.verify({target: Path("model.onnx")}, of, original, Verify())[target]
-    assert figures["largest_in_company"] == pytest.approx(0.0005, abs=1e-6)
-    assert figures["largest"] == 0.0
+    assert figures.largest_in_company == pytest.approx(0.0005, abs=1e-6)
+    assert figures.largest == 0.0

@@ -37,10 +37,10 @@ def damaged(graph: Path, target: Path, name: str, change: float) -> Path:
 def test_the_exported_graph_passes_on_every_engine(exported, asked):
     graphs = dict.fromkeys(["openvino:fp32", "openvino:bf16", "onnxruntime:fp32"], exported().graph)
     figures = verify(graphs, *asked, Verify())
-    assert figures["onnxruntime:fp32"]["largest"] < 1e-5
-    assert figures["onnxruntime:fp32"]["largest_extreme"] < 1e-5
-    assert figures["onnxruntime:fp32"]["largest_in_company"] < 1e-5
-    assert figures["openvino:bf16"]["agreement"] > 0.9
+    assert figures["onnxruntime:fp32"].largest < 1e-5
+    assert figures["onnxruntime:fp32"].largest_extreme < 1e-5
+    assert figures["onnxruntime:fp32"].largest_in_company < 1e-5
+    assert figures["openvino:bf16"].agreement > 0.9
 
 
 @pytest.mark.parametrize("change", [np.nan, np.inf])
@@ -67,7 +67,7 @@ def moved(rows: slice | int, by: float) -> np.ndarray:
 
 
 def test_int8_may_swing_on_a_few_rows_but_not_on_many():
-    assert compare("openvino:int8", moved(slice(0, 2), 0.3), ORIGINAL, 100, Verify())["largest"] == pytest.approx(0.3)
+    assert compare("openvino:int8", moved(slice(0, 2), 0.3), ORIGINAL, 100, Verify()).largest == pytest.approx(0.3)
     with pytest.raises(VerificationError, match=r"98% of 100 rows should be within 0\.1"):
         compare("openvino:int8", moved(slice(0, 5), 0.3), ORIGINAL, 100, Verify())
 
@@ -101,4 +101,4 @@ def test_a_nan_in_an_extreme_fails_and_is_named():
     [("openvino:fp32", 1e-3), ("openvino:bf16", 0.02), ("onnxruntime:fp16", 0.02), ("onnxruntime:int8-dynamic", 0.1)],
 )
 def test_each_precision_has_its_limit(target: str, real: float):
-    assert limits(target, Verify())["real"] == real
+    assert limits(target, Verify()).real == real

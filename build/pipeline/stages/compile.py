@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from newsdesk.build.compile import targets
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.compile.gate import Gate
@@ -39,16 +41,17 @@ def compile(
     exported, graphs = Exported(fit, train, export), Graphs(quantise, engines)
     validation = rows_of(rows, "validation")
     judge = Gate(exported.examples(whole(validation)), graphs.reference, gate.max_accuracy_loss, gate.min_agreement)
-    figures = targets.measure(graphs.paths, judge, settings)
-    for target, of_target in figures.items():
-        variant = of_target["variant"].rpartition(":")[2]
-        of_target["passed"] = of_target["passed"] and graphs.variants[variant]["passed"]
-        say(f"  {target}: {targets.describe(of_target)}")
-    chosen = targets.choose(figures, variants, say)
+    metrics = {
+        target: replace(measured, passed=measured.passed and graphs.passed(measured.variant))
+        for target, measured in targets.measure(graphs.paths, judge, settings).items()
+    }
+    for target, measured in metrics.items():
+        say(f"  {target}: {targets.describe(measured)}")
+    chosen = targets.choose(metrics, variants, say)
     say(f"  {chosen} serves")
-    passed = sorted(target for target, of_target in figures.items() if of_target["passed"])
-    ServingTarget(chosen, passed, figures[chosen]["articles_per_second"]).save(folder)
+    passed = sorted(target for target, measured in metrics.items() if measured.passed)
+    ServingTarget(chosen, passed, metrics[chosen].articles_per_second).save(folder)
     examples = exported.examples(validation)
     answers = of_windows(on_all_cores(chosen, graphs.of_target(chosen)), examples, f"{chosen}, validation")
     Answers(answers, examples.windows).save(folder / VALIDATION)
-    return {"target": chosen, "targets": figures}
+    return {"target": chosen, "targets": metrics}

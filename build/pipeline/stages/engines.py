@@ -29,5 +29,5 @@ def engines(
     exported, graphs = Exported(fit, train, export), Graphs(quantise)
     drawn = splits.shuffled(rows_of(rows, "train"), _LENGTH_ROWS, seed)
     lengths = [len(ids) for ids in exported.examples(drawn).ids]
-    sources = {name: graphs.paths[name] for name, figures in graphs.variants.items() if figures.get("passed")}
+    sources = {name: graphs.paths[name] for name in graphs.variants if graphs.passed(name)}
     return planning.build(sources, lengths, exported.window, settings, folder, say)

@@ -41,7 +41,7 @@ def verify(
     original = softmax(fit.logits(train, texts))
     compiled = {target: graphs.of_target(target) for target in ServingTarget.load(compile).passed}
     for variant in sorted(verifying.ON_GPUS & graphs.variants.keys()):
-        if graphs.variants[variant]["passed"]:
+        if graphs.passed(variant):
             compiled[f"onnxruntime:{variant}"] = graphs.paths[variant]
     examples = exported.examples([Row(text, 0) for text in texts], cut=True)
     return {"targets": verifying.verify(compiled, examples, original, settings)}
