@@ -16,7 +16,7 @@ from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import calibrators, stacking, thresholds, unsure, weights
 from newsdesk.build.ensemble import windows as window_rules
 from newsdesk.build.ensemble.choose import Choice, choose
-from newsdesk.build.ensemble.left_out import LeftOut
+from newsdesk.build.ensemble.out_of_fold import OutOfFold
 from newsdesk.build.ensemble.texts import Texts
 from newsdesk.build.ensemble.thresholds import Evidence
 from newsdesk.build.ensemble.thresholds import Path as Frontier
@@ -71,7 +71,7 @@ def fit_on_rows(
     settings: Ensemble,
     seed: int,
     folder: Path,
-    left_out: dict[str, LeftOut] | None = None,
+    left_out: dict[str, OutOfFold] | None = None,
 ) -> Fit:
     """Fit the windows' rule and the ensemble on the validation rows, in the slices that they show.
 
@@ -112,7 +112,7 @@ def fit(
     settings: Ensemble,
     seed: int,
     folder: Path,
-    left_out: dict[str, LeftOut] | None = None,
+    left_out: dict[str, OutOfFold] | None = None,
     *,
     lengths: np.ndarray | None = None,
     slices: Sequence[str] | None = None,
@@ -135,7 +135,7 @@ def fit(
     _check(members, probabilities, labels, costs, texts)
     for name, rows in (left_out or {}).items():
         _check([name], rows.probabilities[None], rows.labels, [1.0], Texts(rows.lengths))
-    more = [(left_out or {}).get(name, LeftOut.none(probabilities.shape[-1])) for name in members]
+    more = [(left_out or {}).get(name, OutOfFold.none(probabilities.shape[-1])) for name in members]
     order = sorted(range(len(members)), key=lambda i: costs[i])
     names = [members[i] for i in order]
     given = probabilities[order].astype(np.float32)

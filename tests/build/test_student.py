@@ -16,7 +16,7 @@ from newsdesk.build import recipe
 from newsdesk.build.compile import bag as compiled
 from newsdesk.build.data import pieces
 from newsdesk.build.data.rows import Row
-from newsdesk.build.ensemble.left_out import LeftOut
+from newsdesk.build.ensemble.out_of_fold import OutOfFold
 from newsdesk.build.errors import DataError, RecipeError, VerificationError
 from newsdesk.build.evaluation.metrics import accuracy, softmax
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, logits, predict
@@ -289,7 +289,7 @@ def test_calibration_reads_what_is_said_of_rows_left_out(source: dict, built: Pa
     figures = build(settings, artifacts, tmp_path / "models")
     built_by = manifest.load(tmp_path / "models" / "ag_news" / "1").built
     (entry,) = (entry for entry in built_by if entry["stage"] == "cross-fit")
-    kept = LeftOut.load(artifacts / "cross-fit" / entry["key"])
+    kept = OutOfFold.load(artifacts / "cross-fit" / entry["key"])
     fits = fits_of(settings, "cross-fit student")
     made = run(settings, artifacts, "teach student", *(f"train {fit.name}" for fit in fits), say=nothing_runs)
     every = rows_of(made["split"], "train")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from newsdesk.build.ensemble.left_out import LeftOut
+from newsdesk.build.ensemble.out_of_fold import OutOfFold
 from newsdesk.build.evaluation.metrics import summary
 from newsdesk.build.pipeline.artifacts import SCRATCH, Artifact, Say
 from newsdesk.build.pipeline.fits import MemberFit, ask, rows_of
@@ -15,7 +15,7 @@ from newsdesk.server.runtime.lengths import words
 def cross_fit(
     folder: Path, say: Say, *, rows: Artifact, fitted: dict[str, Artifact], fits: list[MemberFit]
 ) -> dict[str, Any]:
-    """Leave a `LeftOut` of the training rows that might have become validation rows, since others look different.
+    """Leave a `OutOfFold` of the training rows that might have become validation rows, since others look different.
 
     The fits of the folds have seen fewer rows than the one that serves, and err a little more: a calibration by them is
     cautious by as much.
@@ -28,7 +28,7 @@ def cross_fit(
     texts = [row.text for row in train]
     answers = [ask(fit, fitted[fit.name], texts, [], folder / SCRATCH)[0] for fit in fits]
     alike = np.array([row.eligible for row in train])
-    kept = LeftOut(
+    kept = OutOfFold(
         np.nanmean(answers, axis=0)[alike], np.array([row.label for row in train])[alike], words(texts)[alike]
     )
     kept.save(folder)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from newsdesk.build.ensemble import ensemble as fitting
-from newsdesk.build.ensemble.left_out import LeftOut
+from newsdesk.build.ensemble.out_of_fold import OutOfFold
 from newsdesk.build.pipeline import evidence
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.pipeline.graphs import ServingTarget
@@ -38,7 +38,7 @@ def ensemble(
         settings,
         seed,
         folder,
-        {name: LeftOut.load(of_member.path) for name, of_member in left_out.items()},
+        {name: OutOfFold.load(of_member.path) for name, of_member in left_out.items()},
     )
     for line in fitting.describe(fit):
         say(f"  {line}")

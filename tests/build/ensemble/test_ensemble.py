@@ -13,7 +13,7 @@ from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import calibrators, ensemble
 from newsdesk.build.ensemble.choose import choose
 from newsdesk.build.ensemble.choose import fit as fit_combiner
-from newsdesk.build.ensemble.left_out import LeftOut
+from newsdesk.build.ensemble.out_of_fold import OutOfFold
 from newsdesk.build.ensemble.texts import Texts
 from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation import metrics
@@ -115,7 +115,7 @@ def test_rows_that_a_member_left_out_calibrate_it_and_the_first_stage(tmp_path: 
     settings = Ensemble(combiners=("weighted",), calibrators=("none", "temperature", "isotonic"), folds=3)
     given = NAMES, bent["members"], labels, COSTS, settings, 5, tmp_path
     alone = ensemble.fit(*given)
-    made = ensemble.fit(*given, {"student": LeftOut(bent["more"], truth)})
+    made = ensemble.fit(*given, {"student": OutOfFold(bent["more"], truth)})
     both, of_both = np.concatenate([bent["members"][student], bent["more"]]), np.concatenate([labels, truth])
     expected = calibrators.temperature(both, of_both)
     assert made.calibrators[0].temperature == pytest.approx(expected.temperature)
@@ -132,7 +132,7 @@ def test_rows_that_a_member_left_out_calibrate_it_and_the_first_stage(tmp_path: 
     losses = [metrics.log_loss(one, of_fresh) for one in said]
     assert losses[0] < losses[1]
     with pytest.raises(DataError, match="member student: a probability is not finite"):
-        ensemble.fit(*given, {"student": LeftOut(bent["more"] * np.nan, truth)})
+        ensemble.fit(*given, {"student": OutOfFold(bent["more"] * np.nan, truth)})
 
 
 def test_the_report_says_what_was_tried_and_what_each_quality_gives(tmp_path: Path) -> None:
@@ -292,15 +292,15 @@ def test_lengths_slices_and_groups_that_do_not_match_the_rows_are_refused(tmp_pa
     for what, known in (("lengths", np.ones(29, int)), ("groups", np.ones(29, int)), ("slices", ["whole"] * 29)):
         with pytest.raises(DataError, match=f"29 {what} and 30 labels"):
             ensemble.fit(*given, **{what: known})
-    left_out = {"student": LeftOut(members[0], labels)}
+    left_out = {"student": OutOfFold(members[0], labels)}
     with pytest.raises(DataError, match="rows left out have no lengths"):
         ensemble.fit(*given, left_out, lengths=np.ones(30, int))
 
 
 def test_rows_left_out_keep_their_lengths(tmp_path: Path) -> None:
-    rows = LeftOut(np.full((3, 3), 1 / 3), np.array([0, 1, 2]), np.array([5, 6, 7]))
+    rows = OutOfFold(np.full((3, 3), 1 / 3), np.array([0, 1, 2]), np.array([5, 6, 7]))
     rows.save(tmp_path)
-    assert LeftOut.load(tmp_path).lengths.tolist() == [5, 6, 7]
+    assert OutOfFold.load(tmp_path).lengths.tolist() == [5, 6, 7]
     texts = rows.texts_after(Texts(np.array([1]), np.array([0]), np.array(["whole"])), 1)
     assert texts.lengths.tolist() == [1, 5, 6, 7]
     assert len(set(texts.groups.tolist())) == 4

@@ -1,4 +1,4 @@
-"""What a member says of training rows that it was not fitted on."""
+"""Out-of-fold predictions: a member's probabilities of training rows that it was not fitted on."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ _FILE = "left_out.npz"
 SLICE = "left out"
 
 
-class LeftOut(NamedTuple):
+class OutOfFold(NamedTuple):
     """Probabilities FP [rows, labels], and the rows' labels and words INT [rows]; None where nobody counted words."""
 
     probabilities: np.ndarray
@@ -20,7 +20,7 @@ class LeftOut(NamedTuple):
     lengths: np.ndarray | None = None
 
     @classmethod
-    def none(cls, count: int) -> "LeftOut":
+    def none(cls, count: int) -> "OutOfFold":
         """Return no rows, of so many labels."""
         return cls(np.empty((0, count), np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
 
@@ -28,7 +28,7 @@ class LeftOut(NamedTuple):
         np.savez(folder / _FILE, **{name: of_rows for name, of_rows in self._asdict().items() if of_rows is not None})
 
     @classmethod
-    def load(cls, folder: Path) -> "LeftOut":
+    def load(cls, folder: Path) -> "OutOfFold":
         with np.load(folder / _FILE) as found:
             return cls(**found)
 
