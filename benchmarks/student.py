@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks import texts
 from newsdesk.server.runtime import batching, engines, manifest, processor, targets
-from newsdesk.server.runtime.member import Member
+from newsdesk.server.runtime.member import LoadedMember
 from newsdesk.server.runtime.ngrams import Ngrams
 from newsdesk.server.runtime.text import clean
 from newsdesk.server.serving.settings import Settings
@@ -45,7 +45,7 @@ def main() -> None:
     articles = texts.choose(given.texts)[: given.count]
     reader = Ngrams.load(folder / about.reader.path)
     engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path)
-    member = Member(about, described.windows, folder, target, 1)
+    member = LoadedMember(about, described.windows, folder, target, 1)
     ids = [len(one) for one in reader.encode([clean(article) for article in articles])]
     print(
         f"{about.name}, {target}, {len(articles)} articles of {sum(ids) / len(ids):.0f} ids; {processor.describe()}\n"

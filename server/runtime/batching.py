@@ -16,7 +16,7 @@ import numpy as np
 from newsdesk.server.runtime.arrays import Array
 
 BAG_OVERHEAD = 800
-"""What a call of a bag costs beside its ids, in ids: 20 µs with what pads it, and 0.025 µs an id (ONNX Runtime)."""
+"""The cost of a call of a bag beside its ids, in ids: 20 µs with what pads it, and 0.025 µs an id (ONNX Runtime)."""
 BAG_MOST = 1 << 18
 """Ids of one call of a bag, padding included, where it holds more than one text: bounds its memory."""
 _WARM_BAG = 64, 256
@@ -60,7 +60,7 @@ class FreeShapes:
     lanes: int = 1
     """Floats in a vector register, if the last `step` of them must always be filled up."""
     overhead: int = 10
-    """What a group costs beside its tokens, in tokens."""
+    """The cost of a group beside its tokens, in tokens."""
     compiled: bool = False
     """Whether kernels are made for each shape, which the first batch of it waits for."""
 

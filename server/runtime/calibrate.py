@@ -84,8 +84,8 @@ def ready(calibrator: Calibrator) -> Calibrate:
             return _platt(np.array(slopes), np.array(offsets))
         case Vector(slopes, offsets):
             return _vector(np.array(slopes), np.array(offsets))
-        case Isotonic(given, calibrated):
-            return _isotonic([*map(np.array, given)], [*map(np.array, calibrated)])
+        case Isotonic(uncalibrated, calibrated):
+            return _isotonic([*map(np.array, uncalibrated)], [*map(np.array, calibrated)])
 
 
 def softmax(logits: Array) -> Array:
@@ -126,9 +126,9 @@ def _vector(slopes: Array, offsets: Array) -> Calibrate:
     return lambda probabilities, lengths=None: softmax(slopes * logs(probabilities) + offsets)
 
 
-def _isotonic(given: list[Array], calibrated: list[Array]) -> Calibrate:
+def _isotonic(uncalibrated: list[Array], calibrated: list[Array]) -> Calibrate:
     def calibrate(probabilities: Array, lengths: Array | None = None) -> Array:
-        lines = zip(probabilities.T, given, calibrated, strict=True)
+        lines = zip(probabilities.T, uncalibrated, calibrated, strict=True)
         return normalised(np.stack([np.interp(*line) for line in lines], axis=-1))
 
     return calibrate

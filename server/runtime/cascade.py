@@ -26,8 +26,8 @@ ABSENT = -1.0
 """Stands in the answers of members that a text was not taken to."""
 
 Ask = Callable[[int, Array], Callable[[], Array]]
-"""Of a member and the texts at `rows`: starts it, and gives what waits for what it says alone, calibrated, FP [rows,
-labels]."""
+"""Start member i on the texts at `rows`, INT64 [rows]. The callable that returns waits for its calibrated
+probabilities, FP [rows, labels]."""
 Threshold = Annotated[float, Meta(ge=0)]
 PerLabel = Annotated[list[Threshold], Meta(min_length=2)]
 
@@ -54,8 +54,13 @@ class Stage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Answered(NamedTuple):
-    """Of n texts: probabilities FP32 [n, labels], the stage that answered INT64 [n], and what each member said alone,
-    FP32 [members, n, labels], ABSENT where it was not asked."""
+    """The answers to n texts.
+
+    Attributes:
+        probabilities: FP32 [n, labels]
+        stages: the stage that answered each, INT64 [n]
+        members: each member's own probabilities, FP32 [members, n, labels], ABSENT where it was not asked
+    """
 
     probabilities: Array
     stages: Array
@@ -70,8 +75,8 @@ class Step:
         self.members = [order.index(member) for member in stage.members]
         self._combine = combine.ready(stage.combiner, stack)
         self._calibrate = calibrate.ready(stage.calibrator)
-        given = np.array([getattr(stage.thresholds, quality) for quality in QUALITIES], np.float32)
-        self._thresholds = np.full_like(given, ALWAYS) if last else given
+        thresholds = np.array([getattr(stage.thresholds, quality) for quality in QUALITIES], np.float32)
+        self._thresholds = np.full_like(thresholds, ALWAYS) if last else thresholds
         self._may_answer = (self._thresholds <= 1).any(-1)
 
     def probabilities(self, members: Array, lengths: Array | None = None) -> Array:
@@ -107,13 +112,18 @@ class Cascade:
         self._labels = len(stages[0].thresholds.best)
 
     def answer(self, quality: Array, ask: Ask, lengths: Array | None = None) -> Answered:
-        """Answer n texts of the qualities INT [n] and the lengths INT [n], in words, which a stage may go by.
+        """Answer n texts.
 
-        A member is asked once at most, and only of texts that no earlier stage answered. All that are asked of the same
-        texts are asked before the first one's answer is read, so that those of a GPU work at once.
+        A member is asked once at most, and only of texts that no earlier stage answered. All members that are asked of
+        the same texts are started before the first one's answer is read, so that those of a GPU work at once.
+
+        Args:
+            quality: of each text, INT [n] into QUALITIES
+            ask: starts a member
+            lengths: of each text in words, INT [n]; a stage that goes by length needs them
         """
         n = len(quality)
-        said = np.full((self._count, n, self._labels), ABSENT, np.float32)
+        members = np.full((self._count, n, self._labels), ABSENT, np.float32)
         answers = np.empty((n, self._labels), np.float32)
         by = np.empty(n, np.int64)
         rows, asked = np.arange(n), set[int]()
@@ -129,17 +139,17 @@ class Cascade:
             if not (last or ends or step.may_answer(quality[rows])):
                 continue
             for member, result in pending.items():
-                said[member, rows] = result()
+                members[member, rows] = result()
             pending.clear()
-            found = step.probabilities(said[:, rows], None if lengths is None else lengths[rows])
-            done = np.ones(len(rows), bool) if last else step.decide(found, quality[rows])
+            combined = step.probabilities(members[:, rows], None if lengths is None else lengths[rows])
+            done = np.ones(len(rows), bool) if last else step.decide(combined, quality[rows])
             if final is not None and ends:
                 done |= final[i, rows]
-            answers[rows[done]], by[rows[done]] = found[done], i
+            answers[rows[done]], by[rows[done]] = combined[done], i
             rows = rows[~done]
             if not len(rows):
                 break
-        return Answered(answers, by, said)
+        return Answered(answers, by, members)
 
 
 def name(members: list[str]) -> str:
@@ -206,9 +216,9 @@ def check(stages: list[Stage], order: list[str]) -> None:
             raise ValueError(f"stage {stage.name}: no member {unknown[0]!r}, expected one of {', '.join(order)}")
         if len(set(stage.members)) < len(stage.members):
             raise ValueError(f"stage {stage.name}: names a member twice")
-        for what, found, expected in _sizes(stage, labels):
-            if found != expected:
-                raise ValueError(f"stage {stage.name}: {what} are {found}, expected {expected}")
+        for what, size, expected in _sizes(stage, labels):
+            if size != expected:
+                raise ValueError(f"stage {stage.name}: {what} are {size}, expected {expected}")
 
 
 def _sizes(stage: Stage, labels: int) -> list[tuple[str, int, int]]:
@@ -221,18 +231,18 @@ def _sizes(stage: Stage, labels: int) -> list[tuple[str, int, int]]:
             sizes.append(("buckets of weights", len(by_bucket), len(bounds) + 1))
             sizes += [("weights", len(weights), members) for weights in by_bucket]
         case combine.Ranks(values, ranks):
-            sizes += [("members of the ranks", len(given), members) for given in (values, ranks)]
+            sizes += [("members of the ranks", len(lists), members) for lists in (values, ranks)]
             for of_member, placed in zip(values, ranks, strict=False):
-                sizes += [("labels of the ranks", len(given), labels) for given in (of_member, placed)]
+                sizes += [("labels of the ranks", len(lists), labels) for lists in (of_member, placed)]
                 sizes += [("ranks", len(b), len(a)) for a, b in zip(of_member, placed, strict=False)]
     match stage.calibrator:
         case calibrate.TemperatureByLength(bounds, temperatures):
             sizes.append(("temperatures", len(temperatures), len(bounds) + 1))
         case calibrate.Platt(slopes, offsets) | calibrate.Vector(slopes, offsets):
             sizes += [("slopes", len(slopes), labels), ("offsets", len(offsets), labels)]
-        case calibrate.Isotonic(given, calibrated):
-            sizes += [("isotonic lines", len(lines), labels) for lines in (given, calibrated)]
-            sizes += [("isotonic values", len(b), len(a)) for a, b in zip(given, calibrated, strict=False)]
+        case calibrate.Isotonic(uncalibrated, calibrated):
+            sizes += [("isotonic lines", len(lines), labels) for lines in (uncalibrated, calibrated)]
+            sizes += [("isotonic values", len(b), len(a)) for a, b in zip(uncalibrated, calibrated, strict=False)]
     return sizes
 
 

@@ -1,4 +1,4 @@
-"""The ensemble in one process: the members, the cascade that asks them, and what it took."""
+"""The ensemble in one process: the members, the cascade that asks them, and the work that they did."""
 
 import time
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.cascade import DEFAULT, Answered, Cascade
 from newsdesk.server.runtime.lengths import words
 from newsdesk.server.runtime.manifest import Manifest
-from newsdesk.server.runtime.member import Member
-from newsdesk.server.runtime.memory import Freed
+from newsdesk.server.runtime.member import LoadedMember
+from newsdesk.server.runtime.memory import HeapTrimmer
 
 
 @dataclass
-class Took:
-    """What a stage took of a batch: the texts that the members new to it were asked for, and their time."""
+class StageWork:
+    """A stage's work on a batch: the texts that the members new to it were asked for, and their time in seconds."""
 
     texts: int = 0
     seconds: float = 0.0
@@ -26,18 +26,24 @@ class Took:
 
 @dataclass
 class Work:
-    """What a batch took: the tokens that encoders read, without padding and with it, and each stage reached."""
+    """The work of a batch: the tokens that encoders read, without padding and with it, and of each stage reached."""
 
     real_tokens: int = 0
     computed_tokens: int = 0
-    stages: dict[int, Took] = field(default_factory=dict)
+    stages: dict[int, StageWork] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Answers:
-    """For n texts: probabilities, FP32 [n, labels], the stage that answered each, INT64 [n], and in how many windows
-    the longest-reading member read it, INT32 [n]; what each member said alone, FP32 [n, members, labels], ABSENT where
-    it was not asked.
+class BatchAnswers:
+    """The answers to n texts.
+
+    Attributes:
+        probabilities: FP32 [n, labels]
+        stages: the stage that answered each, INT64 [n]
+        windows: in how many windows the longest-reading member read each, INT32 [n]
+        members: each member's own probabilities, FP32 [n, members, labels], ABSENT where it was not asked
+        lengths: words of each text, INT64 [n]
+        work: of the batch
     """
 
     probabilities: Array
@@ -45,10 +51,9 @@ class Answers:
     windows: Array
     members: Array
     lengths: Array
-    """Words of each text, INT64 [n]."""
     work: Work
 
-    def part(self, own: slice) -> "Answers":
+    def part(self, own: slice) -> "BatchAnswers":
         """Return the answers to some of the texts."""
         names = "probabilities", "stages", "windows", "members", "lengths"
         return replace(self, **{name: getattr(self, name)[own] for name in names})
@@ -70,7 +75,7 @@ class Classifier:
         self.stages = [stage.name for stage in manifest.cascade]
         chosen = targets.choose(target, manifest)
         self.members = [
-            Member(about, manifest.windows, folder, chosen[about.name], threads) for about in manifest.members
+            LoadedMember(about, manifest.windows, folder, chosen[about.name], threads) for about in manifest.members
         ]
         self._described, self._order = manifest.cascade, [about.name for about in manifest.members]
         self._cascade = Cascade(manifest.cascade, self._order, lambda graph: stacker.load(folder / graph.path))
@@ -78,20 +83,20 @@ class Classifier:
         self._first = [next(i for i, step in enumerate(steps) if place in step) for place in range(len(self._order))]
         self._unsure = manifest.unsure
         self._too_unsure = manifest.unsure.thresholds(unsure_share) if manifest.unsure else np.full(3, np.inf)
-        self._freed = Freed()
+        self._heap = HeapTrimmer()
 
     def warm_up(self) -> None:
         """Compile kernels beforehand, so that no request waits for them."""
         for member in self.members:
             member.warm_up()
-        self._freed.give_back()  # what loading took
+        self._heap.trim()  # what loading took
 
     def close(self) -> None:
         """Give back what the engines hold. Nothing may be classified afterwards."""
         for member in self.members:
             member.close()
 
-    def classify(self, texts: list[str], quality: Array | None = None) -> Answers:
+    def classify(self, texts: list[str], quality: Array | None = None) -> BatchAnswers:
         """Answer clean texts (see `read`), each as if it had come alone; qualities INT [n] into QUALITIES, None means
         balanced for all.
         """
@@ -100,8 +105,8 @@ class Classifier:
         def ask(place: int, rows: Array) -> Callable[[], Array]:
             began = time.perf_counter()
             waiting = self.members[place].submit([texts[row] for row in rows] if len(rows) < len(texts) else texts)
-            took = work.stages.setdefault(self._first[place], Took(len(rows)))
-            took.seconds += time.perf_counter() - began
+            stage_work = work.stages.setdefault(self._first[place], StageWork(len(rows)))
+            stage_work.seconds += time.perf_counter() - began
 
             def result() -> Array:
                 began = time.perf_counter()
@@ -109,7 +114,7 @@ class Classifier:
                 windows[rows] = np.maximum(windows[rows], reading.windows)
                 work.real_tokens += reading.real_tokens
                 work.computed_tokens += reading.computed_tokens
-                took.seconds += time.perf_counter() - began
+                stage_work.seconds += time.perf_counter() - began
                 return reading.probabilities
 
             return result
@@ -117,21 +122,21 @@ class Classifier:
         quality = np.full(len(texts), DEFAULT) if quality is None else quality
         lengths = words(texts)
         answered = self._cascade.answer(quality, ask, lengths)
-        self._freed.give_back()
+        self._heap.trim()
         members = answered.members.transpose(1, 0, 2)
-        return Answers(answered.probabilities, answered.stages, windows, members, lengths, work)
+        return BatchAnswers(answered.probabilities, answered.stages, windows, members, lengths, work)
 
     @property
     def marks_unsure(self) -> bool:
         """Whether the manifest says when an answer is not sure."""
         return self._unsure is not None
 
-    def uncertainty(self, answers: Answers) -> Array:
+    def uncertainty(self, answers: BatchAnswers) -> Array:
         """Return how uncertain answers are, FP32 [n, 3], in nats: in all, of the data, of the model (`Uncertainty`)."""
         answered = Answered(answers.probabilities, answers.stages, answers.members.transpose(1, 0, 2))
         return cascade.uncertainty(self._described, self._order, answered, answers.lengths)
 
-    def unsure(self, answers: Answers, quality: Array) -> Array:
+    def unsure(self, answers: BatchAnswers, quality: Array) -> Array:
         """Return which answers are not sure, BOOL [n], of the qualities INT [n]; none where the manifest is silent."""
         if self._unsure is None:
             return np.zeros(len(answers.stages), np.bool_)

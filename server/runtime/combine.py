@@ -74,14 +74,15 @@ class Stacked(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind",
 
     graph: File
     model: str
-    """What was fitted: "logistic", "xgboost", "catboost"."""
+    """The kind of model that was fitted: "logistic", "xgboost", "catboost"."""
 
 
 Combiner = Mean | Weighted | Bayes | Ranks | ByLength | Stacked
 
 
-class Uncertainty(NamedTuple):
-    """Of n texts, in nats, FP64 [n]: the entropy of the average is what each member is unsure of plus their quarrel."""
+class UncertaintySplit(NamedTuple):
+    """The uncertainty of n answers in nats, FP64 [n] each: the total is the entropy of the average, the data's share
+    that of the members, and the model's share their disagreement."""
 
     total: Array
     data: Array
@@ -116,8 +117,8 @@ def weights(combiner: Combiner, members: int, lengths: Array) -> Array:
     `lengths` INT [n] are the texts' words. A combiner that is no average weighs all alike.
     """
     match combiner:
-        case Weighted(given) | Bayes(given):
-            weighed: Array = np.tile(np.array(given), (len(lengths), 1))
+        case Weighted(member_weights) | Bayes(member_weights):
+            weighed: Array = np.tile(np.array(member_weights), (len(lengths), 1))
         case ByLength(bounds, by_bucket):
             weighed = np.array(by_bucket)[by_words.buckets(lengths, bounds)]
         case _:
@@ -132,16 +133,16 @@ def features(members: Array) -> Array:
     return logs.transpose(1, 0, 2).reshape(members.shape[1], -1).astype(np.float32)
 
 
-def uncertainty(members: Array, weights: Array) -> Uncertainty:
+def uncertainty(members: Array, weights: Array) -> UncertaintySplit:
     """Split the uncertainty of an average, FP [members, n, labels] under weights [members], or [n, members] of each
     text, of sum one.
 
-    Depeweg et al., Decomposition of Uncertainty in Bayesian Deep Learning (2018), equation 1.
+    Depeweg et al., Decomposition of UncertaintySplit in Bayesian Deep Learning (2018), equation 1.
     """
     weighed = weights.T if weights.ndim > 1 else weights[:, None]
     total = entropy((weighed[:, :, None] * members).sum(0))
     data = (weighed * entropy(members)).sum(0)
-    return Uncertainty(total, data, np.maximum(total - data, 0))
+    return UncertaintySplit(total, data, np.maximum(total - data, 0))
 
 
 def normalised(scores: Array) -> Array:

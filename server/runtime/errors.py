@@ -1,4 +1,4 @@
-"""What the serving half refuses. A message says what was given, what was expected and what to do."""
+"""The errors of the serving half. A message says what was given, what was expected and what to do."""
 
 
 class ServerError(Exception):

@@ -17,8 +17,9 @@ class File(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def digest(path: Path) -> str:
-    found = hashlib.sha256()
+    """Return the sha256 of a file, in hexadecimal digits."""
+    checksum = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(1 << 20):  # hashlib.file_digest came with Python 3.11, and JetPack 6 has 3.10
-            found.update(part)
-    return found.hexdigest()
+            checksum.update(part)
+    return checksum.hexdigest()

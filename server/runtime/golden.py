@@ -20,7 +20,7 @@ from newsdesk.server.runtime.tokens import Tokens
 
 TEXTS, ARRAYS = "golden.json", "golden.npz"
 REFERENCE = "onnxruntime:fp32"
-"""What runs a variant that ONNX Runtime has no target of its own for: it takes any graph as it is written."""
+"""The target of a variant that ONNX Runtime has no target of its own for: it takes any graph as it is written."""
 AGREEMENT = 0.95
 LIMITS = {"fp32": 1e-3, "fp16": 0.02}
 _COARSE = 0.3
@@ -114,9 +114,9 @@ class Golden:
             precision = chosen[member.name].partition(":")[2]
             variant = engines.TARGETS[chosen[member.name]]
             known = f"{member.name}/{variant}" in self.arrays
-            found = self.of(member, version, chosen[member.name], "" if known else precision)
-            limits.append(found.limit)
-            yield found
+            finding = self.of(member, version, chosen[member.name], "" if known else precision)
+            limits.append(finding.limit)
+            yield finding
         began = time.perf_counter()
         answers = _answers(Classifier(manifest, version, target), self.texts)
         seconds = time.perf_counter() - began
@@ -132,9 +132,9 @@ def read(member: Member, version: Path, texts: list[str]) -> tuple[Array, Array]
         ids = Tokens(reader, member.max_length).encode(texts)
     padded = np.full((len(ids), max(map(len, ids))), member.pad_id, np.int64)
     mask = np.zeros_like(padded)
-    for row, one in enumerate(ids):
-        padded[row, : len(one)] = one
-        mask[row, : len(one)] = 1
+    for row, of_text in enumerate(ids):
+        padded[row, : len(of_text)] = of_text
+        mask[row, : len(of_text)] = 1
     return padded, mask
 
 
@@ -153,6 +153,6 @@ def _answers(classifier: Classifier, texts: list[str]) -> Array:
     return classifier.classify(texts, np.full(len(texts), QUALITIES.index("best"))).probabilities
 
 
-def _compare(name: str, found: Array, golden: Array, limit: float, per_second: float) -> Finding:
-    largest = float(np.abs(found - golden).max())  # NaN passes no limit
-    return Finding(name, largest, float((found.argmax(-1) == golden.argmax(-1)).mean()), limit, per_second)
+def _compare(name: str, answers: Array, golden: Array, limit: float, per_second: float) -> Finding:
+    largest = float(np.abs(answers - golden).max())  # NaN passes no limit
+    return Finding(name, largest, float((answers.argmax(-1) == golden.argmax(-1)).mean()), limit, per_second)

@@ -12,7 +12,7 @@ from newsdesk.server.runtime import batching
 from newsdesk.server.runtime.arrays import Array
 
 OVERHEAD = 2048
-"""What a launch costs beside its tokens, in tokens: an estimate, not measured yet."""
+"""The cost of a launch beside its tokens, in tokens: an estimate, not measured yet."""
 
 
 class Grid:

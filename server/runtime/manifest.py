@@ -22,7 +22,7 @@ from newsdesk.server.runtime.windows import Rule
 SCHEMA = 2
 FILE = "manifest.json"
 ENTRY, CONFIG = "model.py", "config.pbtxt"
-"""What Triton runs of a version, and how: a version folder's `code`."""
+"""The files of a version that Triton runs, and how it runs them: a version folder's `code`."""
 REPAIR = "Restore it (git checkout model_repository) or rebuild it (newsdesk build --recipe compact)."
 
 MemberName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -39,7 +39,7 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     kind: Literal["encoder", "ngrams", "linear"]
     """A transformer that reads tokens in their order, a bag of hashed n-grams, or TF-IDF of them."""
     reader: File
-    """What makes ids of a text: an encoder's tokenizer, the features of n-grams, the terms of a linear member."""
+    """The file by which texts become ids: an encoder's tokenizer, the features of n-grams, a linear member's terms."""
     graphs: Annotated[dict[str, File], Meta(min_length=1)]
     data: list[File] = []
     """Weights of graphs that are too large for one file: ONNX external data, beside their graphs."""
@@ -47,9 +47,9 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Tokens that an encoder reads at once, special ones included. 0, for n-grams: any number."""
     pad_id: int
     plans: dict[str, Plan] = {}
-    """What the compiled engines among the graphs were built with and for, by the same key ("tensorrt:fp16")."""
+    """The plans of the compiled engines among the graphs, by the same key ("tensorrt:fp16")."""
     calibrator: Calibrator = Uncalibrated()
-    """What this member's probabilities go through before they are shown or combined."""
+    """The calibrator of this member's probabilities, before they are shown or combined."""
 
     def __post_init__(self) -> None:
         least = 8 if self.kind == "encoder" else 0
@@ -66,7 +66,7 @@ class Windows(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a text beyond a member's max_length is read: in windows, each overlapping the next."""
 
     rule: Rule = "mean"
-    """What is made of a member's probabilities of the windows of a text."""
+    """The rule that combines a member's probabilities of the windows of a text."""
     overlap: Annotated[float, Meta(ge=0, le=0.9)] = 0.25
     """The least share of a window that the next one reads again."""
 
@@ -99,8 +99,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise ValueError(f"members {', '.join(names)}: each needs a name of its own")
         cascade.check(self.cascade, names)
         if len(self.cascade[0].thresholds.best) != len(self.labels):
-            found = len(self.cascade[0].thresholds.best)
-            raise ValueError(f"the cascade has thresholds for {found} labels, expected {len(self.labels)}")
+            count = len(self.cascade[0].thresholds.best)
+            raise ValueError(f"the cascade has thresholds for {count} labels, expected {len(self.labels)}")
         if self.code and {file.path for file in self.code} != {ENTRY, CONFIG}:
             named = ", ".join(file.path for file in self.code)
             raise ValueError(f"code names {named}, expected {ENTRY} and {CONFIG}")
@@ -154,11 +154,13 @@ def check_code(folder: Path) -> None:
 def _check(folder: Path, files: list[File]) -> None:
     for file in files:
         try:
-            found = digest(folder / file.path)
+            checksum = digest(folder / file.path)
         except OSError as error:
             raise ManifestError(f"{folder / file.path}: cannot be read ({error.strerror}). {REPAIR}") from error
-        if found != file.sha256:
-            raise ManifestError(f"{folder / file.path}: sha256 is {found}, the manifest says {file.sha256}. {REPAIR}")
+        if checksum != file.sha256:
+            raise ManifestError(
+                f"{folder / file.path}: sha256 is {checksum}, the manifest says {file.sha256}. {REPAIR}"
+            )
 
 
 def save(manifest: Manifest, folder: Path) -> None:

@@ -22,9 +22,15 @@ _WARM_LENGTHS = 12, 96
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a member makes of n texts: calibrated probabilities, FP64 [n, labels], windows each, INT64 [n], and the
-    tokens it took, with padding and without; n-grams are no tokens."""
+class MemberOutput:
+    """A member's output for n texts. N-grams are no tokens.
+
+    Attributes:
+        probabilities: calibrated, FP64 [n, labels]
+        windows: in how many each text was read, INT64 [n]
+        real_tokens: without padding
+        computed_tokens: with padding
+    """
 
     probabilities: Array
     windows: Array
@@ -32,7 +38,7 @@ class Reading:
     computed_tokens: int
 
 
-class Member:
+class LoadedMember:
     """One member, ready: its reader, its batches, its engine."""
 
     def __init__(
@@ -61,21 +67,21 @@ class Member:
         for shape in self._shapes.warm(shortest, longest):
             self._engine(np.full(shape, self._about.pad_id, np.int64), np.ones(shape, np.int64))
 
-    def __call__(self, texts: list[str]) -> Reading:
+    def __call__(self, texts: list[str]) -> MemberOutput:
         """Read clean texts, each as if it had come alone; several windows are combined by the manifest's rule."""
         return self.submit(texts)()
 
-    def submit(self, texts: list[str]) -> Callable[[], Reading]:
-        """Start on texts, and return what gives their reading. A GPU is only given the work; others compute now."""
+    def submit(self, texts: list[str]) -> Callable[[], MemberOutput]:
+        """Start on texts, and return what waits for the output. A GPU is only given the work; others compute now."""
         *before, last = _chunks(texts)
         parts = [self._submit(chunk)() for chunk in before]  # each to its end: what they hold together is bounded
         waiting = self._submit(last)
         if not parts:
             return waiting
 
-        def result() -> Reading:
+        def result() -> MemberOutput:
             parts.append(waiting())
-            return Reading(
+            return MemberOutput(
                 np.concatenate([part.probabilities for part in parts]),
                 np.concatenate([part.windows for part in parts]),
                 sum(part.real_tokens for part in parts),
@@ -88,7 +94,7 @@ class Member:
         """Give back what the engine holds. Nothing may be read afterwards."""
         self._engine.close()
 
-    def _submit(self, texts: list[str]) -> Callable[[], Reading]:
+    def _submit(self, texts: list[str]) -> Callable[[], MemberOutput]:
         cancellation.check()
         read, counts = self._read(texts)
         ids, places = (read, ...) if self._bag else _distinct(read)
@@ -101,12 +107,12 @@ class Member:
             computed += self._shapes.computed(*padded.shape)
         real = 0 if self._bag else sum(lengths)
 
-        def result() -> Reading:
+        def result() -> MemberOutput:
             parts = [wait() for wait in pending]
             logits = np.empty((len(lengths), parts[0].shape[-1]), np.float32)
             logits[np.concatenate(groups)] = np.concatenate(parts)
             probabilities = windowing.combine(calibrate.softmax(logits)[places], counts, self._rule)
-            return Reading(self._calibrate(probabilities), counts, real, computed)
+            return MemberOutput(self._calibrate(probabilities), counts, real, computed)
 
         return result
 

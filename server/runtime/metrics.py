@@ -1,4 +1,4 @@
-"""What the backend tells Prometheus, through Triton's own metrics endpoint.
+"""The backend's counters for Prometheus, on Triton's own metrics endpoint.
 
 Each call of Triton's is a message to another process and back: 0.1 ms and more, a good part of what the cheapest member
 takes for a batch. So counts are gathered here and handed over twice a second at most; Triton's histograms, which take
@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime.arrays import Array
-from newsdesk.server.runtime.classifier import Answers
+from newsdesk.server.runtime.classifier import BatchAnswers
 
 EVERY_SECONDS = 0.5
 FAILURES = "text", "quality", "engine", "cancelled"
@@ -48,7 +48,7 @@ class Metrics:
         labels: dict[Key, dict[str, str]] = {("real_tokens",): {}, ("computed_tokens",): {}}
         for stage in stages:
             labels |= {(f"stage_{what}", stage): {"stage": stage} for what in ("texts", "batches", "seconds")}
-            labels |= {("answers", stage, one): {"stage": stage, "quality": one} for one in QUALITIES}
+            labels |= {("answers", stage, quality): {"stage": stage, "quality": quality} for quality in QUALITIES}
         labels |= {("failures", kind): {"kind": kind} for kind in FAILURES}
         place = {"model": model, "version": version}
         self._metrics = {
@@ -57,16 +57,16 @@ class Metrics:
         self._gathered: defaultdict[Key, float] = defaultdict(float)
         self._due = 0.0
 
-    def answered(self, answers: Answers, quality: Array) -> None:
+    def answered(self, answers: BatchAnswers, quality: Array) -> None:
         """Count a batch; quality INT [n] into QUALITIES."""
         gathered, work = self._gathered, answers.work
         gathered["real_tokens",] += work.real_tokens
         gathered["computed_tokens",] += work.computed_tokens
-        for stage, took in work.stages.items():
+        for stage, stage_work in work.stages.items():
             name = self._stages[stage]
-            gathered["stage_texts", name] += took.texts
+            gathered["stage_texts", name] += stage_work.texts
             gathered["stage_batches", name] += 1
-            gathered["stage_seconds", name] += took.seconds
+            gathered["stage_seconds", name] += stage_work.seconds
         answered = np.bincount(answers.stages * len(QUALITIES) + quality)
         for place in answered.nonzero()[0].tolist():
             stage, asked = divmod(place, len(QUALITIES))

@@ -42,7 +42,7 @@ class Features(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise ValueError("features without n-grams: give `words` (lengths in words) or `parts` (in bytes)")
 
 
-class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _FeaturesFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     features: Features
     known: bytes = b""
     """A bit for each bucket (zlib), of the buckets that the member has a row for; empty: of all."""
@@ -66,7 +66,7 @@ class Ngrams:
     def load(cls, path: Path) -> "Ngrams":
         """Read a features file. Raises ManifestError with what is wrong in it."""
         try:
-            file = msgspec.json.decode(path.read_bytes(), type=_File)
+            file = msgspec.json.decode(path.read_bytes(), type=_FeaturesFile)
             known = np.unpackbits(np.frombuffer(zlib.decompress(file.known), np.uint8)) if file.known else None
         except (msgspec.DecodeError, zlib.error) as error:
             raise ManifestError(f"{path}: not a features file: {error}. Rebuild the model (newsdesk build).") from error
@@ -78,7 +78,7 @@ class Ngrams:
 
     def save(self, path: Path) -> None:
         known = b"" if self.known is None else zlib.compress(np.packbits(self.known).tobytes(), 9)
-        path.write_bytes(msgspec.json.encode(_File(features=self.features, known=known)))
+        path.write_bytes(msgspec.json.encode(_FeaturesFile(features=self.features, known=known)))
 
     def encode(self, texts: list[str]) -> list[Array]:
         """Return each text's ids, INT64 [n], n ≥ 1, in 1..rows - 1: one kind after another, in reading order.
@@ -137,12 +137,12 @@ def _chunks(texts: list[str]) -> Iterator[list[bytes]]:
     size = 0
     for text in texts:
         # Bytes beyond ASCII are parts of words whatever they mean, but case must not tell two words apart.
-        one = text.encode() if text.isascii() else text.lower().encode("utf-8", "surrogatepass")
-        if chunk and size + len(one) > CHUNK:
+        encoded = text.encode() if text.isascii() else text.lower().encode("utf-8", "surrogatepass")
+        if chunk and size + len(encoded) > CHUNK:
             yield chunk
             chunk, size = [], 0
-        chunk.append(one)
-        size += len(one)
+        chunk.append(encoded)
+        size += len(encoded)
     if chunk:
         yield chunk
 
@@ -211,5 +211,5 @@ _STEP = np.uint64(0xA0761D6478BD642F)
 """The base of the polynomial over words."""
 _MIX = np.uint64(0xE7037ED1A0B428DB)
 _SALTS = _numbers(16)
-"""What tells kinds apart: n-grams of n words [n], words of the opening [0], n-grams of n bytes [-n]."""
+"""Numbers that tell kinds apart: n-grams of n words [n], words of the opening [0], n-grams of n bytes [-n]."""
 _VALUES, _ALONE = _tables()

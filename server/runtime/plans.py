@@ -22,11 +22,11 @@ _RTX_FROM = (8, 0)
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an engine was built with and for."""
+    """The record of what an engine was built with and for."""
 
     runtime: Literal["tensorrt", "tensorrt_rtx"]
     version: str
-    """Of TensorRT: "10.13.3.9"."""
+    """The version of TensorRT: "10.13.3.9"."""
     compute_capabilities: list[str]
     """tensorrt: of the GPU that it was built on. tensorrt_rtx: those that it was built for."""
     hardware: Literal["same", "same-capability", "ampere-plus"] = "same"

@@ -8,7 +8,7 @@ CPUINFO = Path("/proc/cpuinfo")
 BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 _INT8 = {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"}
 _KERNELS = re.compile(r"avx|amx|asimd|i8mm|bf16|sve")
-"""What the features start with that decide which kernels run."""
+"""The beginnings of those features that decide which kernels run."""
 
 
 def name() -> str:
@@ -18,8 +18,8 @@ def name() -> str:
 
 def features() -> set[str]:
     """Return its flags, as x86 and Arm spell them; none where there is no such file."""
-    found = _read()
-    return set(found.get("flags", found.get("Features", "")).split())
+    fields = _read()
+    return set(fields.get("flags", fields.get("Features", "")).split())
 
 
 def changes_answers() -> list[str]:

@@ -30,10 +30,10 @@ def read(raw: bytes) -> str:
 def read_texts(raw: Array) -> list[str]:
     """Return a request's clean texts. Raises TextError with every bad one's index and reason."""
     texts, refused = [], []
-    for index, one in enumerate(raw):
+    for index, text in enumerate(raw):
         heartbeat.beat()
         try:
-            texts.append(read(one))
+            texts.append(read(text))
         except TextError as error:
             refused.append(f"text {index}: {error}")
     if refused:
@@ -48,7 +48,7 @@ def read_qualities(raw: Array | None, count: int) -> Array:
     """
     if raw is None:
         return np.full(count, DEFAULT)
-    places = [_PLACES.get(one, -1) for one in raw]
+    places = [_PLACES.get(quality, -1) for quality in raw]
     if -1 in places:
         refused = [f"quality {i}: {_shown(raw[i])}" for i, place in enumerate(places) if place < 0]
         raise QualityError(

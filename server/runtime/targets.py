@@ -13,16 +13,16 @@ EVERY = ""
 
 def parse(line: str) -> dict[str, str]:
     """Return member → target, EVERY for a target without a member. Raises EngineError with what was expected."""
-    found: dict[str, str] = {}
+    by_member: dict[str, str] = {}
     for part in filter(None, map(str.strip, line.split(","))):
         name, named, target = part.rpartition("=")
-        if target not in TARGETS or (named and not name) or name in found:
+        if target not in TARGETS or (named and not name) or name in by_member:
             raise EngineError(
                 f"target {part!r} in {line!r}: expected one of {', '.join(TARGETS)}, for every member, or "
                 "member=target for each, with commas between"
             )
-        found[name] = target
-    return found
+        by_member[name] = target
+    return by_member
 
 
 def write(of_members: dict[str, str]) -> str:
@@ -38,19 +38,19 @@ def choose(line: str, manifest: Manifest) -> dict[str, str]:
     A line measured for one version of a model may serve the next: names of other members are passed over. Raises
     EngineError where a member is given a target that it has no graph for, or none has one for the target of all.
     """
-    given, built = parse(line), parse(manifest.target)
-    every = given.get(EVERY, "")
+    wanted, built = parse(line), parse(manifest.target)
+    every = wanted.get(EVERY, "")
     if every and not any(runs(every, member) for member in manifest.members):
         raise _without(every, *manifest.members)
-    found = {}
+    chosen = {}
     for member in manifest.members:
-        target = given.get(member.name) or built.get(member.name) or built.get(EVERY, "")
-        if member.name not in given and every and runs(every, member):
+        target = wanted.get(member.name) or built.get(member.name) or built.get(EVERY, "")
+        if member.name not in wanted and every and runs(every, member):
             target = every
         if not target or not runs(target, member):
             raise _without(target, member)
-        found[member.name] = target
-    return found
+        chosen[member.name] = target
+    return chosen
 
 
 def check(line: str, manifest: Manifest) -> None:
@@ -68,8 +68,8 @@ def check(line: str, manifest: Manifest) -> None:
 
 def rebuild(manifest: Manifest) -> str:
     """Return the command that builds the model again."""
-    found = next((entry["command"] for entry in manifest.built if entry.get("command")), "")
-    return found or "newsdesk build --recipe compact"
+    command = next((entry["command"] for entry in manifest.built if entry.get("command")), "")
+    return command or "newsdesk build --recipe compact"
 
 
 def runs(target: str, member: Member) -> bool:
@@ -79,5 +79,7 @@ def runs(target: str, member: Member) -> bool:
 
 def _without(target: str, *members: Member) -> EngineError:
     variant = TARGETS.get(target, "such")
-    has = "; ".join(f"member {one.name} has no {variant} graph, only {', '.join(one.graphs)}" for one in members)
+    has = "; ".join(
+        f"member {member.name} has no {variant} graph, only {', '.join(member.graphs)}" for member in members
+    )
     return EngineError(f"target {target!r}: {has}. Choose another target, or build this one (newsdesk build).")

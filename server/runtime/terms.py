@@ -27,7 +27,7 @@ class _Block(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A bit for each bucket (zlib), of the buckets that have a row."""
 
 
-class _File(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _TermsFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     blocks: Annotated[list[_Block], Meta(min_length=1)]
 
 
@@ -60,7 +60,7 @@ class Terms:
     def load(cls, path: Path) -> "Terms":
         """Read a terms file. Raises ManifestError with what is wrong in it."""
         try:
-            file = msgspec.json.decode(path.read_bytes(), type=_File)
+            file = msgspec.json.decode(path.read_bytes(), type=_TermsFile)
             blocks = [_known(block) for block in file.blocks]
         except (msgspec.DecodeError, zlib.error, ValueError) as error:
             raise ManifestError(f"{path}: not a terms file: {error}. Rebuild the model (newsdesk build).") from error
@@ -71,7 +71,7 @@ class Terms:
             _Block(features=block.features, known=zlib.compress(np.packbits(_known_buckets(block)).tobytes(), 9))
             for block in self.blocks
         ]
-        path.write_bytes(msgspec.json.encode(_File(blocks=blocks)))
+        path.write_bytes(msgspec.json.encode(_TermsFile(blocks=blocks)))
 
     def encode(self, texts: list[str]) -> list[Array]:
         """Return each text's ids, INT64 [n], n ≥ 1: every term once, `row + rows * count`, in the order of rows."""

@@ -22,7 +22,7 @@ Table = Annotated[list[float], Meta(min_length=STEPS, max_length=STEPS)]
 
 
 class Unsure(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an answer's score must exceed to be marked, by its quality and the share of texts that are to be.
+    """The scores above which an answer is marked, by its quality and the share of texts that are to be.
 
     For each quality the scores that a share of 0.5 %, 1 %, … 20 % of the validation rows exceeds.
     """
@@ -30,7 +30,7 @@ class Unsure(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     score: Score
     """The entropy of the answer in nats, the total uncertainty of the members asked, or 1 less the top probability."""
     share: Share
-    """What is marked where serving chooses no other."""
+    """The share that is marked where serving chooses no other."""
     fast: Table
     balanced: Table
     best: Table

@@ -164,11 +164,11 @@ def articles() -> list[str]:
 
 def measure(folder: Path, name: str, target: str, texts: Sequence[str]) -> tuple[float, np.ndarray]:
     """Return a member's articles per second with one thread after warm-up, and its probabilities, FP [n, labels]."""
-    from newsdesk.server.runtime.member import Member as Ready
+    from newsdesk.server.runtime.member import LoadedMember  # its engines' packages take a while to import
 
     loaded = manifest.load(folder)
     (about,) = (one for one in loaded.members if one.name == name)
-    member = Ready(about, loaded.windows, folder, target, 1)
+    member = LoadedMember(about, loaded.windows, folder, target, 1)
     batches = [list(texts[i : i + _BATCH]) for i in range(0, len(texts), _BATCH)]
     for _ in range(_WARM_UP_PASSES):
         answers = np.concatenate([member(batch).probabilities for batch in batches])

@@ -26,7 +26,7 @@ from newsdesk.server.contract import (
     WINDOWS,
     TensorSpec,
 )
-from newsdesk.server.runtime.classifier import Answers, Classifier
+from newsdesk.server.runtime.classifier import BatchAnswers, Classifier
 from newsdesk.server.runtime.errors import QualityError, TextError
 from newsdesk.server.runtime.request import read_qualities, read_texts
 
@@ -102,7 +102,7 @@ def read(body: bytes) -> Asked:
         raise RequestError(str(error)) from error
 
 
-def write(model: str, asked: Asked, classifier: Classifier, batch: Answers, own: slice) -> bytes:
+def write(model: str, asked: Asked, classifier: Classifier, batch: BatchAnswers, own: slice) -> bytes:
     """Return the JSON of the answers to one request, which stand at `own`. Raises RequestError where one is no number,
     or where the model does not say what is asked for.
 

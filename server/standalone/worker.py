@@ -8,16 +8,16 @@ from typing import NamedTuple
 import numpy as np
 
 from newsdesk.server.contract import MAX_BATCH
-from newsdesk.server.runtime.classifier import Answers, Classifier
+from newsdesk.server.runtime.classifier import BatchAnswers, Classifier
 from newsdesk.server.standalone.protocol import Asked
 
 _MOST_WAITING = 1024
 
 
 class Share(NamedTuple):
-    """Answers to a batch, and where those to one request stand in it."""
+    """BatchAnswers to a batch, and where those to one request stand in it."""
 
-    answers: Answers
+    answers: BatchAnswers
     own: slice
 
 

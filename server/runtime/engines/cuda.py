@@ -16,14 +16,14 @@ _NO_TIMING = 2
 NO_DRIVER = {cuda.cudaError_t.cudaErrorInsufficientDriver, cuda.cudaError_t.cudaErrorNoDevice}
 
 
-def call(function: Callable[..., tuple[Any, ...]], *given: Any) -> Any:
+def call(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
     """Call CUDA and return what it gives. Raises EngineError with CUDA's own words."""
-    error, *results = function(*given)
+    error, *results = function(*arguments)
     if error in NO_DRIVER:
         raise EngineError("this machine has no NVIDIA GPU, or no driver for it. Serve a target of the processor.")
     if error != cuda.cudaError_t.cudaSuccess:
-        said = cuda.cudaGetErrorString(error)[1]
-        raise EngineError(f"{function.__name__}: {said.decode() if isinstance(said, bytes) else said}")
+        message = cuda.cudaGetErrorString(error)[1]
+        raise EngineError(f"{function.__name__}: {message.decode() if isinstance(message, bytes) else message}")
     return results[0] if len(results) == 1 else results
 
 

@@ -17,7 +17,7 @@ from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.engines import pairs
 
 ROOM = 128
-"""What two weights may add up to: 128 · 255 fits into 16 bits, 129 · 255 doesn't."""
+"""The most that two weights may add up to: 128 · 255 fits into 16 bits, 129 · 255 doesn't."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ def narrow(model: ModelProto, folder: Path) -> bool:
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     dequantised = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
     readers = Counter(name for node in model.graph.node for name in node.input)
-    found = []
+    products = []
     for node in model.graph.node:
         if node.op_type in ("MatMul", "Gemm") and dequantised.keys() >= {*node.input[:2]}:
             weights = _weights(node, dequantised[node.input[1]], constants, folder)
             if weights is None or readers[weights.values.name] > 1:
                 return False
-            found.append(weights)
-    for weights in found:
+            products.append(weights)
+    for weights in products:
         scale = _narrow(weights, folder)
         model.graph.initializer.append(scale)
         weights.dequantise.input[1] = scale.name  # the old one may be others', too
-    pairs.drop_unread(model, {weights.scale.name for weights in found})
+    pairs.drop_unread(model, {weights.scale.name for weights in products})
     return True
 
 
@@ -99,4 +99,5 @@ def _read(tensor: TensorProto, folder: Path) -> Array:
 
 
 def _attribute(node: NodeProto, name: str, default: int) -> int:
-    return next((int(onnx.helper.get_attribute_value(one)) for one in node.attribute if one.name == name), default)
+    values = (int(onnx.helper.get_attribute_value(entry)) for entry in node.attribute if entry.name == name)
+    return next(values, default)

@@ -40,9 +40,9 @@ def open_session(graph: Path, precision: str, options: onnxruntime.SessionOption
     if parted is None:
         return onnxruntime.InferenceSession(str(graph), options, providers)
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
-    given = parted.SerializeToString()
+    serialised = parted.SerializeToString()
     del parted  # as large as the weights
-    return onnxruntime.InferenceSession(given, options, providers, disabled_optimizers=[pairs.MERGING])
+    return onnxruntime.InferenceSession(serialised, options, providers, disabled_optimizers=[pairs.MERGING])
 
 
 class OnnxRuntime(Engine):
@@ -50,7 +50,7 @@ class OnnxRuntime(Engine):
 
     def __init__(self, graph: Path, precision: str, threads: int) -> None:
         self._session: Any = open_session(graph, precision, settings(threads))
-        self._has_types = any(given.name == "token_type_ids" for given in self._session.get_inputs())
+        self._has_types = any(value.name == "token_type_ids" for value in self._session.get_inputs())
 
     def shapes(self, most: int) -> Shapes:
         return FreeShapes(most)
@@ -84,16 +84,16 @@ class OnnxRuntimeGpu(Engine):
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        given = self._settings(graph) if provider == "tensorrt" else {}
+        provider_options = self._settings(graph) if provider == "tensorrt" else {}
         fallbacks = ["CUDAExecutionProvider", "CPUExecutionProvider"]
         self._session: Any = onnxruntime.InferenceSession(
-            str(graph), options, providers=[(wanted, given), *(name for name in fallbacks if name != wanted)]
+            str(graph), options, providers=[(wanted, provider_options), *(name for name in fallbacks if name != wanted)]
         )
         if self._session.get_providers()[0] != wanted:  # it falls back to the processor without an error
             raise EngineError(
                 f"{wanted} does not start here: no GPU, or no CUDA libraries that this ONNX Runtime needs"
             )
-        self._inputs = [given.name for given in self._session.get_inputs()]
+        self._inputs = [value.name for value in self._session.get_inputs()]
 
     def shapes(self, most: int) -> Shapes:
         return ANY

@@ -30,7 +30,7 @@ class OpenVino(Engine):
         if folder := _compiled(graph):
             settings["CACHE_DIR"] = str(folder)
         self._request: Any = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
-        self._has_types = any("token_type_ids" in given.names for given in self._request.model_inputs)
+        self._has_types = any("token_type_ids" in value.names for value in self._request.model_inputs)
 
     def shapes(self, most: int) -> Shapes:
         return compiled_shapes(most)

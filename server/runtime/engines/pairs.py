@@ -36,8 +36,8 @@ def part(model: ModelProto) -> None:
             continue
         for number, (reader, place) in enumerate(readers[node.output[0]][1:]):
             pair = deepcopy(quantise), deepcopy(node)
-            for one in pair:
-                one.name = one.output[0] = f"{one.output[0]}/{number}"  # names must differ, or be left out
+            for copied in pair:
+                copied.name = copied.output[0] = f"{copied.output[0]}/{number}"  # names must differ, or be left out
             pair[1].input[0] = pair[0].output[0]
             reader.input[place] = pair[1].output[0]
             nodes += pair
@@ -81,7 +81,7 @@ def _same_number(left: TensorProto | None, right: TensorProto | None) -> bool:
     """Whether both are known to be one number: what lies in another file is not read."""
     if left is None or right is None or left.data_type != right.data_type:
         return False
-    if any(one.dims or one.data_location == TensorProto.EXTERNAL for one in (left, right)):
+    if any(tensor.dims or tensor.data_location == TensorProto.EXTERNAL for tensor in (left, right)):
         return False
     return bool(numpy_helper.to_array(left) == numpy_helper.to_array(right))
 
@@ -92,11 +92,11 @@ def _sources(model: ModelProto) -> dict[str, NodeProto]:
 
 def _readers(model: ModelProto) -> dict[str, list[tuple[NodeProto, int]]]:
     """Map each value to those who read it, and as which of their inputs."""
-    found: dict[str, list[tuple[NodeProto, int]]] = {}
+    readers: dict[str, list[tuple[NodeProto, int]]] = {}
     for node in model.graph.node:
         for place, name in enumerate(node.input):
-            found.setdefault(name, []).append((node, place))
-    return found
+            readers.setdefault(name, []).append((node, place))
+    return readers
 
 
 def _replace(model: ModelProto, nodes: list[NodeProto]) -> None:

@@ -120,10 +120,10 @@ class _Slot:
 
     def queue(self, ids: Array, mask: Array) -> None:
         rows, columns = ids.shape
-        for name, given in zip(_INPUTS, (ids, mask), strict=False):
+        for name, values in zip(_INPUTS, (ids, mask), strict=False):
             held = self._host[name]
             held[:] = 0
-            held[:rows, :columns] = given
+            held[:rows, :columns] = values
         if self._graph is None:
             self._enqueue()
         else:

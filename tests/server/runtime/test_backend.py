@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from newsdesk.server.runtime.cascade import ABSENT
-from newsdesk.server.runtime.classifier import Answers, Work
+from newsdesk.server.runtime.classifier import BatchAnswers, Work
 from tests import tiny
 
 FINITE = [0.1, 0.7, 0.1, 0.1]
@@ -77,10 +77,10 @@ def utilities(monkeypatch: pytest.MonkeyPatch) -> Utilities:
     return utilities
 
 
-def answers_with(*members: list[float]) -> Answers:
+def answers_with(*members: list[float]) -> BatchAnswers:
     """Return finite answers of the first stage to as many texts; each member's own answer is given, one a text."""
     count = len(members)
-    return Answers(
+    return BatchAnswers(
         np.array([FINITE] * count, np.float32),
         np.zeros(count, np.int64),
         np.ones(count, np.int32),

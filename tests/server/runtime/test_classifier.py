@@ -93,7 +93,7 @@ def test_only_an_engine_that_compiles_shapes_is_warmed_for_all_of_them(
 ) -> None:
     """A process that was killed is whole again within seconds, without VNNI too: each shape costs it a batch."""
     made = tiny.write(tmp_path)
-    warmed = member.Member(made.members[0], made.windows, tmp_path, target, 1)
+    warmed = member.LoadedMember(made.members[0], made.windows, tmp_path, target, 1)
     engine, computed = warmed._engine, []
     monkeypatch.setattr(warmed, "_engine", Recorded(engine, computed))
     warmed.warm_up()

@@ -11,7 +11,7 @@ from newsdesk.server.runtime import cascade
 from newsdesk.server.runtime.cascade import ABSENT, Cascade
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.manifest import Manifest
-from newsdesk.server.runtime.member import Member, Reading
+from newsdesk.server.runtime.member import LoadedMember, MemberOutput
 from tests import tiny
 
 FAST, BALANCED, BEST = range(3)
@@ -39,10 +39,10 @@ def classifier(request: pytest.FixtureRequest, made: tuple[Manifest, Path]) -> C
 class Seen:
     """A member that writes down what it is asked of."""
 
-    def __init__(self, name: str, member: Member, log: list[tuple[str, list[str]]]) -> None:
+    def __init__(self, name: str, member: LoadedMember, log: list[tuple[str, list[str]]]) -> None:
         self._name, self._member, self._log = name, member, log
 
-    def submit(self, texts: list[str]) -> Callable[[], Reading]:
+    def submit(self, texts: list[str]) -> Callable[[], MemberOutput]:
         self._log.append((self._name, list(texts)))
         return self._member.submit(texts)
 

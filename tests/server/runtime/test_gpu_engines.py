@@ -91,9 +91,9 @@ def test_results_are_waited_for_after_everything_is_queued(tmp_path, monkeypatch
 
     texts = [" ".join(words) for words in islice(permutations(tiny.WORDS, 3), 21)]
     about = made.members[0]
-    expected = member.Member(about, made.windows, tmp_path, "onnxruntime:fp32", 1)(texts)
+    expected = member.LoadedMember(about, made.windows, tmp_path, "onnxruntime:fp32", 1)(texts)
     monkeypatch.setattr(engines, "load", lambda *given: Queueing())
-    queueing = member.Member(about, made.windows, tmp_path, "onnxruntime:fp32", 1)
+    queueing = member.LoadedMember(about, made.windows, tmp_path, "onnxruntime:fp32", 1)
     queueing.warm_up()
     assert told == ["queued", "read"] * 4  # once for every shape of the grid
     told.clear()

@@ -6,19 +6,19 @@ import sys
 _BATCH = """
 import os
 from pathlib import Path
-from newsdesk.server.runtime.memory import Freed
+from newsdesk.server.runtime.memory import HeapTrimmer
 
 def resident_mb():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-freed = Freed()
+freed = HeapTrimmer()
 before = resident_mb()
 batch = [bytes(10_000) for _ in range(10_000)]
 outlives = bytes(10_000)
 during = resident_mb()
 del batch
 after = resident_mb()
-freed.give_back()
+freed.trim()
 print(before, during, after, resident_mb())
 """
 
