@@ -24,10 +24,10 @@ from newsdesk.clients import Client
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import manifest, processor
 from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.runtime.request import read
 from newsdesk.server.serving import prepare
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.workspace import latest_version
 
 SAME = 0.999
 """Share of the rows whose label must be the same: in company a probability moves in the third decimal, and with it who

@@ -29,8 +29,10 @@ from pathlib import Path
 
 from benchmarks import servers, texts
 from newsdesk.clients import Client, NewsdeskError
-from newsdesk.server.serving import processes, workspace
-from newsdesk.server.serving.settings import FEWEST_INSTANCES, default_state
+from newsdesk.server.machine import processes
+from newsdesk.server.machine.servers import running
+from newsdesk.server.runtime.cores import FEWEST_INSTANCES
+from newsdesk.server.serving.settings import default_state
 from newsdesk.server.serving.triton import STUB
 
 DEADLINE = 45.0
@@ -80,7 +82,7 @@ class Victim:
         """Whether every process works, and everybody who asks is answered."""
         try:
             parts = [self._child("tritonserver"), self._gateway(), *self._stubs()]
-            says = workspace.running(self._state)
+            says = running(self._state)
         except (OSError, ValueError, IndexError):
             return False
         working = len(parts) >= 2 + FEWEST_INSTANCES and all(part.working for part in parts)

@@ -22,10 +22,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks import MODEL, layers, peak, texts
 from newsdesk.server.runtime import batching, engines, manifest, processor
+from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.runtime.text import clean
 from newsdesk.server.runtime.tokens import Tokens
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.workspace import latest_version
 
 TOGETHER = 64
 LARGE = 4096, 1024, 1024

@@ -31,11 +31,11 @@ from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.errors import EngineError
 from newsdesk.server.runtime.grids import Grid
 from newsdesk.server.runtime.manifest import Manifest, Member
+from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.runtime.request import read
 from newsdesk.server.runtime.tokens import Tokens
 from newsdesk.server.serving import load
 from newsdesk.server.serving.settings import Settings, granted_cores
-from newsdesk.server.serving.workspace import latest_version
 
 CLIENTS = (1, 32, 128, 512, 1024)
 OBJECTIVE_MS = 100

@@ -11,7 +11,7 @@ import msgspec
 
 from benchmarks import MODEL
 from newsdesk.server.runtime import cascade, manifest, targets
-from newsdesk.server.serving.workspace import latest_version
+from newsdesk.server.runtime.repository import latest_version
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from newsdesk.server.serving import processes
+from newsdesk.server.machine import processes
 
 START_SECONDS = 180
 

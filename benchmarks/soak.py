@@ -24,8 +24,8 @@ import numpy as np
 
 from benchmarks import servers, texts
 from newsdesk.server.contract import LABEL, PROBABILITIES, TEXT
+from newsdesk.server.machine import processes
 from newsdesk.server.runtime import processor
-from newsdesk.server.serving import processes
 from newsdesk.server.serving.triton import STUB
 
 PATH = "/v2/models/ag_news/infer"

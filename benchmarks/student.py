@@ -18,9 +18,9 @@ from benchmarks import texts
 from newsdesk.server.runtime import batching, engines, manifest, processor, targets
 from newsdesk.server.runtime.member import LoadedMember
 from newsdesk.server.runtime.ngrams import Ngrams
+from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.runtime.text import clean
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.workspace import latest_version
 
 TOGETHER = 1, 8, 64
 """Articles that arrive together."""

@@ -24,9 +24,9 @@ import numpy as np
 from benchmarks import MODEL, one_member, servers, texts
 from newsdesk.server.runtime import manifest, processor
 from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.serving import load, prepare
 from newsdesk.server.serving.settings import Settings, granted_cores
-from newsdesk.server.serving.workspace import latest_version
 
 BATCH, CLIENTS, ALONE = 64, 128, 500
 

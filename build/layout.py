@@ -14,7 +14,7 @@ from newsdesk.build.errors import BuildError
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.grids import ANY, Grid
 from newsdesk.server.runtime.manifest import Manifest, Member
-from newsdesk.server.serving import workspace
+from newsdesk.server.runtime.repository import latest_version
 
 _VERSION = "1"
 _LABELS = "labels.txt"
@@ -28,7 +28,7 @@ def write(model: Path, output: Path) -> list[Path]:
 
     Raises BuildError where none of its graphs can be read by Triton's own backends.
     """
-    version = workspace.latest_version(model)
+    version = latest_version(model)
     loaded = manifest.load(version)
     encoders = [member for member in loaded.members if member.kind == "encoder"]
     return [_write(loaded, member, version, output) for member in encoders]

@@ -23,7 +23,7 @@ from newsdesk.build.repository import Fitted
 from newsdesk.server.runtime import engines, manifest, targets
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.manifest import Member
-from newsdesk.server.serving import workspace
+from newsdesk.server.runtime.repository import latest_version
 
 
 class Built:
@@ -67,7 +67,7 @@ class Built:
 def named(text: str) -> list[Built]:
     """Return the members that "model folder:member,member" names; all of the latest version's without a colon."""
     folder, _, members = text.partition(":")
-    version = workspace.latest_version(Path(folder))
+    version = latest_version(Path(folder))
     names = members.split(",") if members else [member.name for member in manifest.load(version).members]
     return [Built(version, name) for name in names]
 

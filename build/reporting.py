@@ -12,7 +12,7 @@ from newsdesk.build.pipeline.artifacts import Say
 from newsdesk.build.pipeline.building import data
 from newsdesk.build.pipeline.environment import machine
 from newsdesk.build.recipe import Recipe
-from newsdesk.server.serving import workspace
+from newsdesk.server.runtime.repository import latest_version
 
 
 def examine(recipe: Recipe, artifacts: Path, models: Path, *, target: str = "", say: Say = print) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def examine(recipe: Recipe, artifacts: Path, models: Path, *, target: str = "", 
         raise RecipeError(f"recipe {recipe.name} names no test rows; give some: --data TRAIN --test-data TEST")
     rows = data(recipe, artifacts, say)["split"]
     names = tables.read_labels(rows.path)
-    version = workspace.latest_version(models / recipe.repository.model)
+    version = latest_version(models / recipe.repository.model)
     examiner = Examiner(version, len(os.sched_getaffinity(0)), target)
     if examiner.manifest.labels != names:
         raise RecipeError(

@@ -12,17 +12,16 @@ from newsdesk.build.compile import shards
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
 from newsdesk.server.contract import INPUTS, OUTPUTS, PROBABILITIES, UNSURE, TensorSpec
-from newsdesk.server.runtime import manifest, processor
+from newsdesk.server.runtime import manifest, processor, repository
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.cascade import Stage, files
+from newsdesk.server.runtime.cores import FEWEST_INSTANCES
 from newsdesk.server.runtime.files import File
 from newsdesk.server.runtime.manifest import Manifest, Member, Windows
 from newsdesk.server.runtime.plans import Plan
+from newsdesk.server.runtime.repository import WITHDRAWN
 from newsdesk.server.runtime.unsure import Unsure
 from newsdesk.server.runtime.windows import Rule
-from newsdesk.server.serving import workspace
-from newsdesk.server.serving.settings import FEWEST_INSTANCES
-from newsdesk.server.serving.versions import WITHDRAWN
 
 LABELS = "labels.txt"
 CARD = "MODEL_CARD.md"
@@ -113,7 +112,7 @@ def write(
 
 def _number(model: Path, next_version: bool) -> int:
     """Return the version to write. A withdrawn one keeps its number: it may be taken back."""
-    serving = [int(folder.name) for folder in workspace.versions(model)]
+    serving = [int(folder.name) for folder in repository.versions(model)]
     if not next_version:
         return max(serving, default=1)
     withdrawn = [folder.name.removesuffix(WITHDRAWN) for folder in model.glob(f"*{WITHDRAWN}/")]

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from newsdesk.server.machine import processes
 from newsdesk.server.runtime import cascade, manifest
-from newsdesk.server.serving import processes
 from newsdesk.server.serving.triton import STUB
 
 SHM = Path("/dev/shm")

@@ -23,9 +23,9 @@ from benchmarks import MODEL, one_member, servers, texts
 from benchmarks.peers import catalogue, environments
 from benchmarks.peers.catalogue import Peer, Setting
 from newsdesk.server.runtime import manifest, processor
+from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.serving import load, prepare
 from newsdesk.server.serving.settings import Settings, granted_cores
-from newsdesk.server.serving.workspace import latest_version
 
 CLIENTS = (1, 8, 32, 128, 512)
 _ASKED = 40

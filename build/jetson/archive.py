@@ -14,8 +14,8 @@ from newsdesk.build.jetson.texts import TEXTS
 from newsdesk.build.repository import portable
 from newsdesk.server.runtime import golden, manifest, targets
 from newsdesk.server.runtime.manifest import File, Manifest, Member
+from newsdesk.server.runtime.repository import configuration, latest_version
 from newsdesk.server.runtime.text import clean
-from newsdesk.server.serving.workspace import configuration, latest_version
 
 NAME = "newsdesk-jetson"
 REQUIREMENTS = """\

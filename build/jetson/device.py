@@ -17,7 +17,7 @@ from newsdesk.server.runtime import golden, gpu, manifest, targets
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.runtime.manifest import File, Member
 from newsdesk.server.runtime.plans import Plan
-from newsdesk.server.standalone.__main__ import find_version
+from newsdesk.server.runtime.repository import find_version
 
 PRECISIONS = "int8-fp16", "fp16"
 BATCHES = (1, 8, 32)

@@ -33,8 +33,8 @@ from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.gateway.tokens import Tokens
 from newsdesk.server.gateway.triton import open_session
+from newsdesk.server.machine import traces
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import traces
 
 if TYPE_CHECKING:
     from newsdesk.server.gateway.tracing import Tracing

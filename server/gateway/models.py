@@ -14,7 +14,7 @@ from newsdesk.server.gateway.problems import Malformed, NotFound, Unavailable
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.gateway.triton import Triton
-from newsdesk.server.serving import workspace
+from newsdesk.server.machine import servers
 
 if TYPE_CHECKING:
     from newsdesk.server.gateway.tracing import Tracing
@@ -65,7 +65,7 @@ class Models:
         late = [model for model in asked if not model.plane.ready]
         if not late:
             return asked
-        served = workspace.read_served(self._run)
+        served = servers.read_served(self._run)
         failed = [model for model in late if not (model.name in served and served[model.name].unloaded)]
         if failed or len(late) == len(asked):
             first = (failed or late)[0].name

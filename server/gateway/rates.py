@@ -11,7 +11,7 @@ from limits.storage import storage_from_string
 
 from newsdesk.server.gateway.problems import TooMany, Unavailable
 from newsdesk.server.gateway.settings import GatewaySettings, GatewaySettingsError
-from newsdesk.server.serving import addresses
+from newsdesk.server.machine import addresses
 
 
 class Rates:

@@ -12,9 +12,9 @@ from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from newsdesk.server import options
+from newsdesk.server.machine import addresses
 from newsdesk.server.options import PORT, Expected, option
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import addresses
 
 _SECRET_BYTES = 32
 _MOST_HEDGED = 0.1

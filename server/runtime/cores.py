@@ -5,6 +5,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+FEWEST_INSTANCES = 2
+"""Backend processes. Triton's batcher looks for a free instance when a request comes, or after half a second. Where the
+only instance is not yet free when the last one comes, as in a closed loop, everybody waits for that: the curve that
+`newsdesk tune` prints shows it."""
+
 
 def granted_cores(root: Path = Path("/")) -> int:
     """Return the cores that affinity and the cgroup's quota (v2 or v1) grant this process, rounded down, at least 1."""

@@ -39,13 +39,12 @@ def serve(*, settings: Settings, as_json: Events = False) -> None:
     say, show, welcome = (_tell, _show_events, _welcome_event) if as_json else (_say, _show, _welcome)
     if settings.config:
         say(f"settings are read from {settings.config}, too")
-    from newsdesk.server.gateway import process
-    from newsdesk.server.serving import deployment, limits, preflight
+    from newsdesk.server.serving import deployment, gateway, limits, preflight
     from newsdesk.server.serving.supervisor import Supervisor
 
     limits.raise_open_files()
     checks = preflight.check(settings)
-    checks += process.check(settings)
+    checks += gateway.check(settings)
     show(check for check in checks if check.level != "ok")
     if any(check.level == "problem" for check in checks):
         raise typer.Exit(2)
@@ -67,8 +66,8 @@ def prepare(*, settings: Settings, as_json: AsJson = False) -> None:
     os.umask(privacy.UMASK)
     import msgspec
 
+    from newsdesk.server.runtime.repository import choose
     from newsdesk.server.serving.prepare import prepare as measure
-    from newsdesk.server.serving.repository import choose
 
     try:
         for model in choose(settings.model_repository, settings.model):
@@ -85,10 +84,9 @@ def prepare(*, settings: Settings, as_json: AsJson = False) -> None:
 @configured()
 def doctor(*, settings: Settings, as_json: AsJson = False) -> None:
     """Check what `serve` needs, and say what to do about what lacks. Ends with code 2 where something stops it."""
-    from newsdesk.server.gateway import process
-    from newsdesk.server.serving import preflight
+    from newsdesk.server.serving import gateway, preflight
 
-    checks = preflight.check(settings) + process.check(settings)
+    checks = preflight.check(settings) + gateway.check(settings)
     if as_json:
         print(json.dumps([asdict(check) for check in checks], indent=1))
     else:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from newsdesk.server.serving import prepare, repository, tuning
+from newsdesk.server.runtime import repository
+from newsdesk.server.serving import prepare, tuning
 from newsdesk.server.serving.settings import Settings
 
 

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from newsdesk.server.contract import ANSWERED_BY, LABEL, PROBABILITIES, TEXT
-from newsdesk.server.serving.processes import Process
+from newsdesk.server.machine.processes import Process
 from newsdesk.server.serving.triton import Answer, Triton, TritonError
 from newsdesk.server.serving.workspace import GENERATION
 

@@ -9,7 +9,7 @@ import os
 import ssl
 import sys
 
-from newsdesk.server.serving import addresses
+from newsdesk.server.machine import addresses
 
 UNSHOWN = 495
 """Of a server that wants a certificate of the caller's own, which nobody shows here: it lives, and says no more."""

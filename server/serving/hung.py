@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from newsdesk.server.machine.processes import Process
 from newsdesk.server.runtime import heartbeat
 from newsdesk.server.runtime.heartbeat import Heartbeat
-from newsdesk.server.serving.processes import Process
 
 LOOK_SECONDS = 8.0
 _LIVELY_SECONDS = 3.0

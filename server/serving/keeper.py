@@ -7,16 +7,18 @@ import contextlib
 import time
 from collections.abc import Callable, Generator
 
+from newsdesk.server.machine.processes import Process
+from newsdesk.server.machine.servers import LOAD, Served
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import hung, workspace
+from newsdesk.server.runtime.repository import RepositoryError, latest_version
+from newsdesk.server.serving import hung
 from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.endpoint import Endpoint
 from newsdesk.server.serving.probes import Probes
-from newsdesk.server.serving.processes import Process
 from newsdesk.server.serving.settings import Settings
 from newsdesk.server.serving.triton import Refusal, Triton, TritonError
-from newsdesk.server.serving.workspace import LOAD, RepositoryError, Served, Workspace
+from newsdesk.server.serving.workspace import Workspace
 
 LOAD_SECONDS = 300.0
 PROBES_FAILED = 3
@@ -273,7 +275,7 @@ class Keeper:
     def _render(self) -> str:
         """Return the number of a generation of what the model repository holds now."""
         deployment, cached = self._deployment, bool(self._settings.cache_bytes)
-        version = workspace.latest_version(deployment.folder)
+        version = latest_version(deployment.folder)
         digest = manifest.digest(version / manifest.FILE)
         served, before = self._content
         if cached and version.name == served and digest != before:

@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from newsdesk.server.runtime import manifest, processor, targets
+from newsdesk.server.machine import addresses, traces
+from newsdesk.server.runtime import manifest, processor, repository, targets
+from newsdesk.server.runtime.cores import FEWEST_INSTANCES
 from newsdesk.server.runtime.errors import EngineError, ServerError
-from newsdesk.server.serving import addresses, limits, repository, traces, tuning, workspace
-from newsdesk.server.serving.settings import FEWEST_INSTANCES, Settings
+from newsdesk.server.runtime.repository import latest_version
+from newsdesk.server.serving import limits, tuning, workspace
+from newsdesk.server.serving.settings import Settings
 from newsdesk.server.serving.triton import (
     SHM_BYTES,
     Installation,
@@ -269,7 +272,7 @@ def _models(settings: Settings) -> list[Check]:
 
 def _model(settings: Settings, model: str) -> list[Check]:
     try:
-        folder = workspace.latest_version(settings.model_repository / model)
+        folder = latest_version(settings.model_repository / model)
         loaded = manifest.load(folder)
         workspace.check_configurations(folder)
     except (ServerError, OSError) as error:

@@ -19,10 +19,11 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from newsdesk.server.machine import processes
 from newsdesk.server.runtime import engines, manifest, processor, targets
 from newsdesk.server.runtime.errors import EngineError, ServerError
 from newsdesk.server.runtime.manifest import Manifest, Member
-from newsdesk.server.serving import processes, workspace
+from newsdesk.server.runtime.repository import latest_version
 
 TEXTS = 64
 _MEAN_WORDS, _SPREAD, _WORDS = 36, 0.38, (14, 84)
@@ -86,7 +87,7 @@ def prepare(
     They are measured on `texts` where some are given, else on made-up ones as long as news.
     Raises ManifestError, RepositoryError, or PreparationError where no target is left for a member.
     """
-    folder = workspace.latest_version(model)
+    folder = latest_version(model)
     loaded = manifest.load(folder)
     digest, machine, packages = manifest.digest(folder / manifest.FILE), processor.kernels(), _packages()
     record = state / "prepared" / f"{key(folder)}.json"

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 
+from newsdesk.server.machine.processes import Process
 from newsdesk.server.serving.endpoint import Endpoint
-from newsdesk.server.serving.processes import Process
 from newsdesk.server.serving.triton import Refusal, TritonError
 
 EXAMPLE = "Wall Street bears claw back into the black"

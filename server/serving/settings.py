@@ -8,21 +8,17 @@ from typing import Any
 
 from newsdesk.server import options
 from newsdesk.server.gateway.settings import GatewaySettings
+from newsdesk.server.machine import addresses
 from newsdesk.server.options import PORT, Expected, option
 from newsdesk.server.runtime import targets
-from newsdesk.server.runtime.cores import granted_cores
+from newsdesk.server.runtime.cores import FEWEST_INSTANCES, granted_cores
 from newsdesk.server.runtime.errors import EngineError, ServerError
 from newsdesk.server.runtime.unsure import MOST
-from newsdesk.server.serving import addresses
 
 TRITON = "triton"
 LOG_LEVELS = ("error", "warning", "info", "verbose")
 _CACHE_LEAST = 10**6
 _LONGEST_DELAY = 1_000_000
-FEWEST_INSTANCES = 2
-"""Backend processes. Triton's batcher looks for a free instance when a request comes, or after half a second. Where the
-only instance is not yet free when the last one comes, as in a closed loop, everybody waits for that: the curve that
-`newsdesk tune` prints shows it."""
 
 
 class SettingsError(ServerError):

@@ -5,9 +5,9 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-from newsdesk.server.gateway import process
+from newsdesk.server.machine.servers import LOAD, UNLOAD
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import privacy, workspace
+from newsdesk.server.serving import gateway, privacy, workspace
 from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.keeper import LOAD_SECONDS, PROBES_FAILED, Broken, Keeper
 from newsdesk.server.serving.pauses import Pauses
@@ -15,7 +15,7 @@ from newsdesk.server.serving.probes import EXAMPLE, TIMEOUT
 from newsdesk.server.serving.pulse import Pulse
 from newsdesk.server.serving.settings import Settings
 from newsdesk.server.serving.triton import Answer, Refusal, Triton, TritonError, find_installation
-from newsdesk.server.serving.workspace import LOAD, UNLOAD, Workspace
+from newsdesk.server.serving.workspace import Workspace
 
 _TICK_SECONDS = 0.2
 
@@ -24,7 +24,7 @@ class Supervisor:
     """One server for as long as it is wanted. Use it from the main thread: it handles SIGINT, SIGTERM and SIGHUP (stop
     when the requests at hand are answered; at the second, at once; a SIGHUP that is ignored at the start stays so),
     SIGUSR1 (load every model anew from the model repository) and SIGUSR2 (unload every model until then). For one model
-    the same is asked for by a file in the server's directory (see `workspace.wish`).
+    the same is asked for by a file in the server's directory (see `servers.wish`).
 
     Once it has served, it never gives up: what does not start is started again, after pauses that grow.
     """
@@ -35,7 +35,7 @@ class Supervisor:
         self.log = settings.state / "log" / f"tritonserver-{settings.http_port}.log"
         self._triton = Triton(settings, self._workspace, self.log)
         self._pulse: Pulse | None = None
-        self._gateway = process.beside(settings, deployments, self._workspace) if settings.gateway else None
+        self._gateway = gateway.beside(settings, deployments, self._workspace) if settings.gateway else None
         self._opened = False
         self._stop_signals = 0
         self._signalled = ""

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from newsdesk.server.machine import addresses, processes, traces
+from newsdesk.server.machine.processes import Process
 from newsdesk.server.runtime import engines, heartbeat, lifeline
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import addresses, logs, privacy, processes, traces
-from newsdesk.server.serving.processes import Process
+from newsdesk.server.serving import logs, privacy
 from newsdesk.server.serving.settings import Settings
 from newsdesk.server.serving.workspace import Workspace
 

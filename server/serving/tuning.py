@@ -19,9 +19,11 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from newsdesk.server.machine import processes
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import load, prepare, processes, workspace
+from newsdesk.server.runtime.repository import latest_version
+from newsdesk.server.serving import load, prepare
 from newsdesk.server.serving.load import Reading
 from newsdesk.server.serving.settings import Settings, granted_cores
 
@@ -117,7 +119,7 @@ def applied(settings: Settings, model: str) -> Settings:
     """Return settings with what `tune` found for a model on this machine, wherever they leave it open."""
     try:
         found = msgspec.json.decode(_record(settings, model).read_bytes(), type=Tuning)
-        loaded = manifest.load(workspace.latest_version(settings.model_repository / model))
+        loaded = manifest.load(latest_version(settings.model_repository / model))
     except (OSError, ServerError, msgspec.DecodeError):
         return settings
     if not prepare.can_serve(found.target, loaded):
@@ -134,7 +136,7 @@ def applied(settings: Settings, model: str) -> Settings:
 
 def _record(settings: Settings, model: str) -> Path:
     """Return where the findings for a model, these packages, this processor and these cores are kept."""
-    folder = workspace.latest_version(settings.model_repository / model)
+    folder = latest_version(settings.model_repository / model)
     key = sha256(json.dumps([prepare.key(folder), granted_cores()]).encode()).hexdigest()[:16]
     return settings.state / "tuned" / f"{key}.json"
 

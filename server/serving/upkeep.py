@@ -13,8 +13,9 @@ from newsdesk.server.serving.settings import Settings
 @configured("model_repository", "model", "state")
 def rollback(*, settings: Settings, as_json: AsJson = False) -> None:
     """Go back to the version before: take a model's latest out of service, and have the running server load it."""
+    from newsdesk.server.machine import versions
+    from newsdesk.server.runtime import repository
     from newsdesk.server.runtime.errors import ServerError
-    from newsdesk.server.serving import repository, versions
 
     try:
         model = settings.model_repository / repository.only(settings.model_repository, settings.model)
@@ -43,8 +44,9 @@ def tune(*, texts: Texts = None, minutes: Minutes = 1.5, settings: Settings, as_
 
     import msgspec
 
+    from newsdesk.server.runtime import repository
     from newsdesk.server.runtime.errors import ServerError
-    from newsdesk.server.serving import prepare, repository, tuning
+    from newsdesk.server.serving import prepare, tuning
 
     try:
         model = repository.only(settings.model_repository, settings.model)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from newsdesk.server.serving import addresses
+from newsdesk.server.machine import addresses
 from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.probes import EXAMPLE
 from newsdesk.server.serving.settings import Settings

@@ -6,19 +6,19 @@ of the server's files in /dev/shm, says whose it is: what a killed server left i
 
 import contextlib
 import os
-import re
 import secrets
 import shutil
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
-from newsdesk.server.runtime import manifest, names
-from newsdesk.server.runtime.errors import ServerError
+from newsdesk.server.machine import processes, servers
+from newsdesk.server.machine.servers import Served
+from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.manifest import CONFIG
-from newsdesk.server.serving import privacy, processes
+from newsdesk.server.runtime.repository import RepositoryError, configuration, latest_version
+from newsdesk.server.serving import privacy
 
 SHM = Path("/dev/shm")
 GENERATION = "generation"
@@ -39,28 +39,6 @@ class TritonPythonModel(_module.TritonPythonModel):
             super().initialize({{**args, "model_repository": {rendering!r}}})
 """
 _QUEUE_SECONDS = 60
-_SERVED = "served.json"
-LOAD, UNLOAD = "load", "unload"
-"""What a running server may be asked to do with a model."""
-# Process ids mean nothing in another container, which may share /dev/shm with this one.
-_NAME = re.compile(r"newsdesk-(?P<namespace>[0-9a-f]+)-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]{4}")
-
-
-class RepositoryError(ServerError):
-    """A model repository that cannot be served."""
-
-
-class Served(Struct, frozen=True):
-    """The state of a model of a running server: the number of the version that it serves, how often it was told to load
-    or unload it, and in words why the last of that was refused, and why it is not ready.
-    """
-
-    version: str
-    loads: int = 0
-    refused: str = ""
-    unready: str = ""
-    unloaded: bool = False
-    """Whether it was taken out of service on demand."""
 
 
 class Workspace:
@@ -196,9 +174,9 @@ class Workspace:
     def record(self, model: str, served: Served) -> None:
         """Leave for other processes what this server serves."""
         self._served[model] = served
-        partial = self.root / f"{_SERVED}.partial"
+        partial = self.root / f"{servers.SERVED}.partial"
         partial.write_bytes(msgspec.json.encode(self._served))
-        partial.replace(self.root / _SERVED)
+        partial.replace(self.root / servers.SERVED)
 
     def take_wishes(self) -> dict[str, str]:
         """Return what other processes ask for since the last look: model → LOAD or UNLOAD."""
@@ -218,76 +196,13 @@ class Workspace:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def read_served(root: Path) -> dict[str, Served]:
-    """Return what the server with this directory last said of its models; nothing where it has only begun to start."""
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode((root / _SERVED).read_bytes(), type=dict[str, Served])
-    return {}
-
-
-def running(state: Path) -> list[tuple[processes.Process, Path, dict[str, Served]]]:
-    """Return the living servers with this state folder, their directories, and what each last said that it serves."""
-    servers = []
-    for owner, name in _owners(state / "run"):
-        root = state / "run" / name
-        if owner.alive and (served := read_served(root)):
-            servers.append((owner, root, served))
-    return servers
-
-
-def wish(root: Path, model: str, action: str) -> None:
-    """Ask the server with this directory to LOAD or UNLOAD a model."""
-    partial = root / "wishes" / f".{model}.{os.getpid()}.{secrets.token_hex(4)}"
-    partial.write_text(action, encoding="utf-8")
-    partial.replace(root / "wishes" / model)
-
-
-def _owners(folder: Path) -> list[tuple[processes.Process, str]]:
-    """Return this namespace's processes that own a newsdesk entry in a folder, and the entries' common names."""
-    found = [_NAME.match(entry.name) for entry in folder.iterdir()] if folder.is_dir() else []
-    return [
-        (processes.Process(int(one["pid"]), int(one["start"])), one[0])
-        for one in found
-        if one and int(one["namespace"], 16) == processes.pid_namespace()
-    ]
-
-
 def remove_dead(state: Path) -> list[str]:
     """Remove what servers that were killed left behind: run directories and files in /dev/shm. Returns their names."""
-    dead = {name for owner, name in [*_owners(state / "run"), *_owners(SHM)] if not owner.alive}
+    dead = {name for owner, name in [*servers.owners(state / "run"), *servers.owners(SHM)] if not owner.alive}
     for name in dead:
         _remove_shm(name)
         shutil.rmtree(state / "run" / name, ignore_errors=True)
     return sorted(dead)
-
-
-def versions(model: Path) -> list[Path]:
-    """Return a model's version folders, 1, 2, …, the highest last; none where there is no such model."""
-    numbered = [folder for folder in model.glob("*/") if folder.name.isdigit() and int(folder.name)]
-    return sorted(numbered, key=lambda folder: int(folder.name))
-
-
-def latest_version(model: Path) -> Path:
-    """Return a model's version folder with the highest number, the one that Triton serves. Raises RepositoryError."""
-    if not (model / CONFIG).is_file():
-        raise RepositoryError(
-            f"{model}: no config.pbtxt, expected a model folder. Restore it (git checkout model_repository), rebuild "
-            "it (newsdesk build --recipe compact), or name another repository with --model-repository "
-            "(NEWSDESK_MODEL_REPOSITORY)."
-        )
-    if reason := names.refusal(model.name):
-        raise RepositoryError(f"{model}: {reason}. Build it under another name (repository.model).")
-    if found := versions(model):
-        return found[-1]
-    raise RepositoryError(f"{model}: no version folder (1, 2, …). Rebuild it (newsdesk build --recipe compact).")
-
-
-def configuration(version: Path) -> Path:
-    """Return the config.pbtxt that a version folder is served with: its own, which its manifest names, or, in folders
-    of older builds, the one that is beside it for any Triton.
-    """
-    own = version / CONFIG
-    return own if own.is_file() else version.parent / CONFIG
 
 
 def _remove_shm(name: str) -> None:

@@ -11,7 +11,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # before the tokenizer
 
 from newsdesk.server.runtime import golden, manifest
 from newsdesk.server.runtime.classifier import Classifier
-from newsdesk.server.runtime.errors import ManifestError, ServerError
+from newsdesk.server.runtime.errors import ServerError
+from newsdesk.server.runtime.repository import find_version
 
 PORT = 8000
 
@@ -57,16 +58,6 @@ def serve(given: argparse.Namespace) -> int:
     server.serve_forever()
     server.server_close()
     return 0
-
-
-def find_version(repository: Path) -> Path:
-    """Return the version folder with the highest number of a repository's one model. Raises ManifestError."""
-    found = [folder.parent for folder in repository.glob(f"*/*/{manifest.FILE}") if folder.parent.name.isdigit()]
-    if not found:
-        raise ManifestError(f"{repository}: no <model>/<version>/{manifest.FILE}; name one with --model-repository")
-    if len({version.parent for version in found}) > 1:
-        raise ManifestError(f"{repository}: {len(found)} models, expected one")
-    return max(found, key=lambda version: int(version.name))
 
 
 def _parser() -> argparse.ArgumentParser:

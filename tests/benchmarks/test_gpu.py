@@ -12,8 +12,8 @@ from benchmarks import gpu as script
 from newsdesk.server.runtime import gpu, manifest
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.errors import EngineError
+from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.workspace import latest_version
 from tests import tiny
 
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from benchmarks.servers import Server
-from newsdesk.server.serving import processes
+from newsdesk.server.machine import processes
 from newsdesk.server.serving.triton import STUB
 from tests.server.gateway import gateways
 from tests.service import requests

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from newsdesk.clients import AsyncClient, Client, NewsdeskError, RequestRefused
-from newsdesk.server.serving import versions
+from newsdesk.server.machine import versions
 from tests import tiny
 from tests.launching import Server, free_ports
 

@@ -17,7 +17,7 @@ from newsdesk.server.gateway.models import Model, Models, of
 from newsdesk.server.gateway.problems import Problem
 from newsdesk.server.gateway.schemas import Labels, documented
 from newsdesk.server.runtime import manifest
-from newsdesk.server.serving.workspace import latest_version
+from newsdesk.server.runtime.repository import latest_version
 
 router = APIRouter(tags=["about"], dependencies=only(Role.reader))
 _PROBLEMS = documented(401, 403, 404, 429, 503, 504)

@@ -15,8 +15,9 @@ from newsdesk.server.gateway.keys import KeysError, Role
 from newsdesk.server.gateway.problems import Conflict, Forbidden, Malformed, NotFound
 from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.settings import Launch
-from newsdesk.server.serving import versions, workspace
-from newsdesk.server.serving.workspace import RepositoryError, Served
+from newsdesk.server.machine import servers, versions
+from newsdesk.server.machine.servers import Served
+from newsdesk.server.runtime.repository import RepositoryError
 
 models = APIRouter(prefix="/v2/repository", tags=["management"], dependencies=only(Role.operator))
 keys = APIRouter(prefix="/v1/keys", tags=["management"], dependencies=only(Role.admin))
@@ -27,7 +28,7 @@ _PROBLEMS = documented(400, 401, 403, 404, 429, 503, 504)
 def index(request: Request) -> list[dict[str, str]]:
     """The models of the repository, and which of them are loaded."""
     launch: Launch = request.app.state.launch
-    served, starting = workspace.read_served(launch.run), Served("", unready="it is being started")
+    served, starting = servers.read_served(launch.run), Served("", unready="it is being started")
     about = {model: served.get(model, starting) for model in launch.models}
     return [
         {

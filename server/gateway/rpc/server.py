@@ -23,8 +23,8 @@ from newsdesk.server.gateway.rpc.service import Service
 from newsdesk.server.gateway.rpc.triton import PREFIX, Upstream
 from newsdesk.server.gateway.settings import GatewaySettingsError, Launch
 from newsdesk.server.gateway.telemetry import Telemetry
+from newsdesk.server.machine import addresses
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import addresses
 
 if TYPE_CHECKING:
     from newsdesk.server.gateway.tracing import Tracing

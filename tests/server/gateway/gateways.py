@@ -13,8 +13,8 @@ import httpx
 import jwt
 
 from newsdesk.server.gateway.keys import KeyFile, Role
-from newsdesk.server.gateway.process import Gateway
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
+from newsdesk.server.serving.gateway import Gateway
 from tests.launching import free_ports
 
 SECRET = "a secret of the tests, long enough for HS256"
@@ -75,7 +75,7 @@ def token(secret: Any = SECRET, algorithm: str = "HS256", headers: Any = None, *
 
 def newsdesk_keys(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `newsdesk keys`."""
-    code = "from newsdesk.server.gateway.commands import keys; import typer; typer.run(keys)"
+    code = "from newsdesk.server.serving.keys import keys; import typer; typer.run(keys)"
     return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
 
 

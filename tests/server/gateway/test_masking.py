@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from newsdesk.server.gateway import process
 from newsdesk.server.gateway.masking import mask
+from newsdesk.server.serving import gateway
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
 from tests.server.gateway.test_settings import settings
@@ -78,7 +78,7 @@ def test_the_log_of_a_gateway_that_is_asked_for_texts(served: Served, tmp_path: 
 def test_the_extra_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "datafog" else find(name))
-    (check,) = process.check(settings(tmp_path, log_texts=True))
+    (check,) = gateway.check(settings(tmp_path, log_texts=True))
     assert (check.level, "--log-texts needs datafog" in check.found) == ("problem", True)
     assert check.remedy == "pip install 'newsdesk[log-texts]', or log no texts."
-    assert all("datafog" not in check.found for check in process.check(settings(tmp_path)))
+    assert all("datafog" not in check.found for check in gateway.check(settings(tmp_path)))

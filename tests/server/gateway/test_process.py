@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from newsdesk.server.gateway.process import Gateway, GatewayError
 from newsdesk.server.gateway.settings import Launch
-from newsdesk.server.serving import processes
+from newsdesk.server.machine import processes
+from newsdesk.server.serving.gateway import Gateway, GatewayError
 from tests.launching import Server, free_ports, gone, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import STAND_IN

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from newsdesk.server.gateway import process
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.settings import GatewaySettings, GatewaySettingsError
-from newsdesk.server.serving import advisories
+from newsdesk.server.serving import advisories, gateway
 from newsdesk.server.serving.preflight import Check
 from newsdesk.server.serving.settings import Settings, SettingsError, with_gateway
 from tests.launching import free_ports
@@ -24,7 +23,7 @@ def settings(folder: Path, **given: Any) -> Settings:
 
 
 def found(folder: Path, **given: Any) -> dict[str, Check]:
-    return {one.name: one for one in process.check(settings(folder, **given))}
+    return {one.name: one for one in gateway.check(settings(folder, **given))}
 
 
 @pytest.mark.parametrize(
@@ -96,13 +95,13 @@ def test_triton_stays_on_loopback_until_it_is_exposed_which_is_a_warning(tmp_pat
     assert replace(there, host="::").triton_host == "::1"
     assert with_gateway(there).gateway.host == "0.0.0.0"  # type: ignore[union-attr]
     port = free_ports()[0]
-    assert {check.level for check in process.check(with_gateway(there, port=port, grpc_port=0))} == {"ok"}
-    (nobody,) = process.check(there)
+    assert {check.level for check in gateway.check(with_gateway(there, port=port, grpc_port=0))} == {"ok"}
+    (nobody,) = gateway.check(there)
     assert (nobody.level, "--expose triton" in nobody.remedy) == ("warning", True)
     exposed = Settings(model_repository=tmp_path, state=tmp_path, host="0.0.0.0", expose=("triton",))
     assert (exposed.triton_host, exposed.local_host) == ("0.0.0.0", "127.0.0.1")
     for settings in exposed, with_gateway(exposed, port=port, grpc_port=0):
-        last = process.check(settings)[-1]
+        last = gateway.check(settings)[-1]
         assert (last.level, "ask nobody" in last.found) == ("warning", True)
         assert all(name in last.found for name in advisories.UNFIXED)
     with pytest.raises(SettingsError, match=r"--expose \(NEWSDESK_EXPOSE\) is 'all'; expected triton"):
@@ -131,7 +130,7 @@ def test_ports(tmp_path: Path) -> None:
 def test_a_missing_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("fastapi", "jwt") else find(name))
-    (check,) = process.check(settings(tmp_path))
+    (check,) = gateway.check(settings(tmp_path))
     assert check.found == "the gateway needs fastapi, jwt, which are not installed"
     assert check.remedy == "pip install 'newsdesk[gateway]'. Or serve without it: --no-gateway."
-    assert process.check(Settings(model_repository=tmp_path, state=tmp_path)) == []
+    assert gateway.check(Settings(model_repository=tmp_path, state=tmp_path)) == []

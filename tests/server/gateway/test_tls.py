@@ -18,8 +18,8 @@ from tritonclient.utils import InferenceServerException
 from newsdesk.clients import Client, ServerUnavailable
 from newsdesk.server.gateway.certificates import Certificates
 from newsdesk.server.gateway.keys import Role
-from newsdesk.server.gateway.process import Gateway
 from newsdesk.server.gateway.settings import GatewaySettings, GatewaySettingsError
+from newsdesk.server.serving.gateway import Gateway
 from tests.certificates import Authority
 from tests.launching import free_ports, write_repository
 from tests.server.gateway import gateways

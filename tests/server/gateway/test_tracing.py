@@ -15,7 +15,8 @@ import pytest
 
 from newsdesk.clients import Client
 from newsdesk.clients.trace import traceparent
-from newsdesk.server.serving import preflight, traces
+from newsdesk.server.machine import traces
+from newsdesk.server.serving import preflight
 from tests.launching import Server, free_ports, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.collector import Collector, Span

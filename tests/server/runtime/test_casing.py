@@ -8,9 +8,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from benchmarks import MODEL
 from newsdesk.server.runtime.casing import Casing, lost
 from newsdesk.server.runtime.manifest import load
+from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.runtime.tokens import Tokens
 from newsdesk.server.serving.settings import default_repository
-from newsdesk.server.serving.workspace import latest_version
 from tests.headlines import TEXTS
 
 PIECES = [

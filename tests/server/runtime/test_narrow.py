@@ -12,8 +12,8 @@ from benchmarks import MODEL
 from newsdesk.server.runtime import engines, manifest, processor
 from newsdesk.server.runtime.engines import pairs
 from newsdesk.server.runtime.engines.narrow import ROOM, narrow
+from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.workspace import latest_version
 from tests.server.runtime.quantised import LABELS, WIDTH, pairs_graph
 
 SHIPPED = latest_version(Settings().model_repository.absolute() / MODEL)

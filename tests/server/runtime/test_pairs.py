@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from benchmarks import MODEL
 from newsdesk.server.runtime import engines, manifest, processor
 from newsdesk.server.runtime.engines import pairs
+from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.workspace import latest_version
 from tests.server.runtime.quantised import pairs_graph
 
 SHIPPED = latest_version(Settings().model_repository.absolute() / MODEL)

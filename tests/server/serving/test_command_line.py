@@ -11,9 +11,9 @@ import typer
 from typer.testing import CliRunner, Result
 
 from newsdesk.server import options
-from newsdesk.server.gateway import commands as of_keys
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
 from newsdesk.server.serving import command_line, commands, upkeep
+from newsdesk.server.serving import keys as of_keys
 from newsdesk.server.serving.settings import Settings
 
 NAMES = {name for settings in (Settings, GatewaySettings) for name, *_ in options.options(settings)}

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from newsdesk.server.runtime import processor
+from newsdesk.server.runtime.repository import RepositoryError
 from newsdesk.server.serving import preflight, triton, workspace
 from newsdesk.server.serving.preflight import Check, check
 from newsdesk.server.serving.settings import Settings
@@ -234,5 +235,5 @@ def test_a_version_policy_of_another_kind_is_refused_by_name(
     assert one.level == ("problem" if shown else "ok")
     if shown:
         assert f"config.pbtxt: version_policy is {{ {shown} }}, expected none" in one.found
-        with pytest.raises(workspace.RepositoryError, match="version_policy"):
+        with pytest.raises(RepositoryError, match="version_policy"):
             workspace.Workspace(tmp_path / "state").render(repository / "ag_news", {}, 1)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from newsdesk.server.serving import processes
+from newsdesk.server.machine import processes
 
 _PTRACE_SEIZE, _PTRACE_INTERRUPT = 0x4206, 0x4207
 

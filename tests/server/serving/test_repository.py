@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from newsdesk.server.runtime import names
-from newsdesk.server.serving import preflight, processes, repository, versions, workspace
+from newsdesk.server.machine import processes, servers, versions
+from newsdesk.server.machine.servers import LOAD, UNLOAD, Served
+from newsdesk.server.runtime import names, repository
+from newsdesk.server.runtime.repository import RepositoryError, latest_version
+from newsdesk.server.serving import preflight, workspace
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.workspace import LOAD, UNLOAD, RepositoryError, Served, Workspace
+from newsdesk.server.serving.workspace import Workspace
 from tests.launching import write_repository
 
 
@@ -60,7 +63,7 @@ def test_a_folder_of_another_name_is_refused_with_what_to_do(two: Path) -> None:
         workspace.check_configurations(two / "subjects" / "1")
     (two / "subjects").rename(two / "the.subjects")
     with pytest.raises(RepositoryError, match=r"'the\.subjects', expected letters of a to z"):
-        workspace.latest_version(two / "the.subjects")
+        latest_version(two / "the.subjects")
 
 
 def test_each_model_has_generations_of_its_own(two: Path, tmp_path: Path) -> None:
@@ -87,12 +90,12 @@ def test_what_is_asked_of_one_model_reaches_its_server_once(tmp_path: Path, monk
     (space.root / "wishes").mkdir(parents=True)
     for name in "ag_news", "topics":
         space.record(name, Served("1"))
-    assert [(owner, served.keys()) for owner, _, served in workspace.running(tmp_path)] == [
+    assert [(owner, served.keys()) for owner, _, served in servers.running(tmp_path)] == [
         (processes.myself(), {"ag_news", "topics"})
     ]
-    workspace.wish(space.root, "topics", UNLOAD)
-    workspace.wish(space.root, "topics", LOAD)
-    workspace.wish(space.root, "ag_news", UNLOAD)
+    servers.wish(space.root, "topics", UNLOAD)
+    servers.wish(space.root, "topics", LOAD)
+    servers.wish(space.root, "ag_news", UNLOAD)
     assert space.take_wishes() == {"topics": LOAD, "ag_news": UNLOAD}
     assert space.take_wishes() == {}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from newsdesk.server.serving import processes
+from newsdesk.server.machine import processes
 from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.keeper import Broken, Keeper
 from newsdesk.server.serving.settings import Settings

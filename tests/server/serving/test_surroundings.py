@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from newsdesk.clients import AsyncClient, Client
-from newsdesk.server.serving import addresses
+from newsdesk.server.machine import addresses
 from tests.launching import Server, free_ports, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import STAND_IN

@@ -8,9 +8,11 @@ import pytest
 import tritonclient.grpc
 
 import newsdesk.server.runtime
-from newsdesk.server.serving import processes, workspace
+from newsdesk.server.machine import processes
+from newsdesk.server.runtime.repository import RepositoryError, latest_version, versions
+from newsdesk.server.serving import workspace
 from newsdesk.server.serving.triton import SHM_BYTES, explain, find_installation
-from newsdesk.server.serving.workspace import RepositoryError, Workspace, latest_version, remove_dead, versions
+from newsdesk.server.serving.workspace import Workspace, remove_dead
 from tests.launching import SHM, Server, write_repository
 
 

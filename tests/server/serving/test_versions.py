@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from newsdesk.server.machine import versions
 from newsdesk.server.runtime import manifest
-from newsdesk.server.serving import versions
-from newsdesk.server.serving.workspace import RepositoryError
+from newsdesk.server.runtime.repository import RepositoryError
 from tests.launching import MODEL, Load, Server, write_repository
 
 NEWSDESK = Path(sys.executable).with_name("newsdesk")

@@ -3,12 +3,12 @@
 import time
 from pathlib import Path
 
-from newsdesk.server.serving import workspace
-from newsdesk.server.serving.processes import Process
-from newsdesk.server.serving.workspace import LOAD, UNLOAD, RepositoryError, Served
+from newsdesk.server.machine import servers
+from newsdesk.server.machine.processes import Process
+from newsdesk.server.machine.servers import LOAD, UNLOAD, Served
+from newsdesk.server.runtime import repository
+from newsdesk.server.runtime.repository import WITHDRAWN, RepositoryError, latest_version
 
-WITHDRAWN = ".withdrawn"
-"""What a version folder's name ends in once it was taken out of service: Triton and newsdesk pass over it."""
 _LOADS_WITHIN = 300.0
 _TICK_SECONDS = 0.1
 
@@ -18,8 +18,8 @@ def withdraw(model: Path) -> tuple[str, str]:
 
     Returns its number and that of the version before, which now serves. Raises RepositoryError where there is none.
     """
-    latest = workspace.latest_version(model)
-    before = workspace.versions(model)[:-1]
+    latest = latest_version(model)
+    before = repository.versions(model)[:-1]
     if not before:
         raise RepositoryError(
             f"{model}: version {latest.name} is the only one, there is none to go back to. Put a version folder "
@@ -50,14 +50,14 @@ def unload(state: Path, model: str) -> list[str]:
 
 def _ask(state: Path, model: str, action: str) -> list[str]:
     before = {}
-    for owner, root, served in workspace.running(state):
+    for owner, root, served in servers.running(state):
         if model in served:
             before[owner] = served[model].loads
-            workspace.wish(root, model, action)
+            servers.wish(root, model, action)
     deadline = time.monotonic() + _LOADS_WITHIN
     while True:
         now: dict[Process, Served] = {
-            owner: served[model] for owner, _, served in workspace.running(state) if owner in before and model in served
+            owner: served[model] for owner, _, served in servers.running(state) if owner in before and model in served
         }
         if all(served.loads > before[owner] for owner, served in now.items()):
             break

@@ -6,8 +6,8 @@ https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 import os
 from collections.abc import Mapping
 
+from newsdesk.server.machine import addresses
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import addresses
 
 _PREFIX = "OTEL_EXPORTER_OTLP"
 _ONLY_CALLERS = 10**9

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from newsdesk.server.gateway.keys import KeyFile, KeysError
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
+from newsdesk.server.machine import addresses, processes
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import addresses, advisories, health, logs, privacy, processes
+from newsdesk.server.serving import advisories, health, logs, privacy
 from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.pauses import Pauses
 from newsdesk.server.serving.preflight import Check
