@@ -102,7 +102,7 @@ def _take_file(context: typer.Context, file: Path | None) -> Path | None:
 def _parameters(only: Collection[str]) -> list[inspect.Parameter]:
     config = typer.Option(
         envvar=options.variable(CONFIG),
-        help=f"{FILE}: http_port = 8000, and so on.",
+        help=f"{FILE}, as http_port = 8000.",
         show_default="in ~/.config/newsdesk",
         show_envvar=False,  # the next one is the example
         is_eager=True,

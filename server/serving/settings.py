@@ -98,8 +98,8 @@ class Settings:
     """None = what `tune` found best, else 0."""
     target: str = option(
         "",
-        'As "openvino:int8", or "minilm=openvino:int8,student=…".',
-        unset="the fastest",
+        '"openvino:int8", or "minilm=openvino:int8,student=…".',
+        unset="fastest",
     )
     """Compile target, or each member's own; empty = the fastest measured on this machine."""
     unsure_share: float | None = option(
