@@ -24,11 +24,13 @@ BuiltRecipe = Annotated[
         help="A recipe of newsdesk's, or a .toml file's path. Default: own with --data, compact without.",
     ),
 ]
-DataFile = Annotated[
-    Path | None,
+DataFiles = Annotated[
+    list[str] | None,
     typer.Option(
         "--data",
-        help="Your own training rows instead of the recipe's: .csv, .tsv, .jsonl or .parquet, plain or .gz.",
+        metavar="FILE[:WEIGHT]",
+        help="Your own training rows instead of the recipe's: .csv, .tsv, .jsonl or .parquet, plain or .gz. May be "
+        "given more than once; rows of b.csv:0.5 count half.",
     ),
 ]
 TestFile = Annotated[
@@ -72,7 +74,7 @@ def build(
             "last build is not run again."
         ),
     ] = "repository",
-    data: DataFile = None,
+    data: DataFiles = None,
     test_data: TestFile = None,
     text_column: TextColumns = None,
     label_column: LabelColumn = "label",
@@ -135,7 +137,7 @@ def build(
 
 def evaluate(
     recipe: RecipeName = "compact",
-    data: DataFile = None,
+    data: DataFiles = None,
     test_data: TestFile = None,
     text_column: TextColumns = None,
     label_column: LabelColumn = "label",
@@ -241,7 +243,7 @@ def _told() -> Iterator[None]:
 def _chosen(
     name: str,
     recipe: str,
-    data: Path | None,
+    data: list[str] | None,
     test_data: Path | None,
     text_column: list[str] | None,
     label_column: str,
@@ -257,14 +259,17 @@ def _chosen(
     wanted = dict(assignment(text) for text in changes or [])
     of_files: dict[str, Any] = {}
     if data:
+        files = [own.weighed(text) for text in data]
         of_files = own.changes(
             recipes.load(recipe),
-            data,
+            files[0][0],
             test_data,
             text_columns=text_column or ["text"],
             label_column=label_column,
             columns=[name for name in columns.split(",") if name],
             first_label=first_label,
+            more=[file for file, _ in files[1:]],
+            weights=[weight for _, weight in files],
         )
     elif test_data or text_column or columns or first_label is not None:
         raise RecipeError("--test-data, --text-column, --columns and --first-label describe --data, which is missing")

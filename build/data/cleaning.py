@@ -3,8 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from unicodedata import category
+from dataclasses import dataclass, field, replace
+from unicodedata import category, normalize
 
 from newsdesk.build.data.rows import Row
 from newsdesk.build.data.sources import RawRow
@@ -13,6 +13,8 @@ from newsdesk.server.runtime.text import clean
 
 TITLE = "title of the article"
 """The cell that holds the headline of a raw row whose source keeps it apart."""
+WEIGHT = "weight of the row"
+"""The cell that holds how much a raw row counts."""
 NAMES_ONLY = -1
 """As a source's `first_label`: no number counts the labels."""
 SHOWN = 5
@@ -87,6 +89,19 @@ class Labels:
         return self._index.get(raw.strip())
 
 
+def look_alike(names: list[str]) -> list[list[str]]:
+    """Return the groups of labels that differ by case, accents, spaces or punctuation alone, or in their encoding.
+
+    Two of them are mostly one label, spelled twice.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        plain = normalize("NFKD", name).casefold()
+        letters = "".join(character for character in plain if character.isalnum()) or plain
+        groups.setdefault(letters, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def _label(row: RawRow) -> str:
     """Return the row's label. Raises DataError for one with a control character, or that is not UTF-8."""
     label = row.label.strip()
@@ -141,6 +156,7 @@ def clean_rows(
             continue
         title = clean(raw.cells.get(TITLE, ""))
         row, key = Row(text, label, eligible(raw), title if text.startswith(f"{title} ") else ""), text.casefold()
+        row = replace(row, weight=float(raw.cells.get(WEIGHT, 1)))
         if not drop_duplicates:
             result.append(row)
         elif key in barred:

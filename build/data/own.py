@@ -1,5 +1,7 @@
 """A user's own files in the place of a recipe's sources."""
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,19 @@ import msgspec
 from newsdesk.build.data import sources
 from newsdesk.build.data.cleaning import NAMES_ONLY
 from newsdesk.build.recipe import EncoderMember, Recipe, Source
+
+_PRUNED_ROWS = 20_000
+"""Fewer rows hold too few words to drop the others from an encoder's vocabulary."""
+
+
+def weighed(text: str) -> tuple[Path, float]:
+    """Return the file and the weight that "rows.csv:0.5" names; without a number behind a colon the weight is 1."""
+    name, colon, number = text.rpartition(":")
+    try:
+        weight = float(number)
+    except ValueError:
+        return Path(text), 1.0
+    return (Path(name), weight) if colon and weight > 0 else (Path(text), 1.0)
 
 
 def changes(
@@ -19,13 +34,18 @@ def changes(
     label_column: str,
     columns: list[str],
     first_label: int | None = None,
+    more: Sequence[Path] = (),
+    weights: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Return the changes (see `recipe.load`) that make the recipe read these files.
 
     The recipe's labels stay where the files' labels are just these names, or where `first_label` says that they are
     numbers counting them; otherwise the labels are taken from the rows, and a number is a name. What the recipe says of
     its own data goes, and so do `pretrain` and `teaching`, which take a GPU: members are fitted as their bases are, and
-    teach each other. So do slices and views: rows of one's own need not be articles with a headline.
+    teach each other. So do slices and views: rows of one's own need not be articles with a headline. On few rows no
+    vocabulary is pruned.
+
+    `more`: further files with training rows. `weights`: how much a row of each file counts, `train` first; 1 without.
     """
     described = {
         "text_columns": text_columns,
@@ -33,18 +53,24 @@ def changes(
         "columns": columns,
         "first_label": NAMES_ONLY if first_label is None else first_label,
     }
-    of_train = {"file": str(train), **described}
-    keep = first_label is not None
-    if not keep:
-        rows = sources.read(msgspec.convert(of_train, Source))
-        keep = {row.label.strip() for row in rows} - {""} == set(recipe.labels)
+    weighed = zip_longest([train, *more], weights, fillvalue=1.0)
+    of_train, *of_more = ({"file": str(file), "weight": weight, **described} for file, weight in weighed)
+    found, count = set[str](), 0
+    for source in (of_train, *of_more):
+        for row in sources.read(msgspec.convert(source, Source)):
+            found.add(row.label.strip())
+            count += 1
+    keep = first_label is not None or found - {""} == set(recipe.labels)
+    pruned = [one.name for one in recipe.members if isinstance(one, EncoderMember) and one.min_piece_count]
     return {
         "data.train": of_train,
+        "data.more": of_more,
         "data.test": {"file": str(test), **described} if test else None,
         "labels": recipe.labels if keep else [],
         "split.validation_where": {},
         "split.slices": {},
         **{f"members.{member.name}.{member.fitting}.views": {} for member in recipe.members if member.views},
+        **{f"members.{name}.min_piece_count": 0 for name in pruned if count < _PRUNED_ROWS},
         "teaching": None,
         **{
             f"members.{member.name}.pretrain": None

@@ -13,9 +13,10 @@ def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float((probabilities.argmax(-1) == labels).mean())
 
 
-def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean negative log-likelihood, in nats."""
-    return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-15, None)).mean())
+def log_loss(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the mean negative log-likelihood, in nats; `weights` FP [rows] say how much each row counts."""
+    losses = -np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-15, None))
+    return float(np.average(losses, weights=weights))
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:

@@ -152,9 +152,10 @@ def _rows(recipe: Recipe) -> str:
 def _data(recipe: Recipe) -> list[BuildStage]:
     data, split = recipe.data, recipe.split
     sources = {"train": data.train, "test": data.test}
-    files = tuple(source.file for source in sources.values() if source and source.file)
+    read = [source for source in (data.train, *data.more, data.test) if source]
+    files = tuple(source.file for source in read if source.file)
     return [
-        _stage("read", settings={**sources, "validation_where": split.validation_where}, files=files),
+        _stage("read", settings={**sources, "more": data.more, "validation_where": split.validation_where}, files=files),
         _stage("clean", inputs={"raw": "read"}, settings={"labels": recipe.labels, **sources}),
         _stage("split", inputs={"rows": "clean"}, settings={"settings": split, "seed": recipe.seed}),
     ]

@@ -24,6 +24,8 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     first_label: int = 0
     """The number that means the first of the recipe's labels; names are understood as well. -1: names alone."""
     keep: Where = {}
+    weight: Annotated[float, Meta(gt=0)] = 1.0
+    """How much each of its rows counts in a fit."""
     words: Annotated[int, Meta(ge=0)] = 0
     """So many words of each text, from its beginning, in `outside` and `strangers`; 0 means all."""
     labels: dict[str, str] = {}
@@ -46,6 +48,8 @@ class Local(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     train: Source
+    more: list[Source] = []
+    """More training rows, of other files. Of a text that stands in several, the first counts."""
     test: Source | None = None
     local: Local | None = None
     outside: dict[str, Source] = {}

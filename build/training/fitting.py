@@ -16,7 +16,8 @@ from newsdesk.build.training.adversary import Adversary
 
 
 class Fitting(Trainer):
-    """transformers' Trainer with what the recipe adds to it; rows may carry `soft`, a teacher's probabilities.
+    """transformers' Trainer with what the recipe adds to it; rows may carry `soft`, a teacher's probabilities, and
+    `weight`, how much they count.
 
     r_drop       R-Drop (Liang et al. 2021): two passes under different dropout, and a symmetric KL between them
     adversarial  FGM, PGD or FreeLB on the word embeddings (`Adversary`)
@@ -35,21 +36,25 @@ class Fitting(Trainer):
         return ByLength(self.train_dataset, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
-        labels, soft = inputs["labels"], inputs.get("soft")
-        given = {name: value for name, value in inputs.items() if name not in ("labels", "soft")}
+        of_rows = {name: inputs.get(name) for name in ("labels", "soft", "weight")}
+        given = {name: value for name, value in inputs.items() if name not in of_rows}
         dropout = Dropout if self._on_cpu else contextlib.nullcontext
         with dropout():
             outputs = model(**given)
-        loss = self._one(outputs.logits, labels, soft)
+        loss = self._one(outputs.logits, **of_rows)
         if self._recipe.r_drop and model.training:
             with dropout():
                 again = model(**given).logits
-            loss = (loss + self._one(again, labels, soft)) / 2 + self._recipe.r_drop * _distance(outputs.logits, again)
+            loss = (loss + self._one(again, **of_rows)) / 2 + self._recipe.r_drop * _distance(outputs.logits, again)
         return (loss, {"logits": outputs.logits}) if return_outputs else loss
 
-    def _one(self, logits: torch.Tensor, labels: torch.Tensor, soft: torch.Tensor | None) -> torch.Tensor:
+    def _one(
+        self, logits: torch.Tensor, labels: torch.Tensor, soft: torch.Tensor | None, weight: torch.Tensor | None
+    ) -> torch.Tensor:
         logits = logits.float()
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self._recipe.label_smoothing)
+        smoothing = self._recipe.label_smoothing
+        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        loss = (loss if weight is None else loss * weight).mean()
         if soft is None or self._distil is None:
             return loss
         warm = self._distil.temperature

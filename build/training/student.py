@@ -1,6 +1,6 @@
 """Fit a student: which n-grams have a row, and the rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from newsdesk.build.members.bag import FEATURES, Bag, Bags, predict
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import Distil, NgramMember, Student
 from newsdesk.build.training.soft_labels import SoftLabels
+from newsdesk.build.training.weights import weigh
 from newsdesk.server.runtime.ngrams import NOTHING, Ngrams
 
 LEAST_STEPS = 32
@@ -61,6 +62,7 @@ def _train(
     ngrams = Ngrams(recipe.features, known(ids, recipe))
     texts = own + (taught.texts if taught else [])
     lessons = _Lessons.of(np.array([row.label for row in rows], np.int64), len(labels), member.distil, taught)
+    lessons = lessons.weighed(weigh(rows, member.balanced))
     bags = Bags.of(ngrams.encode(texts))
     examined, truth = Bags.of(ngrams.encode([row.text for row in validation])), np.array([r.label for r in validation])
     bag = Bag(ngrams.rows, recipe.width, recipe.hidden, len(labels))
@@ -73,6 +75,7 @@ def _train(
         torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=recipe.epochs * -(-len(bags) // batch_size))
         for optimiser in (table, torch.optim.Adam(head, lr=recipe.learning_rate))
     ]
+    judged = weigh(validation, member.balanced)
     chance = np.random.default_rng(seed)
     history: list[dict[str, float]] = []
     best = -1
@@ -90,7 +93,9 @@ def _train(
                 schedule.optimizer.step()
                 schedule.step()
         found = softmax(predict(bag.eval(), examined))
-        history.append({"epoch": epoch + 1, "accuracy": accuracy(found, truth), "log_loss": log_loss(found, truth)})
+        history.append(
+            {"epoch": epoch + 1, "accuracy": accuracy(found, truth), "log_loss": log_loss(found, truth, judged)}
+        )
         if best < 0 or history[epoch]["log_loss"] < history[best]["log_loss"]:
             best = epoch
             bag.save(folder)
@@ -132,6 +137,8 @@ class _Lessons:
     soft: torch.Tensor | None
     hard_weight: torch.Tensor
     temperature: float
+    weights: torch.Tensor | None = None
+    """How much each text counts, FP32 [texts]; None: all alike."""
 
     @classmethod
     def of(cls, labels: np.ndarray, count: int, distil: Distil | None, taught: SoftLabels | None) -> "_Lessons":
@@ -148,12 +155,23 @@ class _Lessons:
             distil.temperature,
         )
 
+    def weighed(self, of_rows: np.ndarray | None) -> "_Lessons":
+        """Return the lessons with weights FP32 [rows] of the first texts; what teachers alone label counts 1."""
+        if of_rows is None:
+            return self
+        more = torch.ones(len(self.labels) - len(of_rows))
+        return replace(self, weights=torch.cat([torch.from_numpy(of_rows), more]))
+
     def loss(self, logits: torch.Tensor, texts: np.ndarray) -> torch.Tensor:
         at = torch.from_numpy(texts)
+        losses = self._losses(logits, at)
+        return (losses if self.weights is None else losses * self.weights[at]).mean()
+
+    def _losses(self, logits: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         hard = functional.cross_entropy(logits, self.labels[at], reduction="none")
         if self.soft is None:
-            return hard.mean()
+            return hard
         warm = functional.log_softmax(logits / self.temperature, -1)
         taught = functional.kl_div(warm, self.soft[at], reduction="none").sum(-1) * self.temperature**2
         weight = self.hard_weight[at]
-        return (weight * hard + (1 - weight) * taught).mean()
+        return weight * hard + (1 - weight) * taught

@@ -21,6 +21,7 @@ from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training.averaging import Average, candidates, choose
 from newsdesk.build.training.fitting import EMBEDDINGS_ALONE, Fitting, freeze
 from newsdesk.build.training.soft_labels import SoftLabels
+from newsdesk.build.training.weights import weigh
 from newsdesk.server.runtime import processor
 from newsdesk.server.runtime.casing import Casing
 
@@ -45,6 +46,8 @@ class _Encoded(torch.utils.data.Dataset):
     rows: list[Row]
     soft: np.ndarray | None = None
     """A teacher's probabilities, FP32 [rows, labels]."""
+    weights: np.ndarray | None = None
+    """How much each row counts, FP32 [rows]."""
     views: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
 
@@ -62,7 +65,8 @@ class _Encoded(torch.utils.data.Dataset):
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         row = {"input_ids": self.ids[i], "labels": self.labels[i]}
-        return row if self.soft is None else {**row, "soft": self.soft[i]}
+        more = {"soft": self.soft, "weight": self.weights}
+        return row | {name: values[i] for name, values in more.items() if values is not None}
 
 
 def train(
@@ -117,7 +121,7 @@ def train(
     else:
         keep = average if chosen_last else _KeepBest(scratch / "best", tokenizer)
     read = _reader(tokenizer, member.max_length)
-    fitted = _Encoded(read, rows, soft, recipe.views, seed)
+    fitted = _Encoded(read, rows, soft, weigh(rows, member.balanced), recipe.views, seed)
     whole = [len(ids) for ids in fitted.ids]
     trainer = Fitting(
         recipe=recipe,
@@ -230,15 +234,15 @@ def _reader(tokenizer: Any, max_length: int) -> Callable[[list[str]], list[list[
 
 @dataclass
 class _Collator:
-    """Pads a batch, and passes the teacher's probabilities on."""
+    """Pads a batch, and passes the teacher's probabilities and the rows' weights on."""
 
     pad: DataCollatorWithPadding
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        soft = [row["soft"] for row in rows if "soft" in row]
         batch = dict(self.pad([{name: row[name] for name in ("input_ids", "labels")} for row in rows]))
-        if soft:
-            batch["soft"] = torch.from_numpy(np.stack(soft))
+        for name in "soft", "weight":
+            if name in rows[0]:
+                batch[name] = torch.from_numpy(np.stack([row[name] for row in rows]))
         return batch
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from newsdesk.build.data import tables
-from newsdesk.build.data.cleaning import TITLE, Labels, clean_rows
+from newsdesk.build.data.cleaning import TITLE, WEIGHT, Labels, clean_rows, look_alike
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.recipe import Source
@@ -24,7 +24,7 @@ def clean(
         labels: The recipe's; empty: those of the training rows.
 
     Returns:
-        The report of each part.
+        The report of each part, and the groups of labels that look alike.
 
     Raises:
         DataError: The rows, or their labels, are not what the recipe says.
@@ -39,17 +39,21 @@ def clean(
         held_out = [row.text for row in rows]
     rows, reports["train"] = clean_rows(rows_read, known, eligible=_is_eligible, held_out=held_out)
     tables.write(folder / "train.parquet", rows)
+    alike = look_alike(known.names)
+    for names in alike:
+        say(f"labels that look alike: {', '.join(map(repr, names))}; name them alike if they are one")
     for part, report in reports.items():
         say("\n".join([f"{part}: {report.lines()[0]}", *report.lines()[1:]]))
     tables.write_labels(folder, known.names)
-    return {part: report.as_dict() for part, report in reports.items()}
+    return {part: report.as_dict() for part, report in reports.items()} | {"look_alike_labels": {"groups": alike}}
 
 
 def _raw_rows(raw: Artifact, part: str) -> Iterator[RawRow]:
     with (raw / f"{part}.jsonl").open(encoding="utf-8") as file:
         for line in file:
-            number, text, label, eligible, title = json.loads(line)
-            yield RawRow(number, text, label, {_ELIGIBLE: str(eligible), TITLE: title})
+            number, text, label, eligible, title, weight = json.loads(line)
+            cells = {_ELIGIBLE: str(eligible), TITLE: title, WEIGHT: str(weight)}
+            yield RawRow(number, text, label, cells)
 
 
 def _is_eligible(row: RawRow) -> bool:

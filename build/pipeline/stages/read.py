@@ -9,8 +9,10 @@ from newsdesk.build.pipeline.artifacts import Say
 from newsdesk.build.recipe import Source, Where
 
 
-def read(folder: Path, say: Say, *, train: Source, test: Source | None, validation_where: Where) -> dict[str, int]:
-    """Read the rows of a recipe's data.
+def read(
+    folder: Path, say: Say, *, train: Source, more: list[Source], test: Source | None, validation_where: Where
+) -> dict[str, int]:
+    """Read the rows of a recipe's data; `more` are further training rows.
 
     Returns:
         Rows read, by part ("train" and, where there is such a source, "test").
@@ -19,16 +21,17 @@ def read(folder: Path, say: Say, *, train: Source, test: Source | None, validati
         DataError: A source cannot be read, or holds no row.
     """
     counts: dict[str, int] = {}
-    for part, source in {"train": train, "test": test}.items():
-        if source is None:
-            continue
+    parts = {"train": [train, *more]} | ({"test": [test]} if test else {})
+    for part, of_part in parts.items():
+        counts[part] = 0
         with (folder / f"{part}.jsonl").open("w", encoding="utf-8") as out:
-            count = 0
-            for count, row in enumerate(sources.read(source), start=1):  # noqa: B007
-                eligible = sources.matches(row.cells, validation_where)
-                line = [row.number, row.text, row.label, eligible, sources.title(source, row)]
-                out.write(json.dumps(line) + "\n")  # ASCII: lone surrogates survive
-        if not count:
-            raise DataError(f"{source.file or source.hub}: no row (that matches {source.keep})")
-        counts[part] = count
+            for source in of_part:
+                count = 0
+                for count, row in enumerate(sources.read(source), start=1):  # noqa: B007
+                    eligible = sources.matches(row.cells, validation_where)
+                    line = [row.number, row.text, row.label, eligible, sources.title(source, row), source.weight]
+                    out.write(json.dumps(line) + "\n")  # ASCII: lone surrogates survive
+                if not count:
+                    raise DataError(f"{source.file or source.hub}: no row (that matches {source.keep})")
+                counts[part] += count
     return counts
