@@ -14,10 +14,10 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
 from benchmarks.own_rows.sets import Rows
-from newsdesk.build import pipeline
 from newsdesk.build import recipe as recipes
 from newsdesk.build.data import own
 from newsdesk.build.evaluation import metrics
+from newsdesk.build.pipeline.building import build
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.classifier import Classifier
@@ -108,7 +108,7 @@ def _newsdesk(encoder: bool) -> Callable[..., Answer]:
             if isinstance(member, recipes.EncoderMember):
                 changes[f"members.{member.name}.least_rows"] = 1 << 40
         built = recipes.load("own", changes)
-        pipeline.build(built, folder / "artifacts", folder / "models", say=lambda line: None)
+        build(built, folder / "artifacts", folder / "models", say=lambda line: None)
         version = folder / "models" / built.repository.model / "1"
         loaded = manifest.load(version)
         classifier = Classifier(loaded, version, threads=len(os.sched_getaffinity(0)))

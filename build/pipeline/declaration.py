@@ -155,7 +155,9 @@ def _data(recipe: Recipe) -> list[BuildStage]:
     read = [source for source in (data.train, *data.more, data.test) if source]
     files = tuple(source.file for source in read if source.file)
     return [
-        _stage("read", settings={**sources, "more": data.more, "validation_where": split.validation_where}, files=files),
+        _stage(
+            "read", settings={**sources, "more": data.more, "validation_where": split.validation_where}, files=files
+        ),
         _stage("clean", inputs={"raw": "read"}, settings={"labels": recipe.labels, **sources}),
         _stage("split", inputs={"rows": "clean"}, settings={"settings": split, "seed": recipe.seed}),
     ]

@@ -12,11 +12,10 @@ from newsdesk.build import recipe as recipes
 from newsdesk.build.data import own, tables
 from newsdesk.build.data.cleaning import look_alike
 from newsdesk.build.data.rows import Row
-from newsdesk.build.data.stages import clean, read, split
 from newsdesk.build.evaluation.metrics import softmax
 from newsdesk.build.members.bag import logits
+from newsdesk.build.pipeline.building import data
 from newsdesk.build.recipe import Features, NgramMember, Student
-from newsdesk.build.stage import Workshop
 from newsdesk.build.training import student
 from newsdesk.build.training.fitting import Fitting
 from newsdesk.build.training.weights import weigh
@@ -70,8 +69,8 @@ def test_several_files_each_with_its_weight(tmp_path: Path):
         more=[second],
         weights=[1.0, 0.5],
     )
-    shop, chosen = Workshop(tmp_path / "artefacts", lambda line: None), recipes.load("own", changes)
-    rows = tables.read(split(shop, chosen, clean(shop, chosen, read(shop, chosen))) / "train.parquet")
+    made = data(recipes.load("own", changes), tmp_path / "artefacts", lambda line: None)
+    rows = tables.read(made["split"] / "train.parquet")
     assert len(rows) == 24
     weights = {row.text: row.weight for row in rows}
     assert weights[sentence("harbour", 3)] == 1.0, "the first file counts"
@@ -93,7 +92,7 @@ def test_labels_that_look_alike_are_named(tmp_path: Path):
     rows = [("a ferry", "Harbour"), *sentences(range(6))]
     result = run(tmp_path, write(tmp_path / "rows.csv", rows), "--stage", "clean", "--json")
     assert "labels that look alike: 'Harbour', 'harbour'" in result.stderr
-    assert json.loads(result.stdout)["clean"]["look_alike_labels"] == [["Harbour", "harbour"]]
+    assert json.loads(result.stdout)["clean"]["look_alike_labels"] == {"groups": [["Harbour", "harbour"]]}
 
 
 def test_few_rows_prune_no_vocabulary(tmp_path: Path):
