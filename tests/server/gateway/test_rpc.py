@@ -2,6 +2,9 @@
 
 import json
 import queue
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,9 +19,11 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from newsdesk.clients import AccessDenied, Client
 from newsdesk.clients.tensors import pack_texts
 from newsdesk.server.gateway import inference
 from newsdesk.server.gateway.keys import Role
+from newsdesk.server.gateway.process import Gateway, GatewayError
 from tests.launching import free_ports
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
@@ -265,6 +270,65 @@ def test_limits(front: Front, stub: Any) -> None:
         other = request("shares")
         other.model_name = name
         assert refused(lambda other=other: stub("ModelInfer", other))[0] == code
+
+
+# In a process of its own: its messages have the names of tritonclient's.
+KSERVE = """
+import asyncio, sys
+from kserve import InferenceGRPCClient, InferInput, InferRequest
+
+async def ask():
+    wanted = InferRequest("ag_news", [InferInput("TEXT", [2, 1], "BYTES", ["shares", "match"])])
+    headers = (("authorization", "Bearer " + sys.stdin.read()),)
+    return await InferenceGRPCClient(sys.argv[1]).infer(wanted, headers=headers)
+
+(labels,) = [output for output in asyncio.run(ask()).outputs if output.name == "LABEL"]
+print(b" ".join(labels.as_numpy().ravel()).decode())
+"""
+
+
+def test_kserves_client_unchanged(front: Front) -> None:
+    program = [sys.executable, "-c", KSERVE, front.address]
+    ran = subprocess.run(program, input=front.key, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "Business Sports\n"), ran.stderr
+
+
+def test_the_sdk_shows_its_key(front: Front) -> None:
+    with Client(f"grpc://{front.address}", api_key=front.key) as client:
+        assert [answer.label for answer in client.classify(["shares", "match"])] == ["Business", "Sports"]  # type: ignore[union-attr]
+    with Client(f"grpc://{front.address}", api_key="", retries=0) as client, pytest.raises(AccessDenied):
+        client.classify("shares")
+
+
+def test_what_nobody_waits_for_is_given_up_in_triton(served: Served, front: Front) -> None:
+    """Both backend processes are busy; a third request leaves Triton's queue with its caller."""
+
+    def given_up() -> float:
+        lines = httpx.get(f"http://127.0.0.1:{served.server.ports[2]}/metrics", trust_env=False).text.splitlines()
+        counted = (line for line in lines if line.startswith("nv_inference_request_failure") and "CANCELED" in line)
+        return sum(float(line.split()[-1]) for line in counted)
+
+    stub, known = front.stub()
+    before, began = given_up(), time.monotonic()
+    busy = [stub.ModelInfer.future(request(f"stand-in, be slow {i}"), metadata=known) for i in range(2)]
+    time.sleep(0.2)  # so that each has a process of its own
+    assert refused(lambda: stub.ModelInfer(request("stand-in, be slow 3"), metadata=known, timeout=0.2))[0] == (
+        "DEADLINE_EXCEEDED"
+    )
+    assert all(future.result().outputs for future in busy)
+    while given_up() == before:
+        assert time.monotonic() < began + 10
+        time.sleep(0.05)
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        gateway = Gateway(gateways.launch(tmp_path, grpc_port=taken.getsockname()[1]), tmp_path / "gateway.log")
+        gateway.start()
+        with pytest.raises(GatewayError, match="ended with code 3"):
+            gateways.until_listening(gateway)
+        gateway.wait()
+    assert "--gateway-grpc-port (NEWSDESK_GATEWAY_GRPC_PORT)" in (tmp_path / "gateway.log").read_text()
 
 
 def test_a_stream_answers_in_order_and_goes_on_after_an_error(stub: Any) -> None:
