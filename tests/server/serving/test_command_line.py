@@ -132,7 +132,7 @@ def test_the_gateway_is_handed_every_setting(tmp_path: Path) -> None:
     )
     paths = {name: tmp_path / name for name in ("repository", "source", "state", "run", "audit_log")}
     others = {field.name: {"news": 2} if field.name == "models" else "x" for field in dataclasses.fields(Launch)}
-    launch = Launch(**others | paths | {"settings": settings})  # type: ignore[arg-type]
+    launch = Launch(**others | paths | {"settings": settings, "models": {"x": 2}})  # type: ignore[arg-type]
     assert Launch.decode(launch.encode()) == launch
 
 
