@@ -49,7 +49,7 @@ class ClassifyRequest(BaseModel):
         json_schema_extra={"examples": [{"text": "Wall Street bears claw back into the black", "top_k": 2}]},
     )
 
-    text: Annotated[GivenOrList, Field(description="One article, or a list of them.")]
+    text: Annotated[GivenOrList, Field(description="One text, or a list of them.")]
     top_k: Annotated[
         int | None, Field(ge=1, le=1000, strict=True, description="Labels of each answer; all without.")
     ] = None

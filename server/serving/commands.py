@@ -33,7 +33,7 @@ def configured(*only: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
 @configured()
 def serve(*, settings: Settings, as_json: Events = False) -> None:
-    """Serve the models on NVIDIA Triton until Ctrl-C, and keep them answering. SIGUSR1 loads them anew."""
+    """Serve models on NVIDIA Triton until Ctrl-C, and keep them answering; SIGUSR1 reloads them."""
     began = time.monotonic()
     os.umask(privacy.UMASK)
     say, show, welcome = (_tell, _show_events, _welcome_event) if as_json else (_say, _show, _welcome)

@@ -1,10 +1,11 @@
 // Starts the page: the key first where one is asked for, then what needs it.
 
-import { ask, key } from "/page/api.js";
+import { key } from "/page/api.js";
 import * as article from "/page/article.js";
 import { find, say } from "/page/dom.js";
 import * as file from "/page/file.js";
 import * as live from "/page/live.js";
+import * as models from "/page/models.js";
 
 article.start();
 file.start();
@@ -27,11 +28,10 @@ find("key-forget").addEventListener("click", () => {
   field.focus();
 });
 
-/** Read the labels, which shows whether the key is good, and begin to watch. */
+/** Read the models, which shows whether the key is good, and begin to watch. */
 async function open() {
   try {
-    const { labels } = await ask("/v1/labels");
-    find("model").textContent = `What is this article about? ${labels.join(", ")}.`;
+    await models.read();
     if (key.asked) say(said, "The key is good.");
     live.watch();
   } catch (error) {

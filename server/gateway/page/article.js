@@ -1,7 +1,8 @@
-// One article: its answer, what the members said, and which words mattered.
+// One text: its answer, what the members said, and which words mattered.
 
 import { ask } from "/page/api.js";
 import { bars, find, make, percent, quality, say } from "/page/dom.js";
+import { path } from "/page/models.js";
 
 const EXAMPLE =
   "Chip maker raises its forecast as demand for memory grows. Shares of the company rose after it told investors " +
@@ -36,7 +37,7 @@ async function classify() {
   form.setAttribute("aria-busy", "true");
   try {
     const began = performance.now();
-    const { items } = await ask("/v1/classify", { ...given, members: true });
+    const { items } = await ask(path("classify"), { ...given, members: true });
     const taken = performance.now() - began;
     if (mine !== latest) return;
     if (items[0].error !== undefined) return problem(`This text is ${items[0].error}.`, true);
@@ -92,7 +93,7 @@ async function words(given, mine) {
   find("article-marked").textContent = given.text;
   find("article-words-most").replaceChildren();
   say(find("article-words-said"), "Asking what the answer is without each of them …");
-  const { items } = await ask("/v1/classify", { ...given, explain: true });
+  const { items } = await ask(path("classify"), { ...given, explain: true });
   if (mine !== latest) return;
   const found = items[0].words ?? [];
   const most = Math.max(LEAST, ...found.map((one) => Math.abs(one.drop)));

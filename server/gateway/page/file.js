@@ -1,8 +1,9 @@
-// Many articles: a CSV goes up whole, and its answers come down a line each. However long it is, the table stays
+// Many texts: a CSV goes up whole, and its answers come down a line each. However long it is, the table stays
 // short, and what is for the download is handed to the browser in large pieces.
 
 import { Problem, ask, lines, send } from "/page/api.js";
 import { bars, count, find, make, percent, quality, say } from "/page/dom.js";
+import { path } from "/page/models.js";
 import { Records, dialect, guess, line } from "/page/records.js";
 
 const ROWS = 200;
@@ -89,10 +90,10 @@ async function classify() {
   running(true);
   let table = null;
   try {
-    table = new Table(chosen, columns, (await ask("/v1/labels")).labels);
+    table = new Table(chosen, columns, (await ask(path("labels"))).labels);
     const query = new URLSearchParams([...columns.map((one) => ["column", one]), ["quality", quality(form)], ["delimiter", chosen.delimiter]]);
     const options = { method: "POST", headers: { "Content-Type": "text/csv" }, body: chosen.blob, signal: stopping.signal };
-    const response = await send(`/v1/classify/file?${query}`, options);
+    const response = await send(`${path("classify/file")}?${query}`, options);
     for await (const one of lines(response)) {
       const answer = JSON.parse(one);
       if (answer.problem) throw Problem.of(answer.problem);

@@ -55,7 +55,7 @@ class Watched:
 
 
 def classify(page: Page, text: str) -> None:
-    page.get_by_label("Headline, paragraph").fill(text)
+    page.get_by_label("A line, a paragraph").fill(text)
     page.get_by_role("button", name="Classify", exact=True).click()
 
 

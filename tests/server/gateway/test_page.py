@@ -101,7 +101,7 @@ def test_what_is_wrong_is_said(page: Page, watched: Watched) -> None:
     problem = page.locator("#article-problem")
     classify(page, "  ")
     expect(problem).to_have_text("This text is empty, expected at least one visible character.")
-    expect(page.get_by_label("Headline, paragraph")).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_label("A line, a paragraph")).to_have_attribute("aria-invalid", "true")
     expect(page.locator("#article").get_by_role("alert")).to_be_visible()
     expect(page.locator("#article-answer")).to_be_hidden()
     classify(page, "a match")
