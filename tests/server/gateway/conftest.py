@@ -55,7 +55,8 @@ def reader(served: Served) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="session")
 def open_gateway(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Without authentication, limited to 1 MiB a body."""
-    with gateways.gateway(tmp_path_factory.mktemp("open"), served.server.ports, max_body_mib=1) as client:
+    folder = write_repository(tmp_path_factory.mktemp("open"))
+    with gateways.gateway(folder, served.server.ports, max_body_mib=1) as client:
         yield client
 
 
