@@ -17,13 +17,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import expect
 
 from newsdesk.clients import AsyncClient, Client, NewsdeskError, RequestRefused
 from newsdesk.server.machine import versions
 from tests import tiny
 from tests.launching import Server, free_ports
-from tests.server.gateway import browsers
 
 NEWSDESK = Path(sys.executable).with_name("newsdesk")
 QUEUES = ["Cards", "Loans", "Cash", "Fraud"]
@@ -184,20 +182,3 @@ def test_one_is_unloaded_by_itself_and_loaded_again(server: Server, url: str) ->
         versions.reload(server.state, "bank-queues")
     with Client(url) as client:
         assert client.classify("shares", model="bank-queues").label == "Cash"
-
-
-def test_the_page_offers_both_and_asks_the_chosen_one(url: str) -> None:
-    with browsers.chromium() as browser:
-        if browser is None:
-            pytest.skip("the playwright package brings no browser: apt-get install chromium")
-        page = browser.new_page()
-        page.goto(url.removeprefix("gateway+"))
-        for model, label in EXPECTED.items():
-            page.locator("#models-select").select_option(model)
-            expect(page.locator("#model")).to_contain_text(label)
-            page.fill("#article-text", "market shares")
-            page.click("#article [type=submit]")
-            expect(page.locator("#article-label")).to_have_text(label)
-            page.fill("#file-paste", "text\nshares\n")
-            page.click("#file [type=submit]")
-            expect(page.locator("#file-rows tbody tr")).to_contain_text(label)
