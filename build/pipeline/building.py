@@ -14,7 +14,8 @@ from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.errors import RecipeError
 from newsdesk.build.pipeline import candidates
 from newsdesk.build.pipeline.artifacts import Artifact, ArtifactStore, Say
-from newsdesk.build.pipeline.declaration import NAMES, SHARED, Branch, Declaration, declare
+from newsdesk.build.pipeline.branches import Branch
+from newsdesk.build.pipeline.declaration import NAMES, SHARED, Declaration, declare
 from newsdesk.build.pipeline.graphs import Exported, Graphs, ServingTarget
 from newsdesk.build.recipe import Recipe
 from newsdesk.build.repository import Fitted

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from newsdesk.build.pipeline import environment
 from newsdesk.build.pipeline import stages as functions
+from newsdesk.build.pipeline.branches import Branch, is_frozen, is_taught, of_member, pretrains
 from newsdesk.build.pipeline.families import family, modules
 from newsdesk.build.pipeline.fits import Fold, MemberFit
 from newsdesk.build.pipeline.graph import BuildStage, Graph
@@ -45,20 +46,6 @@ _TEXTS_TO_LABEL = "newsdesk.build.data.pieces", "newsdesk.server.runtime.text"
 
 
 @dataclass(frozen=True)
-class Branch:
-    """A member that is combined: a member of the recipe, or a snapshot of its training."""
-
-    fit: MemberFit
-    member: Member
-    stages: dict[str, str]
-    """Ids of its stages, by their names, in the order in which they are shown."""
-
-    @property
-    def name(self) -> str:
-        return self.fit.name
-
-
-@dataclass(frozen=True)
 class Declaration:
     """The graph of a recipe, and the members that are combined."""
 
@@ -84,7 +71,7 @@ def declare(recipe: Recipe, *, serving: Iterable[str] | None = None, strict: boo
         RecipeError: Members teach each other.
     """
     members = [member for member in recipe.members if serving is None or member.name in serving]
-    branches = [branch for member in members for branch in _branches(recipe, member)]
+    branches = [branch for member in members for branch in of_member(recipe, member)]
     stages = [*_data(recipe), *_out_of_fold(recipe), *_fits(recipe, members)]
     stages += [stage for branch in branches for stage in _compiled(recipe, branch)]
     if not strict:
@@ -110,40 +97,6 @@ def _kept(stage: BuildStage) -> BuildStage:
     return dataclasses.replace(stage, keyed=keyed[stage.name]) if stage.name in keyed else stage
 
 
-def _branches(recipe: Recipe, member: Member) -> list[Branch]:
-    """Return a member's branch, or one for each snapshot of its training."""
-    count = member.train.snapshots if isinstance(member, EncoderMember) else 0
-    return [_branch(recipe, member, snapshot) for snapshot in (range(1, count + 1) if count else (0,))]
-
-
-def _branch(recipe: Recipe, member: Member, snapshot: int) -> Branch:
-    name = f"{member.name}-{snapshot}" if snapshot else member.name
-    has = {
-        "embed": _is_frozen(member),
-        "out-of-fold": bool(recipe.split.folds),
-        "teach": _is_taught(recipe, member),
-        "pretrain": _pretrains(member),
-        "train": True,
-    }
-    ids = {stage: f"{stage} {member.name}" for stage, is_there in has.items() if is_there}
-    engines = ["engines"] if recipe.engines.runtimes and family(member).windowed else []
-    ids |= {stage: f"{stage} {name}" for stage in ("export", "quantise", *engines, "compile", "verify", "evaluate")}
-    ids |= {"cross-fit": f"cross-fit {name}"} if member.calibration_folds else {}
-    return Branch(MemberFit(name=name, kind=member.kind, snapshot=snapshot), member, ids)
-
-
-def _is_taught(recipe: Recipe, member: Member) -> bool:
-    return bool(recipe.teachers(member)) or bool(recipe.teaching and member.distil)
-
-
-def _pretrains(member: Member) -> bool:
-    return isinstance(member, EncoderMember) and member.pretrain is not None
-
-
-def _is_frozen(member: Member) -> bool:
-    return isinstance(member, EncoderMember) and member.frozen is not None
-
-
 def _rows(recipe: Recipe) -> str:
     """Return the id of the stage whose rows members that serve are fitted and measured on."""
     return "drop" if recipe.split.folds and recipe.split.drop_suspects else "split"
@@ -165,12 +118,12 @@ def _data(recipe: Recipe) -> list[BuildStage]:
 
 def _out_of_fold(recipe: Recipe) -> list[BuildStage]:
     """Return the stages that ask members about rows that they did not see, and choose by the answers."""
-    declared = [_embed(member) for member in recipe.members if _is_frozen(member)]
+    declared = [_embed(member) for member in recipe.members if is_frozen(member)]
     folds = recipe.split.folds
     if not folds:
         return declared
     for member in recipe.members:
-        inputs = {"rows": "split"} | ({"states": f"embed {member.name}"} if _is_frozen(member) else {})
+        inputs = {"rows": "split"} | ({"states": f"embed {member.name}"} if is_frozen(member) else {})
         settings = {"member": member, "folds": folds, "seed": _seed(recipe, member)}
         code = modules([family(member).train, family(member).logits])
         declared.append(_stage("out-of-fold", member.name, inputs=inputs, settings=settings, code=code))
@@ -201,18 +154,18 @@ def _fits(recipe: Recipe, members: list[Member]) -> list[BuildStage]:
     """Return the stages up to each member's fit, and the fits of folds."""
     declared: list[BuildStage] = []
     for member in members:
-        if _is_taught(recipe, member):
+        if is_taught(recipe, member):
             declared.append(_teach(recipe, member))
-        if _pretrains(member):
+        if pretrains(member):
             declared.append(_pretrain(recipe, member, member.name))
         declared.append(_train(recipe, member))
         if member.calibration_folds:
             folds = _folds(member, member.calibration_folds)
             declared += [_train_without(recipe, member, fit, teacher=False) for fit in folds]
-            declared += [_cross_fit(branch) for branch in _branches(recipe, member)]
+            declared += [_cross_fit(branch) for branch in of_member(recipe, member)]
     if recipe.teaching:
         for teacher in recipe.teaching.teachers:
-            if _pretrains(teacher):
+            if pretrains(teacher):
                 declared.append(_pretrain(recipe, teacher, f"teacher {teacher.name}"))
             folds = _folds(teacher, recipe.teaching.folds)
             declared += [_train_without(recipe, teacher, fit, teacher=True) for fit in folds]
@@ -243,10 +196,10 @@ def _pretrain(recipe: Recipe, member: Member, of: str) -> BuildStage:
 
 def _train(recipe: Recipe, member: Member) -> BuildStage:
     """Return the fit of a member that is combined, on all rows."""
-    if _is_frozen(member):
+    if is_frozen(member):
         return _train_head(recipe, member)
-    taught = {"taught": f"teach {member.name}"} if _is_taught(recipe, member) else {}
-    pretrained = {"pretrained": f"pretrain {member.name}"} if _pretrains(member) else {}
+    taught = {"taught": f"teach {member.name}"} if is_taught(recipe, member) else {}
+    pretrained = {"pretrained": f"pretrain {member.name}"} if pretrains(member) else {}
     inputs = {"rows": _rows(recipe), **taught, **pretrained}
     declared = _fitted(recipe, member)
     if recipe.split.folds and family(member).in_epochs:
@@ -265,8 +218,8 @@ def _train_head(recipe: Recipe, member: Member) -> BuildStage:
 def _train_without(recipe: Recipe, member: Member, fit: MemberFit, *, teacher: bool) -> BuildStage:
     """Return the fit of a member, or of one that teaches alone, without a fold. Its base is pretrained on demand."""
     prefix = "teacher " if teacher else ""
-    taught = {"taught": f"teach {member.name}"} if not teacher and _is_taught(recipe, member) else {}
-    pretrained = {"pretrained": f"pretrain {prefix}{member.name}"} if _pretrains(member) else {}
+    taught = {"taught": f"teach {member.name}"} if not teacher and is_taught(recipe, member) else {}
+    pretrained = {"pretrained": f"pretrain {prefix}{member.name}"} if pretrains(member) else {}
     declared = _fitted(recipe, member)
     declared["settings"] |= {"fold": fit.fold}
     return _stage("train", prefix + fit.name, inputs={"rows": "split", **taught}, on_demand=pretrained, **declared)
@@ -292,8 +245,9 @@ def _teach(recipe: Recipe, pupil: Member) -> BuildStage:
     on_demand: dict[str, Any] = {}
     if names := recipe.teachers(pupil):
         teachers = [member for member in recipe.members if member.name in names]
-        fits = [branch.fit for member in teachers for branch in _branches(recipe, member)]
-        inputs["teachers"] = {b.fit.name: b.stages["train"] for member in teachers for b in _branches(recipe, member)}
+        teaching = [branch for member in teachers for branch in of_member(recipe, member)]
+        fits = [branch.fit for branch in teaching]
+        inputs["teachers"] = {branch.fit.name: branch.stages["train"] for branch in teaching}
     else:
         assert recipe.teaching
         teachers = recipe.teaching.teachers
