@@ -37,4 +37,6 @@ def split(source: Path, folder: Path, limit: int = LIMIT) -> list[Path]:
         filled += size
     write_external_data_tensors(model, str(folder))
     onnx.save(model, target)
+    for part in parts:
+        part.chmod(0o644)  # onnx leaves them to their owner alone; a container serves as somebody else
     return [target, *parts]

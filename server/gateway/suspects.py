@@ -79,7 +79,7 @@ class Suspects:
                 items = {place: moved(item, place) for place, item in zip(together, answers, strict=True)}
             except Interrupted:
                 for place in together:
-                    self._strike(key(texts[place]))
+                    self._strike(key(texts[place]), 1)
         for place, text in enumerate(texts):
             if place not in items:
                 items[place] = await self._text_alone(place, text, ask, end)
@@ -92,7 +92,7 @@ class Suspects:
             try:
                 return await self._elsewhere(ask)
             except Interrupted:
-                self._strike(own)
+                self._strike(own, 1)
         return await self._alone(own, ask, end)
 
     async def watch(self) -> None:
@@ -156,7 +156,7 @@ class Suspects:
         except TimeoutError:
             raise unavailable("The model", "a process of it ended, and is not replaced yet") from None
         except Interrupted as error:
-            self._strike(own)
+            self._strike(own, _STRIKES)
             log("a process ended twice of one request, which is refused now", content=own.hex(), seconds=HELD_SECONDS)
             raise Poisonous(f"The request {_REASON}.") from error
         self._strikes.pop(own, None)
@@ -173,8 +173,9 @@ class Suspects:
             self._noticed.set()
         return True
 
-    def _strike(self, own: bytes) -> None:
-        strikes = self._struck(own) + 1
+    def _strike(self, own: bytes, strikes: int) -> None:
+        """Note that it was in flight at a death: 1 in company, however often it was asked for then, 2 alone."""
+        strikes = max(strikes, self._struck(own))
         self._strikes.pop(own, None)
         while len(self._strikes) >= _HELD_MOST:
             del self._strikes[next(iter(self._strikes))]

@@ -5,6 +5,7 @@ import pytest
 
 from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.predict import Examples
+from newsdesk.server.runtime.batching import FreeShapes
 
 ROWS = 100
 WRONG, ELSEWHERE, RIGHT = [0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]
@@ -73,11 +74,15 @@ def test_the_reason_names_what_was_measured_and_the_limits() -> None:
 
 
 def test_an_engine_is_measured_on_the_examples() -> None:
-    def engine(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        assert ids.shape == mask.shape
-        return np.log(np.array([RIGHT] * len(ids), np.float32))
+    class Engine:
+        def shapes(self, most: int) -> FreeShapes:
+            return FreeShapes(most)
 
-    assert gate(0.0, 0.0).measure(engine, "a title") == {
+        def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+            assert ids.shape == mask.shape
+            return np.log(np.array([RIGHT] * len(ids), np.float32))
+
+    assert gate(0.0, 0.0).measure(Engine(), "a title") == {
         "accuracy": 1.0,
         "accuracy_loss": -0.02,
         "agreement": 0.98,

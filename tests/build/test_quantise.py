@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from newsdesk.build.compile import export, half, int8, qdq, quantise, targets
 from newsdesk.build.compile.gate import Gate
+from newsdesk.build.compile.metrics import TargetMetrics
 from newsdesk.build.compile.predict import RUNS_ANY, probabilities
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.build.recipe import Compile, Quantise
@@ -146,7 +147,7 @@ def test_int8_made_worse_is_marked_and_a_better_precision_serves(bench, monkeypa
 
     graphs = {variant: bench.folder / quantise.graph_name(variant) for variant in figures}
     measured = targets.measure(graphs, bench.gate, Compile(rows=24, rounds=1))
-    assert not measured["openvino:int8"]["passed"]
+    assert not measured["openvino:int8"].passed
     said: list[str] = []
     chosen = targets.choose(measured, ["int8"], said.append)
     assert engines.TARGETS[chosen] != "int8"
@@ -224,7 +225,7 @@ def test_variants_finished_before_an_interruption_are_not_made_again(bench, monk
 
 def test_nothing_that_passes_is_an_error():
     with pytest.raises(BuildError, match="no target passed"):
-        targets.choose({"openvino:int8": {"variant": "int8", "passed": False}}, [], print)
+        targets.choose({"openvino:int8": TargetMetrics(variant="int8", passed=False)}, [], print)
 
 
 def test_a_target_whose_answers_depend_on_their_neighbours_may_not_serve(bench, exported):
@@ -232,10 +233,10 @@ def test_a_target_whose_answers_depend_on_their_neighbours_may_not_serve(bench, 
     int8.to_int8_dynamic(exported().graph, dynamic, 4, 32)
     lax = Gate(bench.gate.examples, bench.gate.reference, 1.0, 0.0)
     found = targets.measure({"int8-dynamic": dynamic, "fp32": exported().graph}, lax, Compile(rows=32, rounds=1))
-    assert found["onnxruntime:int8-dynamic"]["company_difference"] > 0
+    assert found["onnxruntime:int8-dynamic"].company_difference
     strict = Compile(rows=32, rounds=1, max_company_difference=0)
     found = targets.measure({"int8-dynamic": dynamic}, lax, strict)
-    assert not found["onnxruntime:int8-dynamic"]["passed"]
+    assert not found["onnxruntime:int8-dynamic"].passed
 
 
 def test_a_target_that_cannot_be_loaded_is_out_of_the_race(exported, gate, tmp_path: Path):
@@ -243,6 +244,6 @@ def test_a_target_that_cannot_be_loaded_is_out_of_the_race(exported, gate, tmp_p
     found = targets.measure(
         {"int8": tmp_path / "broken.onnx", "fp32": exported().graph}, gate, Compile(rows=8, rounds=1)
     )
-    assert found["openvino:int8"]["error"]
-    assert not found["onnxruntime:int8"]["passed"]
+    assert found["openvino:int8"].error
+    assert not found["onnxruntime:int8"].passed
     assert targets.choose(found, [], print).endswith((":fp32", ":bf16"))

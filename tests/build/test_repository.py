@@ -228,7 +228,7 @@ def test_what_triton_runs_is_in_the_manifest_and_checked_before_it_runs(tmp_path
     work = Workspace(tmp_path)
     for folder in work.repository, work.watched, work._renderings, work._generations:
         folder.mkdir(parents=True)
-    work.place(work.render(model, {}, 2))
+    work.place("ag_news", work.render(model, {}, 2))
     assert (work.repository / "ag_news" / "config.pbtxt").is_file()
     for name in "model.py", "config.pbtxt":
         before = (version / name).read_bytes()

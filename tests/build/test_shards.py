@@ -16,6 +16,7 @@ def test_a_graph_in_several_files_answers_alike(exported, batch, tmp_path: Path,
     graph, *parts = shards.split(whole, tmp_path, limit)
     assert len(parts) > 1
     assert all(part.stat().st_size <= limit for part in parts)
+    assert all(part.stat().st_mode & 0o044 == 0o044 for part in parts)  # a container is another user
     assert graph.stat().st_size < whole.stat().st_size / 2
     ids, mask = (part[:3] for part in batch)
     np.testing.assert_array_equal(engines.load(target, graph)(ids, mask), engines.load(target, whole)(ids, mask))

@@ -22,7 +22,7 @@ WRONG = {
     "HOST": "nowhere.invalid", "HTTP_PORT": "http", "GRPC_PORT": "0", "METRICS_PORT": "70000", "INSTANCES": "-1",
     "THREADS": "two", "QUEUE_DELAY": "1.5", "TARGET": "cuda", "STATE": "/with space", "CACHE": "lots",
     "LOG_LEVEL": "loud", "UNSURE_SHARE": "0.5", "GATEWAY": "perhaps", "GATEWAY_PORT": "0",
-    "GATEWAY_HOST": "nowhere.invalid",
+    "GATEWAY_HOST": "nowhere.invalid", "EXPOSE": "everything",
     "ALLOWED_HOST": "a:1", "JWT_ADMIN": "perhaps",
     "AUTH": "perhaps", "INSECURE": "perhaps", "JWKS": "/nowhere.json", "RATE_LIMIT": "many",
     "RATE_STORAGE": "mysql://x", "CORS_ORIGIN": "x", "MAX_BODY_MIB": "0", "MAX_FILE_MIB": "x", "MAX_TEXTS": "-1",

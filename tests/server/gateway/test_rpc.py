@@ -23,7 +23,7 @@ from newsdesk.clients import AccessDenied, Client
 from newsdesk.clients.tensors import pack_texts
 from newsdesk.server.gateway import inference
 from newsdesk.server.gateway.keys import Role
-from newsdesk.server.gateway.process import Gateway, GatewayError
+from newsdesk.server.serving.gateway import Gateway, GatewayError
 from tests.launching import free_ports
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served

@@ -96,6 +96,41 @@ def test_the_guilty_text_is_found_and_the_innocent_are_answered() -> None:
     asyncio.run(run())
 
 
+def test_what_many_ask_at_once_is_no_guiltier_for_it() -> None:
+    """One death with a text in flight three times, twice of them in one request: nobody is refused."""
+
+    async def run() -> None:
+        model = Model()
+        model.counts = [100, 0]
+        async with watched(model) as subject:
+
+            async def ask(texts: Sequence[Text], alone: bool) -> list[Item]:
+                if not alone:
+                    await asyncio.sleep(0.01)
+                    model._die()
+                    raise ended("")
+                return await model.ask(texts, alone)
+
+            many, single = await asyncio.gather(
+                subject.texts(["a", "a"], ask, later()),
+                subject.texts(["a"], ask, later()),
+            )
+            assert [type(item) for item in [*many, *single]] == [Prediction] * 3
+            requests = iter([ended(""), ended("")])
+
+            async def infer() -> str:
+                await asyncio.sleep(0.01)
+                for error in requests:
+                    model._die()
+                    raise error
+                return "answered"
+
+            answers = [subject.request(b"b", infer, later()) for _ in range(2)]
+            assert await asyncio.gather(*answers) == ["answered"] * 2
+
+    asyncio.run(run())
+
+
 def test_a_suspect_goes_alone_when_it_comes_again_and_is_cleared_by_an_answer() -> None:
     async def run() -> None:
         model = Model()
@@ -211,8 +246,7 @@ def test_suspects_are_forgotten_after_a_while_and_are_bounded(monkeypatch: pytes
     monkeypatch.setattr(suspects, "_HELD_MOST", 3)
     subject = Suspects(Model().count)
     for text in "abcde":
-        subject._strike(suspects.key(text))
-        subject._strike(suspects.key(text))
+        subject._strike(suspects.key(text), 2)
     assert len(subject._strikes) == 3
     assert subject.refusals(["a", "e"]).keys() == {1}
     time.sleep(0.06)

@@ -8,13 +8,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+from newsdesk.server.serving.endpoint import Endpoint
 from newsdesk.server.serving.settings import Settings
 from newsdesk.server.serving.triton import Triton
 from newsdesk.server.serving.workspace import Workspace
 
 
 @contextmanager
-def triton(answer: Any, folder: Path) -> Iterator[Triton]:
+def triton(answer: Any, folder: Path) -> Iterator[Endpoint]:
     """Yield the client of a server that answers everything alike."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -33,7 +34,7 @@ def triton(answer: Any, folder: Path) -> Iterator[Triton]:
         thread.start()
         try:
             settings = Settings(model_repository=folder, state=folder, http_port=server.server_address[1])
-            yield Triton(settings, Workspace(folder), folder / "log")
+            yield Endpoint(Triton(settings, Workspace(folder), folder / "log"), "ag_news")
         finally:
             server.shutdown()
             thread.join()

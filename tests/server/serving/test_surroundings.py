@@ -59,7 +59,7 @@ def test_files_where_it_is_started_are_not_imported_and_nohup_holds(launch: Laun
 def test_ipv6_listens_when_asked(launch: Launch, tmp_path: Path, host: str) -> None:
     port = free_ports()[0]
     options = ["--target", "openvino:int8", "--instances", "2", "--gateway-port", str(port), "--insecure"]
-    options += ["--host", host, "--gateway-host", host]
+    options += ["--host", host, "--gateway-host", host, "--expose", "triton"]
     server = launch(
         write_repository(tmp_path / "models", STAND_IN.read_text(), ("stand-in", "careful")), options=options
     )
