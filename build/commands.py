@@ -59,6 +59,7 @@ Changes = Annotated[
         "--set", metavar="KEY=VALUE", help="Change the recipe, e.g. members.minilm.max_length=64; JSON values."
     ),
 ]
+_QUICK = "quantise.variants=[]", "repository.variants=[]", "compile.rows=16", "compile.rounds=1"
 Artifacts = Annotated[Path, typer.Option("--artifacts", help="Where the stages keep what they made.")]
 Layout = Literal["ensemble", "members"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
@@ -94,6 +95,14 @@ def build(
             "and rows are the same.",
         ),
     ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Serve in fp32: quantise nothing, and measure targets on a few rows. A build without it goes on from "
+            "the same fits.",
+        ),
+    ] = False,
     layout: Annotated[
         Layout,
         typer.Option(
@@ -115,7 +124,15 @@ def build(
 
         recipe = recipe or ("own" if data else "compact")
         chosen, command = _chosen(
-            "build", recipe, data, test_data, text_column, label_column, columns, first_label, changes
+            "build",
+            recipe,
+            data,
+            test_data,
+            text_column,
+            label_column,
+            columns,
+            first_label,
+            [*(_QUICK if quick else ()), *(changes or [])],
         )
         # The libraries print as they please; stdout is for the figures.
         with contextlib.redirect_stdout(sys.stderr):

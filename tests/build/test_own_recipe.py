@@ -106,7 +106,7 @@ def test_suspects_are_left_out_of_the_last_fit(built: Result, folder: Path):
 def test_with_a_base_the_encoder_is_judged_beside_the_linear_member(folder: Path):
     base = save_base(folder / "base")
     options = ["--set", f"members.encoder.base={base}", "--set", f"members.tuned.base={base}"]
-    options += ["--set", "members.linear.least_rows=100", "--set", 'quantise={"variants": []}']
+    options += ["--set", "members.linear.least_rows=100", "--quick"]
     options += ["--output", str(folder / "with-base")]
     result = run(folder, write(folder / "more.csv", sentences(range(20))), *options, "--json")
     assert result.exit_code == 0, result.stderr
@@ -117,6 +117,7 @@ def test_with_a_base_the_encoder_is_judged_beside_the_linear_member(folder: Path
     model = folder / "with-base" / "ag_news" / "1"
     assert "frozen" in (model.parent / "MODEL_CARD.md").read_text()
     loaded = manifest.load(model)
+    assert {variant for member in loaded.members for variant in member.graphs} == {"fp32"}
     sentences_of = [sentence(label, i) for i in range(30, 50) for label in sorted(WORDS)]
     answers = Classifier(loaded, model).classify(sentences_of, np.full(60, 2))
     assert (answers.probabilities.argmax(-1) == np.arange(60) % 3).mean() > 0.6
