@@ -61,7 +61,7 @@ class GrpcTransport:
 
     def models(self, timeout: float) -> tuple[str, ...]:
         try:
-            known = {"timeout": timeout, "metadata": _metadata(self._address)}
+            known = {"timeout": timeout, "metadata": _presented(self._address)}
             return _names(self._stub.ModelStatistics(service_pb2.ModelStatisticsRequest(), **known))
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
@@ -69,7 +69,7 @@ class GrpcTransport:
     def describe(self, name: str, timeout: float) -> Model:
         name = name or only(self.models(timeout), self._address.url)
         try:
-            known = {"timeout": timeout, "metadata": _metadata(self._address)}
+            known = {"timeout": timeout, "metadata": _presented(self._address)}
             config = self._stub.ModelConfig(service_pb2.ModelConfigRequest(name=name), **known)
             probe = self._stub.ModelInfer(_probe_request(name), **known)
         except grpc.RpcError as error:
@@ -107,7 +107,7 @@ class AsyncGrpcTransport:
     async def models(self, timeout: float) -> tuple[str, ...]:
         asked = service_pb2.ModelStatisticsRequest()
         try:
-            known = {"timeout": timeout, "metadata": _metadata(self._address)}
+            known = {"timeout": timeout, "metadata": _presented(self._address)}
             return _names(await _end(self._stub.ModelStatistics.future(asked, **known)))
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
@@ -116,7 +116,7 @@ class AsyncGrpcTransport:
         name = name or only(await self.models(timeout), self._address.url)
         asked = service_pb2.ModelConfigRequest(name=name)
         try:
-            known = {"timeout": timeout, "metadata": _metadata(self._address)}
+            known = {"timeout": timeout, "metadata": _presented(self._address)}
             config = await _end(self._stub.ModelConfig.future(asked, **known))
             probe = await _end(self._stub.ModelInfer.future(_probe_request(name), **known))
         except grpc.RpcError as error:
@@ -167,8 +167,12 @@ async def _end(call: grpc.Future) -> Any:
 
 
 def _metadata(address: Address) -> tuple[tuple[str, str], ...]:
-    presented = {"authorization": f"Bearer {address.key}"} if address.key else {}
-    return tuple((presented | carried()).items())
+    """Return what a question of the caller's carries: the key, and the caller's span."""
+    return *_presented(address), *carried().items()
+
+
+def _presented(address: Address) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {address.key}"),) if address.key else ()
 
 
 def _names(statistics: service_pb2.ModelStatisticsResponse) -> tuple[str, ...]:
