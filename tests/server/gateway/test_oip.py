@@ -211,7 +211,7 @@ def test_what_is_internal_is_masked() -> None:
     for internal, shown in (
         ("Unable to find shared memory region: 'newsdesk-8000-12-ab'", "Unable to find shared memory region: '…'"),
         ("Failed to open /dev/shm/triton_python_backend_shm_region_1: No", "Failed to open …: No"),
-        ("error in /work/a.b/model.py at 'psm_1a2b3c'", "error in … at '…'"),
+        ("error in /srv/a.b/model.py at 'psm_1a2b3c'", "error in … at '…'"),
     ):
         body = json.dumps({"error": internal}).encode()
         answered = _answered(Reply(500, {"content-type": "application/json"}, body))

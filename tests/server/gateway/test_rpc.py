@@ -385,7 +385,7 @@ def test_who_leaves_is_not_computed_for(front: Front, stub: Any) -> None:
     """The deadline is passed on, and what waited for it is out of the queue."""
     began = time.monotonic()
     code, _, _ = refused(lambda: front.stub()[0].ModelInfer(
-        request("stand-in, be slow"), metadata=bearer(front.key), timeout=0.2
+        request("stand-in, be slow"), metadata=(*bearer(front.key), ("x-request-id", "who-leaves")), timeout=0.2
     ))  # fmt: skip
     assert code == "DEADLINE_EXCEEDED"
     while 'newsdesk_gateway_queued_texts{model="ag_news"} 0.0' not in front.http.get("/metrics").text:
@@ -393,7 +393,7 @@ def test_who_leaves_is_not_computed_for(front: Front, stub: Any) -> None:
         time.sleep(0.02)
     (line,) = [
         line for line in gateways.logged(front.folder / "gateway.log")
-        if line.get("route") == f"{SERVICE}ModelInfer" and line["status"] == 499
+        if line.get("request_id") == "who-leaves" and line["status"] == 499
     ]  # fmt: skip
     assert line["ms"] < 900  # the model took a second
 
