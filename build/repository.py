@@ -174,7 +174,9 @@ def _place(member: Fitted, folder: Path) -> Member:
         if variant in member.plans:
             graphs[variant] = _file(Path(shutil.copy(path, folder / member.name)), folder)
             continue
-        graph, *parts = shards.split(path, folder / member.name)
+        graph, *parts = shards.split(
+            path, folder / member.name, positions=member.max_length and member.max_length + member.pad_id + 1
+        )
         graphs[variant] = _file(graph, folder)
         data += [_file(part, folder) for part in parts]
     return Member(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from newsdesk.build.compile import shards
@@ -38,3 +39,15 @@ def test_a_graph_whose_weights_lie_beside_it_takes_them_along(exported, batch, t
     ids, mask = (part[:3] for part in batch)
     whole = engines.load("onnxruntime:fp32", exported().graph)(ids, mask)
     np.testing.assert_array_equal(engines.load("onnxruntime:fp32", moved)(ids, mask), whole)
+
+
+def test_a_slimmed_graph_answers_alike_and_holds_the_positions_that_are_read(exported, batch, tmp_path: Path):
+    whole = exported().graph
+    (slimmed,) = shards.split(whole, tmp_path, positions=batch[0].shape[1])
+    before, after = ({tuple(tensor.dims) for tensor in onnx.load(path).graph.initializer} for path in (whole, slimmed))
+    (dropped,) = before - after
+    assert after - before == {(batch[0].shape[1], dropped[1])}
+    assert slimmed.stat().st_size < whole.stat().st_size
+    np.testing.assert_array_equal(
+        engines.load("onnxruntime:fp32", slimmed)(*batch[:2]), engines.load("onnxruntime:fp32", whole)(*batch[:2])
+    )
