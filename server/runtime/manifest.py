@@ -166,7 +166,7 @@ def _check(folder: Path, files: list[File]) -> None:
 def save(manifest: Manifest, folder: Path) -> None:
     """Write the manifest, whole or not at all."""
     temporary = folder / f"{FILE}.partial"
-    temporary.write_bytes(msgspec.json.encode(manifest))
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
     temporary.replace(folder / FILE)
 
 
