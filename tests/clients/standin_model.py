@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from newsdesk.server.runtime import lifeline
+
 LABELS = ("World", "Sports", "Business", "Sci/Tech")
 MEMBERS_ASKED = {b"fast": 1, b"balanced": 1, b"best": None}
 WINDOW_CHARACTERS = 1000
@@ -19,6 +21,7 @@ SHOWN = 16
 
 class TritonPythonModel:
     def initialize(self, args):
+        lifeline.hold()  # as the model does: texts below end the server
         self.members = json.loads(args["model_config"])["parameters"]["members"]["string_value"].split(",")
 
     def execute(self, requests):

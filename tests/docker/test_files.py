@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -143,7 +145,7 @@ def test_redis_asks_for_its_password_which_no_command_line_holds(tmp_path: Path)
         return command.replace("$$", "$").replace("/run/secrets", str(tmp_path))
 
     start = here(redis["command"][2]) + f" --port {port} --bind 127.0.0.1 --dir {tmp_path}"
-    process = subprocess.Popen(["sh", "-c", start], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(["sh", "-c", start], stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         healthy = here(redis["healthcheck"]["test"][1]).replace("redis-cli", f"redis-cli -p {port}")
         deadline = time.monotonic() + 20
@@ -158,5 +160,5 @@ def test_redis_asks_for_its_password_which_no_command_line_holds(tmp_path: Path)
         lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
         assert not [line for line in lines if b"sesame-of" in line]
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # Redis is a child of the shell
         process.wait()
