@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from newsdesk.build.errors import DataError
+from newsdesk.build.members import layers
 from newsdesk.build.recipe import Linear as Settings
 from newsdesk.server.runtime.ngrams import NOTHING, Features, Ngrams
 from newsdesk.server.runtime.terms import MOST, Terms
@@ -104,9 +104,7 @@ def fit(
 
     A label without a row is the last that the member says. Raises DataError where fewer than two labels have rows.
     """
-    present = np.unique(labels)
-    if len(present) < 2:
-        raise DataError("rows of one label alone: a linear member tells two or more apart. Give rows of other labels.")
+    present = layers.present(labels)
     blocks, idfs, weighted = [], [], []
     for features, counts in zip(counted.features, counted.blocks, strict=True):
         known = _known(counts, settings.min_count, settings.terms(count) // len(counted.blocks))
@@ -117,7 +115,7 @@ def fit(
         weighted.append(_scaled(kept, idf))
     classifier = _classifier(settings, len(blocks), balanced, seed)
     classifier.fit(sparse.hstack(weighted).tocsr(), labels, sample_weight=weights)
-    coefficients, bias = _of_labels(classifier, present, count)
+    coefficients, bias = layers.of_all_labels(classifier.coef_, np.asarray(classifier.intercept_), present, count)
     table = np.zeros((count, sum(block.rows for block in blocks)), np.float32)
     at, column = 0, 0
     for block in blocks:
@@ -138,23 +136,6 @@ def _classifier(settings: Settings, blocks: int, balanced: bool, seed: int) -> L
     if settings.solver == "svm":
         return LinearSVC(**common)
     return LogisticRegression(max_iter=500, tol=1e-3, **common)
-
-
-def _of_labels(
-    classifier: LinearSVC | LogisticRegression, present: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return a row of coefficients for every label, FP [count, terms], and the bias FP [count]."""
-    coefficients, bias = classifier.coef_, np.asarray(classifier.intercept_)
-    if len(present) == 2:
-        # One line tells both apart. Half of it each way is what a logistic regression's probability is the softmax of.
-        coefficients, bias = np.concatenate([-coefficients, coefficients]) / 2, np.concatenate([-bias, bias]) / 2
-    of_all, bias_of_all = np.zeros((count, coefficients.shape[1])), np.full(count, bias.min() - _ABSENT)
-    of_all[present], bias_of_all[present] = coefficients, bias
-    return of_all, bias_of_all
-
-
-_ABSENT = 10.0
-"""How far below the others a label that no row has begins."""
 
 
 def _counts(ids: list[np.ndarray], buckets: int) -> sparse.csr_matrix:

@@ -12,9 +12,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoTokenizer
 
-from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation.metrics import log_loss, softmax
-from newsdesk.build.members import encoders
+from newsdesk.build.members import encoders, layers
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training.trainer import CHECKPOINT
@@ -52,8 +51,8 @@ def embed(base: str, name: str, texts: list[str], max_length: int, pooling: str)
                 {"input_ids": [ids[i] for i in part]}, return_tensors="pt", return_attention_mask=True
             ).to(place)
             mask = batch["attention_mask"]
-            found = model(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
-            states[part] = encoders.pooled(found, mask, pooling).float().cpu().numpy()
+            tokens = model(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
+            states[part] = encoders.pooled(tokens, mask, pooling).float().cpu().numpy()
     return states, lengths
 
 
@@ -71,27 +70,19 @@ def fit(
     `cost` is scikit-learn's C, `weights` FP [texts] are the rows' own. A label without a row is the last that the layer
     says. Raises DataError where fewer than two labels have rows.
     """
-    present = np.unique(labels)
-    if len(present) < 2:
-        raise DataError("rows of one label alone: a classifier tells two or more apart. Give rows of other labels.")
+    present = layers.present(labels)
     centre = states.mean(0, dtype=np.float64)
     scale = float(np.sqrt(((states - centre) ** 2).sum(1).mean())) or 1.0
     classifier = LogisticRegression(
         C=cost, max_iter=_STEPS, tol=1e-4, class_weight="balanced" if balanced else None
     ).fit((states - centre) * (_LENGTH / scale), labels, sample_weight=weights)
-    of_present, bias = classifier.coef_ * (_LENGTH / scale), classifier.intercept_
-    if len(present) == 2:  # one line tells both apart; its probability is the softmax of half of it each way
-        of_present, bias = np.concatenate([-of_present, of_present]) / 2, np.concatenate([-bias, bias]) / 2
-    bias = bias - of_present @ centre
-    of_all, bias_of_all = np.zeros((count, states.shape[1])), np.full(count, bias.min() - _ABSENT)
-    of_all[present], bias_of_all[present] = of_present, bias
-    return Head(of_all.astype(np.float32), bias_of_all.astype(np.float32))
+    lines = classifier.coef_ * (_LENGTH / scale)
+    weights_of_all, bias = layers.of_all_labels(lines, classifier.intercept_ - lines @ centre, present, count)
+    return Head(weights_of_all.astype(np.float32), bias.astype(np.float32))
 
 
 _LENGTH = 8.0
 """Root mean square length of a text's state in the fit, which says how much a C of 1 holds the weights back."""
-_ABSENT = 10.0
-"""How far below the others a label that no row has begins."""
 
 
 def out_of_fold(
@@ -107,17 +98,17 @@ def out_of_fold(
     `parts` hold numbers of rows; rows of no part keep logits of 0, and are not judged.
     """
     assert member.frozen
-    found: dict[float, np.ndarray] = {}
+    logits_by_cost: dict[float, np.ndarray] = {}
     for cost in track(member.frozen.costs, f"{member.name}, a linear layer without each part"):
-        found[cost] = np.zeros((len(states), count), np.float32)
+        logits_by_cost[cost] = np.zeros((len(states), count), np.float32)
         for part in parts:
             rest = np.setdiff1d(np.arange(len(states)), part)
             head = fit(states[rest], truth[rest], count, cost=cost, balanced=member.balanced, weights=weights[rest])
-            found[cost][part] = head.logits(states[part])
+            logits_by_cost[cost][part] = head.logits(states[part])
     judged = np.concatenate(parts)
-    losses = {cost: log_loss(softmax(logits[judged]), truth[judged]) for cost, logits in found.items()}
+    losses = {cost: log_loss(softmax(logits[judged]), truth[judged]) for cost, logits in logits_by_cost.items()}
     best = min(losses, key=losses.__getitem__)
-    return best, found[best]
+    return best, logits_by_cost[best]
 
 
 def save(member: EncoderMember, labels: list[str], head: Head, folder: Path) -> None:
