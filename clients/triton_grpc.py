@@ -36,7 +36,7 @@ from newsdesk.clients.trace import carried
 from newsdesk.clients.transports import Address, Answer, Model, only
 from newsdesk.server.contract import PROBABILITIES
 
-_OPTIONS: tuple[tuple[str, int], ...] = (
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     # Our retries decide when to try again: gRPC's own pause after a refused connection grows to two minutes.
@@ -142,10 +142,10 @@ class AsyncGrpcTransport:
 
 def _open(address: Address) -> grpc.Channel:
     if address.scheme == "grpc":
-        return grpc.insecure_channel(address.netloc, options=_OPTIONS)
+        return grpc.insecure_channel(address.netloc, options=CHANNEL_OPTIONS)
     files = address.ca_file, address.key_file, address.cert_file
     credentials = grpc.ssl_channel_credentials(*(Path(file).read_bytes() if file else None for file in files))
-    return grpc.secure_channel(address.netloc, credentials, options=_OPTIONS)
+    return grpc.secure_channel(address.netloc, credentials, options=CHANNEL_OPTIONS)
 
 
 async def _end(call: grpc.Future) -> Any:

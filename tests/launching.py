@@ -10,10 +10,10 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -210,15 +210,14 @@ class Server:
                 self.process.wait()
 
 
-class Load:
-    """Four clients that ask without a pause until told to stop, and what came of it."""
+class Callers:
+    """Threads that ask until they are told that it is over."""
 
-    def __init__(self, server: Server) -> None:
-        self._server, self._over = server, threading.Event()
-        self.outcomes: Counter[str] = Counter()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
+    def __init__(self, *asks: Callable[[], None]) -> None:
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=ask) for ask in asks]
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -227,6 +226,14 @@ class Load:
         self._over.set()
         for thread in self._threads:
             thread.join()
+
+
+class Load(Callers):
+    """Four clients that ask without a pause until told to stop, and what came of it."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(*[self._ask] * 4)
+        self._server, self.outcomes = server, Counter[str]()
 
     def _ask(self) -> None:
         while not self._over.is_set():

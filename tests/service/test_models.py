@@ -21,7 +21,7 @@ import pytest
 from newsdesk.clients import AsyncClient, Client, NewsdeskError, RequestRefused
 from newsdesk.server.machine import versions
 from tests import tiny
-from tests.launching import Server, free_ports
+from tests.launching import Callers, Server, free_ports
 
 NEWSDESK = Path(sys.executable).with_name("newsdesk")
 QUEUES = ["Cards", "Loans", "Cash", "Fraud"]
@@ -51,24 +51,16 @@ def stubs_of(server: Server, model: str) -> list[int]:
     return [stub.pid for stub in server.stubs() if any(f"/{model}/" in part for part in stub.arguments)]
 
 
-class Asking:
+class Asking(Callers):
     """Threads that ask each model through the gateway until they are told to stop."""
 
     def __init__(self, url: str) -> None:
         self._client = Client(url)
-        self._over = threading.Event()
         self.outcomes: Counter[tuple[str, str]] = Counter()
-        self._threads = [threading.Thread(target=self._ask, args=[model]) for model in EXPECTED for _ in range(2)]
-
-    def __enter__(self) -> "Asking":
-        for thread in self._threads:
-            thread.start()
-        return self
+        super().__init__(*[partial(self._ask, model) for model in EXPECTED for _ in range(2)])
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        super().__exit__()
         self._client.close()
 
     def _ask(self, model: str) -> None:

@@ -2,10 +2,10 @@
 
 import re
 import shutil
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from newsdesk.clients import Client, NewsdeskError
 from newsdesk.server.serving.settings import default_repository, default_state
 from tests.headlines import TEXTS
-from tests.launching import Server, gone
+from tests.launching import Callers, Server, gone
 
 
 @pytest.fixture
@@ -29,24 +29,17 @@ def own(tmp_path: Path) -> Iterator[Server]:
         server.stop()
 
 
-class Sdk:
+class Sdk(Callers):
     """Eight threads that classify without a pause through one client of the SDK, and what came of it."""
 
     def __init__(self, server: Server) -> None:
         self._client = Client(f"grpc://127.0.0.1:{server.ports[1]}", timeout=300, retries=1000)
-        self._over, self.outcomes = threading.Event(), Counter[str]()
-        self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(8)]
+        self.outcomes = Counter[str]()
+        super().__init__(*[partial(self._ask, i) for i in range(8)])
         self._expected = [self._client.classify(text).label for text in TEXTS]
 
-    def __enter__(self) -> "Sdk":
-        for thread in self._threads:
-            thread.start()
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        super().__exit__()
         self._client.close()
 
     def go_on(self) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 from fastapi import APIRouter, Query
@@ -38,26 +38,19 @@ _UPLOAD = {"schema": {"type": "object", "properties": {"file": {"type": "string"
 _TAKEN = {"text/csv": _BODY, "application/x-ndjson": _BODY, "application/vnd.apache.parquet": _BODY}
 
 
-@router.post(
-    MODEL_FILE_ROUTE,
-    dependencies=only(Role.reader),
-    response_class=StreamingResponse,
-    responses={
-        200: {"description": "A line of JSON for each text, in order", "content": {"application/x-ndjson": _BODY}},
-        **documented(400, 401, 403, 404, 408, 413, 415, 422, 429, 503, 504),
-    },
-    openapi_extra={"requestBody": {"required": True, "content": {**_TAKEN, "multipart/form-data": _UPLOAD}}},
-)
-@router.post(
-    FILE_ROUTE,
-    dependencies=only(Role.reader),
-    response_class=StreamingResponse,
-    responses={
-        200: {"description": "A line of JSON for each text, in order", "content": {"application/x-ndjson": _BODY}},
-        **documented(400, 401, 403, 408, 413, 415, 422, 429, 503, 504),
-    },
-    openapi_extra={"requestBody": {"required": True, "content": {**_TAKEN, "multipart/form-data": _UPLOAD}}},
-)
+def _file_route(*codes: int) -> dict[str, Any]:
+    """Return how a route that takes a file is documented; `codes` are those of errors that are its own."""
+    answered = {"description": "A line of JSON for each text, in order", "content": {"application/x-ndjson": _BODY}}
+    return {
+        "dependencies": only(Role.reader),
+        "response_class": StreamingResponse,
+        "responses": {200: answered, **documented(400, 401, 403, *codes, 408, 413, 415, 422, 429, 503, 504)},
+        "openapi_extra": {"requestBody": {"required": True, "content": {**_TAKEN, "multipart/form-data": _UPLOAD}}},
+    }
+
+
+@router.post(MODEL_FILE_ROUTE, **_file_route(404))
+@router.post(FILE_ROUTE, **_file_route())
 async def classify_file(
     request: Request,
     form: Annotated[Form | None, Query(alias="format", description="Else the type or the name says it.")] = None,

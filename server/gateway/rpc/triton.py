@@ -8,19 +8,10 @@ import grpc.aio
 
 from newsdesk.clients.errors import ServerUnavailable, late
 from newsdesk.clients.trace import carried
+from newsdesk.clients.triton_grpc import CHANNEL_OPTIONS
 from newsdesk.server.gateway.triton import Once, away
 
 PREFIX = "/inference.GRPCInferenceService/"
-_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # The gateway decides when to try again: gRPC's own pause after a refused connection grows to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),
-)
 _OK, _LATE = "OK", "DEADLINE_EXCEEDED"
 
 
@@ -45,7 +36,7 @@ class Upstream:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._channel = grpc.aio.insecure_channel(url.removeprefix("grpc://"), options=_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(url.removeprefix("grpc://"), options=CHANNEL_OPTIONS)
         self._methods: dict[str, Callable[..., Awaitable[bytes]]] = {}
 
     def once(self, method: str, body: bytes) -> Once[RpcReply]:

@@ -1,16 +1,19 @@
 """One served stand-in with a gateway that asks for keys, and one more gateway before it that is open."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import grpc
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page
+from tritonclient.grpc import service_pb2_grpc
 
 from newsdesk.server.gateway.keys import Role
 from tests.launching import Server, free_ports, write_repository
-from tests.server.gateway import browsers, gateways
+from tests.server.gateway import browsers, gateways, rpcs
 from tests.server.gateway.browsers import Watched
 
 STAND_IN = Path(__file__).parents[2] / "clients" / "standin_model.py"
@@ -58,6 +61,27 @@ def open_gateway(served: Served, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = write_repository(tmp_path_factory.mktemp("open"))
     with gateways.gateway(folder, served.server.ports, max_body_mib=1) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def front(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rpcs.Front]:
+    folder, port = tmp_path_factory.mktemp("rpc"), free_ports()[0]
+    keys = [gateways.key(folder, role) for role in (Role.reader, Role.operator)]
+    with gateways.gateway(
+        folder, served.server.ports, auth=True, max_body_mib=1, grpc_port=port, request_timeout=10.0
+    ) as client:
+        client.headers.update(rpcs.headers(keys[0]))
+        yield rpcs.Front(f"127.0.0.1:{port}", client, folder, *keys)
+
+
+@pytest.fixture
+def stub(front: rpcs.Front) -> Iterator[Callable[..., Any]]:
+    """Return method, message → answer, as a reader."""
+    with grpc.insecure_channel(front.address) as channel:
+        made = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        yield lambda method, message, key=front.key, **more: getattr(made, method)(
+            message, metadata=rpcs.bearer(key), timeout=20, **more
+        )
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ import pytest
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.machine import processes
 from newsdesk.server.serving.gateway import Gateway, GatewayError
-from tests.launching import Server, free_ports, gone, write_repository
+from tests.launching import Callers, Server, free_ports, gone, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import STAND_IN
 
@@ -44,24 +45,13 @@ def ask(url: str, text: str = "shares") -> httpx.Response:
     return httpx.post(f"{url}/v1/classify", json={"text": text}, timeout=60)
 
 
-class Load:
+class Load(Callers):
     """Four callers that ask without a pause, by two protocols, and what came of it."""
 
     def __init__(self, url: str) -> None:
-        self._url, self._over = url, threading.Event()
-        self.outcomes: Counter[str] = Counter()
+        super().__init__(*[partial(self._ask, caller) for caller in range(4)])
+        self._url, self.outcomes = url, Counter[str]()
         self._answered = [0] * 4
-        self._threads = [threading.Thread(target=self._ask, args=(caller,)) for caller in range(4)]
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
     def go_on(self, answers: int) -> None:
         """Wait for so many more answers of each caller: what was in flight at a death before is then answered, too."""

@@ -6,8 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,85 +18,14 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from newsdesk.clients import AccessDenied, Client
-from newsdesk.clients.tensors import pack_texts
 from newsdesk.server.gateway import inference
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.serving.gateway import Gateway, GatewayError
 from tests.launching import free_ports
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
+from tests.server.gateway.rpcs import INFER, SERVICE, Front, bearer, headers, refused, request, typed
 from tests.service.requests import oip, tensor
-
-INFER = "/v2/models/ag_news/infer"
-SERVICE = "/inference.GRPCInferenceService/"
-
-
-@dataclass
-class Front:
-    """A gateway with both ports, which asks for keys and takes 1 MiB and 300 texts."""
-
-    address: str
-    http: httpx.Client
-    folder: Path
-    key: str
-    operator: str
-
-    def stub(self, key: str | None = None, **options: Any) -> tuple[service_pb2_grpc.GRPCInferenceServiceStub, Any]:
-        channel = grpc.insecure_channel(self.address, options=list(options.items()))
-        return service_pb2_grpc.GRPCInferenceServiceStub(channel), bearer(self.key if key is None else key)
-
-
-def bearer(key: str) -> tuple[tuple[str, str], ...]:
-    return (("authorization", f"Bearer {key}"),) if key else ()
-
-
-def headers(key: str) -> dict[str, str]:
-    return dict(bearer(key))
-
-
-@pytest.fixture(scope="module")
-def front(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    folder, port = tmp_path_factory.mktemp("rpc"), free_ports()[0]
-    keys = [gateways.key(folder, role) for role in (Role.reader, Role.operator)]
-    with gateways.gateway(
-        folder, served.server.ports, auth=True, max_body_mib=1, grpc_port=port, request_timeout=10.0
-    ) as client:
-        client.headers.update(headers(keys[0]))
-        yield Front(f"127.0.0.1:{port}", client, folder, *keys)
-
-
-@pytest.fixture
-def stub(front: Front) -> Iterator[Callable[..., Any]]:
-    """Return method, message → answer, as a reader."""
-    with grpc.insecure_channel(front.address) as channel:
-        made = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        yield lambda method, message, key=front.key, **more: getattr(made, method)(
-            message, metadata=bearer(key), timeout=20, **more
-        )
-
-
-def request(*texts: str, **more: Any) -> service_pb2.ModelInferRequest:
-    """Return a request with raw contents."""
-    made = service_pb2.ModelInferRequest(model_name="ag_news", **more)
-    made.inputs.add(name="TEXT", datatype="BYTES", shape=[len(texts), 1])
-    made.raw_input_contents.append(pack_texts([text.encode() for text in texts]))
-    return made
-
-
-def typed(*texts: str, datatype: str = "BYTES") -> service_pb2.ModelInferRequest:
-    made = service_pb2.ModelInferRequest(model_name="ag_news", id="typed")
-    made.inputs.add(name="TEXT", datatype=datatype, shape=[len(texts), 1]).contents.bytes_contents.extend(
-        text.encode() for text in texts
-    )
-    return made
-
-
-def refused(call: Callable[[], Any]) -> tuple[str, str, dict[str, str]]:
-    """Return code, details and trailers of the error that a call ends with."""
-    with pytest.raises(grpc.RpcError) as error:
-        call()
-    found = error.value
-    return found.code().name, found.details(), dict(found.trailing_metadata())  # type: ignore[attr-defined]
 
 
 def test_tritonclient_unchanged(front: Front) -> None:
@@ -329,40 +256,6 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
             gateways.until_listening(gateway)
         gateway.wait()
     assert "--gateway-grpc-port (NEWSDESK_GATEWAY_GRPC_PORT)" in (tmp_path / "gateway.log").read_text()
-
-
-def test_a_stream_answers_in_order_and_goes_on_after_an_error(stub: Any) -> None:
-    sent = [request(f"shares {i}" if i != 5 else "", id=f"{i}") for i in range(100)]
-    answers = list(stub("ModelStreamInfer", iter(sent)))
-    assert [answer.infer_response.id for answer in answers] == [f"{i}" for i in range(100)]
-    assert [place for place, answer in enumerate(answers) if answer.error_message] == [5]
-    assert "text 0: empty" in answers[5].error_message
-
-
-def test_tritonclients_stream(front: Front) -> None:
-    got: queue.Queue[Any] = queue.Queue()
-    with triton.InferenceServerClient(front.address) as client:
-        client.start_stream(lambda result, error: got.put((result, error)), headers=headers(front.key))
-        client.async_stream_infer("ag_news", [tensor(["match"])], enable_empty_final_response=True)
-        result, error = got.get(timeout=20)
-        client.stop_stream()
-    assert error is None
-    assert result.as_numpy("LABEL").ravel().tolist() == [b"Sports"]
-    assert result.get_response().parameters["triton_final_response"].bool_param
-
-
-def test_a_revoked_key_ends_its_stream(front: Front) -> None:
-    key = gateways.key(front.folder, Role.reader)
-    sending: queue.Queue[Any] = queue.Queue()
-    stub, _ = front.stub()
-    stream = stub.ModelStreamInfer(iter(sending.get, None), metadata=bearer(key), timeout=30)
-    sending.put(request("shares"))
-    assert not next(stream).error_message
-    assert gateways.newsdesk_keys(
-        "revoke", key.split("_")[1], "--keys", str(front.folder / "keys.json")
-    ).returncode == 0  # fmt: skip
-    assert refused(lambda: next(stream))[0] == "UNAUTHENTICATED"
-    sending.put(None)
 
 
 def test_rates_are_those_of_http(served: Served, tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ import asyncio
 import itertools
 import json
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -19,7 +19,7 @@ from newsdesk.clients.errors import Interrupted
 from newsdesk.server.gateway import suspects
 from newsdesk.server.gateway.problems import Poisonous
 from newsdesk.server.gateway.suspects import Item, Suspects, Text
-from tests.launching import Server, free_ports, write_repository
+from tests.launching import Callers, Server, free_ports, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import STAND_IN
 from tests.service.requests import oip
@@ -276,22 +276,12 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, http
         server.stop()
 
 
-class Bystanders:
+class Bystanders(Callers):
     """Eight threads that classify one text after another, by REST and by the Open Inference Protocol."""
 
     def __init__(self, client: httpx.Client) -> None:
-        self._client, self._over, self.outcomes = client, threading.Event(), Counter[str]()
-        self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(8)]
-
-    def __enter__(self) -> "Bystanders":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(*[partial(self._ask, i) for i in range(8)])
+        self._client, self.outcomes = client, Counter[str]()
 
     def _ask(self, first: int) -> None:
         for i in itertools.count(first, 8):
