@@ -87,11 +87,6 @@ class Terms:
         ids = row + self.rows * counts
         return np.split(ids, np.searchsorted(text, np.arange(1, len(texts)))) if texts else []
 
-    def take_apart(self, ids: Array) -> tuple[Array, Array]:
-        """Return the rows and the counts of ids, INT64 each, as the graph does."""
-        counts, rows = np.divmod(ids, self.rows)
-        return rows, counts
-
 
 def _known_buckets(block: Ngrams) -> Array:
     return np.ones(block.features.buckets, bool) if block.known is None else block.known
