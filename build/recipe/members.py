@@ -29,6 +29,8 @@ class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     learning_rate: Annotated[float, Meta(gt=0)] = 5e-5
     schedule: str = "linear"
     """linear, cosine, polynomial, constant, … (transformers' SchedulerType)."""
+    cycles: Annotated[int, Meta(ge=1, le=20)] = 1
+    """How many times a cosine's rate falls from its peak to nothing (SGDR: Loshchilov and Hutter 2017)."""
     layer_decay: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """Share of the learning rate that each layer has of the one above it."""
     warmup_ratio: Fraction = 0.06
@@ -56,6 +58,12 @@ class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     interpolate: tuple[Fraction, ...] = ()
     """How far from the pretrained to the fitted weights, 1 being all the way: more candidates (WiSE-FT: Wortsman et al.
     2022, "Robust fine-tuning of zero-shot models"). The nearest to the pretrained that is as good is taken."""
+
+    def __post_init__(self) -> None:
+        if self.cycles > 1 and self.schedule != "cosine":
+            raise ValueError(
+                f'{self.cycles} cycles of the schedule "{self.schedule}"; expected schedule = "cosine", or one cycle'
+            )
 
 
 class Pretrain(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):

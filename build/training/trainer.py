@@ -17,7 +17,7 @@ from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
 from newsdesk.build.members import encoders, vocabulary
 from newsdesk.build.progress import track
-from newsdesk.build.recipe import EncoderMember
+from newsdesk.build.recipe import EncoderMember, Train
 from newsdesk.build.training.averaging import Average, candidates, choose
 from newsdesk.build.training.fitting import EMBEDDINGS_ALONE, Fitting, freeze
 from newsdesk.build.training.soft_labels import SoftLabels
@@ -107,8 +107,7 @@ def train(
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
-        lr_scheduler_type="cosine_with_restarts" if recipe.snapshots else recipe.schedule,
-        lr_scheduler_kwargs={"num_cycles": recipe.snapshots} if recipe.snapshots else {},
+        **schedule(recipe),
         warmup_ratio=recipe.warmup_ratio,
         weight_decay=recipe.weight_decay,
         bf16=recipe.bf16 and _has_bf16(),
@@ -183,6 +182,14 @@ def arguments(scratch: Path, seed: int, **settings: Any) -> transformers.Trainin
         "dataloader_num_workers": 2 if cuda else 0,
     }
     return transformers.TrainingArguments(**(common | settings))
+
+
+def schedule(recipe: Train) -> dict[str, Any]:
+    """Return the Trainer's arguments of the learning rate's schedule."""
+    cycles = recipe.snapshots or (recipe.cycles if recipe.cycles > 1 else 0)
+    if not cycles:
+        return {"lr_scheduler_type": recipe.schedule}
+    return {"lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": cycles}}
 
 
 def last_checkpoint(scratch: Path) -> str | None:

@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel, TrainingArguments
+from transformers import AutoConfig, AutoModel, TrainingArguments, get_scheduler
 
 from newsdesk.build.compile import export
 from newsdesk.build.members import encoders
 from newsdesk.build.recipe import Adversarial, Distil, Train
 from newsdesk.build.training.adversary import Adversary
 from newsdesk.build.training.fitting import Dropout, Fitting, freeze, layer_groups
-from newsdesk.build.training.trainer import _has_bf16, window
+from newsdesk.build.training.trainer import _has_bf16, schedule, window
 from newsdesk.server.runtime import processor
 from tests.build.encoders import save_base
 
@@ -291,3 +291,25 @@ def test_a_pooling_of_ours_is_saved_loaded_and_exported(base: str, pooling, tmp_
     figures = export.export(tmp_path / "checkpoint", tmp_path, 64)
     assert figures["largest_difference"] < 1e-5
     assert figures["exporter"] == "torchscript"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "peaks"), [(Train(schedule="cosine"), [0]), (Train(schedule="cosine", cycles=2), [0, 50])]
+)
+def test_the_rate_falls_to_nothing_once_a_cycle(recipe: Train, peaks: list[int]) -> None:
+    arguments = schedule(recipe)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    rates = get_scheduler(
+        arguments["lr_scheduler_type"],
+        optimizer,
+        num_warmup_steps=0,
+        num_training_steps=100,
+        scheduler_specific_kwargs=arguments.get("lr_scheduler_kwargs"),
+    )
+    seen = []
+    for _ in range(100):
+        seen.append(rates.get_last_lr()[0])
+        optimizer.step()
+        rates.step()
+    assert [step for step, rate in enumerate(seen) if rate == 1] == peaks
+    assert seen[99] < 0.01

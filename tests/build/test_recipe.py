@@ -125,3 +125,9 @@ def test_a_recipe_by_path_and_one_that_is_no_toml(tmp_path: Path):
     own.write_text("name = ")
     with pytest.raises(RecipeError, match=r"own\.toml: Invalid value"):
         recipe.load(str(own))
+
+
+def test_cycles_are_a_cosines() -> None:
+    assert recipe.Train(schedule="cosine", cycles=2).cycles == 2
+    with pytest.raises(ValueError, match='2 cycles of the schedule "linear"; expected schedule = "cosine"'):
+        recipe.Train(cycles=2)

@@ -18,6 +18,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from newsdesk.clients import AccessDenied, Client
+from newsdesk.server.contract import MAX_BATCH
 from newsdesk.server.gateway import inference
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.serving.gateway import Gateway, GatewayError
@@ -237,8 +238,9 @@ def test_what_nobody_waits_for_is_given_up_in_triton(served: Served, front: Fron
 
     stub, known = front.stub()
     before, began = given_up(), time.monotonic()
-    busy = [stub.ModelInfer.future(request(f"stand-in, be slow {i}"), metadata=known) for i in range(2)]
-    time.sleep(0.2)  # so that each has a process of its own
+    full = [request(*[f"stand-in, be slow {i}"] * MAX_BATCH) for i in range(2)]  # no batch holds two of them
+    busy = [stub.ModelInfer.future(whole, metadata=known) for whole in full]
+    time.sleep(0.2)
     assert refused(lambda: stub.ModelInfer(request("stand-in, be slow 3"), metadata=known, timeout=0.2))[0] == (
         "DEADLINE_EXCEEDED"
     )
