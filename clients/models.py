@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.errors import BadResponse, NewsdeskError
-from newsdesk.clients.transports import only, parse
+from newsdesk.clients.transports import Address, only, parse
 
 if TYPE_CHECKING:
     from newsdesk.clients.web import Web
@@ -33,6 +34,9 @@ def models(
     api_key: Annotated[
         str, typer.Option(envvar="NEWSDESK_API_KEY", help="Key or bearer token.", show_default=False)
     ] = "",
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     timeout: Annotated[float, typer.Option(min=0.001, metavar="SECONDS", help="Longest wait for an answer.")] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
@@ -41,14 +45,15 @@ def models(
     Exit code: 0 done, 2 wrong usage, refused or no gateway.
     """
     try:
-        typer.echo(_done(action, model, url, api_key, timeout, as_json))
-    except (NewsdeskError, ValueError) as error:
+        address = parse(url, model, api_key or None, **files(tls_ca, tls_cert, tls_key))
+        typer.echo(_done(action, model, address, timeout, as_json))
+    except (NewsdeskError, OSError, ValueError) as error:
         typer.echo(f"newsdesk: {error}", err=True)
         raise typer.Exit(2) from error
 
 
-def _done(action: Action, model: str, url: str, api_key: str, timeout: float, as_json: bool) -> str:
-    address = parse(url, model, api_key or None)
+def _done(action: Action, model: str, address: Address, timeout: float, as_json: bool) -> str:
+    url = address.url
     if not address.scheme.startswith("gateway"):
         raise ValueError(f"url is {url!r}, expected gateway+http://host:port: the gateway knows versions and figures")
     from newsdesk.clients.web import Web  # imports urllib3 and aiohttp, which no other command's --help needs

@@ -132,11 +132,15 @@ def parse(
     path = parts.path.rstrip("/")
     if path and parts.scheme.startswith("grpc"):
         raise ValueError(f"{expected}: gRPC knows no path")
-    for name, file in ("ca_file", ca_file), ("cert_file", cert_file), ("key_file", key_file):
+    for name, file in ("ca", ca_file), ("cert", cert_file), ("key", key_file):
         if file and not parts.scheme.endswith("s"):
-            raise ValueError(f"{name} is given with {url!r}, which is not encrypted, expected {parts.scheme}s://")
+            given = f"{name}_file (--tls-{name}) is given with {url!r}"
+            raise ValueError(f"{given}, which is not encrypted, expected {parts.scheme}s://")
     if bool(cert_file) != bool(key_file):
-        raise ValueError("cert_file and key_file are the caller's own certificate and its key: expected both, or none")
+        raise ValueError(
+            "cert_file (--tls-cert) and key_file (--tls-key) are the caller's own certificate and its key: "
+            "expected both, or none"
+        )
     if key is None:
         key = os.environ.get("NEWSDESK_API_KEY")
     _check_key(key or "")

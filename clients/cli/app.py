@@ -15,6 +15,7 @@ from newsdesk.clients.cli.commands import CommandGroup
 from newsdesk.clients.cli.formats import Format, header, line
 from newsdesk.clients.cli.texts import Answers
 from newsdesk.clients.client import DEFAULT_URL, Client
+from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.environment import Command
 from newsdesk.clients.errors import NewsdeskError, TextRefused
 from newsdesk.clients.models import models
@@ -80,6 +81,9 @@ def classify(
     api_key: Annotated[
         str | None, typer.Option(envvar="NEWSDESK_API_KEY", help="Key or bearer token for the gateway.")
     ] = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     model: Annotated[
         str, typer.Option(envvar="NEWSDESK_MODEL", help="Which model, where the server has several.")
     ] = "",
@@ -127,9 +131,11 @@ def classify(
                 how = {"form": input_form, "columns": text_column or [], "delimiter": delimiter}
                 reader = stack.enter_context(_opened(file or Path("-"), how))
                 given = stack.enter_context(_shown(reader))
-            with Client(url, timeout=timeout, retries=_FIRST_RETRIES, model=model, api_key=api_key) as first:
+            server: dict[str, Any] = {"timeout": timeout, "model": model, "api_key": api_key}
+            server |= files(tls_ca, tls_cert, tls_key)
+            with Client(url, retries=_FIRST_RETRIES, **server) as first:
                 first.labels()
-            client = stack.enter_context(Client(url, timeout=timeout, model=model, api_key=api_key))
+            client = stack.enter_context(Client(url, **server))
             count, refused = _answer(client, given, form, options)
     except BrokenPipeError:
         raise

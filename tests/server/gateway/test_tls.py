@@ -14,8 +14,10 @@ import httpx
 import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
+from typer.testing import CliRunner
 
 from newsdesk.clients import Client, ServerUnavailable
+from newsdesk.clients.cli.app import app
 from newsdesk.server.gateway.certificates import Certificates
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.settings import GatewaySettings, GatewaySettingsError
@@ -124,6 +126,28 @@ def test_sdk_curl_and_tritonclient_over_mutual_tls(encrypted: Encrypted, own: tu
         client.infer("ag_news", [tensor(["shares"])], headers=known, client_timeout=3)
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"http://127.0.0.1:{encrypted.ports[0]}/health/live", trust_env=False)
+
+
+def test_commands_trust_and_show_the_certificates_of_their_options(
+    encrypted: Encrypted, own: tuple[Path, Path]
+) -> None:
+    def run(command: str, scheme: str, *arguments: str | Path, **variables: str) -> Any:
+        environment = {"NEWSDESK_URL": encrypted.url(scheme), "NEWSDESK_API_KEY": encrypted.key, **variables}
+        return CliRunner(env=environment).invoke(app, [command, *map(str, arguments)])
+
+    options = "--tls-ca", encrypted.authority.file, "--tls-cert", own[0], "--tls-key", own[1]
+    for scheme in SCHEMES:
+        assert run("classify", scheme, "match", *options).stdout.startswith("Sports"), scheme
+    assert "ag_news  version" in run("models", "gateway+https", *options).stdout
+    by_variables = dict(zip(("TLS_CA", "CLIENT_CERT", "CLIENT_KEY"), map(str, options[1::2]), strict=True))
+    named = {f"NEWSDESK_{name}": value for name, value in by_variables.items()}
+    assert run("classify", "grpcs", "match", **named).stdout.startswith("Sports")
+    without = run("models", "gateway+https", *options[:2])
+    assert (without.exit_code, "does not answer" in without.stderr) == (2, True)
+    missing = run("classify", "https", "match", "--tls-ca", encrypted.folder / "none.pem")
+    assert (missing.exit_code, "none.pem" in missing.stderr) == (2, True)
+    alone = run("classify", "https", "match", "--tls-cert", own[0])
+    assert (alone.exit_code, "--tls-key" in alone.stderr) == (2, True)
 
 
 def test_the_supervisor_sees_it_live_though_it_shows_no_certificate(encrypted: Encrypted) -> None:
