@@ -30,10 +30,9 @@ bench: $(VENV)/.test  ## what each quality costs, what Triton costs, what the ga
 		$(BIN)/python -m benchmarks.$$part $(if $(TEXTS),--texts $(TEXTS)) || exit; \
 	done
 
-# CHECKPOINT is the `train` stage's from_pretrained folder, TEXTS a CSV file with title and description.
-bench-peers: $(VENV)/.test  ## the same loads through other servers (CHECKPOINT=…, TEXTS=…)
-	$(BIN)/python -m benchmarks.peers --checkpoint $(CHECKPOINT) $(if $(TEXTS),--texts $(TEXTS)) \
-		--write benchmarks/results/peers.md
+# TEXTS is a CSV file with title and description; without it, articles are put together in the lengths of news.
+bench-peers: $(VENV)/.test  ## the same loads through other servers, each installed by itself (TEXTS=…)
+	$(BIN)/python -m benchmarks.peers $(if $(TEXTS),--texts $(TEXTS)) --write benchmarks/results/peers.md
 
 # A TEXTS file as above is optional.
 soak: $(VENV)/.test  ## ten minutes of 256 clients on the loopback, every answer checked

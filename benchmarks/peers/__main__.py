@@ -1,6 +1,8 @@
 """newsdesk against its peers: same checkpoint, articles, generator and cores, in one run and one table.
 
-    python -m benchmarks.peers --checkpoint artifacts/train/<key>/checkpoint [--texts test.csv.gz]
+    python -m benchmarks.peers [--texts test.csv.gz]
+
+The checkpoint is made from the shipped member (`benchmarks.peers.checkpoint`), or is `--checkpoint`'s.
 
 Each peer is installed into an environment of its own where that is missing (`--install` does nothing else), started,
 asked for the labels of a few articles (another label than newsdesk's for more than one in ten stops the run), warmed
@@ -20,7 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from benchmarks import MODEL, one_member, servers, texts
-from benchmarks.peers import catalogue, environments
+from benchmarks.peers import catalogue, checkpoint, environments
 from benchmarks.peers.catalogue import Peer, Setting
 from newsdesk.server.runtime import manifest, processor
 from newsdesk.server.runtime.repository import latest_version
@@ -29,13 +31,15 @@ from newsdesk.server.serving.settings import Settings, granted_cores
 
 CLIENTS = (1, 8, 32, 128, 512)
 _ASKED = 40
+_FITTED = 400
+"""Articles that the peers' head is fitted on, where the checkpoint is made from the member."""
 _WARM_SECONDS = 5
 _AGREEMENT = 0.9
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="the `train` stage's from_pretrained folder")
+    parser.add_argument("--checkpoint", type=Path, help="a from_pretrained folder; made from the member without it")
     parser.add_argument("--texts", type=Path, help="CSV with title and description; made-up articles without it")
     parser.add_argument("--member", default="minilm", help="the shipped model's member that the checkpoint became")
     parser.add_argument("--environments", type=Path, default=Path(".cache/peers"), help="where the peers are installed")
@@ -45,12 +49,13 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="write the table there as a page, too")
     parser.add_argument("--install", action="store_true", help="make the environments, measure nothing")
     given = parser.parse_args()
-    checkpoint = given.checkpoint.absolute()
-    onnx = _exported(checkpoint, given.environments)
-    setting = Setting(checkpoint, onnx, given.environments, granted_cores())
+    articles = texts.choose(given.texts)
     shipped = Settings().model_repository
     repository = tempfile.TemporaryDirectory()
     one = one_member.write(shipped, given.member, Path(repository.name))
+    folder = given.checkpoint or checkpoint.write(latest_version(one / MODEL), articles[:_FITTED], given.environments)
+    onnx = _exported(folder.absolute(), given.environments)
+    setting = Setting(folder.absolute(), onnx, given.environments, granted_cores())
     several = len(manifest.load(latest_version(shipped / MODEL)).members) > 1
     peers = [
         peer
@@ -63,7 +68,6 @@ def main() -> None:
         return
     for served in (one, shipped):  # once a machine, as a peer's model is exported once: no part of a start
         prepare.prepare(served.absolute() / MODEL, Settings().state, lambda said: print(said, file=sys.stderr))
-    articles = texts.choose(given.texts)
     began, readings, expected = time.monotonic(), {}, None
     for peer in peers:
         print(f"measuring {peer.name}", file=sys.stderr, flush=True)
@@ -85,13 +89,13 @@ def main() -> None:
         given.write.with_suffix(".json").write_text(json.dumps(readings, indent=1))
 
 
-def _exported(checkpoint: Path, cache: Path) -> Path:
-    """Return the folder with the checkpoint's ONNX files, exported by optimum if missing."""
-    digest = sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()[:16]
+def _exported(fitted: Path, cache: Path) -> Path:
+    """Return the folder with a checkpoint's ONNX files, exported by optimum if missing."""
+    digest = sha256((fitted / "model.safetensors").read_bytes()).hexdigest()[:16]
     folder = cache.absolute() / "onnx" / digest
     if not (folder / "whole").exists():
         command = [sys.executable, str(Path(__file__).with_name("export_onnx.py"))]
-        subprocess.run([*command, str(checkpoint), str(folder)], check=True, stdout=sys.stderr)
+        subprocess.run([*command, str(fitted), str(folder)], check=True, stdout=sys.stderr)
         (folder / "whole").touch()
     return folder
 
@@ -160,7 +164,7 @@ def _page(peers: list[Peer], readings: dict[str, dict], articles: int, cores: in
 
 
 def _command() -> str:
-    return "python -m benchmarks.peers --checkpoint artifacts/train/<key>/checkpoint --texts test.csv.gz"
+    return " ".join(["python -m benchmarks.peers", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
