@@ -57,8 +57,8 @@ def quantise(bench: Workbench) -> dict[str, Any]:
     }
     if not figures["int8"]["passed"]:
         bench.say(f"int8 does not pass: {bench.gate.reason(figures['int8'])}. fp32 is kept.")
-    for variant, found in figures.items():
-        found["mib"] = round(graphs[variant].stat().st_size / 2**20, 2)
+    for variant, figures_of in figures.items():
+        figures_of["mib"] = round(graphs[variant].stat().st_size / 2**20, 2)
     return figures
 
 
@@ -110,16 +110,16 @@ def graph(table: np.ndarray, behind: list[tuple[np.ndarray, np.ndarray]]) -> onn
         helper.make_node("Div", ["sum", "count"], ["mean"]),
     ]
     constants = {"table": table, "along": np.array([1]), "one": np.array([1])}
-    given = "mean"
+    source = "mean"
     for at, (weights, bias) in enumerate(behind):
         last = at == len(behind) - 1
         constants |= {f"weights{at}": weights, f"bias{at}": bias}
         nodes.append(
-            helper.make_node("Gemm", [given, f"weights{at}", f"bias{at}"], ["logits" if last else f"layer{at}"])
+            helper.make_node("Gemm", [source, f"weights{at}", f"bias{at}"], ["logits" if last else f"layer{at}"])
         )
         if not last:
             nodes.append(helper.make_node("Relu", [f"layer{at}"], [f"hidden{at}"]))
-            given = f"hidden{at}"
+            source = f"hidden{at}"
     axes = ["batch_size", "sequence_length"]
     built = helper.make_graph(
         nodes,

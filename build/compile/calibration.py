@@ -46,8 +46,8 @@ def check(rows: list[list[int]]) -> None:
 def feed(names: list[str], ids: list[int]) -> dict[str, np.ndarray]:
     """Return the inputs of one row at its own length, INT64 [1, length]."""
     row = np.array([ids], np.int64)
-    given = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
-    return {name: given[name] for name in names}
+    inputs = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
+    return {name: inputs[name] for name in names}
 
 
 def ranges(model: ModelProto, rows: list[list[int]], wanted: set[str] | None = None) -> dict[str, float]:

@@ -31,8 +31,8 @@ def runtime(name: str) -> ModuleType:
         module = importlib.import_module(name)
     except ImportError as error:
         raise BuildError(f"{name} is not installed here ({error}): {INSTALL[name]}") from error
-    found = tuple(map(int, re.findall(r"\d+", module.__version__)[:2]))
-    if found < _OLDEST[name]:
+    version = tuple(map(int, re.findall(r"\d+", module.__version__)[:2]))
+    if version < _OLDEST[name]:
         oldest = ".".join(map(str, _OLDEST[name]))
         raise BuildError(f"{name} {module.__version__} is too old, expected {oldest} or later: {INSTALL[name]}")
     return module
@@ -52,8 +52,8 @@ def build(graph: Path, plan: Path, name: str, profiles: list[Profile], settings:
     start = time.perf_counter()
     if not parser.parse_from_file(str(graph)):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
-        said = "; ".join(f"{error.node_name() or error.node()}: {error.desc()}".splitlines()[0] for error in errors)
-        raise BuildError(f"{name} {trt.__version__} cannot read {graph.name}: {said}")
+        reasons = "; ".join(f"{error.node_name() or error.node()}: {error.desc()}".splitlines()[0] for error in errors)
+        raise BuildError(f"{name} {trt.__version__} cannot read {graph.name}: {reasons}")
     config = _configure(trt, builder, settings, plan.with_suffix(".timing"))
     for profile in profiles:
         shapes = builder.create_optimization_profile()
@@ -87,12 +87,12 @@ def products(network: Any) -> dict[str, float]:
     """
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     sources = {layer.get_output(i).name: layer for layer in layers for i in range(layer.num_outputs)}
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for layer in layers:
         if layer.type.name == _PRODUCTS:
             sides = {_precision(layer.get_input(i), sources) for i in range(2)}
-            found[sides.pop() if len(sides) == 1 else _type(layer.get_output(0).dtype)] += 1
-    return {kind: round(count / found.total(), 3) for kind, count in sorted(found.items())}
+            counts[sides.pop() if len(sides) == 1 else _type(layer.get_output(0).dtype)] += 1
+    return {kind: round(count / counts.total(), 3) for kind, count in sorted(counts.items())}
 
 
 def _precision(tensor: Any, sources: dict[str, Any]) -> str:

@@ -120,23 +120,23 @@ def _weights(model: ModelProto, node: NodeProto, weight: np.ndarray, form: Forma
 
 def _constants(model: ModelProto) -> dict[str, TensorProto]:
     """Return every constant by name, those that an Identity passes on (tied layers) among them."""
-    found = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
-            found.update((node.output[0], held.t) for held in node.attribute if held.name == "value")
-        elif node.op_type == "Identity" and node.input[0] in found:
-            found[node.output[0]] = found[node.input[0]]
-    return found
+            constants.update((node.output[0], held.t) for held in node.attribute if held.name == "value")
+        elif node.op_type == "Identity" and node.input[0] in constants:
+            constants[node.output[0]] = constants[node.input[0]]
+    return constants
 
 
 def _live(model: ModelProto) -> set[str]:
     """Return the names of what hangs on the inputs; products of constants (relative positions) are computed once."""
-    found = {value.name for value in model.graph.input}
+    live = {value.name for value in model.graph.input}
     for node in model.graph.node:
         # A Shape's result is known before the first number is: what hangs on it alone is a position.
-        if node.op_type != "Shape" and not found.isdisjoint(node.input):
-            found.update(node.output)
-    return found
+        if node.op_type != "Shape" and not live.isdisjoint(node.input):
+            live.update(node.output)
+    return live
 
 
 def _weight(node: NodeProto, constants: dict[str, TensorProto], live: set[str]) -> np.ndarray | None:

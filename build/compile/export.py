@@ -98,8 +98,8 @@ def parity(model: Encoder, graph: Path, pad_id: int, limit: int) -> dict[str, An
             wide[batch] = _random_ids(generator, model.config.vocab_size, pad_id, (length + padding,))
             mask = np.ones_like(wide)
             mask[:batch, length:] = 0
-            found = engine(wide, mask)[:batch]
-            padded_worst = _checked(found, alone, padded_worst, f"batch {batch}, length {length} padded by {padding}")
+            padded = engine(wide, mask)[:batch]
+            padded_worst = _checked(padded, alone, padded_worst, f"batch {batch}, length {length} padded by {padding}")
     return {
         "shapes": [list(shape) for shape in shapes],
         "largest_difference": worst,
@@ -198,19 +198,19 @@ def _save_tokenizer(tokenizer: Any, path: Path, vocab_size: int) -> int:
 
 def _check_contract(graph: Path) -> None:
     model = onnx.load(graph, load_external_data=False)
-    given = {value.name: value.type.tensor_type for value in model.graph.input}
+    inputs = {value.name: value.type.tensor_type for value in model.graph.input}
     known = {"input_ids", "attention_mask", "token_type_ids"}
     wrong = [
         name
-        for name, kind in given.items()
+        for name, kind in inputs.items()
         if name not in known
         or kind.elem_type != onnx.TensorProto.INT64
         or any(not axis.dim_param for axis in kind.shape.dim)
     ]
     outputs = [(value.name, value.type.tensor_type.elem_type) for value in model.graph.output]
-    if wrong or not {"input_ids", "attention_mask"} <= given.keys() or outputs != [("logits", onnx.TensorProto.FLOAT)]:
+    if wrong or not {"input_ids", "attention_mask"} <= inputs.keys() or outputs != [("logits", onnx.TensorProto.FLOAT)]:
         raise VerificationError(
-            f"{graph}: inputs {list(given)} and outputs {outputs}; expected input_ids, attention_mask[, "
+            f"{graph}: inputs {list(inputs)} and outputs {outputs}; expected input_ids, attention_mask[, "
             "token_type_ids] INT64 with both axes dynamic, and logits FP32"
         )
 
@@ -226,8 +226,8 @@ def _original(model: Encoder, ids: np.ndarray) -> np.ndarray:
         return model(input_ids=torch.from_numpy(ids), attention_mask=mask).logits.numpy()
 
 
-def _checked(found: np.ndarray, expected: np.ndarray, worst: float, what: str) -> float:
-    difference = float(np.abs(found - expected).max())
+def _checked(logits: np.ndarray, expected: np.ndarray, worst: float, what: str) -> float:
+    difference = float(np.abs(logits - expected).max())
     if not difference <= PARITY_TOLERANCE:  # a NaN is not less or equal
         raise VerificationError(f"{what}: logits differ by {difference}, expected at most {PARITY_TOLERANCE}")
     return max(worst, difference)

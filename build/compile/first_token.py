@@ -77,8 +77,8 @@ def _cut(model: ModelProto, edges: dict[str, int], inside: set[str]) -> None:
                     for what, value in limits.items():
                         tensor = numpy_helper.from_array(np.array([value]), f"{name}/first/{what}")
                         model.graph.initializer.append(tensor)
-                    given = [name, *(f"{name}/first/{what}" for what in limits)]
-                    nodes.append(helper.make_node("Slice", given, [f"{name}/first"], f"{name}/first"))
+                    inputs = [name, *(f"{name}/first/{what}" for what in limits)]
+                    nodes.append(helper.make_node("Slice", inputs, [f"{name}/first"], f"{name}/first"))
                 node.input[i] = f"{name}/first"
         nodes.append(node)
     replace_nodes(model, nodes)
@@ -90,7 +90,7 @@ class _Graph:
     def __init__(self, model: ModelProto) -> None:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         self._shapes = {
-            value.name: [one.dim_value for one in value.type.tensor_type.shape.dim]  # 0 where it varies
+            value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]  # 0 where it varies
             for value in [*inferred.value_info, *inferred.input, *inferred.output]
             if value.type.tensor_type.HasField("shape")
         }
@@ -134,7 +134,7 @@ class _Graph:
             case "MatMul":
                 return {first: axis} if axis == rank - 2 and len(self._shapes[first]) == rank else None
             case "Transpose":
-                return {first: next(one for one in node.attribute if one.name == "perm").ints[axis]}
+                return {first: next(attribute for attribute in node.attribute if attribute.name == "perm").ints[axis]}
             case "Reshape":
                 kept = axis == _TOKENS and {rank, len(self._shapes[first])} <= {3, 4} and self._keeps_tokens(node)
                 return {first: axis} if kept else None
@@ -166,4 +166,4 @@ class _Graph:
 
 
 def _attribute(node: NodeProto, name: str, default: int) -> int:
-    return next((one.i for one in node.attribute if one.name == name), default)
+    return next((attribute.i for attribute in node.attribute if attribute.name == name), default)

@@ -23,15 +23,15 @@ class Gate:
         """Run the engine over the rows and return its figures, `passed` among them."""
         return self.judge(probabilities(engine, self.examples, title))
 
-    def judge(self, found: np.ndarray) -> dict[str, Any]:
+    def judge(self, answers: np.ndarray) -> dict[str, Any]:
         labels = self.examples.labels
-        finite = bool(np.isfinite(found).all())
-        lost = accuracy(self.reference, labels) - accuracy(found, labels)
-        agreed = agreement(self.reference, found)
+        finite = bool(np.isfinite(answers).all())
+        lost = accuracy(self.reference, labels) - accuracy(answers, labels)
+        agreed = agreement(self.reference, answers)
         # A rounding error must not decide where the loss is exactly the limit.
         passed = finite and lost <= self.max_accuracy_loss + 1e-9 and agreed >= self.min_agreement - 1e-9
         return {
-            "accuracy": round(accuracy(found, labels), 5),
+            "accuracy": round(accuracy(answers, labels), 5),
             "accuracy_loss": round(lost, 5),
             "agreement": round(agreed, 5),
             "finite": finite,

@@ -49,9 +49,9 @@ def quantise(bench: Workbench) -> Figures:
         figures[variant] = json.loads(mark.read_text())
         if not figures[variant]["passed"]:
             bench.say(f"{variant} does not pass: {bench.gate.reason(figures[variant])}. A better precision is kept.")
-    for variant, found in figures.items():
-        if "error" not in found:
-            found["mib"] = round(os.path.getsize(bench.folder / graph_name(variant)) / 2**20, 2)
+    for variant, variant_figures in figures.items():
+        if "error" not in variant_figures:
+            variant_figures["mib"] = round(os.path.getsize(bench.folder / graph_name(variant)) / 2**20, 2)
     return figures
 
 
@@ -110,7 +110,7 @@ def _int8(bench: Workbench, graph: Path) -> Figures:
     Decided on the validation rows alone. Where nothing passes the nearest is kept, and marked so. A graph that NNCF
     does not know (DeBERTa's shared projections, ALBERT's shared layers) gets plain pairs around its products.
     """
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for alpha in bench.settings.smooth_quant_alphas:
         candidate = _scratch(bench) / f"int8-{alpha}.onnx"
         try:
@@ -121,11 +121,11 @@ def _int8(bench: Workbench, graph: Path) -> Figures:
         except Exception as error:  # of every kind, and some only when the graph is loaded
             bench.say(f"int8: NNCF does not know this graph ({type(error).__name__}); plain pairs instead")
             return _plain_int8(bench, graph)
-        found.append(({"smooth_quant_alpha": alpha, **made, **measured}, candidate))
+        candidates.append(({"smooth_quant_alpha": alpha, **made, **measured}, candidate))
         if measured["passed"]:
             break
-    if not found[-1][0]["passed"]:
-        start, best = max(found, key=_nearness)
+    if not candidates[-1][0]["passed"]:
+        start, best = max(candidates, key=_nearness)
 
         def write(target: Path, names: list[str]) -> Figures:
             model = onnx.load(best)
@@ -133,8 +133,8 @@ def _int8(bench: Workbench, graph: Path) -> Figures:
             onnx.save(model, target)
             return {**start, "float_products": names}
 
-        found += _relaxed(bench, "int8", write, qdq.products(onnx.load(best)))
-    return _nearest(found, graph, "smooth_quant_alpha", "float_products")
+        candidates += _relaxed(bench, "int8", write, qdq.products(onnx.load(best)))
+    return _nearest(candidates, graph, "smooth_quant_alpha", "float_products")
 
 
 def _plain_int8(bench: Workbench, graph: Path) -> Figures:
@@ -148,10 +148,10 @@ def _searched(bench: Workbench, graph: Path, variant: str, write: Write, product
     """Write the variant, and where it does not pass, with products left in float; return the nearest's figures."""
     candidate = _scratch(bench) / f"{variant}.onnx"
     made = write(candidate, [])
-    found = [({**made, **bench.measure(candidate, variant)}, candidate)]
-    if not found[0][0]["passed"]:
-        found += _relaxed(bench, variant, write, products)
-    return _nearest(found, graph, "kept_float" if variant == "fp16" else "float_products")
+    candidates = [({**made, **bench.measure(candidate, variant)}, candidate)]
+    if not candidates[0][0]["passed"]:
+        candidates += _relaxed(bench, variant, write, products)
+    return _nearest(candidates, graph, "kept_float" if variant == "fp16" else "float_products")
 
 
 def _relaxed(bench: Workbench, variant: str, write: Write, products: list[str]) -> list[Candidate]:
@@ -159,23 +159,23 @@ def _relaxed(bench: Workbench, variant: str, write: Write, products: list[str]) 
     if not bench.settings.max_float_products:
         return []
     ranking = sensitivity(write, products, bench.gate, _scratch(bench))
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for count in _doubling(min(bench.settings.max_float_products, len(ranking))):
         names = [name for name, _ in ranking[:count]]
         candidate = _scratch(bench) / f"{variant}-float-{count}.onnx"
         made = write(candidate, names)
-        found.append(({**made, **bench.measure(candidate, f"{variant}, {count} in float")}, candidate))
-        if found[-1][0]["passed"]:
+        candidates.append(({**made, **bench.measure(candidate, f"{variant}, {count} in float")}, candidate))
+        if candidates[-1][0]["passed"]:
             break
-    return found
+    return candidates
 
 
-def _nearest(found: list[Candidate], graph: Path, *tried: str) -> Figures:
+def _nearest(candidates: list[Candidate], graph: Path, *tried: str) -> Figures:
     """Put the nearest to the float model in place; its figures say what was tried."""
-    figures, best = max(found, key=_nearness)
+    figures, best = max(candidates, key=_nearness)
     shutil.copy(best, graph)
     shown = *tried, "agreement", "accuracy_loss"
-    return {**figures, "tried": [{key: made.get(key) for key in shown} for made, _ in found]}
+    return {**figures, "tried": [{key: made.get(key) for key in shown} for made, _ in candidates]}
 
 
 def sensitivity(write: Write, products: list[str], gate: Gate, scratch: Path) -> list[tuple[str, float]]:

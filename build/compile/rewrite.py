@@ -26,13 +26,13 @@ def spell_out_identities(model: ModelProto) -> int:
     constants: dict[str, np.ndarray] = {}
     count = 0
     for node in model.graph.node:
-        given = {attribute.name: attribute.i for attribute in node.attribute}
-        if node.op_type != "EyeLike" or given.get("k", 0):
+        attributes = {attribute.name: attribute.i for attribute in node.attribute}
+        if node.op_type != "EyeLike" or attributes.get("k", 0):
             nodes.append(node)
             continue
         count += 1
         name = node.output[0]
-        kind = given.get("dtype", TensorProto.FLOAT)
+        kind = attributes.get("dtype", TensorProto.FLOAT)
         constants |= {f"{name}/0": np.array(0), f"{name}/1": np.array(1)}
         constants |= {f"{name}/[0]": np.array([0]), f"{name}/[1]": np.array([1])}
         made = [

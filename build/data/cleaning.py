@@ -55,12 +55,12 @@ class Report:
 
     def lines(self) -> list[str]:
         """Return the report for a person, a finding a line."""
-        found = [
+        lines = [
             f"  {kind}: {n:,} (rows {', '.join(map(str, self.examples[kind]))}{', …' if n > SHOWN else ''})"
             for kind, n in sorted(self.counts.items())
         ]
         labels = ", ".join(f"{name} {n:,}" for name, n in sorted(self.per_label.items()))
-        return [f"{self.read:,} rows read, {self.kept:,} kept ({labels})", *found]
+        return [f"{self.read:,} rows read, {self.kept:,} kept ({labels})", *lines]
 
 
 class Labels:
@@ -138,8 +138,8 @@ def clean_rows(
     unknown: dict[str, int] = {}
     for raw in rows:
         report.read += 1
-        for kind, found in _ARTEFACTS.items():
-            if found(raw.text):
+        for kind, matches in _ARTEFACTS.items():
+            if matches(raw.text):
                 report.note(f"cleaned_{kind}", raw.number)
         if not raw.text.isascii() and any("\ud800" <= c <= "\udfff" for c in raw.text):
             report.note("dropped_undecodable", raw.number)

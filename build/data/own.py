@@ -55,13 +55,13 @@ def changes(
     }
     weighed = zip_longest([train, *more], weights, fillvalue=1.0)
     of_train, *of_more = ({"file": str(file), "weight": weight, **described} for file, weight in weighed)
-    found, count = set[str](), 0
+    names, count = set[str](), 0
     for source in (of_train, *of_more):
         for row in sources.read(msgspec.convert(source, Source)):
-            found.add(row.label.strip())
+            names.add(row.label.strip())
             count += 1
-    keep = first_label is not None or found - {""} == set(recipe.labels)
-    pruned = [one.name for one in recipe.members if isinstance(one, EncoderMember) and one.min_piece_count]
+    keep = first_label is not None or names - {""} == set(recipe.labels)
+    pruned = [member.name for member in recipe.members if isinstance(member, EncoderMember) and member.min_piece_count]
     return {
         "data.train": of_train,
         "data.more": of_more,

@@ -12,10 +12,10 @@ def cut(rows: list[Row], seed: int) -> list[str]:
     """Return an opening and a rest of every article that has words enough for both. They are no rows: what an article
     was labelled for need not stand in a piece of it, so a teacher says what the piece is about."""
     chance = random.Random(seed)
-    found = []
+    excerpts = []
     for row in rows:
         words = row.text.split(" ")
         at = chance.randint(*OPENING)
         if len(words) >= at + OPENING[0]:
-            found += [" ".join(words[:at]), " ".join(words[at:])]
-    return found
+            excerpts += [" ".join(words[:at]), " ".join(words[at:])]
+    return excerpts

@@ -26,13 +26,13 @@ from newsdesk.server.runtime.calibrate import (
 def temperature(probabilities: np.ndarray, labels: np.ndarray) -> Temperature:
     """Minimise the log-loss over temperatures from 0.05 to 20."""
     logits = logs(probabilities)
-    found = minimize_scalar(
+    fitted = minimize_scalar(
         lambda log: _log_loss(logits / np.exp(log), labels),
         bounds=(np.log(0.05), np.log(20)),
         method="bounded",
         options={"xatol": 1e-9},
     )
-    return Temperature(float(np.exp(found.x)))
+    return Temperature(float(np.exp(fitted.x)))
 
 
 def temperature_by_length(
@@ -41,7 +41,7 @@ def temperature_by_length(
     """Fit a temperature for each bucket of lengths INT [n]; the bounds are words."""
     place = by_words.buckets(lengths, bounds)
     fitted = [temperature(probabilities[place == bucket], labels[place == bucket]) for bucket in range(len(bounds) + 1)]
-    return TemperatureByLength(bounds, [one.temperature for one in fitted])
+    return TemperatureByLength(bounds, [line.temperature for line in fitted])
 
 
 def vector(probabilities: np.ndarray, labels: np.ndarray) -> Vector:
@@ -55,14 +55,16 @@ def vector(probabilities: np.ndarray, labels: np.ndarray) -> Vector:
     truth = np.eye(count)[labels]
     neutral = np.repeat([1.0, 0.0], count)
 
-    def loss(found: np.ndarray) -> tuple[float, np.ndarray]:
-        scaled = found[:count] * logits + found[count:]
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        scaled = weights[:count] * logits + weights[count:]
         wrong = np.exp(scaled - logsumexp(scaled, axis=1, keepdims=True)) - truth
-        slope = np.concatenate([(wrong * logits).sum(0), wrong.sum(0)]) + 2 * (found - neutral)
-        return _log_loss(scaled, labels) + ((found - neutral) ** 2).sum() / len(labels), slope / len(labels)
+        slope = np.concatenate([(wrong * logits).sum(0), wrong.sum(0)]) + 2 * (weights - neutral)
+        return _log_loss(scaled, labels) + ((weights - neutral) ** 2).sum() / len(labels), slope / len(labels)
 
-    found = minimize(loss, neutral, jac=True, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000})
-    return Vector(found.x[:count].tolist(), found.x[count:].tolist())
+    weights = minimize(
+        loss, neutral, jac=True, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000}
+    )
+    return Vector(weights.x[:count].tolist(), weights.x[count:].tolist())
 
 
 def platt(probabilities: np.ndarray, labels: np.ndarray) -> Platt:
@@ -78,12 +80,12 @@ def platt(probabilities: np.ndarray, labels: np.ndarray) -> Platt:
 def isotonic(probabilities: np.ndarray, labels: np.ndarray) -> Isotonic:
     """Fit a rising line for each label against the rest, which never says 0 or 1: one row more could prove it wrong."""
     least = 1 / (len(labels) + 2)
-    given, calibrated = [], []
+    raw, calibrated = [], []
     for label, column in enumerate(probabilities.T.astype(np.float64)):
         line = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip").fit(column, labels == label)
-        given.append(line.X_thresholds_.tolist())
+        raw.append(line.X_thresholds_.tolist())
         calibrated.append(line.y_thresholds_.tolist())
-    return Isotonic(given, calibrated)
+    return Isotonic(raw, calibrated)
 
 
 def _none(probabilities: np.ndarray, labels: np.ndarray) -> Uncalibrated:
@@ -118,15 +120,15 @@ def _sigmoid(odds: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
     count = positive.sum()
     target = np.where(positive, (count + 1) / (count + 2), 1 / (len(positive) - count + 2))
 
-    def loss(found: np.ndarray) -> tuple[float, np.ndarray]:
-        score = found[0] * odds + found[1]
+    def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
+        score = line[0] * odds + line[1]
         wrong = 0.5 * (1 + np.tanh(score / 2)) - target
         return float((np.logaddexp(0, score) - target * score).mean()), np.array([(wrong * odds).mean(), wrong.mean()])
 
     # Below 0 a label would be the less likely the more its members say it.
     limits = [(0.0, None), (None, None)]
-    found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=limits, options={"ftol": 1e-14})
-    return float(found.x[0]), float(found.x[1])
+    line = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=limits, options={"ftol": 1e-14})
+    return float(line.x[0]), float(line.x[1])
 
 
 def _log_loss(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -68,10 +68,10 @@ def choose(
     candidates = _candidates(len(members), settings, bool(texts.bounds))
     if len(labels) < 2:  # nothing to judge by
         candidates = candidates[:1]
-        found = {candidates[0]: members.mean(0)}
+        answers = {candidates[0]: members.mean(0)}
     else:
-        found = _cross_validated(members, labels, candidates, settings, seed, title, texts)
-    losses = {candidate: _losses(of_candidate, labels) for candidate, of_candidate in found.items()}
+        answers = _cross_validated(members, labels, candidates, settings, seed, title, texts)
+    losses = {candidate: _losses(of_candidate, labels) for candidate, of_candidate in answers.items()}
     best = min(losses, key=lambda candidate: losses[candidate].mean())
     table, chosen, slices = [], None, texts.judged
     for candidate in candidates:
@@ -90,8 +90,8 @@ def choose(
                 "worse_than_best": mean,
                 "interval": [mean - 1.96 * error, mean + 1.96 * error],
                 "harms": harms,
-                "accuracy": metrics.accuracy(found[candidate], labels),
-                "ece": metrics.calibration_error(found[candidate], labels),
+                "accuracy": metrics.accuracy(answers[candidate], labels),
+                "ece": metrics.calibration_error(answers[candidate], labels),
                 "as_good": as_good,
                 "chosen": candidate == chosen,
             }
@@ -99,7 +99,7 @@ def choose(
     assert chosen is not None  # the best is as good as itself
     combiner, learned = fit(chosen[0], members, labels, settings, seed, texts)
     calibrator = calibrators.fit(chosen[1], *learned)
-    return Choice(chosen, combiner, calibrator, found[chosen].astype(np.float32), table)
+    return Choice(chosen, combiner, calibrator, answers[chosen].astype(np.float32), table)
 
 
 def fit(
@@ -113,8 +113,8 @@ def fit(
     """Fit a combiner, and return with it what a calibrator learns from: FP [k, labels], INT [k] and their texts."""
     if name in stacking.NAMES:
         parts = folds(labels, INNER_FOLDS, seed, texts.groups)
-        said = out_of_fold(members, labels, parts, lambda some, of_some: _model(name, some, of_some, seed).run)
-        return _model(name, members, labels, seed), (said, labels, texts)
+        unseen = out_of_fold(members, labels, parts, lambda some, of_some: _model(name, some, of_some, seed).run)
+        return _model(name, members, labels, seed), (unseen, labels, texts)
     if name == "blend":
         held_out = _held_out(len(labels), texts.groups, settings.blend_share, seed)
         blended = _rule(weights.weighted(members[:, ~held_out], labels[~held_out]))
@@ -157,7 +157,7 @@ def _candidates(count: int, settings: Ensemble, by_length: bool) -> list[Candida
     ]
     if not every:
         raise DataError("all combiners or calibrators of the recipe go by length, and rows fill no two buckets of it")
-    return sorted(every, key=lambda one: (one[0] in stacking.NAMES, one[1] == "isotonic"))
+    return sorted(every, key=lambda candidate: (candidate[0] in stacking.NAMES, candidate[1] == "isotonic"))
 
 
 def _cross_validated(
@@ -170,7 +170,7 @@ def _cross_validated(
     texts: Texts,
 ) -> dict[Candidate, np.ndarray]:
     parts = folds(labels, settings.folds, seed, texts.groups)
-    found = {candidate: np.empty(members.shape[1:]) for candidate in candidates}
+    answers = {candidate: np.empty(members.shape[1:]) for candidate in candidates}
     names = list(dict.fromkeys(name for name, _ in candidates))
     for part, name in track([*product(parts, names)], f"combining {title}".strip()):
         rest = np.setdiff1d(np.arange(len(labels)), part)
@@ -180,8 +180,8 @@ def _cross_validated(
         for candidate in candidates:
             if candidate[0] == name:
                 calibrator = calibrators.fit(candidate[1], *learned)
-                found[candidate][part] = calibrate.ready(calibrator)(combined, lengths)
-    return found
+                answers[candidate][part] = calibrate.ready(calibrator)(combined, lengths)
+    return answers
 
 
 def _model(name: str, members: np.ndarray, labels: np.ndarray, seed: int) -> Fitted:

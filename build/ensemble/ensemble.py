@@ -138,16 +138,18 @@ def fit(
     more = [(left_out or {}).get(name, OutOfFold.none(probabilities.shape[-1])) for name in members]
     order = sorted(range(len(members)), key=lambda i: costs[i])
     names = [members[i] for i in order]
-    given = probabilities[order].astype(np.float32)
+    ordered = probabilities[order].astype(np.float32)
     fitted = [
-        calibrators.temperature(*more[i].after(of_member, labels)) for i, of_member in zip(order, given, strict=True)
+        calibrators.temperature(*more[i].after(of_member, labels)) for i, of_member in zip(order, ordered, strict=True)
     ]
-    alone = np.array([calibrate.ready(one)(said) for one, said in zip(fitted, given, strict=True)], np.float32)
+    alone = np.array(
+        [calibrate.ready(calibrator)(answers) for calibrator, answers in zip(fitted, ordered, strict=True)], np.float32
+    )
     prefixes = [names[: i + 1] for i in range(len(names))]
     first = calibrate.ready(fitted[0])(more[order[0]].probabilities).astype(np.float32)
-    said, truth = more[order[0]]._replace(probabilities=first).after(alone[0], labels)
+    answers, truth = more[order[0]]._replace(probabilities=first).after(alone[0], labels)
     known = more[order[0]].texts_after(texts, len(labels))
-    choice = choose(said[None], truth, settings, seed, names[0], known)
+    choice = choose(answers[None], truth, settings, seed, names[0], known)
     choices = [
         replace(choice, probabilities=choice.probabilities[: len(labels)]),
         *(choose(alone[: len(prefix)], labels, settings, seed, cascade.name(prefix), texts) for prefix in prefixes[1:]),
@@ -179,11 +181,11 @@ def fit(
             name: {
                 "cost": costs[i],
                 "rows_left_out": len(more[i].labels),
-                "temperature": one.temperature,
-                "calibrated": _summary(said, labels),
+                "temperature": calibrator.temperature,
+                "calibrated": _summary(answers, labels),
                 "uncalibrated": _summary(raw, labels),
             }
-            for name, i, one, said, raw in zip(names, order, fitted, alone, given, strict=True)
+            for name, i, calibrator, answers, raw in zip(names, order, fitted, alone, ordered, strict=True)
         },
         "stages": {
             stage.name: {
@@ -209,14 +211,14 @@ def _evidence(
 ) -> Evidence:
     """Return what the stages say of the rows, as the server will ask them: where the weights by length are none for who
     was not asked yet, it asks nobody else."""
-    said = np.stack([choice.probabilities for choice in choices])
+    answers = np.stack([choice.probabilities for choice in choices])
     rules = [choice.combiner.rule or Mean() for choice in choices]
     final = None
     if texts.lengths is not None and any(isinstance(rule, ByLength) for rule in rules):
         final = cascade.enough([*zip(prefixes, rules, strict=True)], texts.lengths)
         for i in reversed(range(len(final))):
-            said[i + 1 :, final[i]] = said[i, final[i]]
-    return Evidence(said, labels, costs, texts.judged, final)
+            answers[i + 1 :, final[i]] = answers[i, final[i]]
+    return Evidence(answers, labels, costs, texts.judged, final)
 
 
 def describe(made: Fit) -> list[str]:
@@ -228,10 +230,12 @@ def describe(made: Fit) -> list[str]:
     rows, fitted = made.report["rows"], made.report["cascade"]
     best = fitted["points"]["best"]["cost"]
     for quality, point in fitted["points"].items():
-        shares = ", ".join(f"{share:.1%} {one.name}" for share, one in zip(point["shares"], made.stages, strict=True))
+        shares = ", ".join(
+            f"{share:.1%} {stage.name}" for share, stage in zip(point["shares"], made.stages, strict=True)
+        )
         cost = point["cost"] / best
         lines.append(f"{quality}: accuracy {point['accuracy']:.4f} at {cost:.1%} of the cost of best; {shares}")
-    lines += [f"{name}: {broken}" for name, one in made.report["slices"].items() for broken in one["broken"]]
+    lines += [f"{name}: {broken}" for name, judged in made.report["slices"].items() for broken in judged["broken"]]
     if rows < fitted["rows_needed"] and len(made.stages) > 1:
         lines.append(
             f"{rows} rows cannot show, at {fitted['confidence']:.0%} confidence, that no more than {fitted['epsilon']} "
@@ -277,16 +281,16 @@ def _summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     }
 
 
-def _uncertainty(alone: np.ndarray, said: np.ndarray, labels: np.ndarray, settings: Ensemble) -> dict[str, Any]:
+def _uncertainty(alone: np.ndarray, answers: np.ndarray, labels: np.ndarray, settings: Ensemble) -> dict[str, Any]:
     """What Bayesian model averaging says of texts that the last stage gets right and wrong: means, in nats."""
     posterior = weights.bayes(alone, labels, settings.bayes_rows).posterior
-    found = combine.uncertainty(alone, np.array(posterior))._asdict()
-    right = said.argmax(-1) == labels
+    split = combine.uncertainty(alone, np.array(posterior))._asdict()
+    right = answers.argmax(-1) == labels
     sides = {"right": right, "wrong": ~right}
     return {
         "posterior": posterior,
         **{
-            side: {kind: float(of_text[which].mean()) for kind, of_text in found.items()}
+            side: {kind: float(of_text[which].mean()) for kind, of_text in split.items()}
             for side, which in sides.items()
             if which.any()
         },
@@ -313,7 +317,7 @@ def _cascade(evidence: Evidence, frontier: Frontier, settings: Ensemble) -> dict
 
 def _by_quality(evidence: Evidence, frontier: Frontier) -> dict[str, np.ndarray]:
     """Return the thresholds of each quality, FP [stages - 1, labels]."""
-    shape = len(evidence.costs) - 1, evidence.said.shape[-1]
+    shape = len(evidence.costs) - 1, evidence.answers.shape[-1]
     return {"fast": np.full(shape, ALWAYS), "balanced": frontier.balanced.thresholds, "best": np.full(shape, NEVER)}
 
 
@@ -329,7 +333,7 @@ def _answers(
     uncertainty of the members that were asked, FP32 [n, 3]."""
     rows, by = np.arange(len(evidence.labels)), evidence.answered(at)
     lengths = np.zeros(len(rows), np.int64) if texts.lengths is None else texts.lengths
-    answered = Answered(evidence.said[by, rows], by, alone)
+    answered = Answered(evidence.answers[by, rows], by, alone)
     return answered.probabilities, cascade.uncertainty(stages, order, answered, lengths)
 
 
@@ -338,8 +342,9 @@ def _slices(evidence: Evidence, frontier: Frontier, texts: Texts) -> dict[str, A
     if texts.slices is None:
         return {}
     rows = np.arange(len(evidence.labels))
-    said = {
-        quality: evidence.said[evidence.answered(at), rows] for quality, at in _by_quality(evidence, frontier).items()
+    answers = {
+        quality: evidence.answers[evidence.answered(at), rows]
+        for quality, at in _by_quality(evidence, frontier).items()
     }
     report = {}
     for name in dict.fromkeys(texts.slices.tolist()):
@@ -349,7 +354,7 @@ def _slices(evidence: Evidence, frontier: Frontier, texts: Texts) -> dict[str, A
                 "accuracy": metrics.accuracy(of_quality[among], evidence.labels[among]),
                 "calibration_error": metrics.calibration_error(of_quality[among], evidence.labels[among]),
             }
-            for quality, of_quality in said.items()
+            for quality, of_quality in answers.items()
         }
         report[name] = {"rows": int(among.sum()), **points, "broken": _broken(points)}
     return report

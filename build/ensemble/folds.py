@@ -25,8 +25,8 @@ def out_of_fold(members: np.ndarray, labels: np.ndarray, parts: list[np.ndarray]
 
     `fit(members, labels)` gets the other folds' FP [members, rows, labels] and INT [rows], and returns what predicts.
     """
-    found = np.empty(members.shape[1:])
+    answers = np.empty(members.shape[1:])
     for part in parts:
         rest = np.setdiff1d(np.arange(len(labels)), part)
-        found[part] = fit(members[:, rest], labels[rest])(members[:, part])
-    return found
+        answers[part] = fit(members[:, rest], labels[rest])(members[:, part])
+    return answers

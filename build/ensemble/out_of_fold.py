@@ -29,8 +29,8 @@ class OutOfFold(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path) -> "OutOfFold":
-        with np.load(folder / _FILE) as found:
-            return cls(**found)
+        with np.load(folder / _FILE) as arrays:
+            return cls(**arrays)
 
     def after(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return their probabilities and labels behind those of other rows."""

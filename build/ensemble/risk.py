@@ -55,8 +55,8 @@ class Risk:
         wanted = np.log(risk / (1 - risk)) - self.offsets
         flat = self.slopes > -1e-6
         odds = np.divide(wanted, self.slopes, out=np.zeros_like(wanted), where=~flat)
-        found = np.where(flat, np.where(wanted >= 0, ALWAYS, NEVER), _sigmoid(odds))
-        return found.tolist()
+        thresholds = np.where(flat, np.where(wanted >= 0, ALWAYS, NEVER), _sigmoid(odds))
+        return thresholds.tolist()
 
 
 def fit(probabilities: np.ndarray, lost: np.ndarray, count: int, seed: int) -> tuple[Risk, bool]:
@@ -83,7 +83,7 @@ def _fit(probabilities: np.ndarray, lost: np.ndarray, by_label: bool) -> Risk:
     shared = _line(odds, lost, np.array([-1.0, -1.0]))
     lines = [shared] * count
     if by_label:  # a label with few rows stays near the line that all share
-        lines = [_line(odds[label == one], lost[label == one], shared) for one in range(count)]
+        lines = [_line(odds[label == label_id], lost[label == label_id], shared) for label_id in range(count)]
     return Risk(np.array([line[0] for line in lines]), np.array([line[1] for line in lines]))
 
 
@@ -100,9 +100,9 @@ def _line(odds: np.ndarray, lost: np.ndarray, near: np.ndarray) -> np.ndarray:
         return float((np.logaddexp(0, score) - lost * score).sum() + ((line - near) ** 2).sum())
 
     for _ in range(_STEPS):
-        said = _sigmoid(line @ seen)
-        slope = (seen * (said - lost)).sum(1) + 2 * (line - near)
-        bend = (seen * (said * (1 - said))) @ seen.T + 2 * np.eye(2)
+        predicted = _sigmoid(line @ seen)
+        slope = (seen * (predicted - lost)).sum(1) + 2 * (line - near)
+        bend = (seen * (predicted * (1 - predicted))) @ seen.T + 2 * np.eye(2)
         step = np.zeros(2)
         step[free] = np.linalg.solve(bend[np.ix_(free, free)], slope[free])
         while loss(line - step) > loss(line) and np.abs(step).max() > 1e-12:

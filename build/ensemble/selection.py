@@ -28,25 +28,25 @@ def select(members: dict[str, np.ndarray], labels: np.ndarray, most: int = 3) ->
     places are worth more on texts to come than so few rows can show. A member that does not know the language makes the
     mean worse, and is left out.
     """
-    calibrated = {name: _calibrated(said, labels) for name, said in members.items()}
-    found: dict[tuple[str, ...], np.ndarray] = {}
+    calibrated = {name: _calibrated(probabilities, labels) for name, probabilities in members.items()}
+    averaged: dict[tuple[str, ...], np.ndarray] = {}
     for count in range(1, min(most, len(members)) + 1):
         for names in combinations(members, count):
-            found[names] = _calibrated(np.mean([calibrated[name] for name in names], axis=0), labels)
-    losses = {names: metrics.log_loss(said, labels) for names, said in found.items()}
+            averaged[names] = _calibrated(np.mean([calibrated[name] for name in names], axis=0), labels)
+    losses = {names: metrics.log_loss(probabilities, labels) for names, probabilities in averaged.items()}
     best = min(losses, key=losses.__getitem__)
     table = [
         {
             "members": [*names],
             "log_loss": losses[names],
-            "accuracy": metrics.accuracy(said, labels),
-            "macro_f1": metrics.macro_f1(said, labels),
-            "accuracy_interval": interval(metrics.accuracy(said, labels), len(labels)),
+            "accuracy": metrics.accuracy(probabilities, labels),
+            "macro_f1": metrics.macro_f1(probabilities, labels),
+            "accuracy_interval": interval(metrics.accuracy(probabilities, labels), len(labels)),
             "chosen": names == best,
         }
-        for names, said in found.items()
+        for names, probabilities in averaged.items()
     ]
-    return Selection([*best], found[best], table)
+    return Selection([*best], averaged[best], table)
 
 
 def interval(share: float, rows: int, z: float = 1.96) -> list[float]:
@@ -59,7 +59,7 @@ def interval(share: float, rows: int, z: float = 1.96) -> list[float]:
 def describe(selection: Selection) -> list[str]:
     """Return a line for each set of members, the best first."""
     lines = []
-    for line in sorted(selection.table, key=lambda one: one["log_loss"]):
+    for line in sorted(selection.table, key=lambda line: line["log_loss"]):
         low, high = line["accuracy_interval"]
         lines.append(
             f"{' + '.join(line['members'])}: out of fold accuracy {line['accuracy']:.1%} ({low:.1%} to {high:.1%}), "

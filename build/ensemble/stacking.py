@@ -76,8 +76,8 @@ def export(model: Any, members: np.ndarray, path: Path) -> float:
     seen = features(members)
     converted = _convert(model, seen.shape[1], path)
     onnx.save(converted, path)
-    found, expected = stacker.load(path)(seen), model.predict_proba(seen)
-    difference = float(np.abs(found - expected).max())
+    exported, expected = stacker.load(path)(seen), model.predict_proba(seen)
+    difference = float(np.abs(exported - expected).max())
     if difference > TOLERANCE:
         raise VerificationError(
             f"{path.name}: the stacker's graph differs from the stacker by {difference:.2g}, expected at most "
@@ -129,7 +129,9 @@ def _graph(nodes: list, width: int, labels: int, constants: dict[str, np.ndarray
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", labels])],
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid(*one) for one in opsets.items()], ir_version=_IR)
+    made = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid(*opset) for opset in opsets.items()], ir_version=_IR
+    )
     onnx.checker.check_model(made)
     return made
 

@@ -31,21 +31,23 @@ _RISKS = np.geomspace(1e-6, 0.5, 72)
 
 @dataclass(frozen=True)
 class Evidence:
-    """What each stage says of n rows, from fits that never saw the row: FP32 [stages, n, labels]; the rows' labels
-    INT [n]; and what each stage costs a text on top of the stage before it, FP [stages]."""
+    """What n rows were answered, by fits that never saw the row."""
 
-    said: np.ndarray
+    answers: np.ndarray
+    """Each stage's probabilities, FP32 [stages, n, labels]."""
     labels: np.ndarray
+    """The rows' labels, INT [n]."""
     costs: np.ndarray
+    """What each stage costs a text on top of the stage before it, FP [stages]."""
     slices: dict[str, np.ndarray] = field(default_factory=dict)
     """The rows of each slice that is judged by itself."""
     final: np.ndarray | None = None
     """Rows that a stage answers at any quality, because no later one weighs who was not asked, BOOL [stages - 1, n]. In
-    `said` the later stages repeat of them what that stage says."""
+    `answers` the later stages repeat that stage's answer."""
 
     def answered(self, thresholds: np.ndarray) -> np.ndarray:
         """Return the stage that answers each row, INT [n], under FP [stages - 1, labels]."""
-        tops, labels = self.said[:-1].max(-1), self.said[:-1].argmax(-1)
+        tops, labels = self.answers[:-1].max(-1), self.answers[:-1].argmax(-1)
         sure = tops >= np.take_along_axis(thresholds.astype(np.float32), labels, 1)
         if self.final is not None:
             sure |= self.final
@@ -98,10 +100,10 @@ def fit(
     evidence: Evidence, epsilon: float, confidence: float, count: int, seed: int, slice_epsilon: float = 1.0
 ) -> Path:
     """Fit the thresholds on the evidence; `count` folds judge whether labels get thresholds of their own."""
-    early, last = evidence.said[:-1], evidence.said[-1]
+    early, last = evidence.answers[:-1], evidence.answers[-1]
     lost = [risk.losses(stage, last) for stage in early]
     fitted = [risk.fit(stage, of_stage, count, seed) for stage, of_stage in zip(early, lost, strict=True)]
-    risks = [one for one, _ in fitted]
+    risks = [risk_of for risk_of, _ in fitted]
     path = [measure(evidence, thresholds, confidence) for thresholds in _path(evidence, risks)]
     safe = next((i for i, point in enumerate(path[1:]) if point.bound > epsilon), len(path) - 1)
     balanced = next(
@@ -113,10 +115,10 @@ def fit(
 def measure(evidence: Evidence, thresholds: np.ndarray, confidence: float) -> Point:
     """Measure the cascade under thresholds FP [stages - 1, labels] on the evidence."""
     by = evidence.answered(thresholds)
-    said, last = evidence.said[by, np.arange(len(by))], evidence.said[-1]
-    lost = risk.losses(said, last)
-    accuracy = metrics.accuracy(said, evidence.labels)
-    worse = (last.argmax(-1) == evidence.labels) * 1.0 - (said.argmax(-1) == evidence.labels)
+    answers, last = evidence.answers[by, np.arange(len(by))], evidence.answers[-1]
+    lost = risk.losses(answers, last)
+    accuracy = metrics.accuracy(answers, evidence.labels)
+    worse = (last.argmax(-1) == evidence.labels) * 1.0 - (answers.argmax(-1) == evidence.labels)
     of_slices = [max(lost[rows].mean(), worse[rows].mean()) for rows in evidence.slices.values()]
     return Point(
         thresholds=thresholds,
@@ -125,24 +127,24 @@ def measure(evidence: Evidence, thresholds: np.ndarray, confidence: float) -> Po
         bound=risk.bound(lost, confidence),
         seen=metrics.accuracy(last, evidence.labels) - accuracy,
         accuracy=accuracy,
-        ece=metrics.calibration_error(said, evidence.labels),
-        shares=(np.bincount(by, minlength=len(evidence.said)) / len(by)).tolist(),
+        ece=metrics.calibration_error(answers, evidence.labels),
+        shares=(np.bincount(by, minlength=len(evidence.answers)) / len(by)).tolist(),
         worst=float(max(of_slices, default=0.0)),
     )
 
 
 def _path(evidence: Evidence, risks: list[risk.Risk]) -> list[np.ndarray]:
     """Return thresholds, each FP [stages - 1, labels], from all NEVER to the first stage's ALWAYS."""
-    stages, rows, labels = evidence.said.shape
+    stages, rows, labels = evidence.answers.shape
     if stages == 1:
         return [np.empty((0, labels))]
     never, always = np.full(labels, NEVER), np.full(labels, ALWAYS)
     # FP [stages - 1, notches, labels]
-    notches = np.array([[never, *map(one.thresholds, _RISKS), always] for one in risks])
+    notches = np.array([[never, *map(risk_of.thresholds, _RISKS), always] for risk_of in risks])
     # The last stage loses nothing against itself.
-    early = [one(said) for one, said in zip(risks, evidence.said, strict=False)]
+    early = [risk_of(answers) for risk_of, answers in zip(risks, evidence.answers, strict=False)]
     expected = np.array([*early, np.zeros(rows)])
-    opened = np.array([_opened(notch, said) for notch, said in zip(notches, evidence.said, strict=False)])
+    opened = np.array([_opened(notch, answers) for notch, answers in zip(notches, evidence.answers, strict=False)])
     if evidence.final is not None:
         opened[evidence.final] = 0
     costs, row = np.cumsum(evidence.costs), np.arange(rows)
@@ -160,13 +162,13 @@ def _path(evidence: Evidence, risks: list[risk.Risk]) -> list[np.ndarray]:
             if (later := by > i).any():  # to the next notch that a row is waiting for
                 moved = places.copy()
                 moved[i] = opened[i][later].min()
-                found = weigh(moved)
-                moves.append(((cost - found[1]) / max(found[2] - loss, 1e-12), moved, found))
+                weighed = weigh(moved)
+                moves.append(((cost - weighed[1]) / max(weighed[2] - loss, 1e-12), moved, weighed))
         _, places, (by, cost, loss) = max(moves, key=lambda move: move[0])
         path.append(notches[np.arange(stages - 1), places])
     return path
 
 
-def _opened(notches: np.ndarray, said: np.ndarray) -> np.ndarray:
+def _opened(notches: np.ndarray, answers: np.ndarray) -> np.ndarray:
     """Return the first of the notches FP [notches, labels] that answers each row of FP32 [n, labels], INT [n]."""
-    return (said.max(-1) >= notches.astype(np.float32)[:, said.argmax(-1)]).argmax(0)
+    return (answers.max(-1) >= notches.astype(np.float32)[:, answers.argmax(-1)]).argmax(0)

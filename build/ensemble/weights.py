@@ -24,7 +24,7 @@ def weighted(members: np.ndarray, labels: np.ndarray) -> Weighted:
         pooled = np.maximum(weights @ of_true, FLOOR)
         return float(-np.log(pooled).mean()), -(of_true / pooled).mean(1)
 
-    found = minimize(
+    fitted = minimize(
         loss,
         np.full(count, 1 / count),
         jac=True,
@@ -33,7 +33,7 @@ def weighted(members: np.ndarray, labels: np.ndarray) -> Weighted:
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones_like(w)},
         options={"ftol": 1e-12, "maxiter": 500},
     )
-    weights = np.clip(found.x, 0, None)
+    weights = np.clip(fitted.x, 0, None)
     return Weighted((weights / weights.sum()).tolist())
 
 

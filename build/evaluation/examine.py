@@ -72,14 +72,14 @@ class Examiner:
 
     def frontier(self, heard: Heard) -> list[dict[str, float]]:
         """Return accuracy and cost (seconds a text) where every stage answers from one and the same probability on."""
-        found = []
+        points = []
         for threshold in _SWEEP:
             flat = [float(threshold)] * len(self.manifest.labels)
             same = Thresholds(fast=flat, balanced=flat, best=flat)
             stages = [msgspec.structs.replace(stage, thresholds=same) for stage in self.manifest.cascade]
             answered = self.replay(heard, "balanced", stages)
-            found.append({"threshold": float(threshold), **_cost(answered, heard)})
-        return found
+            points.append({"threshold": float(threshold), **_cost(answered, heard)})
+        return points
 
     def measure(self, heard: Heard, seed: int) -> dict[str, Any]:
         """Return the figures of every operating point, member and stage on the rows heard."""
@@ -90,7 +90,8 @@ class Examiner:
                 for quality, answered in ((quality, self.replay(heard, quality)) for quality in QUALITIES)
             },
             "members": {
-                name: _figures(said, heard.labels, seed) for name, said in zip(self.members, heard.members, strict=True)
+                name: _figures(answers, heard.labels, seed)
+                for name, answers in zip(self.members, heard.members, strict=True)
             },
             "mcnemar": self._compared(heard),
             "frontier": self.frontier(heard),

@@ -21,9 +21,9 @@ def close(texts: list[str], others: list[str]) -> np.ndarray:
     mine, theirs = reader.transform(texts).astype(np.float32), reader.transform(others).astype(np.float32)
     sizes, their_sizes = np.asarray(mine.sum(1)).ravel(), np.asarray(theirs.sum(1)).ravel()
     columns = theirs.T.tocsr()
-    found = np.zeros(len(texts), bool)
+    near = np.zeros(len(texts), bool)
     for at in track(range(0, len(texts), _ROWS_AT_ONCE), "neighbours"):
         shared = (mine[at : at + _ROWS_AT_ONCE] @ columns).tocoo()
         union = sizes[at + shared.row] + their_sizes[shared.col] - shared.data
-        found[at + shared.row[shared.data >= SIMILARITY * union]] = True
-    return found
+        near[at + shared.row[shared.data >= SIMILARITY * union]] = True
+    return near

@@ -29,8 +29,8 @@ def draw(figures: dict[str, Any], labels: list[str], folder: Path) -> list[str]:
 
 def _reliability(axes: Axes, points: dict[str, Any]) -> None:
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-    for quality, found in points.items():
-        line = found["reliability"]
+    for quality, point in points.items():
+        line = point["reliability"]
         axes.plot(
             [place["confidence"] for place in line], [place["accuracy"] for place in line], marker="o", label=quality
         )
@@ -39,8 +39,8 @@ def _reliability(axes: Axes, points: dict[str, Any]) -> None:
 
 
 def _coverage(axes: Axes, points: dict[str, Any]) -> None:
-    for quality, found in points.items():
-        line = found["coverage"]
+    for quality, point in points.items():
+        line = point["coverage"]
         axes.plot([place["coverage"] for place in line], [place["accuracy"] for place in line], label=quality)
     axes.set(xlabel="share of rows answered, the most confident first", ylabel="accuracy", title="Coverage")
     axes.legend()
@@ -54,8 +54,8 @@ def _cost(axes: Axes, test: dict[str, Any]) -> None:
         color="grey",
         label="one threshold for all",
     )
-    for quality, found in test["points"].items():
-        axes.scatter(1e3 * found["seconds_per_text"], found["accuracy"], label=quality, zorder=3)
+    for quality, point in test["points"].items():
+        axes.scatter(1e3 * point["seconds_per_text"], point["accuracy"], label=quality, zorder=3)
     axes.set(xlabel="ms a text", ylabel="accuracy", title="Accuracy against cost")
     axes.legend()
 

@@ -92,7 +92,7 @@ def _strangers(
 
 def without_texts(figures: dict[str, Any]) -> dict[str, Any]:
     """Return the figures with errors named by the number of their row alone: for those who may not have the rows."""
-    errors = [{name: value for name, value in one.items() if name != "text"} for one in figures["errors"]]
+    errors = [{name: value for name, value in error.items() if name != "text"} for error in figures["errors"]]
     return {**figures, "errors": errors}
 
 
@@ -150,38 +150,38 @@ def _points(points: dict[str, Any]) -> str:
     rows = [
         [
             quality,
-            *_measured(found),
-            f"{1e3 * found['seconds_per_text']:.2f}",
-            ", ".join(f"{name} {share:.1%}" for name, share in found["answered_by"].items() if share),
+            *_measured(point),
+            f"{1e3 * point['seconds_per_text']:.2f}",
+            ", ".join(f"{name} {share:.1%}" for name, share in point["answered_by"].items() if share),
         ]
-        for quality, found in points.items()
+        for quality, point in points.items()
     ]
     return table(heads, rows)
 
 
 def _alone(members: dict[str, Any]) -> str:
     heads = ["member", "accuracy", "95 %", "macro F1", "log-loss", "Brier", "ECE (by chance)"]
-    return table(heads, [[name, *_measured(found)] for name, found in members.items()])
+    return table(heads, [[name, *_measured(measured)] for name, measured in members.items()])
 
 
-def _measured(found: dict[str, Any]) -> list[str]:
-    low, high = found["accuracy_interval"]
-    mean, most = found["calibration_by_chance"]
+def _measured(measured: dict[str, Any]) -> list[str]:
+    low, high = measured["accuracy_interval"]
+    mean, most = measured["calibration_by_chance"]
     return [
-        f"{found['accuracy']:.2%}",
+        f"{measured['accuracy']:.2%}",
         f"{low:.2%} to {high:.2%}",
-        f"{found['macro_f1']:.4f}",
-        f"{found['log_loss']:.4f}",
-        f"{found['brier']:.4f}",
-        f"{found['calibration_error']:.2%} ({mean:.2%}, up to {most:.2%})",
+        f"{measured['macro_f1']:.4f}",
+        f"{measured['log_loss']:.4f}",
+        f"{measured['brier']:.4f}",
+        f"{measured['calibration_error']:.2%} ({mean:.2%}, up to {most:.2%})",
     ]
 
 
-def _labels(found: dict[str, Any], labels: list[str]) -> str:
+def _labels(measured: dict[str, Any], labels: list[str]) -> str:
     heads = ["label", "rows", "precision", "recall", *(f"answered {label}" for label in labels)]
     rows = [
         [label, f"{of['rows']:,}", f"{of['precision']:.2%}", f"{of['recall']:.2%}", *map(str, counts)]
-        for label, of, counts in zip(labels, found["per_label"], found["confusion"], strict=True)
+        for label, of, counts in zip(labels, measured["per_label"], measured["confusion"], strict=True)
     ]
     return table(heads, rows)
 
@@ -248,12 +248,12 @@ def _precision_table(precisions: dict[str, Any]) -> str:
 def _error_table(errors: list[dict[str, Any]]) -> str:
     rows = [
         [
-            f"{one['row']}",
-            one["label"],
-            f"{one['answered']} ({one['probability']:.1%})",
-            one.get("text", "").replace("|", "\\|"),
+            f"{error['row']}",
+            error["label"],
+            f"{error['answered']} ({error['probability']:.1%})",
+            error.get("text", "").replace("|", "\\|"),
         ]
-        for one in errors
+        for error in errors
     ]
     return table(["row", "label", "answered", "text"], rows)
 
@@ -277,7 +277,10 @@ def _errors(examiner: Examiner, heard: Heard, rows: list[Row]) -> list[dict[str,
 
 def _precisions(examiner: Examiner) -> dict[str, Any]:
     """Return what the build measured of every member's variants, from the manifest."""
-    return {name: found["variants"] for name, found in examiner.manifest.figures.get("members", {}).items()}
+    return {
+        name: member_figures["variants"]
+        for name, member_figures in examiner.manifest.figures.get("members", {}).items()
+    }
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:

@@ -18,11 +18,11 @@ def interval(
 ) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of a measure over rows (Efron and Tibshirani 1993, chapter 13)."""
     chance = np.random.default_rng(seed)
-    found = np.empty(draws)
+    drawn_figures = np.empty(draws)
     for i in range(draws):
         drawn = chance.integers(0, len(labels), len(labels))
-        found[i] = measure(probabilities[drawn], labels[drawn])
-    low, high = np.percentile(found, [2.5, 97.5])
+        drawn_figures[i] = measure(probabilities[drawn], labels[drawn])
+    low, high = np.percentile(drawn_figures, [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -34,10 +34,10 @@ def calibration_by_chance(probabilities: np.ndarray, *, seed: int, draws: int = 
     """
     chance = np.random.default_rng(seed)
     below = np.cumsum(probabilities, -1)[:, :-1]
-    found = [
+    errors = [
         metrics.calibration_error(probabilities, (chance.random((len(below), 1)) > below).sum(-1)) for _ in range(draws)
     ]
-    return float(np.mean(found)), float(np.percentile(found, 95))
+    return float(np.mean(errors)), float(np.percentile(errors, 95))
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

@@ -91,16 +91,16 @@ def _place_model(
     inside = folder / version.name
     members = []
     for member in loaded.members:
-        found = graphs.find(member, loaded, version, artifacts)
-        for line in found.missing:
+        member_graphs = graphs.find(member, loaded, version, artifacts)
+        for line in member_graphs.missing:
             say(f"left out: {line}")
         (inside / member.reader.path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(version / member.reader.path, inside / member.reader.path)
-        own = {variant: _copy(path, inside, member.name) for variant, path in found.graphs.items()}
+        own = {variant: _copy(path, inside, member.name) for variant, path in member_graphs.graphs.items()}
         members.append(msgspec.structs.replace(member, graphs=own))
     copied = {file.path for member in members for file in (member.reader, *member.graphs.values())}
     for file in loaded.files():  # what combines the members
-        if file.path not in copied and not any(file in one.graphs.values() for one in loaded.members):
+        if file.path not in copied and not any(file in other.graphs.values() for other in loaded.members):
             (inside / file.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(version / file.path, inside / file.path)
     (inside / manifest.ENTRY).write_text(_BACKEND, encoding="utf-8")

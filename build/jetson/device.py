@@ -105,11 +105,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--golden", type=Path, default=Path("golden"))
     parser.add_argument("--workspace", type=int, default=1024, metavar="MIB", help="memory that the builder may take")
     parser.add_argument("--runtime", choices=["tensorrt", "tensorrt_rtx"], default="tensorrt")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        known = golden.Golden.load(given.golden)
-        bench = Bench(given.runtime, given.workspace, known, lambda line: print(line, flush=True))
-        return 0 if build(find_version(given.model_repository), bench) else 1
+        known = golden.Golden.load(options.golden)
+        bench = Bench(options.runtime, options.workspace, known, lambda line: print(line, flush=True))
+        return 0 if build(find_version(options.model_repository), bench) else 1
     except ServerError as error:
         print(f"newsdesk: {error}", file=sys.stderr)
         return 2

@@ -57,7 +57,7 @@ class Bags:
 
     @classmethod
     def of(cls, ids: list[np.ndarray]) -> "Bags":
-        lengths = np.array([len(one) for one in ids], np.int64)
+        lengths = np.array([len(row) for row in ids], np.int64)
         return cls(np.concatenate(ids), lengths, np.cumsum(lengths) - lengths)
 
     def __len__(self) -> int:

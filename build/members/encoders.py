@@ -34,8 +34,8 @@ class Pooled(torch.nn.Module):
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
     ) -> SequenceClassifierOutput:
-        given = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **given).last_hidden_state
+        kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **kinds).last_hidden_state
         return SequenceClassifierOutput(logits=self.head(self.dropout(pooled(states, attention_mask, self.pooling))))
 
     def get_input_embeddings(self) -> torch.nn.Module:

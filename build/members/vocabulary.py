@@ -45,10 +45,10 @@ def prune(base: str, texts: list[str], min_count: int, folder: Path) -> dict[str
     path.write_text(json.dumps(_renumbered(described, pieces, kept, moved), ensure_ascii=False), encoding="utf-8")
     (folder / "vocab.txt").unlink(missing_ok=True)
     settings = folder / "tokenizer_config.json"
-    given = json.loads(settings.read_text(encoding="utf-8"))
-    added = given.get("added_tokens_decoder", {})
-    given["added_tokens_decoder"] = {str(moved[int(i)]): token for i, token in added.items()}
-    settings.write_text(json.dumps(given, ensure_ascii=False), encoding="utf-8")
+    configuration = json.loads(settings.read_text(encoding="utf-8"))
+    added = configuration.get("added_tokens_decoder", {})
+    configuration["added_tokens_decoder"] = {str(moved[int(i)]): token for i, token in added.items()}
+    settings.write_text(json.dumps(configuration, ensure_ascii=False), encoding="utf-8")
     return {"pieces_before": len(pieces), "pieces": len(kept), "min_count": min_count}
 
 
@@ -108,12 +108,12 @@ def _renumbered_ids(processor: dict[str, Any] | None, moved: dict[int, int]) -> 
         return None
     match processor:
         case {"type": "TemplateProcessing", "special_tokens": special}:
-            new = {name: {**one, "ids": [moved[i] for i in one["ids"]]} for name, one in special.items()}
+            new = {name: {**part, "ids": [moved[i] for i in part["ids"]]} for name, part in special.items()}
             return {**processor, "special_tokens": new}
         case {"type": "BertProcessing" | "RobertaProcessing", "sep": [sep, sep_id], "cls": [cls, cls_id]}:
             return {**processor, "sep": [sep, moved[sep_id]], "cls": [cls, moved[cls_id]]}
         case {"type": "Sequence", "processors": inner}:
-            return {**processor, "processors": [_renumbered_ids(one, moved) for one in inner]}
+            return {**processor, "processors": [_renumbered_ids(part, moved) for part in inner]}
     return processor
 
 

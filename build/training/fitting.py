@@ -37,14 +37,14 @@ class Fitting(Trainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         of_rows = {name: inputs.get(name) for name in ("labels", "soft", "weight")}
-        given = {name: value for name, value in inputs.items() if name not in of_rows}
+        tensors = {name: value for name, value in inputs.items() if name not in of_rows}
         dropout = Dropout if self._on_cpu else contextlib.nullcontext
         with dropout():
-            outputs = model(**given)
+            outputs = model(**tensors)
         loss = self._one(outputs.logits, **of_rows)
         if self._recipe.r_drop and model.training:
             with dropout():
-                again = model(**given).logits
+                again = model(**tensors).logits
             loss = (loss + self._one(again, **of_rows)) / 2 + self._recipe.r_drop * _distance(outputs.logits, again)
         return (loss, {"logits": outputs.logits}) if return_outputs else loss
 
@@ -108,8 +108,8 @@ class Dropout(TorchFunctionMode):
     and checkpoints hold.
     """
 
-    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), given: Any = None) -> Any:
-        return (_dropped if function is functional.dropout else function)(*arguments, **(given or {}))
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        return (_dropped if function is functional.dropout else function)(*arguments, **(keywords or {}))
 
 
 def _dropped(x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:
@@ -126,21 +126,21 @@ def layer_groups(model: Any, rate: float, decay: float, weight_decay: float) -> 
 
     Biases and normalisation weights aren't decayed.
     """
-    depths = {name: _depth(name) for name, one in model.named_parameters() if one.requires_grad}
+    depths = {name: _depth(name) for name, parameter in model.named_parameters() if parameter.requires_grad}
     numbers = [depth for depth in depths.values() if depth is not None and depth >= 0]
     top = max(numbers, default=-1) + 1  # layers
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
-    for name, one in model.named_parameters():
-        if not one.requires_grad:
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
             continue
         depth = depths[name]
         below = 0 if depth is None else top - depth  # embeddings (-1) stand below every layer
-        plain = one.ndim < 2
+        plain = parameter.ndim < 2
         group = groups.setdefault(
             (below, plain),
             {"params": [], "lr": rate * decay**below, "weight_decay": 0.0 if plain else weight_decay},
         )
-        group["params"].append(one)
+        group["params"].append(parameter)
     return list(groups.values())
 
 
@@ -150,16 +150,16 @@ EMBEDDINGS_ALONE = 0
 
 def freeze(model: Any, layers: int) -> None:
     """Leave the embeddings and the lowest `layers` of the encoder as they are."""
-    for name, one in model.named_parameters():
+    for name, parameter in model.named_parameters():
         depth = _depth(name)
         if depth is not None and depth < layers:
-            one.requires_grad_(False)
+            parameter.requires_grad_(False)
 
 
 def _depth(name: str) -> int | None:
     """Return the layer's number, -1 for embeddings (and MPNet's bias, which its layers share), None for the head."""
-    if found := re.search(r"\.layers?\.(\d+)\.", name):
-        return int(found[1])
+    if layer := re.search(r"\.layers?\.(\d+)\.", name):
+        return int(layer[1])
     return -1 if "embedding" in name or "relative_attention_bias" in name else None
 
 

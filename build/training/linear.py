@@ -29,8 +29,8 @@ def train(
     truth, weights = truths(rows)
     linear = fit(counted, truth, len(labels), member.linear, balanced=member.balanced, weights=weights, seed=seed)
     linear.save(folder)
-    found = softmax(linear.logits([row.text for row in validation]))
-    judged = summary(found, np.array([row.label for row in validation]))
+    probabilities = softmax(linear.logits([row.text for row in validation]))
+    judged = summary(probabilities, np.array([row.label for row in validation]))
     return {"rows": len(rows), "terms": linear.terms.rows, "validation": judged}
 
 

@@ -87,4 +87,4 @@ def pretrain(member: EncoderMember, texts: list[str], validation: list[str], see
 
 def _ids(tokenizer: Any, texts: list[str], max_length: int) -> list[dict[str, list[int]]]:
     ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
-    return [{"input_ids": one} for one in ids]
+    return [{"input_ids": row} for row in ids]

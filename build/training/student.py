@@ -92,9 +92,13 @@ def _train(
             for schedule in schedules:
                 schedule.optimizer.step()
                 schedule.step()
-        found = softmax(predict(bag.eval(), examined))
+        probabilities = softmax(predict(bag.eval(), examined))
         history.append(
-            {"epoch": epoch + 1, "accuracy": accuracy(found, truth), "log_loss": log_loss(found, truth, judged)}
+            {
+                "epoch": epoch + 1,
+                "accuracy": accuracy(probabilities, truth),
+                "log_loss": log_loss(probabilities, truth, judged),
+            }
         )
         if best < 0 or history[epoch]["log_loss"] < history[best]["log_loss"]:
             best = epoch
@@ -117,16 +121,16 @@ def known(ids: list[np.ndarray], recipe: Student) -> np.ndarray:
     `ids` are of all n-grams. Raises DataError where none is left.
     """
     counts = np.bincount(np.concatenate(ids), minlength=recipe.features.buckets + NOTHING + 1)[NOTHING + 1 :]
-    found = counts >= recipe.min_count
-    if found.sum() > recipe.max_ngrams:
-        found = np.zeros(len(counts), bool)
-        found[np.argsort(-counts, kind="stable")[: recipe.max_ngrams]] = True
-    if not found.any():
+    kept = counts >= recipe.min_count
+    if kept.sum() > recipe.max_ngrams:
+        kept = np.zeros(len(counts), bool)
+        kept[np.argsort(-counts, kind="stable")[: recipe.max_ngrams]] = True
+    if not kept.any():
         raise DataError(
             f"no n-gram stands {recipe.min_count} times in the training rows. Give more rows, or lower "
             "student.min_count."
         )
-    return found
+    return kept
 
 
 @dataclass(frozen=True)

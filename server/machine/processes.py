@@ -31,10 +31,10 @@ class Process:
     def state(self) -> str:
         """The letter of /proc: R, S, D, T (stopped), Z (dead, not yet reaped); "X" where it is no more."""
         try:
-            found, state, _, start, _ = _stat(self.pid)
+            pid, state, _, start, _ = _stat(self.pid)
         except OSError:
             return "X"
-        return state if (found, start) == (self.pid, self.start) else "X"
+        return state if (pid, start) == (self.pid, self.start) else "X"
 
     @property
     def alive(self) -> bool:
@@ -59,10 +59,10 @@ class Process:
     def cpu_seconds(self) -> float:
         """Time that its threads have computed; 0 where it is no more."""
         try:
-            found, _, _, start, ticks = _stat(self.pid)
+            pid, _, _, start, ticks = _stat(self.pid)
         except OSError:
             return 0.0
-        return ticks / _TICKS if (found, start) == (self.pid, self.start) else 0.0
+        return ticks / _TICKS if (pid, start) == (self.pid, self.start) else 0.0
 
     @property
     def arguments(self) -> list[str]:
@@ -90,14 +90,14 @@ def find(pid: int) -> Process:
 
 def children(parent: int, comm: str) -> set[Process]:
     """Return the living children of a process whose name (the kernel's, 15 characters) is `comm`."""
-    found = set()
+    processes = set()
     for entry in _PROC.iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, ValueError):
                 pid, state, above, start, _ = _stat(int(entry.name))
                 if above == parent and state not in _GONE and (entry / "comm").read_text().strip() == comm[:15]:
-                    found.add(Process(pid, start))
-    return found
+                    processes.add(Process(pid, start))
+    return processes
 
 
 def pid_namespace() -> int:

@@ -19,15 +19,15 @@ class TracesError(ServerError):
 
 def endpoint(environ: Mapping[str, str] = os.environ) -> str:
     """Return the URL that spans are posted to, "" where they are not wanted. Raises TracesError."""
-    given = environ.get(f"{_PREFIX}_TRACES_ENDPOINT", "")
+    of_traces = environ.get(f"{_PREFIX}_TRACES_ENDPOINT", "")
     base = environ.get(f"{_PREFIX}_ENDPOINT", "")
-    url = given or (base and f"{base.rstrip('/')}/v1/traces")
+    url = of_traces or (base and f"{base.rstrip('/')}/v1/traces")
     off = environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
     if off or not url:
         return ""
     if not url.startswith(("http://", "https://")):
-        name = f"{_PREFIX}_TRACES_ENDPOINT" if given else f"{_PREFIX}_ENDPOINT"
-        shown = addresses.without_password(given or base)
+        name = f"{_PREFIX}_TRACES_ENDPOINT" if of_traces else f"{_PREFIX}_ENDPOINT"
+        shown = addresses.without_password(of_traces or base)
         raise TracesError(f"{name} is {shown!r}; expected the collector's URL, as http://localhost:4318")
     for name in f"{_PREFIX}_TRACES_PROTOCOL", f"{_PREFIX}_PROTOCOL":
         if (protocol := environ.get(name, "http/protobuf")) == "grpc":
@@ -40,4 +40,4 @@ def arguments(url: str) -> list[str]:
     if not url:
         return []
     settings = "mode=opentelemetry", f"opentelemetry,url={url}", "level=TIMESTAMPS", f"rate={_ONLY_CALLERS}"
-    return [f"--trace-config={one}" for one in settings]
+    return [f"--trace-config={setting}" for setting in settings]

@@ -19,42 +19,42 @@ PORT = 8000
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0, 1 where a check is not passed, 2 where nothing could be run."""
-    given = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        return given.run(given)
+        return options.run(options)
     except ServerError as error:
         print(f"newsdesk: {error}", file=sys.stderr)
         return 2
 
 
-def check(given: argparse.Namespace) -> int:
+def check(options: argparse.Namespace) -> int:
     """Compare this machine's answers with the golden ones, and print how near each comes."""
-    version = find_version(given.model_repository)
+    version = find_version(options.model_repository)
     passed = True
     print(f"{'engine':40} {'largest':>9} {'limit':>7} {'same label':>11} {'texts/s':>8}")
-    for one in golden.Golden.load(given.golden).check(version, manifest.load(version), given.target):
-        passed &= one.passed
-        near = f"{one.name:40} {one.largest:9.5f} {one.limit:7.3f} {one.agreement:11.1%} {one.per_second:8.0f}"
-        print(near + ("" if one.passed else "  NOT PASSED"), flush=True)
+    for result in golden.Golden.load(options.golden).check(version, manifest.load(version), options.target):
+        passed &= result.passed
+        line = f"{result.name:40} {result.largest:9.5f} {result.limit:7.3f} {result.agreement:11.1%}"
+        print(f"{line} {result.per_second:8.0f}" + ("" if result.passed else "  NOT PASSED"), flush=True)
     return 0 if passed else 1
 
 
-def serve(given: argparse.Namespace) -> int:
+def serve(options: argparse.Namespace) -> int:
     """Answer until SIGINT or SIGTERM."""
     from newsdesk.server.standalone.web import Server
 
-    version = find_version(given.model_repository)
+    version = find_version(options.model_repository)
     loaded = manifest.load(version)
-    classifier = Classifier(loaded, version, given.target, given.threads, given.unsure_share)
+    classifier = Classifier(loaded, version, options.target, options.threads, options.unsure_share)
     classifier.warm_up()
     classifier.classify(["Wall Street bears claw back into the black"])  # what cannot answer does not listen
     try:
-        server = Server((given.host, given.port), classifier, loaded.name, version.name)
+        server = Server((options.host, options.port), classifier, loaded.name, version.name)
     except OSError as error:
-        raise ServerError(f"{given.host}:{given.port}: {error.strerror}. Choose another with --port.") from error
+        raise ServerError(f"{options.host}:{options.port}: {error.strerror}. Choose another with --port.") from error
     for number in signal.SIGINT, signal.SIGTERM:
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-    print(f"newsdesk answers on http://{given.host}:{given.port}/v2/models/{loaded.name}/infer", flush=True)
+    print(f"newsdesk answers on http://{options.host}:{options.port}/v2/models/{loaded.name}/infer", flush=True)
     server.serve_forever()
     server.server_close()
     return 0

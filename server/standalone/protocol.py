@@ -77,27 +77,29 @@ class Asked:
 def read(body: bytes) -> Asked:
     """Raises RequestError with what was given and expected."""
     try:
-        given = msgspec.json.decode(body, type=_Body)
+        request = msgspec.json.decode(body, type=_Body)
     except msgspec.DecodeError as error:
         raise RequestError(f"not an inference request: {error}") from error
-    tensors = {tensor.name: tensor for tensor in given.inputs}
-    if TEXT not in tensors or tensors.keys() - {TEXT, QUALITY} or len(tensors) < len(given.inputs):
-        raise RequestError(f"inputs are {[one.name for one in given.inputs]}, expected {TEXT} and perhaps {QUALITY}")
+    tensors = {tensor.name: tensor for tensor in request.inputs}
+    if TEXT not in tensors or tensors.keys() - {TEXT, QUALITY} or len(tensors) < len(request.inputs):
+        raise RequestError(
+            f"inputs are {[tensor.name for tensor in request.inputs]}, expected {TEXT} and perhaps {QUALITY}"
+        )
     raw = {name: _strings(tensor) for name, tensor in tensors.items()}
     count = len(raw[TEXT])
     if len(raw.get(QUALITY, raw[TEXT])) != count:
         raise RequestError(f"{len(raw[QUALITY])} qualities for {count} texts, expected one for each")
-    wanted = [output.name for output in given.outputs]
+    wanted = [output.name for output in request.outputs]
     if unknown := set(wanted) - _SPECS.keys():
         raise RequestError(f"no output {sorted(unknown)[0]!r}, expected of {', '.join(_SPECS)}")
-    parameters = [(one.name, one.parameters) for one in given.inputs]
-    parameters += [(one.name, one.parameters) for one in given.outputs]
-    for name, said in parameters:
-        if said.get("binary_data") or {"binary_data_size", "classification"} & said.keys():
+    parameters = [(tensor.name, tensor.parameters) for tensor in request.inputs]
+    parameters += [(tensor.name, tensor.parameters) for tensor in request.outputs]
+    for name, parameter in parameters:
+        if parameter.get("binary_data") or {"binary_data_size", "classification"} & parameter.keys():
             raise RequestError(f"{name}: binary tensors and classification are not spoken here, send plain JSON")
     try:
         quality = np.array(raw[QUALITY], np.object_) if QUALITY in raw else None
-        return Asked(read_texts(np.array(raw[TEXT], np.object_)), read_qualities(quality, count), wanted, given.id)
+        return Asked(read_texts(np.array(raw[TEXT], np.object_)), read_qualities(quality, count), wanted, request.id)
     except (TextError, QualityError) as error:
         raise RequestError(str(error)) from error
 
@@ -167,6 +169,6 @@ def _strings(tensor: _Tensor) -> list[bytes]:
         raise RequestError(f"{tensor.name}: shape {tensor.shape} with {count} strings, expected [{count}, 1]")
     if not 1 <= count <= MAX_BATCH:
         raise RequestError(f"{tensor.name}: {count} strings, expected 1 to {MAX_BATCH} in a request")
-    if not all(isinstance(one, str) for one in tensor.data):
+    if not all(isinstance(text, str) for text in tensor.data):
         raise RequestError(f"{tensor.name}: expected strings alone in `data`")
-    return [one.encode("utf-8", "surrogatepass") for one in tensor.data]
+    return [text.encode("utf-8", "surrogatepass") for text in tensor.data]

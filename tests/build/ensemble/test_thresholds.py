@@ -117,14 +117,14 @@ def test_the_server_answers_where_the_fit_said() -> None:
         "best": np.full(2000, 2),
     }
     for quality, by in expected.items():
-        assert cascade.replay(made, evidence.said, QUALITIES.index(quality)).stages.tolist() == by.tolist()
+        assert cascade.replay(made, evidence.answers, QUALITIES.index(quality)).stages.tolist() == by.tolist()
 
 
 def test_the_promise_is_kept_on_fresh_texts() -> None:
     """Fitted on 30 draws of 2500 rows each, and judged by the labels of 50,000 fresh ones."""
     epsilon = 0.004
     fresh = _evidence(50_000, 1000)
-    right, rows = fresh.said.argmax(-1) == fresh.labels, np.arange(50_000)
+    right, rows = fresh.answers.argmax(-1) == fresh.labels, np.arange(50_000)
     kept: dict[float, list[bool]] = {0.6: [], 0.9: []}
     saved = []
     for seed in range(30):
@@ -143,7 +143,7 @@ def test_balanced_keeps_its_promise_on_every_slice() -> None:
     """One text in twenty is answered wrong and surely by the first stage: little of all, everything of its slice."""
     evidence = _evidence(6000, 2)
     odd = np.flatnonzero(np.arange(6000) % 20 == 0)
-    said = evidence.said.copy()
+    said = evidence.answers.copy()
     said[0, odd] = np.eye(LABELS)[(evidence.labels[odd] + 1) % LABELS] * 0.97 + 0.01
     lax = thresholds.fit(Evidence(said, evidence.labels, COSTS), 0.06, 0.8, 5, 0)
     slices = {"odd": odd, "other": np.setdiff1d(np.arange(6000), odd)}
