@@ -6,6 +6,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import threads
+
+threads.bound()  # before anything imports NumPy
+
 # Gateways of tests that run at once would all take the one default port of gRPC; a test of gRPC names its own.
 os.environ.setdefault("NEWSDESK_GATEWAY_GRPC_PORT", "0")
 

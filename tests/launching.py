@@ -20,6 +20,7 @@ import pytest
 from newsdesk.server.machine import processes
 from newsdesk.server.runtime import cascade, manifest
 from newsdesk.server.serving.triton import STUB
+from tests import threads
 
 SHM = Path("/dev/shm")
 CONFIG = """
@@ -153,7 +154,7 @@ class Server:
         command = self.program + [part for pair in flags for part in pair]
         command += ["--model-repository", str(self.repository), "--state", str(self.state), *self.options]
         with self.output.open("wb") as file:
-            self.process = subprocess.Popen(command, stdout=file, stderr=file, cwd=self.folder)
+            self.process = subprocess.Popen(command, stdout=file, stderr=file, cwd=self.folder, env=threads.unbound())
         return self
 
     def until(self, said: str, seconds: float = 60, count: int = 1) -> str:
