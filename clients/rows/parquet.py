@@ -67,6 +67,28 @@ def _rows(file: BinaryIO, columns: Sequence[str], words: Words, every: bool, arr
             yield _row(number, dict(zip(names, values, strict=True)))
 
 
+def tables(file: BinaryIO, rows: int, most: int) -> Iterator[Any]:
+    """Yield all columns as record batches of at most `rows` rows and of about `most` bytes, at least one: types are
+    Parquet's own, as the schema that Arrow's writer has left is passed over. Raises RowsError.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        opened = parquet.ParquetFile(_Plain(file, file.seek(0, 2)), pre_buffer=False, buffer_size=64 * 1024)
+        about = opened.metadata
+        groups = [about.row_group(place) for place in range(about.num_row_groups)]
+        widest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+        schema, empty = opened.schema_arrow.remove_metadata(), True
+        for batch in opened.iter_batches(max(1, min(rows, most // max(widest, 1))), use_threads=False):
+            empty = False
+            yield batch.replace_schema_metadata()
+        if empty:
+            yield pyarrow.RecordBatch.from_pylist([], schema=schema)
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise RowsError(f"not a Parquet file that can be read: {' '.join(str(error).split())[:200]}") from error
+
+
 def _row(number: int, cells: dict[str, Any]) -> Row:
     for name, value in cells.items():
         if value is _LONG:

@@ -1,7 +1,7 @@
 """The rows of an open file, whatever its form, read as they are needed; and the texts among their cells."""
 
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from newsdesk.clients.rows import jsonl, parquet, recognise, text
 from newsdesk.clients.rows.delimited import Delimited
@@ -47,6 +47,8 @@ class Reader:
         self._delimiter = delimiter or said
         self.size: int | None = None
         self.line = 0
+        self.names: list[str] = []
+        """The columns of a CSV file, once its header is read."""
         if file.seekable():
             self.size = file.seek(0, 2)
             file.seek(0)
@@ -66,6 +68,11 @@ class Reader:
     def position(self) -> int:
         return self._counted.position
 
+    @property
+    def form(self) -> Form:
+        """What the file is, by its first bytes, its name or what was said."""
+        return self._form
+
     def rows(self) -> Iterator[Row]:
         """Yield the rows with all their cells, not only those of `columns`."""
         return self._named(self._read(self._columns, every=True))
@@ -73,6 +80,16 @@ class Reader:
     def texts(self) -> Iterator[str | bytes | Refusal]:
         """Yield the text of each row, or why there is none."""
         return self._named(self._texts())
+
+    def records(self) -> Iterator[tuple[Row, str | bytes | Refusal]]:
+        """Yield each row with all its cells, and its text or why there is none."""
+        return self._named(self._records(every=True))
+
+    def tables(self, rows: int, most: int) -> Iterator[Any]:
+        """Yield all columns of a Parquet file as Arrow's record batches, of at most `rows` rows and of about `most`
+        bytes, for who reads its `texts` beside them; at least one, that has the columns.
+        """
+        return self._named(parquet.tables(self._file, rows, most))
 
     def _opened(self, file: BinaryIO) -> tuple[BinaryIO, bool]:
         if self._counted.head.startswith(recognise.PARQUET) and file.seekable():
@@ -94,19 +111,25 @@ class Reader:
             yield from jsonl.read(Lines(self._file, LONGEST_ROW), frozenset(columns or [TEXT]))
         else:
             table = Delimited(Lines(self._file, LONGEST_ROW), columns, self._header, self._delimiter, self._words)
+            self.names = table.names
             if not every:
                 self._columns = self._columns or (table.names if len(table.names) == 1 else [TEXT])
                 self._check(table.names)
             yield from table
 
     def _texts(self) -> Iterator[str | bytes | Refusal]:
-        first = self._form is Form.jsonl
-        for row in self._read(self._columns, every=False):
+        return (text for _, text in self._records(every=False))
+
+    def _records(self, every: bool) -> Iterator[tuple[Row, str | bytes | Refusal]]:
+        first = every or self._form is Form.jsonl
+        for row in self._read(self._columns, every):
             if first and row.cells:
+                if not self._columns and len(self.names) == 1:
+                    self._columns = self.names
                 self._check(list(row.cells))
                 first = False
             self.line = row.line
-            yield self._text(row)
+            yield row, self._text(row)
 
     def _check(self, names: list[str]) -> None:
         columns = self._columns or [TEXT]

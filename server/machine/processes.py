@@ -104,13 +104,13 @@ def pid_namespace() -> int:
     return (_PROC / "self/ns/pid").stat().st_ino
 
 
-def die_with_parent(*also: Callable[[], None]) -> Callable[[], None]:
+def die_with_parent(*also: Callable[[], None], parent: int = 0) -> Callable[[], None]:
     """Return what a new child must call (Popen's preexec_fn) to be killed as soon as the thread that started it ends,
-    and to do what else is given.
+    and to do what else is given. `parent` is the process of that thread, this one unless another is named.
 
     Start such a child from the main thread only: the kernel watches the thread, not the process.
     """
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+    prctl, parent = ctypes.CDLL(None).prctl, parent or os.getpid()
 
     def apply() -> None:
         prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)

@@ -1,6 +1,7 @@
 """Several members behind one model: qualities share batches, members are asked in turn, and Prometheus is told."""
 
 import contextlib
+import json
 import re
 import time
 import urllib.request
@@ -15,13 +16,15 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from benchmarks import servers
-from newsdesk.clients import Client
-from newsdesk.server.contract import QUALITIES
+from newsdesk.clients import Client, TextRefused
+from newsdesk.server.contract import MAX_TEXT_BYTES, QUALITIES, Quality
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.cascade import DEFAULT
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.unsure import STEPS, Unsure
+from newsdesk.server.scoring.answers import Model
 from tests import tiny
+from tests.server.scoring import jobs
 from tests.service import requests
 
 MEMBERS = ["bag", "tiny", "keen"]
@@ -32,6 +35,7 @@ TEXTS = [
         * 3
     )
 ]
+TARGET = "onnxruntime:fp32,keen=openvino:int8"
 SHARE = 0.2
 NOBODY = [2.0] * (STEPS - 1)
 UNSURE = Unsure(score="entropy", share=0.02, fast=[*NOBODY, 1.0], balanced=[*NOBODY, 0.8], best=[*NOBODY, 0.2])
@@ -47,7 +51,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cascade_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Server]:
     state = str(tmp_path_factory.mktemp("state"))
-    options = ["--target", "onnxruntime:fp32,keen=openvino:int8", "--state", state, "--unsure-share", str(SHARE)]
+    options = ["--target", TARGET, "--state", state, "--unsure-share", str(SHARE)]
     with servers.newsdesk("--model-repository", str(repository), *options) as running:
         yield running
 
@@ -245,3 +249,29 @@ def test_a_text_that_a_member_fails_on_fails_alone(
     fast = client.infer("ag_news", [requests.tensor([bad]), requests.quality(["fast"])])
     assert fast.as_numpy("ANSWERED_BY").ravel().tolist() == [b"bag"]
     assert _settled(cascade_server)['failures_total{kind="engine"}'] - before['failures_total{kind="engine"}'] == 20
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_score_answers_as_the_server(
+    cascade_server: servers.Server, repository: Path, tmp_path: Path, quality: Quality
+) -> None:
+    """`newsdesk score` computes in a process of its own, in other batches."""
+    given = [*TEXTS, "", "x" * (MAX_TEXT_BYTES + 1), "match\ud800", "goal " * 100]
+    rows = tmp_path / "in.jsonl"
+    rows.write_text("".join(json.dumps({"id": place, "text": text}) + "\n" for place, text in enumerate(given)))
+    model = Model(repository / "ag_news" / "1", TARGET, 1, SHARE, quality)
+    jobs.score(rows, tmp_path / "out.jsonl", model, uncertainty=True)
+    with Client(f"grpc://127.0.0.1:{cascade_server.grpc_port}") as client:
+        expected = client.classify(given, quality=quality, uncertainty=True)
+    scored = jobs.read(tmp_path / "out.jsonl")
+    assert [row["id"] for row in scored] == list(range(len(given)))
+    for row, item in zip(scored, expected, strict=True):
+        if isinstance(item, TextRefused):
+            assert row["error"]
+            assert "label" not in row
+            continue
+        assert (row["label"], row["answered_by"], row["windows"], row["unsure"]) == (
+            item.label, item.answered_by, item.windows, item.unsure,
+        )  # fmt: skip
+        assert row["probabilities"] == pytest.approx(item.probabilities, abs=1e-6)
+        assert list(row["uncertainty"].values()) == pytest.approx(item.uncertainty, abs=1e-6)

@@ -1,0 +1,46 @@
+"""Who answers the chunks: the processes of this machine, or the tasks of a Ray cluster."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from newsdesk.server.scoring.answers import Answers, Text
+
+Key = TypeVar("Key")
+Texts = Sequence[Text | None]
+AHEAD = 2
+"""Chunks for each worker that are read before their turn, so that none waits for the reader."""
+
+
+class Workers(Protocol):
+    count: int
+
+    def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, Answers]]:
+        """Yield the answers to the texts of each key, as they are there; no more is read than is needed for that.
+
+        Raises ScoreError where nobody can go on.
+        """
+
+
+def ask(
+    questions: Iterator[tuple[Key, Texts]],
+    most: int,
+    submit: Callable[[Texts], Any],
+    first: Callable[[list[Any]], Any],
+    result: Callable[[Any], Answers],
+) -> Iterator[tuple[Key, Answers]]:
+    """Yield the answers to questions, `most` of which are under way at once.
+
+    Args:
+        submit: Hand out texts; return what stands for their answers, to be hashed.
+        first: Wait for one of several of those, and return it.
+        result: Return the answers that one stands for.
+    """
+    waiting: dict[Any, Key] = {}
+    for key, texts in questions:
+        waiting[submit(texts)] = key
+        if len(waiting) >= most:
+            done = first(list(waiting))
+            yield waiting.pop(done), result(done)
+    while waiting:
+        done = first(list(waiting))
+        yield waiting.pop(done), result(done)
