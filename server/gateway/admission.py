@@ -20,6 +20,9 @@ from newsdesk.server.gateway.problems import Late, TooMany
 caller: ContextVar[str] = ContextVar("newsdesk_caller", default="")
 """Whose request is being answered, as in logs and rate limits."""
 
+behind: ContextVar[bool] = ContextVar("newsdesk_behind", default=False)
+"""Whether what is being answered is for nobody who waits: it goes when nobody else does."""
+
 LONG = 16 * 1024
 """Characters of one text from which on it is long: the model's work is then about that of a full batch of news."""
 LONG_BODY = 32 * 1024
@@ -36,6 +39,8 @@ _PATIENCE = 0.5
 _CLEARING = 1.0
 """Seconds that short ones are then held back at most, until those under way are answered: Triton would put a long text
 into one batch with them."""
+_BEHIND_PATIENCE = 5.0
+"""Seconds after which a piece of what goes behind is granted whoever waits, so that it goes on under any load."""
 _APART = 0.005
 """Seconds after which Triton has given a long text to a backend process."""
 
@@ -135,6 +140,7 @@ class Turn:
     who: str
     turns: "Turns"
     end: float | None
+    behind: bool = False
     granted: asyncio.Future[None] | None = None
     """None once it is granted, or before it is asked for."""
 
@@ -206,15 +212,16 @@ class Turns:
     """For one event loop. `instances` is the number of backend processes."""
 
     def __init__(self, instances: int) -> None:
+        self._instances = instances
         self._budget, self._slots = _COST_EACH * instances, max(1, instances // 2)
-        self._short, self._long = _FairQueue(), _FairQueue()
-        self._cost = self._longs = 0
-        self._long_since = self._held_until = 0.0
+        self._short, self._long, self._behind = _FairQueue(), _FairQueue(), _FairQueue()
+        self._cost = self._longs = self._behinds = 0
+        self._long_since = self._behind_since = self._held_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def turn(self, piece: Piece, end: float | None) -> Turn:
         """Return the turn of a piece of the calling request, to be entered."""
-        return Turn(piece, caller.get(), self, end)
+        return Turn(piece, caller.get(), self, end, behind.get())
 
     def ask(self, turn: Turn) -> None:
         turn.granted = asyncio.get_running_loop().create_future()
@@ -230,6 +237,7 @@ class Turns:
             self._dispatch()
 
     def end(self, turn: Turn) -> None:
+        self._behinds -= turn.behind
         if turn.piece.long:
             self._longs -= 1
         else:
@@ -237,6 +245,8 @@ class Turns:
         self._dispatch()
 
     def _queue_of(self, turn: Turn) -> _FairQueue:
+        if turn.behind:
+            return self._behind
         return self._long if turn.piece.long else self._short
 
     def _dispatch(self) -> None:
@@ -260,15 +270,38 @@ class Turns:
                 break
             self._cost += cost
             self._short.take().grant()
+        self._dispatch_behind(now)
         self._come_back(now)
+
+    def _dispatch_behind(self, now: float) -> None:
+        """Grant what goes behind, where nobody else waits or it has waited long enough."""
+        while self._behind and now >= self._held_until:
+            self._behind_since = self._behind_since or now
+            late = now - self._behind_since >= _BEHIND_PATIENCE
+            piece = self._behind.next().piece
+            # A piece for each backend process: whoever comes next waits for no more than those.
+            full = self._behinds >= self._instances or (piece.long and self._longs >= self._slots)
+            if full or (not late and (self._short or self._long or self._cost > self._budget)):
+                return
+            self._behinds += 1
+            if piece.long:
+                self._longs += 1
+            else:
+                self._cost += piece.cost
+            self._behind.take().grant()
+            self._behind_since = 0.0
+        if not self._behind:
+            self._behind_since = 0.0
 
     def _come_back(self, now: float) -> None:
         ends = [self._held_until]
         if self._long_since:
             ends += [self._long_since + _PATIENCE, self._long_since + _PATIENCE + _CLEARING]
+        if self._behind_since:
+            ends.append(self._behind_since + _BEHIND_PATIENCE)
         later = min((end for end in ends if end > now), default=None)
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        if later is not None and (self._short or self._long):
+        if later is not None and (self._short or self._long or self._behind):
             self._timer = asyncio.get_running_loop().call_at(later, self._dispatch)

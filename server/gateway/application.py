@@ -18,6 +18,8 @@ from newsdesk.clients import NewsdeskError
 from newsdesk.server.gateway.auth import Gate
 from newsdesk.server.gateway.certificates import Certificates
 from newsdesk.server.gateway.disconnects import Disconnects
+from newsdesk.server.gateway.jobs.runner import Runner
+from newsdesk.server.gateway.jobs.store import Store
 from newsdesk.server.gateway.logs import AuditLog
 from newsdesk.server.gateway.models import Models
 from newsdesk.server.gateway.observed import Observed
@@ -25,7 +27,19 @@ from newsdesk.server.gateway.origins import Origins
 from newsdesk.server.gateway.problems import on_error
 from newsdesk.server.gateway.rates import Rates
 from newsdesk.server.gateway.refusals import Refusals
-from newsdesk.server.gateway.routes import about, classify, files, graphql, health, live, management, oip, page, stream
+from newsdesk.server.gateway.routes import (
+    about,
+    classify,
+    files,
+    graphql,
+    health,
+    jobs,
+    live,
+    management,
+    oip,
+    page,
+    stream,
+)
 from newsdesk.server.gateway.routes.bodies import invalid
 from newsdesk.server.gateway.rpc.server import Rpc
 from newsdesk.server.gateway.schemas import ClassifyRequest, ProblemDetails
@@ -42,6 +56,7 @@ if TYPE_CHECKING:
 _ROUTERS = (
     classify.router,
     files.router,
+    jobs.router,
     stream.router,
     live.router,
     graphql.router,
@@ -73,7 +88,10 @@ def create(launch: Launch, stopping: Callable[[], bool], certificates: Certifica
             state.refusals = Refusals(state.audit)
             state.models = Models(launch, telemetry, session, tracing)
             state.gate = Gate(launch.settings, Tokens(launch.settings, session), rates, state.refusals)
-            watching = state.models.watch()
+            state.jobs = Store(launch.state / "jobs", launch.settings)
+            state.runner = Runner(state.jobs, state.models, state.gate)
+            running = asyncio.create_task(state.runner.run())
+            watching = [running, *state.models.watch()]
             rpc = Rpc(launch, app, telemetry, tracing, certificates, stopping) if launch.settings.grpc_port else None
             if rpc:
                 await rpc.start()
@@ -85,6 +103,8 @@ def create(launch: Launch, stopping: Callable[[], bool], certificates: Certifica
             finally:
                 for task in watching:
                     task.cancel()
+                await asyncio.wait([running])  # it has files open
+                state.jobs.close()
                 if rpc:
                     await rpc.close()
                 await state.models.close()

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from newsdesk.server.gateway.tracing import Tracing
 
 FILE_ROUTE, MODEL_FILE_ROUTE = "/v1/classify/file", "/v1/models/{model}/classify/file"
-_FILE = re.compile(r"/v1/(models/[^/]+/)?classify/file")
+JOBS_ROUTE = "/v1/jobs"
+_FILE = re.compile(r"/v1/((models/[^/]+/)?classify/file|jobs)")
 _TIMED = frozenset(
     {
         "/v1/classify",

@@ -109,6 +109,12 @@ class TooMany(Problem):
         super().__init__(detail, {"Retry-After": str(max(seconds, 1))})
 
 
+class Full(Problem):
+    """No room is left for what is to be kept."""
+
+    status, kind = 507, "insufficient-storage"
+
+
 class Unimplemented(Problem):
     """A method of the protocol that is not served here."""
 
@@ -156,6 +162,7 @@ _CODES: tuple[tuple[int, str], ...] = (
     (409, "ALREADY_EXISTS"),
     (409, "ABORTED"),
     (429, "RESOURCE_EXHAUSTED"),
+    (507, "RESOURCE_EXHAUSTED"),
     (499, "CANCELLED"),
     (500, "INTERNAL"),
     (500, "UNKNOWN"),

@@ -93,6 +93,10 @@ class GatewaySettings:
     max_body_mib: int = option(32, "Largest body of a request.", expected=_POSITIVE)
     max_file_mib: int = option(2048, "Largest file to classify.", expected=_POSITIVE)
     """It is kept on disk meanwhile."""
+    max_jobs: int = option(8, "Most jobs of one caller.", expected=_POSITIVE)
+    """Files that are answered behind everybody else, and kept until they are fetched."""
+    max_jobs_mib: int = option(8192, "Most that the files of all jobs may take.", expected=_POSITIVE)
+    job_hours: float = option(24.0, "Hours that a job is kept behind its end.", expected=_POSITIVE)
     max_texts: int = option(1024, "Most texts of one request.", expected=_POSITIVE)
     """A file may hold any number."""
     max_queue: int = option(4096, "Most texts on their way to the model.", expected=_POSITIVE)

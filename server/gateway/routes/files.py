@@ -1,13 +1,11 @@
 """A file up, a line for each of its texts down, as the answers come."""
 
 import asyncio
-import logging
 import tempfile
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import replace
+from itertools import chain
 from typing import Annotated, Any, BinaryIO
 
 import msgspec
@@ -18,17 +16,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from newsdesk.clients import NewsdeskError, Quality, TextRefused
-from newsdesk.clients.rows import Refusal
+from newsdesk.clients import NewsdeskError, Quality
 from newsdesk.server.contract import MAX_BATCH
-from newsdesk.server.gateway import models, problems
+from newsdesk.server.gateway import lines, models, problems
 from newsdesk.server.gateway.auth import CHECK_SECONDS, only
 from newsdesk.server.gateway.keys import Role
-from newsdesk.server.gateway.logs import log, request_id
 from newsdesk.server.gateway.observed import FILE_ROUTE, MODEL_FILE_ROUTE
-from newsdesk.server.gateway.plane import Asked, Item, Plane, Text
+from newsdesk.server.gateway.plane import Asked, Plane
 from newsdesk.server.gateway.problems import Invalid, Problem
-from newsdesk.server.gateway.schemas import documented, shown
+from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.uploads import Form, Given, batches, form_of
 
 router = APIRouter(tags=["classify"])
@@ -36,6 +32,8 @@ _BUFFER = 2**20
 _BODY = {"schema": {"type": "string", "format": "binary"}}
 _UPLOAD = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}
 _TAKEN = {"text/csv": _BODY, "application/x-ndjson": _BODY, "application/vnd.apache.parquet": _BODY}
+BODY = {"requestBody": {"required": True, "content": {**_TAKEN, "multipart/form-data": _UPLOAD}}}
+"""OpenAPI's description of a body that is a file."""
 
 
 def _file_route(*codes: int) -> dict[str, Any]:
@@ -45,7 +43,7 @@ def _file_route(*codes: int) -> dict[str, Any]:
         "dependencies": only(Role.reader),
         "response_class": StreamingResponse,
         "responses": {200: answered, **documented(400, 401, 403, *codes, 408, 413, 415, 422, 429, 503, 504)},
-        "openapi_extra": {"requestBody": {"required": True, "content": {**_TAKEN, "multipart/form-data": _UPLOAD}}},
+        "openapi_extra": BODY,
     }
 
 
@@ -73,20 +71,22 @@ async def classify_file(
     line is `{"problem": …}`.
     """
     asked, plane = Asked(top_k, quality, members, uncertainty), models.of(request, model).plane
-    file, content_type, name = await _received(request)
+    file, content_type, name = await received(request)
     try:
         read = batches(file, form_of(form, content_type, name), column, delimiter, MAX_BATCH)
-        first = await _next(read)  # what is wrong from the start has a status of its own
+        first = await lines.following(read)  # what is wrong from the start has a status of its own
     except BaseException:
         file.close()
         raise
     return StreamingResponse(_lines(request, plane, file, first, read, asked), media_type="application/x-ndjson")
 
 
-async def _received(request: Request) -> tuple[BinaryIO, str, str]:
+async def received(
+    request: Request, made: Callable[[], BinaryIO] = tempfile.TemporaryFile
+) -> tuple[BinaryIO, str, str]:
     """Take the whole file to disk, so that callers who first send and then read don't wait for themselves.
 
-    Returns the file, its type and its name. Raises Invalid.
+    Returns the file, its type and its name; it is one that is `made`, or, of a form, a temporary one. Raises Invalid.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "multipart/form-data":
@@ -94,7 +94,7 @@ async def _received(request: Request) -> tuple[BinaryIO, str, str]:
         if not isinstance(upload, UploadFile):
             raise Invalid("The form has no file named `file`.")
         return upload.file, (upload.content_type or "").partition(";")[0].strip().lower(), upload.filename or ""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
+    file = made()
     try:
         held = bytearray()
         async for chunk in request.stream():
@@ -114,73 +114,26 @@ async def _lines(
     request: Request, plane: Plane, file: BinaryIO, first: list[Given], read: Iterator[list[Given]], asked: Asked
 ) -> AsyncIterator[bytes]:
     state = request.state
-    state.texts = state.refused = index = 0
-    taken: deque[list[Given]] = deque()
+    state.texts = state.refused = 0
     problem: HTTPException | None = None
     due = time.monotonic() + CHECK_SECONDS
     try:
-        failed: list[Problem] = []
-        async with aclosing(plane.stream(_read(first, read, taken, failed), asked)) as answers:
+        async with aclosing(lines.answer(plane, chain([first], read), asked)) as answers:
             async for answered in answers:
                 if time.monotonic() >= due:
                     await request.app.state.gate.check(request, Role.reader)
                     due = time.monotonic() + CHECK_SECONDS
-                given = taken.popleft()
-                items = _placed(given, answered, index)
-                index += len(items)
-                state.texts += len(items)
-                state.refused += sum(isinstance(item, TextRefused) for item in items)
-                yield b"".join(map(_line, items, given))
-        problem = failed[0] if failed else None
+                state.texts += answered.texts
+                state.refused += answered.refused
+                yield answered.data
     except NewsdeskError as error:
         problem = problems.problem_of(error)
     except HTTPException as error:
         problem = error
     except Exception as error:
-        problem = _unexpected(error)
+        problem = lines.unexpected(error)
     finally:
         await asyncio.shield(run_in_threadpool(file.close))
     if problem:
         state.cause = problem.kind if isinstance(problem, Problem) else "http"
         yield msgspec.json.encode({"problem": problems.describe(problem, state.request_id)}) + b"\n"
-
-
-def _line(item: Item, given: Given) -> bytes:
-    """Return a line of the answer, with the line of the file that its row begins in, where it has lines."""
-    return msgspec.json.encode(shown(item) | ({"line": given.line} if given.line else {})) + b"\n"
-
-
-def _placed(given: list[Given], answered: list[Item], index: int) -> list[Item]:
-    """Return the items of a batch, from `index`: the answers, and the rows that were refused, in their places."""
-    answers = iter(answered)
-    items: list[Item] = []
-    for place, (_, text) in enumerate(given, index):
-        item = TextRefused(place, text.reason) if isinstance(text, Refusal) else next(answers)
-        items.append(TextRefused(place, item.reason) if isinstance(item, TextRefused) else replace(item, index=place))
-    return items
-
-
-async def _read(
-    first: list[Given], read: Iterator[list[Given]], taken: deque[list[Given]], failed: list[Problem]
-) -> AsyncIterator[list[Text]]:
-    """Yield the texts of the batches, which are `taken`. What ends the reading is kept for when all that comes before
-    it is answered."""
-    batch = first
-    try:
-        while batch:
-            taken.append(batch)
-            yield [text for _, text in batch if not isinstance(text, Refusal)]
-            batch = await _next(read)
-    except Problem as problem:
-        failed.append(problem)
-    except Exception as error:
-        failed.append(_unexpected(error))
-
-
-def _unexpected(error: Exception) -> Problem:
-    log("error", logging.ERROR, exc_info=error, request_id=request_id.get())
-    return Problem("An unexpected error. The server's log has more under this request_id.")
-
-
-async def _next(read: Iterator[list[Given]]) -> list[Given]:
-    return await run_in_threadpool(lambda: next(read, []))

@@ -37,13 +37,14 @@ class Callers:
         self.turns, self.order, self.tasks = turns, [], []
         self._over: dict[str, asyncio.Event] = {}
 
-    def ask(self, who: str, cost: int = 600_000, long: bool = False) -> asyncio.Task[None]:
+    def ask(self, who: str, cost: int = 600_000, long: bool = False, behind: bool = False) -> asyncio.Task[None]:
         """Have a caller ask, and keep its turn until `end`."""
         name = f"{who}{sum(one.startswith(who) for one in self._over)}"
         over = self._over[name] = asyncio.Event()
 
         async def turn() -> None:
             admission.caller.set(who)
+            admission.behind.set(behind)
             async with self.turns.turn(Piece(0, 1, cost, long), time.monotonic() + HOUR):
                 self.order.append(name)
                 await over.wait()
@@ -117,6 +118,39 @@ def test_long_texts_leave_a_process_free_and_are_not_batched_with_others() -> No
         assert callers.order == ["a0", "b0", "b1", "a1"]
 
     assert len(run(asked)) == 4
+
+
+def test_what_goes_behind_goes_when_nobody_else_waits() -> None:
+    async def asked(callers: Callers) -> None:
+        callers.ask("a")
+        callers.ask("b")
+        callers.ask("job", 1000, behind=True)
+        callers.ask("job", 1000, behind=True)
+        await asyncio.sleep(0.01)
+        assert callers.order == ["a0"]  # there is room for the job, and it has none while somebody waits
+        await callers.end("a0")
+        assert callers.order == ["a0", "b0", "job0"]  # one for each backend process, however small they are
+        await callers.end("job0")
+        assert callers.order[3:] == ["job1"]
+
+    run(asked, instances=1)
+
+
+def test_what_goes_behind_goes_at_last_under_any_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "_BEHIND_PATIENCE", 0.05)
+
+    async def asked(callers: Callers) -> None:
+        callers.ask("job", 1000, behind=True)
+        for _ in range(3):
+            callers.ask("a", 2_000_000)
+        job = callers.ask("job", 1000, behind=True)
+        while "job1" not in callers.order:
+            await asyncio.sleep(0.01)
+        assert "a1" not in callers.order  # which waits before it
+        await callers.end("job0", "job1")
+        await job
+
+    run(asked)
 
 
 def test_short_ones_do_not_starve_a_long_one() -> None:

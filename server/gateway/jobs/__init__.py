@@ -1,0 +1,1 @@
+"""Jobs: files that outlast a connection, answered behind everybody else and kept on disk meanwhile."""
