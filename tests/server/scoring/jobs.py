@@ -3,7 +3,7 @@
 import csv
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ class Here:
         self._scorer, self._most, self.answered = Scorer(model), most, 0
 
     def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, Answers]]:
-        for answered in ask(questions, 2, tuple, lambda waiting: waiting[-1], self._scorer.answer):
+        def submit(texts: Texts) -> Callable[[], Answers]:
+            return lambda: self._scorer.answer(texts)
+
+        for answered in ask(questions, 2, submit, lambda waiting: waiting[-1], lambda asked: asked()):
             if self.answered == self._most:
                 raise Ended
             self.answered += 1

@@ -95,27 +95,25 @@ def test_a_run_that_is_killed_goes_on_and_its_workers_end_with_it(model: Model, 
     assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
-def test_a_run_that_is_ended_while_it_writes_the_whole_file_writes_it_again(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_is_ended_while_it_writes_the_whole_file_writes_it_again(model: Model, tmp_path: Path) -> None:
     source, out = write(tmp_path / "in.csv"), tmp_path / "out.csv"
 
     def full(*_: Any) -> None:
         raise Ended
 
-    monkeypatch.setattr(job.forms, "join", full)
-    with pytest.raises(Ended):
-        score(source, out, model)
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job.forms, "join", full)
+        with pytest.raises(Ended):
+            score(source, out, model)
     assert not out.exists()
     assert score(source, out, model).scored == 0
     assert len(read(out)) == jobs.ROWS
     # And where it ended behind that, before what it had kept was removed.
     Local().remove(str(out))
-    monkeypatch.setattr(job.Journal, "remove", full)
-    with pytest.raises(Ended):
-        score(source, out, model)
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job.Journal, "remove", full)
+        with pytest.raises(Ended):
+            score(source, out, model)
     assert (score(source, out, model).rows, len(read(out))) == (jobs.ROWS, jobs.ROWS)
 
 
