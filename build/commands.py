@@ -117,7 +117,7 @@ def build(
     The official CSV of AG News: --data train.csv --test-data test.csv --columns label,title,description
     --text-column title --text-column description --first-label 1
     """
-    with _told():
+    with refusals():
         from newsdesk.build import layout as layouts
         from newsdesk.build import progress
         from newsdesk.build.pipeline import building
@@ -178,7 +178,7 @@ def evaluate(
     Writes report.md, report.json and plots. Rows of another source with the same labels are examined too where the
     recipe names one: --set data.outside.elsewhere='{"file": "bbc.csv", "label_column": "section"}'
     """
-    with _told():
+    with refusals():
         from newsdesk.build import progress, reporting
         from newsdesk.build.evaluation import report
 
@@ -220,7 +220,7 @@ def combine(
     For other slices, another epsilon, or one new member beside the old ones. No member may have been fitted on the
     recipe's validation rows.
     """
-    with _told():
+    with refusals():
         from newsdesk.build import progress, recombine
         from newsdesk.build.pipeline import building
 
@@ -240,7 +240,7 @@ def combine(
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Make a message of what a build refuses and of a package that is missing."""
     try:
         from newsdesk.build.errors import BuildError, DataError, RecipeError

@@ -111,6 +111,43 @@ def relax(model: ModelProto, names: list[str]) -> None:
     prune(model)
 
 
+def dequantise(model: ModelProto) -> int:
+    """Turn a graph with Q/DQ pairs into the float graph that it stands for, in place; return how many weights it has.
+
+    Weights become floats, rounded as they were quantised. Activations are no longer rounded.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    sources = _float_sources(model)
+    nodes: list[NodeProto] = []
+    count = 0
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in tensors:
+            values, scale, *points = (numpy_helper.to_array(tensors[name]).astype(np.float32) for name in node.input)
+            point = points[0] if points else np.float32(0)
+            axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+            shape = [-1 if place == axis % values.ndim else 1 for place in range(values.ndim)] if scale.ndim else []
+            floats = (values - point.reshape(shape)) * scale.reshape(shape)
+            model.graph.initializer.append(numpy_helper.from_array(floats.astype(np.float32), node.output[0]))
+            count += 1
+            continue
+        node.input[:] = [_behind(name, sources) for name in node.input]
+        nodes.append(node)
+    for output in model.graph.output:
+        if output.name in sources:
+            raise VerificationError(f"the graph's output {output.name} is quantised; expected floats")
+    replace_nodes(model, nodes)
+    del model.graph.value_info[:]
+    prune(model)
+    return count
+
+
+def _behind(name: str, sources: dict[str, str]) -> str:
+    """Return the float value behind a chain of Q/DQ pairs."""
+    while name in sources:
+        name = sources[name]
+    return name
+
+
 def prune(model: ModelProto) -> None:
     """Drop nodes and constants that nothing reads."""
     graph = model.graph

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 import newsdesk.server
+from newsdesk.build.compile.texts import TEXTS
 from newsdesk.build.jetson import graphs, readme
-from newsdesk.build.jetson.texts import TEXTS
 from newsdesk.build.repository import portable
 from newsdesk.server.runtime import golden, manifest, targets
 from newsdesk.server.runtime.manifest import File, Manifest, Member

@@ -247,3 +247,15 @@ def test_a_target_that_cannot_be_loaded_is_out_of_the_race(exported, gate, tmp_p
     assert found["openvino:int8"].error
     assert not found["onnxruntime:int8"].passed
     assert targets.choose(found, [], print).endswith((":fp32", ":bf16"))
+
+
+def test_a_dequantised_graph_is_the_float_one_but_for_rounded_weights(quantised: Path, exported, batch, tmp_path: Path):
+    model = onnx.load(quantised)
+    assert qdq.dequantise(model) >= 8
+    assert not {node.op_type for node in model.graph.node} & {"QuantizeLinear", "DequantizeLinear"}
+    onnx.save(model, tmp_path / "fp32.onnx")
+    floats, again = (
+        engines.load("onnxruntime:fp32", path)(*batch) for path in (exported().graph, tmp_path / "fp32.onnx")
+    )
+    np.testing.assert_allclose(again, floats, atol=0.05)
+    assert not np.array_equal(again, floats)

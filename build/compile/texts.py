@@ -1,4 +1,4 @@
-"""The texts of the golden answers: headlines of our own, and what no article looks like."""
+"""Texts to compare graphs on where no rows are at hand: headlines of our own, and what no article looks like."""
 
 from newsdesk.build.compile.verify import EXTREMES
 
