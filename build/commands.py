@@ -45,6 +45,16 @@ Columns = Annotated[
     str,
     typer.Option("--columns", help="Names of the columns, with commas between, of a CSV file without a header line."),
 ]
+SoftColumns = Annotated[
+    str,
+    typer.Option(
+        "--soft-columns",
+        metavar="LABEL=COLUMN,…",
+        help="Columns with a probability of each label, from a language model or annotators, instead of one label: "
+        "World=p_world,Sports=p_sports, or what their names begin with (label:). The likeliest label counts in splits "
+        "and reports.",
+    ),
+]
 FirstLabel = Annotated[
     int | None,
     typer.Option(
@@ -81,6 +91,7 @@ def build(
     label_column: LabelColumn = "label",
     columns: Columns = "",
     first_label: FirstLabel = None,
+    soft_columns: SoftColumns = "",
     changes: Changes = None,
     artifacts: Artifacts = Path("artifacts"),
     output: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path("model_repository"),
@@ -133,6 +144,7 @@ def build(
             columns,
             first_label,
             [*(_QUICK if quick else ()), *(changes or [])],
+            soft_columns,
         )
         # The libraries print as they please; stdout is for the figures.
         with contextlib.redirect_stdout(sys.stderr):
@@ -267,6 +279,7 @@ def _chosen(
     columns: str,
     first_label: int | None,
     changes: list[str] | None,
+    soft_columns: str = "",
 ) -> tuple[Recipe, str]:
     """Return the recipe that the options ask for, and the command that repeats this one."""
     from newsdesk.build import recipe as recipes
@@ -287,9 +300,11 @@ def _chosen(
             first_label=first_label,
             more=[file for file, _ in files[1:]],
             weights=[weight for _, weight in files],
+            soft=soft_columns,
         )
-    elif test_data or text_column or columns or first_label is not None:
-        raise RecipeError("--test-data, --text-column, --columns and --first-label describe --data, which is missing")
+    elif test_data or text_column or columns or soft_columns or first_label is not None:
+        described = "--test-data, --text-column, --columns, --soft-columns and --first-label"
+        raise RecipeError(f"{described} describe --data, which is missing")
     return recipes.load(recipe, of_files | wanted), _command(name, recipe, of_files | wanted)
 
 

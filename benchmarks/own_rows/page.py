@@ -1,10 +1,12 @@
 """The page of results: a table of accuracies, how the goals are kept, and a table of the other figures."""
 
 from collections import defaultdict
-from typing import Any
 
 import numpy as np
 
+from benchmarks.own_rows import sections
+from benchmarks.own_rows.results import Line
+from benchmarks.own_rows.sections import table as _table
 from newsdesk.server.runtime import processor
 
 LINEAR = "tfidf_lr", "tfidf_svm", "tfidf_nb"
@@ -20,28 +22,29 @@ NAMES = {
 ALLOWED = 0.005
 """Accuracy that newsdesk with an encoder may be behind the best column."""
 
-Means = dict[tuple[str, int], dict[str, dict[str, Any]]]
+Means = dict[tuple[str, int], dict[str, Line]]
 
 
-def line(found: dict[str, Any]) -> str:
+def line(found: Line) -> str:
     """Return a row of results for a person."""
     rows = f"{found['rows']} a label" if found["rows"] else "all rows"
     return (
         f"{found['set']}, {rows}, draw {found['draw']}, {NAMES[found['column']]}: {found['accuracy']:.1%}, macro F1 "
-        f"{found['macro_f1']:.1%}, {found['fit_seconds']} s, {found['answers_per_second']:,.0f} answers/s"
+        f"{found['macro_f1']:.1%}"
+        + (f", {found['fit_seconds']} s, {found['answers_per_second']:,.0f} answers/s" if found["fit_seconds"] else "")
     )
 
 
-def render(results: list[dict[str, Any]]) -> str:
-    """Return the page of all results."""
+def render(results: list[Line], uneven: list[Line], flipped: list[Line]) -> str:
+    """Return the page of all results: of cells, of uneven labels and of flipped ones."""
     means = _means(results)
     columns = [column for column in NAMES if any(column in of for of in means.values())]
-    tests = sorted({found["test_rows"] for found in results})
+    tests = max(line["test_rows"] for line in results)
     parts = [
         "# Rows of your own",
         "Printed by `python -m benchmarks.own_rows`, see its help. Accuracy in per cent, the mean of the draws "
-        f"(macro F1); at most {tests[-1]:,} test rows of a set. On {processor.describe()}; the machine did other work "
-        "meanwhile, which seconds and answers a second tell of. Figures of one row are of the same draws.",
+        f"(macro F1); at most {tests:,} test rows of a set. On {processor.describe()}; the machine did other work "
+        "meanwhile, which seconds and answers a second tell of. Figures of one line are of the same draws.",
         _table(["set, rows a label", "rows", "draws", *(NAMES[c] for c in columns)], _accuracies(means, columns)),
         "## The goals",
         "\n".join(_goals(means)),
@@ -49,15 +52,28 @@ def render(results: list[dict[str, Any]]) -> str:
         "Expected calibration error in points / seconds of the fit / answers a second. A support vector machine has no "
         "probabilities.",
         _table(["set, rows a label", *(NAMES[c] for c in columns)], _costs(means, columns)),
+        *_outside(means, columns),
+        *sections.imbalance(uneven),
+        *sections.wrong_labels(flipped),
+        "## Not measured",
+        _missing(results),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _means(results: list[dict[str, Any]]) -> Means:
-    parted: dict[tuple[str, int], dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+def _means(results: list[Line]) -> Means:
+    parted: dict[tuple[str, int], dict[str, list[Line]]] = defaultdict(lambda: defaultdict(list))
     for found in results:
         parted[found["set"], found["rows"]][found["column"]].append(found)
-    figures = "accuracy", "macro_f1", "calibration_error", "fit_seconds", "answers_per_second", "training_rows"
+    figures = (
+        "accuracy",
+        "macro_f1",
+        "calibration_error",
+        "fit_seconds",
+        "answers_per_second",
+        "training_rows",
+        "outside_auroc",
+    )
     means: Means = {}
     for key in sorted(parted, key=lambda key: (key[0], key[1] or 1 << 40)):
         of_columns = parted[key]
@@ -65,16 +81,16 @@ def _means(results: list[dict[str, Any]]) -> Means:
         kept = {c: [one for one in found if one["draw"] in shared] for c, found in of_columns.items()}
         if shared:
             means[key] = {
-                c: {
-                    "draws": len(found),
-                    **{
-                        name: None if found[0][name] is None else float(np.mean([one[name] for one in found]))
-                        for name in figures
-                    },
-                }
-                for c, found in kept.items()
+                column: {"draws": len(lines), **{figure: _mean(lines, figure) for figure in figures}}
+                for column, lines in kept.items()
             }
     return means
+
+
+def _mean(lines: list[Line], figure: str) -> float | None:
+    """Return the mean of a figure; None where a line is without it."""
+    values = [line[figure] for line in lines]
+    return None if None in values else float(np.mean(values))
 
 
 def _accuracies(means: Means, columns: list[str]) -> list[list[str]]:
@@ -104,12 +120,71 @@ def _goals(means: Means) -> list[str]:
             judged[1] += 1
             lost = max(one["accuracy"] for one in of.values()) - of["newsdesk_encoder"]["accuracy"]
             behind += [f"{_key(key)} by {100 * lost:.1f}"] if lost > ALLOWED + 1e-9 else []
+    setfit = [of for of in means.values() if {"setfit", "newsdesk_encoder"} <= {*of}]
+    ahead = sum(of["newsdesk_encoder"]["accuracy"] > of["setfit"]["accuracy"] for of in setfit)
     return [
         f"- newsdesk without an encoder is at least as right as the best linear column in {judged[0] - len(below)} of "
         f"{judged[0]} cases{'; points behind: ' + ', '.join(below) if below else ''}.",
         f"- newsdesk with an encoder is at most {100 * ALLOWED:g} points behind the best of all columns in "
         f"{judged[1] - len(behind)} of {judged[1]} cases{'; points behind: ' + ', '.join(behind) if behind else ''}.",
+        f"- newsdesk with an encoder is ahead of SetFit in {ahead} of {len(setfit)} cases.",
+        *_rows_needed(means),
     ]
+
+
+def _rows_needed(means: Means) -> list[str]:
+    """Return, of each set that was measured at several sizes, how many rows reach what the linear SVM does with all
+    that it was given."""
+    lines = []
+    for name in dict.fromkeys(name for name, _ in means):
+        sizes = {rows: of for (of_set, rows), of in means.items() if of_set == name}
+        most = max((rows for rows in sizes if "tfidf_svm" in sizes[rows]), key=lambda rows: rows or 1 << 40, default=-1)
+        if most < 0 or len(sizes) < 2:
+            continue
+        aim, rows_of_svm = (sizes[most]["tfidf_svm"][figure] for figure in ("accuracy", "training_rows"))
+        for column in ("newsdesk", "newsdesk_encoder"):
+            reaching = [
+                of[column]["training_rows"] for of in sizes.values() if column in of and of[column]["accuracy"] >= aim
+            ]
+            if reaching:
+                lines.append(
+                    f"- {name}: TF-IDF + SVM has {aim:.1%} with {rows_of_svm:,.0f} rows; {NAMES[column]} has it with "
+                    f"{min(reaching):,.0f}, of the sizes measured."
+                )
+    return lines
+
+
+def _outside(means: Means, columns: list[str]) -> list[str]:
+    """Return the section of texts that no label fits, where there are some."""
+    keys = [key for key, of in means.items() if any(figures["outside_auroc"] is not None for figures in of.values())]
+    rows = []
+    for key in keys:
+        areas = [means[key][c]["outside_auroc"] if c in means[key] else None for c in columns]
+        rows.append([_key(key), *("" if area is None else f"{area:.3f}" for area in areas)])
+    return (
+        [
+            "## Texts that no label fits",
+            "Rows out of scope are not learned from. The area under the ROC curve of the top probability, or score, "
+            "which tells them from test rows.",
+            _table(["set, rows a label", *(NAMES[c] for c in columns)], rows),
+        ]
+        if rows
+        else []
+    )
+
+
+def _missing(results: list[Line]) -> str:
+    """Return the columns that were not measured for each set and size that something was measured for."""
+    draws: dict[tuple[str, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for line in results:
+        draws[line["set"], line["rows"]][line["column"]] += 1
+    missing: dict[str, list[str]] = defaultdict(list)
+    for key in sorted(draws, key=lambda key: (key[0], key[1] or 1 << 40)):
+        for column, name in NAMES.items():
+            if not draws[key][column]:
+                missing[name].append(_key(key))
+    lines = [f"- {name}: {'; '.join(keys)}" for name, keys in missing.items()]
+    return "\n".join(lines or ["Nothing."])
 
 
 def _costs(means: Means, columns: list[str]) -> list[list[str]]:
@@ -122,15 +197,11 @@ def _costs(means: Means, columns: list[str]) -> list[list[str]]:
                 cells.append("")
                 continue
             error = "–" if of["calibration_error"] is None else f"{100 * of['calibration_error']:.1f}"
-            cells.append(f"{error} / {of['fit_seconds']:.1f} / {of['answers_per_second']:,.0f}")
+            timed = of["fit_seconds"] is not None
+            cells.append(f"{error} / {of['fit_seconds']:.1f} / {of['answers_per_second']:,.0f}" if timed else error)
         lines.append([_key(key), *cells])
     return lines
 
 
 def _key(key: tuple[str, int]) -> str:
     return f"{key[0]}, {key[1] or 'all'}"
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    marks = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, marks, *rows])

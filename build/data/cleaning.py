@@ -88,6 +88,14 @@ class Labels:
     def index(self, raw: str) -> int | None:
         return self._index.get(raw.strip())
 
+    def soft(self, row: RawRow) -> tuple[float, ...]:
+        """Return a row's probability of each label; none where its label is certain. Raises DataError for others."""
+        if not row.soft:
+            return ()
+        if strange := row.soft.keys() - self._index.keys():
+            raise DataError(f"row {row.number}: a probability of {min(strange)!r}, which is none of {self.names}")
+        return tuple(row.soft.get(name, 0.0) for name in self.names)
+
 
 def look_alike(names: list[str]) -> list[list[str]]:
     """Return the groups of labels that differ by case, accents, spaces or punctuation alone, or in their encoding.
@@ -156,7 +164,7 @@ def clean_rows(
             continue
         title = clean(raw.cells.get(TITLE, ""))
         row, key = Row(text, label, eligible(raw), title if text.startswith(f"{title} ") else ""), text.casefold()
-        row = replace(row, weight=float(raw.cells.get(WEIGHT, 1)))
+        row = replace(row, weight=float(raw.cells.get(WEIGHT, 1)), soft=labels.soft(raw))
         if not drop_duplicates:
             result.append(row)
         elif key in barred:

@@ -1,14 +1,15 @@
 """A user's own files in the place of a recipe's sources."""
 
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from newsdesk.build.data import sources
+from newsdesk.build.data import soft_columns, sources
 from newsdesk.build.data.cleaning import NAMES_ONLY
+from newsdesk.build.errors import DataError
 from newsdesk.build.recipe import EncoderMember, Recipe, Source
 
 _PRUNED_ROWS = 20_000
@@ -36,6 +37,7 @@ def changes(
     first_label: int | None = None,
     more: Sequence[Path] = (),
     weights: Sequence[float] = (),
+    soft: str = "",
 ) -> dict[str, Any]:
     """Return the changes (see `recipe.load`) that make the recipe read these files.
 
@@ -46,27 +48,33 @@ def changes(
     vocabulary is pruned.
 
     `more`: further files with training rows. `weights`: how much a row of each file counts, `train` first; 1 without.
+    `soft`: columns as in `soft_columns.named`; a file that has none of them is read by the label column.
     """
-    described = {
+    described: dict[str, Any] = {
         "text_columns": text_columns,
         "label_column": label_column,
         "columns": columns,
         "first_label": NAMES_ONLY if first_label is None else first_label,
     }
-    weighed = zip_longest([train, *more], weights, fillvalue=1.0)
-    of_train, *of_more = ({"file": str(file), "weight": weight, **described} for file, weight in weighed)
+    of_train, *of_more = (
+        {"file": str(file), "weight": weight, **described, **_soft(str(file), soft, columns)}
+        for file, weight in zip([train, *more], weights or repeat(1.0), strict=False)
+    )
+    if soft and not any("soft_columns" in source for source in (of_train, *of_more)):
+        raise DataError(f"{train}: no column of those that --soft-columns {soft!r} names")
     names, count = set[str](), 0
     for source in (of_train, *of_more):
         for row in sources.read(msgspec.convert(source, Source)):
             names.add(row.label.strip())
+            names.update(row.soft)
             count += 1
     keep = first_label is not None or names - {""} == set(recipe.labels)
     pruned = [member.name for member in recipe.members if isinstance(member, EncoderMember) and member.min_piece_count]
     return {
         "data.train": of_train,
         "data.more": of_more,
-        "data.test": {"file": str(test), **described} if test else None,
-        "labels": recipe.labels if keep else [],
+        "data.test": {"file": str(test), **described, **_soft(str(test), soft, columns)} if test else None,
+        "labels": recipe.labels if keep else sorted(names - {""}) if soft else [],
         "split.validation_where": {},
         "split.slices": {},
         **{f"members.{member.name}.{member.fitting}.views": {} for member in recipe.members if member.views},
@@ -79,3 +87,12 @@ def changes(
         },
         "card": {},
     }
+
+
+def _soft(file: str, wanted: str, columns: list[str]) -> dict[str, Any]:
+    """Return a file's columns of soft labels, as a source's field; nothing where it has none of those wanted."""
+    if not wanted:
+        return {}
+    header = sources.header(Source(file=file, columns=columns))
+    of_labels = soft_columns.named(wanted, header)
+    return {"soft_columns": of_labels} if not {*header}.isdisjoint(of_labels.values()) else {}

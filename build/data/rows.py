@@ -19,3 +19,5 @@ class Row:
     group: int = 0
     weight: float = 1.0
     """How much the row counts in a fit."""
+    soft: tuple[float, ...] = ()
+    """A probability of each label, of sum 1, whose largest is that of `label`; empty where the label is certain."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from newsdesk.build.data import soft_columns
 from newsdesk.build.errors import DataError
 from newsdesk.build.recipe import Source, Where
 from newsdesk.clients.rows import Reader, Row, RowsError, Words
@@ -22,6 +23,8 @@ class RawRow(NamedTuple):
     text: str
     label: str
     cells: dict[str, str]
+    soft: dict[str, float] = {}  # noqa: RUF012  read alone
+    """Label → probability, of sum 1; empty where the label is certain."""
 
 
 def read(source: Source) -> Iterator[RawRow]:
@@ -44,11 +47,18 @@ def read(source: Source) -> Iterator[RawRow]:
         if number == 1:
             _check_columns(source, cells)
         if matches(cells, source.keep):
-            yield RawRow(number, _article(source, cells), cells.get(source.label_column, ""), cells)
+            soft = soft_columns.read(source.soft_columns, cells, f"{source.file or source.hub}, row {number}")
+            label = max(soft, key=soft.__getitem__) if soft else cells.get(source.label_column, "")
+            yield RawRow(number, _article(source, cells), label, cells, soft)
     if count:
         more = [] if count <= SHOWN else [f"  and {count - SHOWN:,} more"]
         rows = "1 row" if count == 1 else f"{count:,} rows"
         raise DataError("\n".join([f"{source.file}: {rows} cannot be read; mend or remove them:", *unread, *more]))
+
+
+def header(source: Source) -> list[str]:
+    """Return the names of a source's columns: those of its first row."""
+    return [*next(iter(_rows(source)), Row(0, 0, {})).cells]
 
 
 def title(source: Source, row: RawRow) -> str:
@@ -69,14 +79,16 @@ def _article(source: Source, cells: dict[str, str]) -> str:
 
 def _named(source: Source) -> list[str]:
     """Return the columns that are read."""
-    return [*source.text_columns, *filter(None, (source.label_column, source.whole_text_column)), *source.keep]
+    label = source.soft_columns.values() if source.soft_columns else [source.label_column]
+    return [*source.text_columns, *filter(None, (*label, source.whole_text_column)), *source.keep]
 
 
 def _check_columns(source: Source, cells: dict[str, str]) -> None:
     if missing := [column for column in _named(source) if column not in cells]:
         raise DataError(
             f"{source.file or source.hub}: no column {', '.join(map(repr, missing))}; it has "
-            f"{', '.join(map(repr, cells))}. Name the right ones with --text-column and --label-column."
+            f"{', '.join(map(repr, cells))}. Name the right ones with --text-column and --label-column, or "
+            "--soft-columns."
         )
 
 

@@ -21,11 +21,13 @@ def write(path: Path, rows: list[Row]) -> None:
         "group": pa.array([row.group for row in rows], pa.int32()),
         "weight": pa.array([row.weight for row in rows], pa.float64()),
     }
+    if any(row.soft for row in rows):  # else files stay as they were, and so do the keys of what is made of them
+        columns["soft"] = pa.array([list(row.soft) for row in rows], pa.list_(pa.float64()))
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
 def read(path: Path) -> list[Row]:
-    return [Row(**row) for row in pq.read_table(path).to_pylist()]
+    return [Row(**row | {"soft": tuple(row.get("soft", ()))}) for row in pq.read_table(path).to_pylist()]
 
 
 def write_labels(folder: Path, names: list[str]) -> None:

@@ -21,20 +21,24 @@ class Selection:
 
 
 def select(members: dict[str, np.ndarray], labels: np.ndarray, most: int = 3) -> Selection:
-    """Choose the set of at most `most` members whose mean has the least log-loss on labels INT [rows].
+    """Choose the set of at most `most` members whose mean says the labels INT [rows] best.
 
     `members`: what each says of the rows out of fold, FP [rows, labels]. Each is calibrated by a temperature, and so is
-    the mean. A mean is chosen over a part of it however little better it is: members that are wrong in different
-    places are worth more on texts to come than so few rows can show. A member that does not know the language makes the
-    mean worse, and is left out.
+    the mean. The set with the least log-loss is found, and from it the largest that holds it and is not worse by two
+    standard errors: members that are wrong in different places are worth more on texts to come than few rows can show.
+    A member that does not know the language makes the mean clearly worse, and is left out.
     """
     calibrated = {name: _calibrated(probabilities, labels) for name, probabilities in members.items()}
     averaged: dict[tuple[str, ...], np.ndarray] = {}
     for count in range(1, min(most, len(members)) + 1):
         for names in combinations(members, count):
             averaged[names] = _calibrated(np.mean([calibrated[name] for name in names], axis=0), labels)
-    losses = {names: metrics.log_loss(probabilities, labels) for names, probabilities in averaged.items()}
-    best = min(losses, key=losses.__getitem__)
+    of_rows = {names: metrics.row_losses(probabilities, labels) for names, probabilities in averaged.items()}
+    losses = {names: float(each.mean()) for names, each in of_rows.items()}
+    least = min(losses, key=losses.__getitem__)
+    holding = [names for names in averaged if {*least} <= {*names}]
+    usable = [names for names in holding if not metrics.is_worse(of_rows[names], of_rows[least], errors=2)]
+    best = min(usable, key=lambda names: (-len(names), losses[names]))
     table = [
         {
             "members": [*names],

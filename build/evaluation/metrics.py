@@ -15,8 +15,19 @@ def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Return the mean negative log-likelihood, in nats; `weights` FP [rows] say how much each row counts."""
-    losses = -np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-15, None))
-    return float(np.average(losses, weights=weights))
+    return float(np.average(row_losses(probabilities, labels), weights=weights))
+
+
+def row_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the negative log-likelihood of each row, in nats, FP [rows]."""
+    return -np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-15, None))
+
+
+def is_worse(losses: np.ndarray, others: np.ndarray, errors: float) -> bool:
+    """Tell whether losses FP [rows] are greater in the mean than others of the same rows, by so many standard errors of
+    their difference."""
+    more = losses - others
+    return bool(len(more) > 1 and more.mean() > errors * more.std(ddof=1) / np.sqrt(len(more)))
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:

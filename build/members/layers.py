@@ -16,6 +16,21 @@ def present(labels: np.ndarray) -> np.ndarray:
     return numbers
 
 
+def repeated(soft: np.ndarray, weights: np.ndarray | None, balanced: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what stands for soft labels FP [texts, labels] where a fit takes one label a row: the numbers of texts, a
+    label and a weight of each, INT, INT and FP [repeats].
+
+    A text stands once for every label that it may have, with the label's probability of its weight: a logistic
+    regression's loss is then that of the soft labels. `balanced`: the weights of every label have the same sum.
+    """
+    texts, labels = np.nonzero(soft > 0)
+    of_repeats = soft[texts, labels] * (1.0 if weights is None else weights[texts])
+    if balanced:
+        sums = np.bincount(labels, of_repeats)
+        of_repeats = of_repeats / sums[labels] * (sums.sum() / np.count_nonzero(sums))
+    return texts, labels, of_repeats
+
+
 def of_all_labels(
     coefficients: np.ndarray, bias: np.ndarray, present: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:

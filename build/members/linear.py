@@ -98,13 +98,15 @@ def fit(
     *,
     balanced: bool = False,
     weights: np.ndarray | None = None,
+    soft: np.ndarray | None = None,
     seed: int = 0,
 ) -> Linear:
     """Fit a member on texts with labels INT [texts], of `count` labels; `weights` FP [texts] are the rows' own.
 
+    `soft`: probabilities FP [texts, count], learned from instead of the labels.
+
     A label without a row is the last that the member says. Raises DataError where fewer than two labels have rows.
     """
-    present = layers.present(labels)
     blocks, idfs, weighted = [], [], []
     for features, counts in zip(counted.features, counted.blocks, strict=True):
         known = _known(counts, settings.min_count, settings.terms(count) // len(counted.blocks))
@@ -113,8 +115,12 @@ def fit(
         blocks.append(Ngrams(features, known))
         idfs.append(np.concatenate([np.zeros(_FIRST), idf]))
         weighted.append(_scaled(kept, idf))
-    classifier = _classifier(settings, len(blocks), balanced, seed)
-    classifier.fit(sparse.hstack(weighted).tocsr(), labels, sample_weight=weights)
+    vectors = sparse.hstack(weighted).tocsr()
+    if soft is not None:
+        texts, labels, weights = layers.repeated(soft, weights, balanced)
+        vectors, balanced = vectors[texts], False
+    present = layers.present(labels)
+    classifier = _classifier(settings, len(blocks), balanced, seed).fit(vectors, labels, sample_weight=weights)
     coefficients, bias = layers.of_all_labels(classifier.coef_, np.asarray(classifier.intercept_), present, count)
     table = np.zeros((count, sum(block.rows for block in blocks)), np.float32)
     at, column = 0, 0

@@ -12,7 +12,7 @@ from newsdesk.build import repository
 from newsdesk.build.data import suspects, tables
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.errors import RecipeError
-from newsdesk.build.pipeline import candidates
+from newsdesk.build.pipeline import candidates, watching
 from newsdesk.build.pipeline.artifacts import Artifact, ArtifactStore, Say
 from newsdesk.build.pipeline.branches import Branch
 from newsdesk.build.pipeline.declaration import NAMES, SHARED, Declaration, declare
@@ -57,16 +57,22 @@ def build(
     if last not in STAGES:
         raise RecipeError(f"stage {last!r} is unknown; expected one of {', '.join(STAGES)}")
     store, made = ArtifactStore(artifacts, say), dict[str, Artifact]()
-    if recipe.split.folds and last not in SHARED[:3]:
-        made = declare(recipe, strict=strict).graph.run(["split"], store)
-        recipe = candidates.possible(recipe, made["split"].figures["train"], say)
-        made = declare(recipe, strict=strict).graph.run(["select"], store, made)
-    serving = candidates.chosen(made["select"]) if made else None
-    declared = declare(recipe, serving=serving, strict=strict)
-    wanted = [*declared.ids("verify"), *declared.ids("judge")] if last == REPOSITORY else declared.ids(last)
-    if not wanted:
-        raise RecipeError(f"no member of recipe {recipe.name} has the stage {last!r}; name another")
-    made = declared.graph.run(wanted, store, made)
+    with watching.watch(artifacts, say) as watch:
+        if recipe.split.folds and last not in SHARED[:3]:
+            first = declare(recipe, strict=strict)
+            watch.plan(first.graph.order([*_wanted(first, last), "select"]))
+            made = first.graph.run(["split"], store, watch=watch)
+            recipe = candidates.possible(recipe, made["split"].figures["train"], say)
+            first = declare(recipe, strict=strict)
+            watch.plan(first.graph.order([*_wanted(first, last), "select"]))
+            made = first.graph.run(["select"], store, made, watch)
+        serving = candidates.chosen(made["select"]) if made else None
+        declared = declare(recipe, serving=serving, strict=strict)
+        wanted = _wanted(declared, last)
+        if not wanted:
+            raise RecipeError(f"no member of recipe {recipe.name} has the stage {last!r}; name another")
+        watch.plan(declared.graph.order(wanted))
+        made = declared.graph.run(wanted, store, made, watch)
     figures = _figures(declared, made)
     if last != REPOSITORY:
         return figures
@@ -77,6 +83,11 @@ def build(
         shutil.copyfile(made["select"] / suspects.FILE, written / suspects.FILE)
     say(f"{REPOSITORY}: {written}")
     return {**figures, REPOSITORY: {"path": str(written), "target": _target(declared.branches, made)}}
+
+
+def _wanted(declared: Declaration, last: str) -> list[str]:
+    """Return the ids of the stages that a build up to `last` is made of, beside all that they need."""
+    return [*declared.ids("verify"), *declared.ids("judge")] if last == REPOSITORY else declared.ids(last)
 
 
 def data(recipe: Recipe, artifacts: Path, say: Say = print) -> dict[str, Artifact]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -60,6 +60,14 @@ class BuildStage:
         return self.function.partition(":")[0], *self.code
 
 
+class Watch(Protocol):
+    """Who wants to know which stage runs."""
+
+    def begin(self, stage: BuildStage) -> None: ...
+
+    def end(self, stage: BuildStage, artifact: Artifact) -> None: ...
+
+
 class Graph:
     """Stages by id, with the edges between them. Raises RecipeError where stages wait for each other."""
 
@@ -89,16 +97,23 @@ class Graph:
         edges = {id: _needed(stage) for id, stage in self.stages.items() if id in reached}
         return [self.stages[id] for id in TopologicalSorter(edges).static_order() if id in firm]
 
-    def run(self, wanted: Iterable[str], store: ArtifactStore, known: Made | None = None) -> dict[str, Artifact]:
+    def run(
+        self, wanted: Iterable[str], store: ArtifactStore, known: Made | None = None, watch: Watch | None = None
+    ) -> dict[str, Artifact]:
         """Return the artifacts of the wanted stages and of all that they need, made where they are not there.
 
-        Those that are `known`, from a run of a graph with the same stages before, are not looked for again.
+        Those that are `known`, from a run of a graph with the same stages before, are not looked for again. `watch` is
+        told of each stage that is looked for.
         """
         made = dict(known or {})
         code = Code()
         for stage in self.order(wanted):
             if stage.id not in made:
+                if watch:
+                    watch.begin(stage)
                 made[stage.id] = self._make(stage, made, store, code)
+                if watch:
+                    watch.end(stage, made[stage.id])
         return made
 
     def _make(self, stage: BuildStage, made: Made, store: ArtifactStore, code: Code) -> Artifact:

@@ -21,6 +21,9 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where this column is not empty it is the article, and `text_columns` are not read."""
     label_column: str = "label"
     """Empty where there is none, as in texts that only teachers label."""
+    soft_columns: dict[str, str] = {}
+    """Label → column of its probability, from whoever labelled the rows. The likeliest is the row's label, and no label
+    column is read."""
     first_label: int = 0
     """The number that means the first of the recipe's labels; names are understood as well. -1: names alone."""
     keep: Where = {}
@@ -34,6 +37,8 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def __post_init__(self) -> None:
         if bool(self.hub) == bool(self.file):
             raise ValueError("a source is either `hub` or `file`, and one of them")
+        if len(self.soft_columns) == 1:
+            raise ValueError(f"soft_columns is {self.soft_columns}: a column for each label is expected, two at least")
 
 
 class Local(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

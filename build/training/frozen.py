@@ -12,7 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoTokenizer
 
-from newsdesk.build.evaluation.metrics import log_loss, softmax
+from newsdesk.build.evaluation.metrics import is_worse, row_losses, softmax
 from newsdesk.build.members import encoders, layers
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import EncoderMember
@@ -64,18 +64,24 @@ def fit(
     cost: float = 1.0,
     balanced: bool = False,
     weights: np.ndarray | None = None,
+    soft: np.ndarray | None = None,
 ) -> Head:
     """Fit a logistic regression on pooled states FP32 [texts, hidden] with labels INT [texts], of `count` labels.
 
-    `cost` is scikit-learn's C, `weights` FP [texts] are the rows' own. A label without a row is the last that the layer
-    says. Raises DataError where fewer than two labels have rows.
+    `cost` is scikit-learn's C, `weights` FP [texts] are the rows' own. `soft` are probabilities FP [texts, count],
+    learned from instead of the labels. A label without a row is the last that the layer says. Raises DataError where
+    fewer than two labels have rows.
     """
-    present = layers.present(labels)
     centre = states.mean(0, dtype=np.float64)
     scale = float(np.sqrt(((states - centre) ** 2).sum(1).mean())) or 1.0
+    scaled = (states - centre) * (_LENGTH / scale)
+    if soft is not None:
+        texts, labels, weights = layers.repeated(soft, weights, balanced)
+        scaled, balanced = scaled[texts], False
+    present = layers.present(labels)
     classifier = LogisticRegression(
         C=cost, max_iter=_STEPS, tol=1e-4, class_weight="balanced" if balanced else None
-    ).fit((states - centre) * (_LENGTH / scale), labels, sample_weight=weights)
+    ).fit(scaled, labels, sample_weight=weights)
     lines = classifier.coef_ * (_LENGTH / scale)
     weights_of_all, bias = layers.of_all_labels(lines, classifier.intercept_ - lines @ centre, present, count)
     return Head(weights_of_all.astype(np.float32), bias.astype(np.float32))
@@ -92,10 +98,15 @@ def out_of_fold(
     truth: np.ndarray,
     weights: np.ndarray,
     parts: list[np.ndarray],
+    soft: np.ndarray | None = None,
 ) -> tuple[float, np.ndarray]:
-    """Return the cost of the least log-loss, and logits FP32 [rows, count] of each part by a fit that never saw it.
+    """Return the cost, and logits FP32 [rows, count] of each part by a fit that never saw it.
 
-    `parts` hold numbers of rows; rows of no part keep logits of 0, and are not judged.
+    The cost is the smallest whose log-loss is within one standard error of the least, both on the same rows: of a few
+    dozen rows the least is mostly chance, and layers that are held back more are wrong less often on other texts.
+
+    `parts` hold numbers of rows; rows of no part keep logits of 0, and are not judged. `soft` is learned from as by
+    `fit`, and the labels `truth` judge.
     """
     assert member.frozen
     logits_by_cost: dict[float, np.ndarray] = {}
@@ -103,12 +114,21 @@ def out_of_fold(
         logits_by_cost[cost] = np.zeros((len(states), count), np.float32)
         for part in parts:
             rest = np.setdiff1d(np.arange(len(states)), part)
-            head = fit(states[rest], truth[rest], count, cost=cost, balanced=member.balanced, weights=weights[rest])
+            head = fit(
+                states[rest],
+                truth[rest],
+                count,
+                cost=cost,
+                balanced=member.balanced,
+                weights=weights[rest],
+                soft=None if soft is None else soft[rest],
+            )
             logits_by_cost[cost][part] = head.logits(states[part])
     judged = np.concatenate(parts)
-    losses = {cost: log_loss(softmax(logits[judged]), truth[judged]) for cost, logits in logits_by_cost.items()}
-    best = min(losses, key=losses.__getitem__)
-    return best, logits_by_cost[best]
+    losses = {cost: row_losses(softmax(logits[judged]), truth[judged]) for cost, logits in logits_by_cost.items()}
+    least = min(losses.values(), key=np.mean)
+    chosen = min(cost for cost, of_rows in losses.items() if not is_worse(of_rows, least, errors=1))
+    return chosen, logits_by_cost[chosen]
 
 
 def save(member: EncoderMember, labels: list[str], head: Head, folder: Path) -> None:

@@ -10,7 +10,7 @@ from newsdesk.build.ensemble.folds import folds
 from newsdesk.build.evaluation.metrics import softmax, summary
 from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training import frozen, trainer
-from newsdesk.build.training.linear import truths
+from newsdesk.build.training.linear import softs, truths
 
 STATES, LENGTHS = "states.npy", "lengths.npy"
 """FP32 [rows, hidden], and the tokens of each row."""
@@ -40,9 +40,11 @@ def train(
         The figures, those of `validation` among them, which decide nothing.
     """
     truth, weights = truths(rows)
+    soft = softs(rows, len(labels))
     if cost is None:
-        cost, _ = frozen.out_of_fold(member, len(labels), states, truth, weights, folds(truth, _COST_FOLDS, seed))
-    head = frozen.fit(states, truth, len(labels), cost=cost, balanced=member.balanced, weights=weights)
+        parts = folds(truth, _COST_FOLDS, seed)
+        cost, _ = frozen.out_of_fold(member, len(labels), states, truth, weights, parts, soft)
+    head = frozen.fit(states, truth, len(labels), cost=cost, balanced=member.balanced, weights=weights, soft=soft)
     frozen.save(member, labels, head, folder)
     window = trainer.window(lengths.tolist(), member.max_length)
     answers = softmax(trainer.logits(folder / trainer.CHECKPOINT, [row.text for row in validation], window))

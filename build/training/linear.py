@@ -21,13 +21,22 @@ def train(
     folder: Path,
     soft_labels: None = None,
 ) -> dict[str, Any]:
-    """Fit the member on `rows`; write terms.json and linear.safetensors to `folder`. It learns from labels alone.
+    """Fit the member on `rows`; write terms.json and linear.safetensors to `folder`. It has no teachers.
 
     Returns the figures: the terms that have a row, and accuracy and log-loss on `validation`, which decides nothing.
     """
     counted = Counted.of([row.text for row in rows], member.linear)
     truth, weights = truths(rows)
-    linear = fit(counted, truth, len(labels), member.linear, balanced=member.balanced, weights=weights, seed=seed)
+    linear = fit(
+        counted,
+        truth,
+        len(labels),
+        member.linear,
+        balanced=member.balanced,
+        weights=weights,
+        soft=softs(rows, len(labels)),
+        seed=seed,
+    )
     linear.save(folder)
     probabilities = softmax(linear.logits([row.text for row in validation]))
     judged = summary(probabilities, np.array([row.label for row in validation]))
@@ -38,6 +47,7 @@ def out_of_fold(member: LinearMember, count: int, rows: list[Row], parts: list[n
     """Return logits FP32 [rows, count], of each part by a fit that never saw it; `parts` hold numbers of rows."""
     counted = Counted.of([row.text for row in rows], member.linear)
     truth, weights = truths(rows)
+    soft = softs(rows, count)
     logits = np.zeros((len(rows), count), np.float32)
     for part in track(parts, f"{member.name}, without each part"):
         rest = np.setdiff1d(np.arange(len(rows)), part)
@@ -48,6 +58,7 @@ def out_of_fold(member: LinearMember, count: int, rows: list[Row], parts: list[n
             member.linear,
             balanced=member.balanced,
             weights=weights[rest],
+            soft=None if soft is None else soft[rest],
             seed=seed,
         )
         logits[part] = fitted.of_counts(counted.take(part))
@@ -57,3 +68,10 @@ def out_of_fold(member: LinearMember, count: int, rows: list[Row], parts: list[n
 def truths(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows' labels INT64 [rows] and weights FP64 [rows]."""
     return np.array([row.label for row in rows], np.int64), np.array([row.weight for row in rows])
+
+
+def softs(rows: list[Row], count: int) -> np.ndarray | None:
+    """Return the rows' probabilities FP64 [rows, count], 1 of a label that is certain; None where all are."""
+    if not any(row.soft for row in rows):
+        return None
+    return np.array([row.soft or np.eye(count)[row.label] for row in rows])

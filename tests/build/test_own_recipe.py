@@ -13,6 +13,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from newsdesk.build.commands import build
+from newsdesk.clients import Client
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.classifier import Classifier
 from tests.build.encoders import WORDS, save_base, sentence
@@ -22,6 +23,7 @@ app = typer.Typer()
 app.command()(build)
 SMALL = "members.linear.linear.blocks"
 BLOCKS = [{"buckets": 1 << 14, "words": [1, 2]}, {"buckets": 1 << 14, "words": [], "parts": [3, 4]}]
+MODEL = "letters-of-mine"
 ASKED = ["the ferry near the old pier", "soup with butter and onion", "a hedge by the pond"]
 
 
@@ -59,13 +61,14 @@ def built(folder: Path) -> Result:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         patch.delenv("NEWSDESK_BASES", raising=False)
-        result = run(folder, write(folder / "rows.csv", rows), "--json")
+        named = ["--set", f"repository.model={MODEL}"]
+        result = run(folder, write(folder / "rows.csv", rows), *named, "--json")
     assert result.exit_code == 0, result.stderr
     return result
 
 
 def test_a_few_dozen_rows_without_an_encoder(built: Result, folder: Path):
-    model = folder / "models" / "ag_news" / "1"
+    model = folder / "models" / MODEL / "1"
     loaded = manifest.load(model)
     assert [member.name for member in loaded.members] == ["linear"]
     answers = Classifier(loaded, model).classify(ASKED, np.full(3, 2))
@@ -91,7 +94,7 @@ def test_figures_come_from_rows_that_a_fit_did_not_see(built: Result):
 
 
 def test_rows_probably_labelled_wrong_are_listed(built: Result, folder: Path):
-    with (folder / "models" / "ag_news" / "suspects.csv").open(newline="") as file:
+    with (folder / "models" / MODEL / "suspects.csv").open(newline="") as file:
         listed = [*csv.DictReader(file)]
     assert {"old cargo on a pier", "flour and salt"} <= {line["text"] for line in listed[:4]}
     assert {line["text"]: line["likelier"] for line in listed}["old cargo on a pier"] == "harbour"
@@ -112,7 +115,7 @@ def test_with_a_base_the_encoder_is_judged_beside_the_linear_member(folder: Path
     assert result.exit_code == 0, result.stderr
     figures = json.loads(result.stdout)
     assert figures["select"]["members"] == ["encoder"]
-    assert figures["members"]["encoder"]["train"]["cost"] in (0.1, 1.0, 10.0)
+    assert figures["members"]["encoder"]["train"]["cost"] in (0.1, 0.3, 1.0, 3.0, 10.0)
     assert figures["select"]["sets"][0]["accuracy"] > 0.5
     model = folder / "with-base" / "ag_news" / "1"
     assert "frozen" in (model.parent / "MODEL_CARD.md").read_text()
@@ -137,11 +140,13 @@ def served(built: Result, folder: Path) -> Iterator[Server]:
 
 
 def test_a_new_users_hour(served: Server, folder: Path):
-    """From the CSV to the command line's answers, without a hub: build, serve, classify."""
+    """From the CSV to the command line's answers, without a hub, in a name of their own: build, serve, classify."""
     served.until("Ctrl-C stops it")
     code = "from newsdesk.clients.cli.app import app; app()"
     url = f"grpc://127.0.0.1:{served.ports[1]}"
     command = [sys.executable, "-c", code, "classify", "--url", url, *ASKED]
+    with Client(url) as client:
+        assert [*client.models()] == [MODEL]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 0, found.stderr
     assert [line for line in ("harbour", "kitchen", "garden") if line not in found.stdout] == []

@@ -7,7 +7,11 @@ import numpy as np
 from newsdesk.build.data import suspects
 from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import selection
+from newsdesk.build.ensemble.folds import folds
 from newsdesk.build.evaluation.metrics import auroc, softmax
+from newsdesk.build.recipe import EncoderMember
+from newsdesk.build.recipe.members import Frozen
+from newsdesk.build.training import frozen
 
 ROWS, COUNT = 400, 3
 
@@ -31,6 +35,29 @@ def test_two_that_are_wrong_in_different_places_serve_together():
 def test_a_member_that_knows_nothing_of_the_language_is_left_out():
     chosen = selection.select({"linear": said(LABELS, 3, 1), "encoder": said(LABELS, 0, 2)}, LABELS)
     assert chosen.members == ["linear"]
+
+
+def test_few_rows_keep_a_member_that_many_rows_leave_out():
+    """Of 24 rows nobody can tell whether the mean of a good and a poor member is worse than the good one alone."""
+    labels = np.random.default_rng(0).integers(COUNT, size=4000)
+    members = {"linear": said(labels, 4, 1), "encoder": said(labels, 0.3, 2)}
+    few = selection.select({name: each[:24] for name, each in members.items()}, labels[:24])
+    losses = {tuple(line["members"]): line["log_loss"] for line in few.table}
+    assert losses["linear",] < losses["linear", "encoder"]
+    assert few.members == ["linear", "encoder"]
+    assert selection.select(members, labels).members == ["linear"]
+
+
+def test_a_cost_is_the_smallest_that_is_not_clearly_worse():
+    """Of states that say nothing every cost is chance, and of many that say the label the weakest layer is worse."""
+    chance = np.random.default_rng(3)
+    member = EncoderMember(name="encoder", base="base", pooling="mean", frozen=Frozen())
+    noise = chance.normal(size=(ROWS, 8)).astype(np.float32)
+    parts = folds(LABELS, 5, 0)
+    weights = np.ones(ROWS)
+    assert frozen.out_of_fold(member, COUNT, noise, LABELS, weights, parts)[0] == 0.1
+    told = (noise * 0.1 + np.eye(COUNT, 8)[LABELS]).astype(np.float32)
+    assert frozen.out_of_fold(member, COUNT, told, LABELS, weights, parts)[0] == 10.0
 
 
 def test_an_interval_holds_the_share_and_shrinks_with_rows():

@@ -17,11 +17,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from newsdesk.clients import AsyncClient, Client, NewsdeskError, RequestRefused
 from newsdesk.server.machine import versions
 from tests import tiny
 from tests.launching import Callers, Server, free_ports
+from tests.server.gateway import browsers
 
 NEWSDESK = Path(sys.executable).with_name("newsdesk")
 QUEUES = ["Cards", "Loans", "Cash", "Fraud"]
@@ -174,3 +176,20 @@ def test_one_is_unloaded_by_itself_and_loaded_again(server: Server, url: str) ->
         versions.reload(server.state, "bank-queues")
     with Client(url) as client:
         assert client.classify("shares", model="bank-queues").label == "Cash"
+
+
+def test_the_page_offers_both_and_asks_the_one_that_is_chosen(server: Server, url: str) -> None:
+    with browsers.chromium() as browser:
+        if browser is None:
+            pytest.skip("the playwright package brings no browser: apt-get install chromium")
+        watched = browsers.Watched(browser)
+        page = watched.open(url.removeprefix("gateway+"))
+        choice = page.get_by_label("Model")
+        expect(choice.locator("option")).to_have_text(["bank-queues", "desk"])
+        for model, label in EXPECTED.items():
+            choice.select_option(model)
+            expect(page.locator("#model")).to_contain_text(label)
+            with page.expect_request(f"**/v1/models/{model}/classify"):
+                browsers.classify(page, "shares")
+            expect(page.locator("#article-label")).to_have_text(label)
+        assert watched.errors == []

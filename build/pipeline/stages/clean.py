@@ -51,9 +51,9 @@ def clean(
 def _raw_rows(raw: Artifact, part: str) -> Iterator[RawRow]:
     with (raw / f"{part}.jsonl").open(encoding="utf-8") as file:
         for line in file:
-            number, text, label, eligible, title, weight = json.loads(line)
+            number, text, label, eligible, title, weight, soft = json.loads(line)
             cells = {_ELIGIBLE: str(eligible), TITLE: title, WEIGHT: str(weight)}
-            yield RawRow(number, text, label, cells)
+            yield RawRow(number, text, label, cells, soft)
 
 
 def _is_eligible(row: RawRow) -> bool:

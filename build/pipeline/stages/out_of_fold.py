@@ -41,7 +41,13 @@ def out_of_fold(
         from newsdesk.build.training import frozen, heads
 
         more["cost"], logits = frozen.out_of_fold(
-            member, len(names), np.load(states / heads.STATES), truth, weights, parts
+            member,
+            len(names),
+            np.load(states / heads.STATES),
+            truth,
+            weights,
+            parts,
+            linear.softs(every, len(names)),
         )
     else:
         parts = parts[:1] if isinstance(member, EncoderMember) else parts

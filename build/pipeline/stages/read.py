@@ -29,7 +29,15 @@ def read(
                 count = 0
                 for count, row in enumerate(sources.read(source), start=1):  # noqa: B007
                     eligible = sources.matches(row.cells, validation_where)
-                    line = [row.number, row.text, row.label, eligible, sources.title(source, row), source.weight]
+                    line = [
+                        row.number,
+                        row.text,
+                        row.label,
+                        eligible,
+                        sources.title(source, row),
+                        source.weight,
+                        row.soft,
+                    ]
                     out.write(json.dumps(line) + "\n")  # ASCII: lone surrogates survive
                 if not count:
                     raise DataError(f"{source.file or source.hub}: no row (that matches {source.keep})")

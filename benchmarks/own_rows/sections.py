@@ -1,0 +1,62 @@
+"""The page's sections of uneven and of wrong labels."""
+
+import numpy as np
+
+from benchmarks.own_rows.results import Line
+
+
+def imbalance(results: list[Line]) -> list[str]:
+    """Return the section of uneven labels."""
+    if not results:
+        return []
+    columns = [*dict.fromkeys(line["column"] for line in results)]
+    rows = []
+    for name, shares in dict.fromkeys((line["set"], line["shares"]) for line in results):
+        of_row = [line for line in results if (line["set"], line["shares"]) == (name, shares)]
+        means = [_mean(of_row, column) for column in columns]
+        best = max(mean for mean in means if mean is not None)
+        cells = [
+            "" if mean is None else f"{'**' * (mean == best)}{100 * mean:.1f}{'**' * (mean == best)}" for mean in means
+        ]
+        rows.append([f"{name}, {shares}", str(len({line["draw"] for line in of_row})), *cells])
+    return [
+        "## Uneven labels",
+        "`python -m benchmarks.own_rows imbalance`: macro F1 in per cent of two labels, 950 and 50 training rows or "
+        "1,000 and 10; other rows in the same shares, twice as many, are the test. AG News: Business and Sci/Tech. "
+        "Balanced: scikit-learn's `class_weight`, and newsdesk's `members.linear.balanced`.",
+        table(["set", "draws", *columns], rows),
+    ]
+
+
+def wrong_labels(results: list[Line]) -> list[str]:
+    """Return the section of the list of wrong labels."""
+    if not results:
+        return []
+    rows = []
+    for name in dict.fromkeys(line["set"] for line in results):
+        lines = [line for line in results if line["set"] == name]
+        areas = [f"{line['auroc']:.3f}" for line in lines]
+        caught = sum(line["flipped_listed"] for line in lines) / sum(line["flipped"] for line in lines)
+        listed = sum(line["listed"] for line in lines)
+        right = sum(line["flipped_listed"] for line in lines) / max(listed, 1)
+        mean = np.mean([line["auroc"] for line in lines])
+        rows.append(
+            [name, f"{lines[0]['rows']:,}", f"**{mean:.3f}**", ", ".join(areas), f"{caught:.0%}", f"{right:.0%}"]
+        )
+    return [
+        "## Labels that are wrong",
+        "`python -m benchmarks.own_rows wrong-labels`: 5 % of the rows, at most 2,000, got another label. The area "
+        "under the ROC curve of the score that orders `suspects.csv`, without an encoder, the share of the flipped "
+        "rows that the list holds, and the share of the list that was flipped.",
+        table(["set", "rows", "AUROC", "of each draw", "flipped rows listed", "listed rows flipped"], rows),
+    ]
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    marks = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, marks, *rows])
+
+
+def _mean(lines: list[Line], column: str) -> float | None:
+    of_column = [line["macro_f1"] for line in lines if line["column"] == column]
+    return float(np.mean(of_column)) if of_column else None
