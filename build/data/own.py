@@ -94,5 +94,7 @@ def _soft(file: str, wanted: str, columns: list[str]) -> dict[str, Any]:
     if not wanted:
         return {}
     header = sources.header(Source(file=file, columns=columns))
+    if "=" not in wanted and not any(name.startswith(wanted) for name in header):
+        return {}
     of_labels = soft_columns.named(wanted, header)
     return {"soft_columns": of_labels} if not {*header}.isdisjoint(of_labels.values()) else {}
