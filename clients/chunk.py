@@ -74,6 +74,7 @@ class Chunk:
                 _by_name(model, answer.members),
                 answer.unsure,
                 None if answer.uncertainty is None else _three(answer.uncertainty),
+                answer.version,
             )
         self._waiting = []
 

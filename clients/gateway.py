@@ -144,6 +144,7 @@ def _answer(item: dict[str, Any], model: Model) -> Answer:
         members,
         item.get("unsure"),
         uncertainty,
+        item.get("version", ""),
     )
 
 

@@ -17,6 +17,7 @@ class Prediction:
                    nothing; None where the server does not say
     uncertainty    in nats: in all, of the data (more members would not help), of the model (how far the members that
                    were asked disagree); None unless wanted, and where the server does not say
+    version        the number of the model's version that answered; "" where the server does not say
     """
 
     index: int
@@ -27,6 +28,7 @@ class Prediction:
     members: dict[str, dict[str, float]] | None = None
     unsure: bool | None = None
     uncertainty: tuple[float, float, float] | None = None
+    version: str = ""
 
     @property
     def probability(self) -> float:

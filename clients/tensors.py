@@ -79,8 +79,13 @@ def outputs(options: Options, model: Model) -> tuple[str, ...]:
     return (*STANDARD_OUTPUTS, *(name for name, is_wanted in wanted.items() if is_wanted))
 
 
-def read_answers(found: Mapping[str, Tensor], count: int, model: Model, options: Options) -> list[Answer]:
-    """Return the answers to `count` texts. Raises Incomplete, and BadResponse for wrong shapes, NaN and Inf."""
+def read_answers(
+    found: Mapping[str, Tensor], count: int, model: Model, options: Options, versions: Sequence[str] = ("",)
+) -> list[Answer]:
+    """Return the answers to `count` texts. Raises Incomplete, and BadResponse for wrong shapes, NaN and Inf.
+
+    `versions` are those that `read_versions` returns.
+    """
     asked = outputs(options, model)
     missing = [name for name in asked if name not in found]
     if missing:
@@ -104,8 +109,14 @@ def read_answers(found: Mapping[str, Tensor], count: int, model: Model, options:
         members,
         unsure,
         uncertainty,
+        versions if len(versions) == count else [versions[0]] * count,
     )
     return [Answer(*row) for row in zip(*columns, strict=True)]
+
+
+def read_versions(version: str, parameter: str | None) -> list[str]:
+    """Return the version that answered, or that of each text where VERSIONS among the answer's parameters says so."""
+    return parameter.split(",") if parameter else [version]
 
 
 def read_labels(found: Mapping[str, Tensor]) -> tuple[str, ...]:

@@ -46,6 +46,7 @@ class Answer:
     members: Sequence[Sequence[float]] | None
     unsure: bool | None = None
     uncertainty: Sequence[float] | None = None
+    version: str = ""
 
 
 class Transport(Protocol):

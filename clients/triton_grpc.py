@@ -31,10 +31,11 @@ from newsdesk.clients.tensors import (
     read_answers,
     read_labels,
     read_members,
+    read_versions,
 )
 from newsdesk.clients.trace import carried
 from newsdesk.clients.transports import Address, Answer, Model, only
-from newsdesk.server.contract import PROBABILITIES
+from newsdesk.server.contract import PROBABILITIES, VERSIONS
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", -1),
@@ -85,7 +86,7 @@ class GrpcTransport:
                 )
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
-        return read_answers(_outputs(response), len(texts), model, options)
+        return read_answers(_outputs(response), len(texts), model, options, _versions(response))
 
     def close(self) -> None:
         if self._regions:
@@ -131,7 +132,7 @@ class AsyncGrpcTransport:
             )
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
-        return read_answers(_outputs(response), len(texts), model, options)
+        return read_answers(_outputs(response), len(texts), model, options, _versions(response))
 
     async def close(self) -> None:
         self._channel.close()
@@ -213,6 +214,12 @@ def _outputs(response: service_pb2.ModelInferResponse) -> dict[str, Tensor]:
         output.name: Tensor(tuple(output.shape), data)
         for output, data in zip(response.outputs, response.raw_output_contents, strict=True)
     }
+
+
+def _versions(response: service_pb2.ModelInferResponse) -> list[str]:
+    parameters = response.parameters
+    given = parameters[VERSIONS].string_param if VERSIONS in parameters else None
+    return read_versions(response.model_version, given)
 
 
 def _error(error: grpc.RpcError, address: Address) -> NewsdeskError:

@@ -20,10 +20,11 @@ from newsdesk.clients.tensors import (
     read_answers,
     read_labels,
     read_members,
+    read_versions,
 )
 from newsdesk.clients.transports import Address, Answer, Model, only
 from newsdesk.clients.web import AsyncWeb, Web
-from newsdesk.server.contract import PROBABILITIES
+from newsdesk.server.contract import PROBABILITIES, VERSIONS
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
 
@@ -47,7 +48,7 @@ class HttpTransport:
         answer = self._web.call(
             "POST", _path(model.name, "infer"), *_infer_request(texts, options, model, timeout), timeout
         )
-        return read_answers(_outputs(*answer), len(texts), model, options)
+        return read_answers(_outputs(*answer), len(texts), model, options, _versions(*answer))
 
     def close(self) -> None:
         self._web.close()
@@ -72,7 +73,7 @@ class AsyncHttpTransport:
         answer = await self._web.call(
             "POST", _path(model.name, "infer"), *_infer_request(texts, options, model, timeout), timeout
         )
-        return read_answers(_outputs(*answer), len(texts), model, options)
+        return read_answers(_outputs(*answer), len(texts), model, options, _versions(*answer))
 
     async def close(self) -> None:
         await self._web.close()
@@ -128,6 +129,12 @@ def _outputs(body: bytes, headers: Mapping[str, str]) -> dict[str, Tensor]:
     except (ValueError, KeyError, TypeError) as error:
         raise BadResponse(f"the answer is not Triton's binary one ({error!r}): is the server a Triton?") from error
     return found
+
+
+def _versions(body: bytes, headers: Mapping[str, str]) -> list[str]:
+    """Return what `read_versions` does, of an answer that `_outputs` has read."""
+    head = json.loads(body[: int(headers.get(_JSON_LENGTH, ""))])
+    return read_versions(str(head.get("model_version", "")), (head.get("parameters") or {}).get(VERSIONS))
 
 
 def _names(statistics: bytes) -> tuple[str, ...]:

@@ -66,6 +66,9 @@ OUTPUTS: Final = (
 STANDARD_OUTPUTS: Final = (LABEL, PROBABILITIES, ANSWERED_BY, WINDOWS)
 """The outputs of every model that make up an answer."""
 
+VERSIONS: Final = "versions"
+"""A parameter of an answer to texts that different versions answered: the version of each, joined by commas."""
+
 Quality = Literal["fast", "balanced", "best"]
 """How sure a stage of the cascade must be before it answers."""
 QUALITIES: Final[tuple[Quality, ...]] = get_args(Quality)

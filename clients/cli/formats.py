@@ -54,8 +54,8 @@ def _json_line(item: Item) -> str:
     if isinstance(item, TextRefused):
         return json.dumps({"index": item.index, "error": item.reason}) + "\n"
     answer = asdict(item)
-    for name in "members", "unsure", "uncertainty":
-        if answer[name] is None:
+    for name in "members", "unsure", "uncertainty", "version":
+        if answer[name] in (None, ""):
             del answer[name]
     if item.uncertainty is not None:
         answer["uncertainty"] = dict(zip(("total", "data", "model"), item.uncertainty, strict=True))

@@ -101,7 +101,7 @@ def content(request: Request, binary: bytes) -> bytes:
     """
     inputs = [(tensor.name, tensor.datatype, tensor.shape) for tensor in request.inputs]
     wanted = [(output.name, (output.parameters or {}).get("classification")) for output in request.outputs or ()]
-    return b"".join((msgspec.json.encode((inputs, wanted)), *(_elements(request.inputs, binary))))
+    return b"".join((msgspec.json.encode((inputs, wanted)), *(elements(request.inputs, binary))))
 
 
 def check_classified(names: list[str], config: Mapping[str, Any]) -> None:
@@ -192,7 +192,7 @@ def _check_data(tensor: Tensor, data: bytes, count: int) -> None:
             raise Malformed(f"The data of input {tensor.name!r:.80} cannot be read: {error}.") from None
 
 
-def _elements(inputs: list[Tensor], binary: bytes) -> Iterator[bytes]:
+def elements(inputs: list[Tensor], binary: bytes) -> Iterator[bytes]:
     """Yield the data of each input, texts in JSON as if they were binary."""
     place = 0
     for tensor in inputs:

@@ -1,9 +1,9 @@
 """The models behind the gateway. Each has a queue, a breaker and suspects of its own: none waits for another."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from starlette.requests import HTTPConnection
@@ -11,6 +11,7 @@ from starlette.requests import HTTPConnection
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.plane import Plane
 from newsdesk.server.gateway.problems import Malformed, NotFound, Unavailable
+from newsdesk.server.gateway.rollouts.rollout import Rollout
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.gateway.triton import Triton
@@ -25,6 +26,11 @@ class Model:
     name: str
     plane: Plane
     triton: Triton
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """The version that is tried beside the current one."""
+        return self.plane.rollout
 
 
 class Models:
@@ -88,12 +94,14 @@ class Models:
         return [
             asyncio.create_task(watching)
             for model in self
-            for watching in (model.plane.probe(), model.triton.suspects.watch())
+            for watching in (model.plane.probe(), model.triton.suspects.watch(), *_trial(model))
         ]
 
     async def close(self) -> None:
         for model in self:
             await model.plane.close()
+            if model.rollout:
+                await model.rollout.close()
 
 
 def _open(
@@ -101,7 +109,19 @@ def _open(
 ) -> Model:
     breaker = Breaker()
     triton = Triton(launch, session, breaker, name)
-    return Model(name, Plane(launch, name, telemetry, breaker, triton.suspects, tracing), triton)
+    plane = Plane(launch, name, telemetry, breaker, triton.suspects, tracing)
+    for candidate in launch.candidates:
+        if candidate.model == name:
+            plane.rollout = Rollout(launch, candidate, telemetry, lambda: plane.queued)
+    return Model(name, plane, triton)
+
+
+def _trial(model: Model) -> Iterator[Coroutine[Any, Any, None]]:
+    """Yield what watches the version that is tried, for ever."""
+    if model.rollout:
+        yield model.rollout.watch()
+        if model.rollout.shadow:
+            yield model.rollout.shadow.run()
 
 
 def of(connection: HTTPConnection, name: str = "") -> Model:

@@ -17,6 +17,7 @@ from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.hedging import Hedging
 from newsdesk.server.gateway.logs import log, request_id
 from newsdesk.server.gateway.problems import TooLarge
+from newsdesk.server.gateway.rollouts.rollout import Rollout
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.suspects import Suspects, moved
 from newsdesk.server.gateway.telemetry import Telemetry
@@ -74,6 +75,8 @@ class Plane:
         self._telemetry, self._breaker, self._suspects, self._tracing = telemetry, breaker, suspects, tracing
         self._hedging = Hedging(launch.settings.hedge_share, telemetry.hedged.labels(model).inc)
         self._log_texts = launch.settings.log_texts
+        self.rollout: Rollout | None = None
+        """The version that is tried beside this one."""
 
     async def close(self) -> None:
         await self._client.close()
@@ -138,15 +141,28 @@ class Plane:
             self.answered()
         return items
 
-    async def _ask(self, texts: Sequence[Text], asked: Asked, wait: bool) -> list[Item]:
-        """Answer the texts that the model may be asked for, and refuse the others in their places."""
+    async def _ask(
+        self, texts: Sequence[Text], asked: Asked, wait: bool, versions: Sequence[str] | None = None
+    ) -> list[Item]:
+        """Answer the texts that the model may be asked for, and refuse the others in their places.
+
+        `versions` says which version each is for, where it is not the roll-out's choice.
+        """
         refused = self._suspects.refusals(texts)
         if not refused:
-            return await self._ask_in_pieces(texts, asked, wait)
+            return await self._ask_versions(texts, asked, wait, versions)
         left = [place for place in range(len(texts)) if place not in refused]
-        answers = await self._ask_in_pieces([texts[place] for place in left], asked, wait)
+        chosen = versions and [versions[place] for place in left]
+        answers = await self._ask_versions([texts[place] for place in left], asked, wait, chosen)
         items = refused | {place: moved(item, place) for place, item in zip(left, answers, strict=True)}
         return [items[place] for place in range(len(texts))]
+
+    async def _ask_versions(
+        self, texts: Sequence[Text], asked: Asked, wait: bool, versions: Sequence[str] | None
+    ) -> list[Item]:
+        if self.rollout is None:
+            return await self._ask_in_pieces(texts, asked, wait)
+        return await self.rollout.answer(texts, asked, lambda some: self._ask_in_pieces(some, asked, wait), versions)
 
     async def _ask_in_pieces(self, texts: Sequence[Text], asked: Asked, wait: bool) -> list[Item]:
         """Answer texts in pieces, each in its turn. With `wait` a piece's time begins with its turn."""
@@ -208,8 +224,11 @@ class Plane:
         answered = [isinstance(item, Prediction) for item in items]
         places = [explain.spans(text) if good else [] for text, good in zip(texts, answered, strict=True)]
         variants = [explain.without(text, one) for text, here in zip(texts, places, strict=True) for one in here]
+        versions = [
+            item.version for item, here in zip(items, places, strict=True) if isinstance(item, Prediction) for _ in here
+        ]
         async with self._room(variants, wait):
-            answers = iter(await self._ask(variants, Asked(quality=asked.quality), wait))
+            answers = iter(await self._ask(variants, Asked(quality=asked.quality), wait, versions))
         return [
             explain.explained(text, item, here, list(islice(answers, len(here))))
             if isinstance(item, Prediction)

@@ -113,6 +113,7 @@ class Answer(BaseModel):
         Uncertainty | None, Field(description="With `uncertainty`; left out where the model does not say.")
     ] = None
     words: Annotated[list[Word] | None, Field(description="The words, in their order. With `explain`.")] = None
+    version: Annotated[str | None, Field(description="The number of the model's version that answered.")] = None
 
 
 class Refusal(BaseModel):
@@ -150,6 +151,8 @@ def shown(item: Item) -> dict[str, Any]:
         "answered_by": item.answered_by,
         "windows": item.windows,
     }
+    if item.version:
+        said["version"] = item.version
     if item.unsure is not None:
         said["unsure"] = item.unsure
     if item.members is not None:

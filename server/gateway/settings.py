@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
-from newsdesk.server import options
+from newsdesk.server import options, rollouts
 from newsdesk.server.machine import addresses
 from newsdesk.server.options import PORT, Expected, option
+from newsdesk.server.rollouts import Candidate, Rule
 from newsdesk.server.runtime.errors import ServerError
 
 _SECRET_BYTES = 32
@@ -39,6 +40,9 @@ _PORT_OR_NONE = Expected("a port between 1 and 65535, or 0 for none", lambda por
 _CLAIM = Expected("the name of a claim", bool)
 _ORIGIN = Expected("an origin, as https://desk.example", lambda origin: re.fullmatch(r"https?://[^/*\s]+", origin))
 _HOST_NAME = Expected("a host's name without a port, as desk.example", lambda name: re.fullmatch(r"[\w.-]+", name))
+_CANARY = Expected(rollouts.CANARY_WORDS, rollouts.parse_canary)
+_SHADOW = Expected(rollouts.SHADOW_WORDS, rollouts.parse_shadow)
+_RULE = Expected(rollouts.RULE_WORDS, Rule.parse)
 _HEDGE_SHARE = Expected(f"a share of 0 (none) to {_MOST_HEDGED}", lambda share: 0 <= share <= _MOST_HEDGED)
 
 
@@ -106,6 +110,11 @@ class GatewaySettings:
     request_timeout: float = option(30.0, "Seconds that a request may take.", expected=_POSITIVE)
     hedge_share: float = option(0.01, "Share of texts to ask for again when late.", expected=_HEDGE_SHARE)
     """Share of the texts that may be asked for a second time; 0 = none."""
+    canary: tuple[str, ...] = option((), 'Version to try on texts: "2:5%"; repeatable.', unset="none", expected=_CANARY)
+    """It answers the texts that a hash chooses, until it is promoted or withdrawn. One of each model."""
+    shadow: tuple[str, ...] = option((), "Version to compare, unanswered; repeatable.", unset="none", expected=_SHADOW)
+    rollout: str = option("", 'Their rule, as "errors=1%,promote=5000".', unset="see docs", expected=_RULE)
+    """When either is promoted or withdrawn without a command, as `rollouts.Rule` reads it."""
     log_texts: bool = option(False, "Log texts, masked for personal details.")
     """What the OIP passes on is never logged."""
 
@@ -139,6 +148,16 @@ class GatewaySettings:
     def checks_hosts(self) -> bool:
         """Whether requests for another host's name are refused."""
         return bool(self.allowed_host) or not self.asks or ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """The versions that run beside the current ones."""
+        given = *map(rollouts.parse_canary, self.canary), *map(rollouts.parse_shadow, self.shadow)
+        return [candidate for candidate in given if candidate]
+
+    @property
+    def rule(self) -> Rule:
+        return Rule.parse(self.rollout) or Rule()
 
     @property
     def encrypted(self) -> bool:
@@ -198,6 +217,8 @@ class Launch:
     """The models that are served, and the backend processes of each."""
     default: str = ""
     """The model that answers where a caller names none; "" where each has to name one."""
+    candidates: tuple[Candidate, ...] = ()
+    """The versions that run beside the current ones, each with its model's name."""
 
     def encode(self) -> bytes:
         return options.encode(self)

@@ -33,6 +33,32 @@ class Telemetry:
         self.ready = Gauge("newsdesk_gateway_ready", "1 when the model answered lately", **of_model)
         self.open = Gauge("newsdesk_gateway_breaker_open", "1 when requests are turned away unasked", **of_model)
         self.hedged = Counter("newsdesk_gateway_hedged_texts", "Texts asked for again", **of_model)
+        of_version = ["model", "version", "role"]
+        self._of_version = Counter(
+            "newsdesk_gateway_version_requests",
+            "Requests of a roll-out, by version and by what became of them",
+            [*of_version, "outcome"],
+            registry=self._registry,
+        )
+        self._seconds_of_version = Histogram(
+            "newsdesk_gateway_version_request_seconds",
+            "Time of the requests of a roll-out that a version answered",
+            of_version,
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._shadowed = Counter(
+            "newsdesk_gateway_shadow_texts",
+            "Texts for a shadow: agreed, disagreed, dropped or failed",
+            ["model", "version", "outcome"],
+            registry=self._registry,
+        )
+        self._trial = Gauge(
+            "newsdesk_gateway_trial_share",
+            "Share of the texts that a candidate answers; 0 for a shadow, and where it is not asked",
+            ["model", "version"],
+            registry=self._registry,
+        )
         self._recent: deque[tuple[float, float, str]] = deque(maxlen=_KEPT)
         self._counted: Counts[tuple[str, str]] = Counts()
 
@@ -52,6 +78,20 @@ class Telemetry:
         if refused:
             self._texts.labels("refused", model).inc(refused)
             self._counted[model, "refused"] += refused
+
+    def version(self, model: str, version: str, role: str, outcome: str, seconds: float) -> None:
+        """Count a request, or a part of one, to a version while a candidate is tried. `role` is current, canary or
+        shadow.
+        """
+        self._of_version.labels(model, version, role, outcome).inc()
+        if outcome == "answered":
+            self._seconds_of_version.labels(model, version, role).observe(seconds)
+
+    def shadowed(self, model: str, version: str, outcome: str, texts: int = 1) -> None:
+        self._shadowed.labels(model, version, outcome).inc(texts)
+
+    def trial(self, model: str, version: str, share: float) -> None:
+        self._trial.labels(model, version).set(share)
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus's text format."""

@@ -73,6 +73,12 @@ class Process:
             return []
         return raw.decode(errors="replace").split("\0")
 
+    def yield_to_others(self, nice: int) -> None:
+        """Have its threads, and those that they start, compute when others need the cores less."""
+        with contextlib.suppress(OSError):
+            for thread in (_PROC / str(self.pid) / "task").iterdir():
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
+
     def kill(self) -> None:
         if self.alive:
             with contextlib.suppress(ProcessLookupError):

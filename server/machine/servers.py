@@ -29,6 +29,8 @@ class Served(Struct, frozen=True):
     unready: str = ""
     unloaded: bool = False
     """Whether it was taken out of service on demand."""
+    outcome: str = ""
+    """Of a candidate: that it was promoted, or why it was withdrawn; "" while it is tried."""
 
 
 def read_served(root: Path) -> dict[str, Served]:

@@ -13,6 +13,14 @@ _LOADS_WITHIN = 300.0
 _TICK_SECONDS = 0.1
 
 
+def set_aside(version: Path) -> None:
+    """Take a version folder out of service, in one rename. Raises RepositoryError."""
+    try:
+        version.rename(version.with_name(version.name + WITHDRAWN))
+    except OSError as error:
+        raise RepositoryError(f"{version}: cannot be renamed to {version.name}{WITHDRAWN}: {error.strerror}") from error
+
+
 def withdraw(model: Path) -> tuple[str, str]:
     """Take the highest version of a model folder out of service, in one rename.
 
@@ -25,10 +33,7 @@ def withdraw(model: Path) -> tuple[str, str]:
             f"{model}: version {latest.name} is the only one, there is none to go back to. Put a version folder "
             f"(1, 2, …) there, or take one back by its name ({model}/<number>{WITHDRAWN} → <number>)."
         )
-    try:
-        latest.rename(latest.with_name(latest.name + WITHDRAWN))
-    except OSError as error:
-        raise RepositoryError(f"{latest}: cannot be renamed to {latest.name}{WITHDRAWN}: {error.strerror}") from error
+    set_aside(latest)
     return latest.name, before[-1].name
 
 
@@ -37,7 +42,7 @@ def reload(state: Path, model: str) -> list[str]:
 
     Returns the version each serves. Raises RepositoryError with the reason where one refused.
     """
-    return _ask(state, model, LOAD)
+    return ask(state, model, LOAD)
 
 
 def unload(state: Path, model: str) -> list[str]:
@@ -45,10 +50,25 @@ def unload(state: Path, model: str) -> list[str]:
 
     Returns the version each would serve. Raises RepositoryError where one does not.
     """
-    return _ask(state, model, UNLOAD)
+    return ask(state, model, UNLOAD)
 
 
-def _ask(state: Path, model: str, action: str) -> list[str]:
+def decide(state: Path, candidate: str, action: str) -> str:
+    """Have every running server with this state folder promote or withdraw a candidate, by the name that Triton serves
+    it by, and wait until each has. Returns what became of it. Raises RepositoryError where it goes on as before.
+    """
+    ask(state, candidate, action)
+    outcomes = [served[candidate].outcome for _, _, served in servers.running(state) if candidate in served]
+    if not outcomes or not all(outcomes):
+        raise RepositoryError(f"no running server tries {candidate}: newsdesk serve --canary or --shadow has it tried")
+    return outcomes[0]
+
+
+def ask(state: Path, model: str, action: str) -> list[str]:
+    """Have every running server with this state folder that serves a model do what is asked, and wait until each has.
+
+    Returns the version each serves then. Raises RepositoryError with the reason where one refused.
+    """
     before = {}
     for owner, root, served in servers.running(state):
         if model in served:

@@ -55,8 +55,11 @@ def versions(model: Path) -> list[Path]:
     return sorted(numbered, key=lambda folder: int(folder.name))
 
 
-def latest_version(model: Path) -> Path:
-    """Return a model's version folder with the highest number, the one that Triton serves. Raises RepositoryError."""
+def latest_version(model: Path, without: str = "") -> Path:
+    """Return a model's version folder with the highest number, the one that Triton serves; `without` is passed over.
+
+    Raises RepositoryError.
+    """
     if not (model / CONFIG).is_file():
         raise RepositoryError(
             f"{model}: no config.pbtxt, expected a model folder. Restore it (git checkout model_repository), rebuild "
@@ -65,7 +68,7 @@ def latest_version(model: Path) -> Path:
         )
     if reason := names.refusal(model.name):
         raise RepositoryError(f"{model}: {reason}. Build it under another name (repository.model).")
-    if numbered := versions(model):
+    if numbered := [folder for folder in versions(model) if folder.name != without]:
         return numbered[-1]
     raise RepositoryError(f"{model}: no version folder (1, 2, …). Rebuild it (newsdesk build --recipe compact).")
 

@@ -14,7 +14,7 @@ from newsdesk.server.gateway.settings import GatewaySettings
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import privacy
 from newsdesk.server.serving.command_line import taking
-from newsdesk.server.serving.settings import Settings, with_gateway
+from newsdesk.server.serving.settings import Settings, SettingsError, with_gateway
 
 if TYPE_CHECKING:
     from newsdesk.server.serving.deployment import Deployment
@@ -49,11 +49,13 @@ def serve(*, settings: Settings, as_json: Events = False) -> None:
     if any(check.level == "problem" for check in checks):
         raise typer.Exit(2)
     try:
-        deployments = deployment.plan(settings, say)
+        deployments, candidates = deployment.plan(settings, say)
         for served in deployments:
             about = f"{served.instances} backend processes of {served.threads} threads with {served.target}"
             say(f"starting {about}" + (f" for {served.model}" if len(deployments) > 1 else ""))
-        supervisor = Supervisor(settings, deployments, say)
+        for tried in candidates:
+            say(str(tried.candidate))
+        supervisor = Supervisor(settings, deployments, say, candidates)
         supervisor.run(lambda answers: welcome(settings, deployments, answers, time.monotonic() - began))
     except (ServerError, OSError) as error:
         fail(error)
@@ -101,6 +103,8 @@ def settings_of(*, gateway: bool | None = False, **values: Any) -> Settings:
     """
     try:
         settings = Settings(config=values.get("config"), **options.fill(Settings, values))
+        if gateway is False and (tried := [name for name in ("canary", "shadow") if values.get(name)]):
+            raise SettingsError(f"{options.named(tried[0])} needs the gateway, which shares out the texts.")
         return settings if gateway is False else with_gateway(settings, **options.fill(GatewaySettings, values))
     except ServerError as error:
         read = f" Settings are read from {values['config']}, too." if values.get("config") else ""

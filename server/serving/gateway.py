@@ -175,7 +175,9 @@ class Gateway:
         return "it wrote nothing to its log"
 
 
-def beside(settings: Settings, deployments: Sequence[Deployment], workspace: Workspace) -> Gateway:
+def beside(
+    settings: Settings, deployments: Sequence[Deployment], candidates: Sequence[Deployment], workspace: Workspace
+) -> Gateway:
     """Return the gateway before a server with these settings and models. The only model, or the first that is named,
     answers where a caller names none.
     """
@@ -191,6 +193,7 @@ def beside(settings: Settings, deployments: Sequence[Deployment], workspace: Wor
         audit_log=settings.state / "log" / "audit.jsonl",
         models={deployment.model: deployment.instances for deployment in deployments},
         default=deployments[0].model if settings.model or len(deployments) == 1 else "",
+        candidates=tuple(deployment.candidate for deployment in candidates if deployment.candidate),
     )
     return Gateway(launch, settings.state / "log" / f"gateway-{settings.gateway.port}.log")
 

@@ -11,7 +11,7 @@ from newsdesk.server.machine.processes import Process
 from newsdesk.server.machine.servers import LOAD, Served
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.runtime.repository import RepositoryError, latest_version
+from newsdesk.server.runtime.repository import RepositoryError
 from newsdesk.server.serving import hung
 from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.endpoint import Endpoint
@@ -48,13 +48,12 @@ class Keeper:
         self._deployment, self._settings, self._workspace = deployment, settings, space
         self._say, self._ending = say, ending
         self.model = deployment.model
-        self._parameters = {"target": deployment.target, "threads": str(deployment.threads)}
-        if settings.unsure_share is not None:
-            self._parameters["unsure_share"] = str(settings.unsure_share)
         self.endpoint: Endpoint | None = None
         self.wanted = ""
         """LOAD or UNLOAD, as somebody asks for it."""
         self.unloaded = False
+        self.outcome = ""
+        """Of a candidate: what became of it."""
         self._stubs: set[Process] = set()
         self._retired: dict[Process, float] = {}
         self._content = self._rendered = "", ""
@@ -84,6 +83,25 @@ class Keeper:
         return self.endpoint
 
     # While it serves.
+
+    @property
+    def loads(self) -> int:
+        """How often it was told to load or unload the model, and did or refused."""
+        return self._loads
+
+    @property
+    def version(self) -> str:
+        """The number of the version that it serves."""
+        return self._content[0]
+
+    @property
+    def deployment(self) -> Deployment:
+        """How the model is served, from the next load on."""
+        return self._deployment
+
+    def deploy(self, deployment: Deployment) -> None:
+        """Serve the model so from the next load on."""
+        self._deployment = deployment
 
     def step(self) -> None:
         """Go on with what is under way, else look for what is to be done. Raises Broken."""
@@ -249,7 +267,9 @@ class Keeper:
         """Leave for other processes how the model is."""
         unready = unready or (_UNLOADED if self.unloaded else "")
         with contextlib.suppress(OSError):  # a full disk: others learn it later
-            self._workspace.record(self.model, Served(self._content[0], self._loads, refused, unready, self.unloaded))
+            self._workspace.record(
+                self.model, Served(self._content[0], self._loads, refused, unready, self.unloaded, self.outcome)
+            )
 
     def _settle(self, refused: str = "") -> None:
         """Record how what was asked for came out."""
@@ -275,7 +295,7 @@ class Keeper:
     def _render(self) -> str:
         """Return the number of a generation of what the model repository holds now."""
         deployment, cached = self._deployment, bool(self._settings.cache_bytes)
-        version = latest_version(deployment.folder)
+        version = deployment.version()
         digest = manifest.digest(version / manifest.FILE)
         served, before = self._content
         if cached and version.name == served and digest != before:
@@ -283,8 +303,11 @@ class Keeper:
                 f"version {served} was changed in place, and the response cache would go on giving its old answers. "
                 "Put the new one into a folder of the next number, or start anew."
             )
+        parameters = {"target": deployment.target, "threads": str(deployment.threads)}
+        if self._settings.unsure_share is not None:
+            parameters["unsure_share"] = str(self._settings.unsure_share)
         generation = self._workspace.render(
-            deployment.folder, self._parameters, deployment.instances, cached, deployment.queue_delay
+            deployment.folder, parameters, deployment.instances, cached, deployment.queue_delay, version, self.model
         )
         self._rendered = version.name, digest
         return generation

@@ -272,7 +272,7 @@ def _models(settings: Settings) -> list[Check]:
 
 def _model(settings: Settings, model: str) -> list[Check]:
     try:
-        folder = latest_version(settings.model_repository / model)
+        folder = latest_version(settings.model_repository / model, settings.tried(model))
         loaded = manifest.load(folder)
         workspace.check_configurations(folder)
     except (ServerError, OSError) as error:

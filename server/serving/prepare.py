@@ -80,14 +80,20 @@ class Preparation(Struct, frozen=True):
 
 
 def prepare(
-    model: Path, state: Path, say: Callable[[str], None], again: bool = False, texts: Sequence[str] = ()
+    model: Path,
+    state: Path,
+    say: Callable[[str], None],
+    again: bool = False,
+    texts: Sequence[str] = (),
+    version: Path | None = None,
 ) -> Preparation:
-    """Return the targets to serve a model folder with, from the record in `state` or measured now and recorded there.
+    """Return the targets to serve a model folder with, from the record in `state` or measured now and recorded there,
+    for a version of it, by default the latest.
 
     They are measured on `texts` where some are given, else on made-up ones as long as news.
     Raises ManifestError, RepositoryError, or PreparationError where no target is left for a member.
     """
-    folder = latest_version(model)
+    folder = version or latest_version(model)
     loaded = manifest.load(folder)
     digest, machine, packages = manifest.digest(folder / manifest.FILE), processor.kernels(), _packages()
     record = state / "prepared" / f"{key(folder)}.json"

@@ -149,6 +149,11 @@ class Settings:
         """Return what stands in a URL of this server that this machine itself asks."""
         return f"{addresses.bracketed(self.local_host)}:{port}"
 
+    def tried(self, model: str) -> str:
+        """Return the version of a model that is tried beside the current one, "" where none is."""
+        candidates = self.gateway.candidates if self.gateway else []
+        return next((candidate.version for candidate in candidates if candidate.model in ("", model)), "")
+
     @property
     def cache_bytes(self) -> int:
         """0 where there is no cache."""

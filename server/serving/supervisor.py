@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from newsdesk.server.machine.servers import LOAD, UNLOAD
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.serving import gateway, privacy, workspace
+from newsdesk.server.serving.candidates import CandidateKeeper
 from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.keeper import LOAD_SECONDS, PROBES_FAILED, Broken, Keeper
 from newsdesk.server.serving.pauses import Pauses
@@ -29,28 +30,47 @@ class Supervisor:
     Once it has served, it never gives up: what does not start is started again, after pauses that grow.
     """
 
-    def __init__(self, settings: Settings, deployments: Sequence[Deployment], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        deployments: Sequence[Deployment],
+        say: Callable[[str], None],
+        candidates: Sequence[Deployment] = (),
+    ) -> None:
+        """`candidates` run beside the current versions, which `deployments` are."""
         self._settings, self._print = settings, say
         self._workspace = Workspace(settings.state)
         self.log = settings.state / "log" / f"tritonserver-{settings.http_port}.log"
         self._triton = Triton(settings, self._workspace, self.log)
         self._pulse: Pulse | None = None
-        self._gateway = gateway.beside(settings, deployments, self._workspace) if settings.gateway else None
+        self._gateway = gateway.beside(settings, deployments, candidates, self._workspace) if settings.gateway else None
         self._opened = False
         self._stop_signals = 0
         self._signalled = ""
         """What a signal asks for, of all models: LOAD or UNLOAD."""
         self._pauses = Pauses()
-        several = len(deployments) > 1
-        self._keepers = [
+        several = len(deployments) + len(candidates) > 1
+        self._keepers: list[Keeper] = [
             Keeper(
                 deployment,
                 settings,
                 self._workspace,
                 self._teller(deployment.model if several else ""),
-                lambda: self._stopping or bool(self._fault()),
+                self._ending,
             )
             for deployment in deployments
+        ]
+        current = {keeper.deployment.folder: keeper for keeper in self._keepers}
+        self._keepers += [
+            CandidateKeeper(
+                deployment,
+                settings,
+                self._workspace,
+                self._teller(deployment.model),
+                self._ending,
+                current[deployment.folder],
+            )
+            for deployment in candidates
         ]
 
     def run(self, ready: Callable[[dict[str, Answer]], None]) -> None:
@@ -91,6 +111,9 @@ class Supervisor:
     @property
     def _stopping(self) -> bool:
         return self._stop_signals > 0
+
+    def _ending(self) -> bool:
+        return self._stopping or bool(self._fault())
 
     def _on_stop(self, *_: object) -> None:
         self._stop_signals += 1

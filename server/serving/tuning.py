@@ -115,11 +115,13 @@ def tune(settings: Settings, model: str, texts: list[str], seconds: float, say: 
     return found
 
 
-def applied(settings: Settings, model: str) -> Settings:
-    """Return settings with what `tune` found for a model on this machine, wherever they leave it open."""
+def applied(settings: Settings, model: str, without: str = "") -> Settings:
+    """Return settings with what `tune` found for a model on this machine, wherever they leave it open. The version
+    `without` is not the one that serves.
+    """
     try:
-        found = msgspec.json.decode(_record(settings, model).read_bytes(), type=Tuning)
-        loaded = manifest.load(latest_version(settings.model_repository / model))
+        found = msgspec.json.decode(_record(settings, model, without).read_bytes(), type=Tuning)
+        loaded = manifest.load(latest_version(settings.model_repository / model, without))
     except (OSError, ServerError, msgspec.DecodeError):
         return settings
     if not prepare.can_serve(found.target, loaded):
@@ -134,9 +136,9 @@ def applied(settings: Settings, model: str) -> Settings:
     )
 
 
-def _record(settings: Settings, model: str) -> Path:
+def _record(settings: Settings, model: str, without: str = "") -> Path:
     """Return where the findings for a model, these packages, this processor and these cores are kept."""
-    folder = latest_version(settings.model_repository / model)
+    folder = latest_version(settings.model_repository / model, without)
     key = sha256(json.dumps([prepare.key(folder), granted_cores()]).encode()).hexdigest()[:16]
     return settings.state / "tuned" / f"{key}.json"
 

@@ -1,8 +1,8 @@
-"""rollback and tune, for the `newsdesk` command line."""
+"""rollback, canary and tune, for the `newsdesk` command line."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,46 @@ def rollback(*, settings: Settings, as_json: AsJson = False) -> None:
         print(json.dumps({"withdrawn": withdrawn, "latest": serves, "running": running}))
         return
     print("\n".join(f"the running server serves version {one}" for one in running) or f"version {serves} is the latest")
+
+
+Action = Annotated[Literal["status", "promote", "withdraw"], typer.Argument(help="What to do.")]
+
+
+@configured("model_repository", "model", "state")
+def canary(action: Action = "status", *, settings: Settings, as_json: AsJson = False) -> None:
+    """Say how the version that is tried beside the current one does, have it take its place, or take it out."""
+    from newsdesk.server.machine import servers, versions
+    from newsdesk.server.rollouts import read_status
+    from newsdesk.server.runtime.errors import ServerError
+
+    trials = [trial for _, run, _ in servers.running(settings.state) for trial in read_status(run)]
+    trials = [trial for trial in trials if not settings.model or trial["model"] in settings.model]
+    try:
+        if action != "status":
+            if len(trials) != 1:
+                tried = ", ".join(f"{trial['model']} ({trial['version']})" for trial in trials) or "none"
+                raise ServerError(f"one version is to {action}, and tried are: {tried}. Name its model with --model.")
+            (trial,) = trials
+            name = f"{trial['model']}@{trial['version']}"
+            trials = [{**trial, "state": versions.decide(settings.state, name, action)}]
+    except ServerError as error:
+        fail(error)
+    if as_json:
+        print(json.dumps(trials))
+        return
+    print("\n".join(map(_trial_line, trials)) or "no version is tried")
+
+
+def _trial_line(trial: dict[str, Any]) -> str:
+    part = f"{100 * trial['share']:.4g} % of the texts" if trial["share"] else "no text"
+    about = f"{trial['model']} {trial['version']}, a {trial['kind']} that answers {part}"
+    lines = [f"{about}: {trial['state']}"]
+    for whose, of in ("", trial["version"]), ("current_", trial["current"]):
+        failed, took = trial[f"{whose}failed_share"], trial[f"{whose}median_ms"]
+        lines.append(f"  version {of}: {trial[f'{whose}requests']} requests, {failed:.1%} failed, median {took:g} ms")
+    if trial["texts_compared"]:
+        lines.append(f"  {trial['texts_compared']} texts compared, {trial['disagreement_share']:.1%} disagree")
+    return "\n".join(lines)
 
 
 Texts = Annotated[

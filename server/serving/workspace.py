@@ -92,18 +92,27 @@ class Workspace:
         self.caches.symlink_to(caches)
 
     def render(
-        self, source: Path, parameters: dict[str, str], instances: int, cached: bool = False, delay: int | None = None
+        self,
+        source: Path,
+        parameters: dict[str, str],
+        instances: int,
+        cached: bool = False,
+        delay: int | None = None,
+        version: Path | None = None,
+        name: str = "",
     ) -> str:
-        """Make a generation of a model folder's latest version, and return its number, for `place`.
+        """Make a generation of a model folder's version, the latest where none is given, and return its number, for
+        `place`. `name` is the one to serve it by, where it is not the folder's.
 
         Raises RepositoryError and ManifestError.
         """
-        version = latest_version(source)
+        version, name = version or latest_version(source), name or source.name
         manifest.check_code(version)
         check_configurations(version)
         config = _configured(configuration(version), parameters, instances, cached, delay)
+        config.name = name
         self._count += 1
-        rendering = self._renderings / source.name / str(self._count)
+        rendering = self._renderings / name / str(self._count)
         try:
             _place(version, rendering / version.name)
             for file in source.iterdir():

@@ -79,6 +79,7 @@ class Answer:
     unsure: bool | None = None
     uncertainty: Uncertainty | None = None
     words: list[Word] | None = None
+    version: str | None = None
     error: str | None = None
 
 
@@ -146,6 +147,7 @@ def _answer(item: Item) -> Answer:
         unsure=item.unsure,
         uncertainty=uncertainty,
         words=words,
+        version=item.version or None,
     )
 
 

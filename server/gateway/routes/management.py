@@ -12,7 +12,9 @@ from starlette.responses import Response
 
 from newsdesk.server.gateway.auth import Caller, Gate, only, requires
 from newsdesk.server.gateway.keys import KeysError, Role
+from newsdesk.server.gateway.models import of
 from newsdesk.server.gateway.problems import Conflict, Forbidden, Malformed, NotFound
+from newsdesk.server.gateway.rollouts.rollout import Rollout
 from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.machine import servers, versions
@@ -81,6 +83,42 @@ async def rollback(
         raise Conflict(str(error)) from error
     _audit(request, caller, **entry, outcome=f"version {withdrawn} is withdrawn, {serves} serves")
     return {"withdrawn": withdrawn, "serves": serves}
+
+
+@models.get("/models/{model}/canary", responses=_PROBLEMS)
+async def trial(request: Request, model: str) -> dict[str, Any]:
+    """How the version that is tried does beside the current one."""
+    return _rollout(request, model).status()
+
+
+@models.post("/models/{model}/canary/promote", responses=_PROBLEMS | documented(409))
+@models.post("/models/{model}/canary/withdraw", responses=_PROBLEMS | documented(409))
+async def decide(
+    request: Request, model: str, caller: Annotated[Caller, Depends(requires(Role.operator))]
+) -> dict[str, str]:
+    """Have the version that is tried take the current one's place, or take it out of service."""
+    launch: Launch = request.app.state.launch
+    action = request.url.path.rsplit("/", 1)[-1]
+    entry = {"action": action, "model": model[:80]}
+    try:
+        candidate = _rollout(request, model).candidate
+        outcome = await run_in_threadpool(versions.decide, launch.state, candidate.name, action)
+    except RepositoryError as error:
+        _audit(request, caller, **entry, outcome=str(error))
+        raise Conflict(str(error)) from error
+    except Exception as error:
+        _audit(request, caller, **entry, outcome=str(error))
+        raise
+    _audit(request, caller, **entry, outcome=f"version {candidate.version} is {outcome}")
+    return {"version": candidate.version, "outcome": outcome}
+
+
+def _rollout(request: Request, model: str) -> Rollout:
+    """Raises NotFound where no version is tried."""
+    rollout = of(request, model).rollout
+    if rollout is None:
+        raise NotFound(f"No version of {model} is tried: newsdesk serve --canary or --shadow has one tried.")
+    return rollout
 
 
 @keys.get("", responses=_PROBLEMS)

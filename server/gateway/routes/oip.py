@@ -14,11 +14,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from newsdesk.server.gateway import inference, passage, structure
+from newsdesk.server.gateway import inference, passage, splitting, structure
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.models import Models, of
 from newsdesk.server.gateway.problems import Malformed, TooLarge, Unsupported
+from newsdesk.server.gateway.rollouts import tensors
 from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.triton import Reply, Triton
 
@@ -74,9 +75,20 @@ async def about(request: Request) -> Response:
 async def infer(request: Request, model: str) -> Response:
     """Inference, with JSON or binary tensors."""
     asked = of(request, model)
-    headers, body, content = await _checked(request, asked.triton, await _body(request))
+    headers, body, given, binary = await _checked(request, asked.triton, await _body(request))
     once = asked.triton.once("POST", path_of(request), headers, body)
-    return _answered(await passage.infer(asked, content, len(body), once))
+    if given is None:
+        return _answered(await passage.infer(asked, body, len(body), once))
+    version = str(request.path_params.get("version", ""))
+    reply = await splitting.infer(asked, given, binary, version, len(body), once, _labels)
+    if isinstance(reply, Reply):
+        return _answered(reply)
+    body, headers = tensors.written(reply, given)
+    return Response(body, headers=headers)
+
+
+def _labels(reply: Reply) -> list[str] | None:
+    return tensors.labels_over_http(reply.body, reply.headers)
 
 
 async def _body(request: Request) -> bytes:
@@ -96,8 +108,11 @@ async def _body(request: Request) -> bytes:
     return unpacked
 
 
-async def _checked(request: Request, triton: Triton, body: bytes) -> tuple[dict[str, str], bytes, bytes]:
-    """Return headers and body to pass on, and what of them the model reads.
+async def _checked(
+    request: Request, triton: Triton, body: bytes
+) -> tuple[dict[str, str], bytes, inference.Request | None, bytes]:
+    """Return headers and body to pass on, and the request that they are with its binary data; None for a body that is
+    a text.
 
     Raises Malformed and TooLarge for what Triton had better not see.
     """
@@ -105,12 +120,12 @@ async def _checked(request: Request, triton: Triton, body: bytes) -> tuple[dict[
     most = structure.VALUES + structure.VALUES_PER_TEXT * request.app.state.settings.max_texts
     asked, binary = inference.read(body, headers.get(inference.HEADER_LENGTH), most)
     if asked is None:
-        return headers, body, body
+        return headers, body, None, b""
     await passage.check_outputs(triton, path_of(request).removesuffix("/infer"), asked)
     body, length = inference.written(asked, binary)
     if inference.HEADER_LENGTH in headers:
         headers[inference.HEADER_LENGTH] = str(length)
-    return headers, body, inference.content(asked, binary)
+    return headers, body, asked, binary
 
 
 async def _pass(request: Request) -> Response:

@@ -12,10 +12,11 @@ from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from tritonclient.grpc import service_pb2
 
-from newsdesk.server.gateway import inference, passage, structure
+from newsdesk.server.gateway import passage, splitting, structure
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.models import Model, Models, of
 from newsdesk.server.gateway.problems import Malformed, Slow, Unavailable, Unimplemented, status_of
+from newsdesk.server.gateway.rollouts import tensors
 from newsdesk.server.gateway.rpc import messages
 from newsdesk.server.gateway.rpc.calls import Method, RpcCall
 from newsdesk.server.gateway.rpc.stream import answer_stream
@@ -104,8 +105,9 @@ class Service:
         request, binary = messages.read(message, self._most)
         path = f"/v2/models/{name}" + (f"/versions/{version}" if version else "")
         await passage.check_outputs(model.triton, path, request)
-        content, once = inference.content(request, binary), self._upstream.once("ModelInfer", _encoded(message))
-        return _body(await passage.infer(model, content, size, once, seconds))
+        once = self._upstream.once("ModelInfer", _encoded(message))
+        reply = await splitting.infer(model, request, binary, version, size, once, _labels, seconds)
+        return _encoded(reply) if isinstance(reply, service_pb2.ModelInferResponse) else _body(reply)
 
     async def _pass(self, method: str, message: Any, model: Model) -> bytes:
         once = self._upstream.once(method, _encoded(message))
@@ -135,6 +137,10 @@ def _check_names(model: str, version: str) -> None:
     passage.check_name("model", model)
     if version:
         passage.check_name("version", version)
+
+
+def _labels(reply: RpcReply) -> list[str] | None:
+    return tensors.labels(service_pb2.ModelInferResponse.FromString(reply.body))
 
 
 def _encoded(message: Any) -> bytes:

@@ -69,6 +69,7 @@ def test_standard_input_as_json(classify: Any) -> None:
             "answered_by": "stand-in",
             "windows": 1,
             "unsure": False,
+            "version": "1",
         }
         assert (second["index"], second["label"], result.exit_code) == (1, "World", 0)
 

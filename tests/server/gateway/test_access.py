@@ -71,6 +71,9 @@ ROUTES = {
     "POST /v2/repository/models/{model}/load": OPERATOR,
     "POST /v2/repository/models/{model}/unload": OPERATOR,
     "POST /v2/repository/models/{model}/rollback": OPERATOR,
+    "GET /v2/repository/models/{model}/canary": OPERATOR,
+    "POST /v2/repository/models/{model}/canary/promote": OPERATOR,
+    "POST /v2/repository/models/{model}/canary/withdraw": OPERATOR,
     "GET /v1/keys": ADMIN,
     "DELETE /v1/keys/{id}": ADMIN,
 }

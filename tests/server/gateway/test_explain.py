@@ -47,6 +47,7 @@ def test_with_the_other_choices(open_gateway: httpx.Client) -> None:
         "answered_by",
         "windows",
         "unsure",
+        "version",
     }
 
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from newsdesk.server import options
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
+from newsdesk.server.rollouts import Candidate
 from newsdesk.server.serving import command_line, commands, upkeep
 from newsdesk.server.serving import keys as of_keys
 from newsdesk.server.serving.settings import Settings
@@ -132,6 +133,7 @@ def test_the_gateway_is_handed_every_setting(tmp_path: Path) -> None:
     )
     paths = {name: tmp_path / name for name in ("repository", "source", "state", "run", "audit_log")}
     others = {field.name: {"news": 2} if field.name == "models" else "x" for field in dataclasses.fields(Launch)}
+    others["candidates"] = (Candidate("2", 0.05, "x"),)  # type: ignore[assignment]
     launch = Launch(**others | paths | {"settings": settings, "models": {"x": 2}})  # type: ignore[arg-type]
     assert Launch.decode(launch.encode()) == launch
 

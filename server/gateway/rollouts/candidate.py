@@ -1,0 +1,125 @@
+"""The candidate as the gateway asks it: once, within a time of its own, and what came of it is noted."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from newsdesk.clients import AsyncClient, DeadlineExceeded, NewsdeskError, Prediction, TextRefused
+from newsdesk.clients.options import Options
+from newsdesk.server.gateway.admission import Piece, Turns, of_body, pieces
+from newsdesk.server.gateway.problems import Late, Problem
+from newsdesk.server.gateway.rollouts.trial import Trial
+from newsdesk.server.gateway.rpc.triton import RpcReply, Upstream
+from newsdesk.server.gateway.settings import Launch
+from newsdesk.server.gateway.suspects import moved
+from newsdesk.server.gateway.telemetry import Telemetry
+from newsdesk.server.rollouts import Candidate
+from newsdesk.server.runtime.cores import FEWEST_INSTANCES
+
+Text = str | bytes
+Item = Prediction | TextRefused
+
+_SHARE_OF_TIME = 0.25
+"""Of the time that a request may take, for the candidate: enough is left to ask the current version."""
+_FAILURES, _PAUSE_SECONDS = 3, 2.0
+"""After so many failures in a row it is not asked for a while: texts do not wait for what is being healed."""
+_REFUSED = "INVALID_ARGUMENT"
+_INSTANT = 1e-3
+
+Result = TypeVar("Result")
+
+
+class CandidateFailed(Exception):
+    """It gave no answer: the current version is to be asked. Only an event of the roll-out, and nobody's error."""
+
+
+class CandidateClient:
+    """For one event loop. No text is asked for twice, and none is suspect for what becomes of the candidate."""
+
+    def __init__(self, launch: Launch, candidate: Candidate, telemetry: Telemetry, trial: Trial) -> None:
+        self.candidate, self._telemetry, self._trial = candidate, telemetry, trial
+        self._seconds = launch.settings.request_timeout * _SHARE_OF_TIME
+        self._turns = Turns(FEWEST_INSTANCES)
+        self._client = AsyncClient(
+            launch.grpc_url,
+            timeout=self._seconds,
+            retries=0,
+            model=candidate.name,
+            api_key="",
+            micro_batching=True,
+            repeat_interrupted=False,
+        )
+        self.upstream = Upstream(launch.grpc_url)
+        self._failures, self._resumes = 0, 0.0
+
+    @property
+    def paused(self) -> bool:
+        return time.monotonic() < self._resumes
+
+    async def classify(self, texts: Sequence[Text], asked: Options) -> list[Item]:
+        """Answer texts in their order. Raises CandidateFailed."""
+
+        async def ask(end: float) -> list[Item]:
+            cut = pieces(texts, asked.quality)
+            parts = await asyncio.gather(*(self._ask(texts, asked, piece, end) for piece in cut))
+            return [
+                moved(item, item.index + piece.start) for piece, items in zip(cut, parts, strict=True) for item in items
+            ]
+
+        return await self._noted(len(texts), ask)
+
+    async def _ask(self, texts: Sequence[Text], asked: Options, piece: Piece, end: float) -> list[Item]:
+        own = texts[piece.start : piece.end]
+        async with self._turns.turn(piece, end):
+            wanted: dict[str, Any] = {"top_k": asked.top_k, "quality": asked.quality, "members": asked.members}
+            wanted |= {"uncertainty": asked.uncertainty, "timeout": max(end - time.monotonic(), _INSTANT)}
+            if len(own) > 1 or piece.long:
+                return await self._client.classify(own, **wanted)
+            try:
+                return [await self._client.classify(own[0], **wanted)]
+            except TextRefused as refused:
+                return [refused]
+
+    async def pass_on(self, message: bytes, texts: int) -> RpcReply:
+        """Return what it answers to a request of the Open Inference Protocol, or that it refuses it.
+
+        Raises CandidateFailed.
+        """
+
+        async def ask(end: float) -> RpcReply:
+            async with self._turns.turn(of_body(len(message)), end):
+                reply = await self.upstream.once("ModelInfer", message)(max(end - time.monotonic(), _INSTANT))
+            if not reply.good and reply.code != _REFUSED:
+                raise CandidateFailed(reply.reason)
+            return reply
+
+        return await self._noted(texts, ask)
+
+    async def _noted(self, texts: int, ask: Callable[[float], Awaitable[Result]]) -> Result:
+        """Ask until the time is up (monotonic, which `ask` is given), and note what came of it."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._seconds):
+                result = await ask(began + self._seconds)
+        except (TimeoutError, DeadlineExceeded, Late) as error:
+            self._note(texts, time.monotonic() - began, "late")
+            raise CandidateFailed("no answer within its time") from error
+        except (NewsdeskError, Problem, CandidateFailed) as error:
+            self._note(texts, time.monotonic() - began, "failed")
+            raise CandidateFailed(str(error)) from error
+        self._note(texts, time.monotonic() - began, "answered")
+        return result
+
+    def _note(self, texts: int, seconds: float, outcome: str) -> None:
+        answered = outcome == "answered"
+        # A shadow may be late: it computes when nobody else wants the cores.
+        self._trial.candidate.note(texts, seconds, not answered if self.candidate.share else outcome == "failed")
+        self._telemetry.version(self.candidate.model, self.candidate.version, self.candidate.kind, outcome, seconds)
+        self._failures = 0 if answered else self._failures + 1
+        if self._failures >= _FAILURES:
+            self._resumes = time.monotonic() + _PAUSE_SECONDS
+
+    async def close(self) -> None:
+        await self._client.close()
+        await self.upstream.close()

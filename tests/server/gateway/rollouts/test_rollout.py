@@ -1,0 +1,215 @@
+"""A real Triton with a second version of three models: one that fails, one that is promoted, and a shadow.
+
+Each model is asked by clients of every protocol meanwhile. No request of theirs fails.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from newsdesk.clients import Client, NewsdeskError, Prediction
+from newsdesk.server.machine import servers
+from newsdesk.server.rollouts import read_status
+from tests.launching import Callers, Server, free_ports, write_repository
+from tests.server.gateway.conftest import STAND_IN
+from tests.service.requests import tensor
+
+NEWSDESK = Path(sys.executable).with_name("newsdesk")
+CURRENT = STAND_IN.read_text()
+OTHER = CURRENT.replace('KEYWORDS = {"treaty": 0, "match": 1,', 'KEYWORDS = {"treaty": 1, "match": 0,')
+FAILING = CURRENT.replace('"stand-in, fail" in text', '"storm" in text')
+SECOND = {"ag_news": FAILING, "topics": OTHER, "wires": OTHER}
+SHARE = 0.3
+TEXTS = [f"{word} number {number}" for number in range(60) for word in ("treaty", "match", "shares", "storm")]
+
+
+@dataclass
+class Rolled:
+    server: Server
+    rest: str
+    grpc: str
+
+    @property
+    def urls(self) -> list[str]:
+        return [f"grpc://{self.grpc}", f"http://{self.rest}", f"gateway+http://{self.rest}"]
+
+    @property
+    def run(self) -> Path:
+        (folder,) = (self.server.state / "run").iterdir()
+        return folder
+
+    def status(self, model: str) -> dict[str, Any]:
+        return next((trial for trial in read_status(self.run) if trial["model"] == model), {"state": ""})
+
+    def outcome(self, model: str) -> str:
+        return servers.read_served(self.run)[f"{model}@2"].outcome
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's series with these labels."""
+        lines = httpx.get(f"http://{self.rest}/metrics", trust_env=False).text.splitlines()
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in lines
+            if line.startswith(f"{name}{{") and all(part in line for part in wanted)
+        )
+
+    def canary(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [NEWSDESK, "canary", *arguments, "--state", self.server.state]
+        command += ["--model-repository", self.server.repository]
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False)
+
+
+class Load(Callers):
+    """Clients of every protocol that ask one model without a pause, and what came of it."""
+
+    def __init__(self, rolled: Rolled, model: str) -> None:
+        super().__init__(*(self._asking(url) for url in rolled.urls))
+        self._model = model
+        self.failed: list[str] = []
+        self.answers: list[Prediction] = []
+
+    def _asking(self, url: str) -> Callable[[], None]:
+        def ask() -> None:
+            with Client(url, model=self._model, api_key="", timeout=60) as client:
+                at = 0
+                while not self._over.is_set():
+                    at = (at + 7) % len(TEXTS)
+                    try:
+                        # Single texts and lists that hold texts for both versions.
+                        items = [client.classify(TEXTS[at])] if at % 2 else client.classify(TEXTS[at : at + 12])
+                    except NewsdeskError as error:
+                        self.failed.append(repr(error))
+                    else:
+                        self.failed += [repr(item) for item in items if not isinstance(item, Prediction)]
+                        self.answers += [item for item in items if isinstance(item, Prediction)]
+
+        return ask
+
+
+def until(holds: Callable[[], object], what: Callable[[], object], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def rolled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolled]:
+    repository, rest, grpc = tmp_path_factory.mktemp("models"), *map(str, free_ports()[:2])
+    for name, second in SECOND.items():
+        folder = write_repository(repository, CURRENT, name=name) / name
+        shutil.copytree(folder / "1", folder / "2")
+        (folder / "2" / "model.py").write_text(second)
+    options = ["--target", "openvino:int8", "--instances", "1", "--gateway-port", rest, "--gateway-grpc-port", grpc]
+    options += ["--canary", "ag_news=2:30%", "--canary", "topics=2:30%", "--shadow", "wires=2"]
+    options += ["--rollout", "least=40,errors=5%,latency=1000"]
+    server = Server(repository, tmp_path_factory.mktemp("rollouts") / "state", options=options).start()
+    try:
+        server.until("Ctrl-C stops it")
+        made = Rolled(server, f"127.0.0.1:{rest}", f"127.0.0.1:{grpc}")
+        for name in SECOND:
+            until(lambda name=name: made.status(name)["state"] == "tried", server.text)
+        yield made
+    finally:
+        server.stop()
+
+
+def test_a_version_that_fails_is_withdrawn_and_nobody_sees_it_fail(rolled: Rolled) -> None:
+    with Load(rolled, "ag_news") as load:
+        until(lambda: rolled.outcome("ag_news"), lambda: (rolled.status("ag_news"), rolled.server.text()))
+        until(lambda: load.answers[-20:] and {item.version for item in load.answers[-20:]} == {"1"}, rolled.server.text)
+    assert load.failed == []
+    assert {item.version for item in load.answers} == {"1", "2"}
+    assert "withdrawn: " in rolled.outcome("ag_news")
+    assert "of its requests failed" in rolled.outcome("ag_news")
+    assert (rolled.server.repository / "ag_news" / "2.withdrawn" / "model.py").is_file()
+    requests = "newsdesk_gateway_version_requests_total"
+    assert rolled.metric(requests, model="ag_news", version="2", role="canary", outcome="failed") > 0
+    assert rolled.metric(requests, model="ag_news", version="1", role="current", outcome="failed") == 0
+    assert rolled.metric("newsdesk_gateway_trial_share", model="ag_news") == 0
+
+
+def test_a_text_has_one_answer_whoever_asks_and_a_command_promotes(rolled: Rolled) -> None:
+    answered: list[list[Prediction]] = []
+    for url in rolled.urls:
+        with Client(url, model="topics", api_key="") as client:
+            answered.append(client.classify(TEXTS))  # type: ignore[arg-type]
+            assert answered[-1][5].version == client.classify(TEXTS[5]).version  # type: ignore[union-attr]
+    versions = [item.version for item in answered[0]]
+    for items in answered:
+        assert [item.index for item in items] == list(range(len(TEXTS)))
+        assert [item.version for item in items] == versions
+    assert len(TEXTS) * SHARE == pytest.approx(versions.count("2"), abs=5 * (len(TEXTS) * SHARE * (1 - SHARE)) ** 0.5)
+    swapped = {"treaty": "Sports", "match": "World", "shares": "Business", "storm": "Sci/Tech"}
+    usual = swapped | {"treaty": "World", "match": "Sports"}
+    for text, item in zip(TEXTS, answered[0], strict=True):
+        assert item.label == (swapped if item.version == "2" else usual)[text.split()[0]]
+    _check_pins(rolled, TEXTS[:8])
+    _check_words(rolled, TEXTS[versions.index("2")])
+
+    with Load(rolled, "topics") as load:
+        ran = rolled.canary("promote", "--model", "topics", "--json")
+        assert (ran.returncode, json.loads(ran.stdout or "[{}]")[0].get("state")) == (0, "promoted"), ran.stderr
+        before = len(load.answers)
+        until(lambda: len(load.answers) > before + 40, rolled.server.text)
+    assert load.failed == []
+    assert {item.version for item in load.answers[-20:]} == {"2"}
+    assert "topics 2, a canary that answers 30 % of the texts: promoted" in rolled.canary("status").stdout
+
+
+def _check_pins(rolled: Rolled, texts: list[str]) -> None:
+    """A request that names its version is answered by that one."""
+    with triton.InferenceServerClient(rolled.grpc) as client:
+        for version in "1", "2":
+            answer = client.infer("topics", [tensor(texts)], model_version=version)
+            assert answer.get_response().model_version == version
+            assert answer.get_response().model_name == "topics"
+            assert answer.as_numpy("PROBABILITIES").dtype == np.float32
+        mixed = client.infer("topics", [tensor(texts)], request_id="mine").get_response()
+        assert mixed.id == "mine"
+    body = {"inputs": [{"name": "TEXT", "shape": [8, 1], "datatype": "BYTES", "data": texts}]}
+    url = f"http://{rolled.rest}/v2/models/topics"
+    over_http = httpx.post(f"{url}/infer", json=body, trust_env=False).json()
+    assert over_http["model_name"] == "topics"
+    assert over_http.get("parameters", {}).get("versions") == mixed.parameters["versions"].string_param
+    outputs = {output["name"]: output for output in over_http["outputs"]}
+    assert outputs["PROBABILITIES"]["shape"] == [8, 4]
+    assert len(outputs["LABEL"]["data"]) == 8
+    pinned = httpx.post(f"{url}/versions/2/infer", json=body, trust_env=False).json()
+    assert pinned["model_version"] == "2"
+
+
+def _check_words(rolled: Rolled, text: str) -> None:
+    """The words of a text are explained by the version that answered it."""
+    asked = {"text": text, "explain": True}
+    (item,) = httpx.post(f"http://{rolled.rest}/v1/models/topics/classify", json=asked, trust_env=False).json()["items"]
+    assert item["version"] == "2"
+    assert len(item["words"]) == len(text.split())
+
+
+def test_a_shadow_is_compared_and_answers_nobody(rolled: Rolled) -> None:
+    with Load(rolled, "wires") as load:
+        until(lambda: rolled.outcome("wires"), lambda: (rolled.status("wires"), rolled.server.text()))
+    assert load.failed == []
+    assert {item.version for item in load.answers} == {"1"}
+    assert "of the texts another label" in rolled.outcome("wires")
+    for outcome in "agreed", "disagreed":
+        assert rolled.metric("newsdesk_gateway_shadow_texts_total", model="wires", outcome=outcome) > 0
+    with (
+        triton.InferenceServerClient(rolled.grpc) as client,
+        pytest.raises(InferenceServerException, match="version"),
+    ):
+        client.infer("wires", [tensor(TEXTS[:2])], model_version="2")

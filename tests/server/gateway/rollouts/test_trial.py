@@ -1,0 +1,136 @@
+"""The rule, which texts a canary answers, and the shadow's queue, without a server."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from newsdesk.clients import Prediction
+from newsdesk.server.gateway.rollouts import buckets
+from newsdesk.server.gateway.rollouts.candidate import CandidateFailed
+from newsdesk.server.gateway.rollouts.shadow import MOST_WAITING, Compared, Shadow
+from newsdesk.server.gateway.rollouts.trial import Seen, Trial
+from newsdesk.server.gateway.telemetry import Telemetry
+from newsdesk.server.rollouts import PROMOTE, WITHDRAW, Candidate, Rule
+
+RULE = Rule(least=100, errors=0.05, latency=2.0, disagreement=0.1)
+
+
+def see(seen: Seen, requests: int, failed: int = 0, seconds: float = 0.02, texts: int = 1) -> None:
+    for number in range(requests):
+        seen.note(texts, seconds, number < failed)
+
+
+def trial(rule: Rule = RULE, compared: bool = False, **current: Any) -> Trial:
+    made = Trial(rule, compared)
+    see(made.current, **({"requests": 1000} | current))
+    return made
+
+
+def test_nothing_is_decided_before_enough_requests() -> None:
+    made = trial()
+    see(made.candidate, 99, failed=99, seconds=9.0)
+    assert made.verdict() is None
+    see(made.candidate, 1)
+    assert made.verdict() == (WITHDRAW, "99.0% of its requests failed, 0.0% of the current version's")
+
+
+def test_a_candidate_that_fails_no_more_than_the_current_version_stays() -> None:
+    made = trial(requests=1000, failed=300)
+    see(made.candidate, 1000, failed=290)
+    assert made.verdict() is None
+
+
+def test_a_candidate_that_turns_bad_late_is_seen() -> None:
+    made = trial()
+    see(made.candidate, 100_000)
+    see(made.candidate, 60, failed=60)
+    assert made.verdict() is not None
+
+
+def test_a_slow_canary_is_withdrawn_by_requests_of_like_size_alone() -> None:
+    made = trial(seconds=0.02)
+    see(made.candidate, 500, seconds=1.0, texts=40)
+    assert made.verdict() is None
+    see(made.candidate, 500, seconds=0.039)
+    assert made.verdict() is None
+    see(made.candidate, 1000, seconds=0.05)
+    assert made.verdict() == (WITHDRAW, "half of its requests took more than 50.0 ms, 20.0 ms of the current version's")
+
+
+def test_a_shadow_is_judged_by_what_it_answers_and_not_by_its_time() -> None:
+    made = trial(compared=True)
+    see(made.candidate, 1000, seconds=9.0)
+    for number in range(100):
+        made.compare(agreed=number % 10 > 0)
+    assert made.verdict() is None
+    made.compare(agreed=False)
+    assert made.verdict() == (WITHDRAW, "it gave 10.9% of the texts another label")
+
+
+def test_it_is_promoted_by_the_rule_where_the_rule_says_so() -> None:
+    made = trial(Rule(least=100, promote=500))
+    see(made.candidate, 499)
+    assert made.verdict() is None
+    see(made.candidate, 1)
+    assert made.verdict() == (PROMOTE, "it kept to the rule for 500 requests")
+
+
+def test_a_share_of_the_texts_is_chosen_and_always_the_same_ones() -> None:
+    texts = [f"headline {number} of the day" for number in range(20_000)]
+    chosen = [text for text in texts if buckets.place(text, "2") < 0.05]
+    assert len(chosen) == pytest.approx(1000, abs=5 * (1000 * 0.95) ** 0.5)  # five standard deviations
+    assert [text for text in texts if buckets.place(text, "2") < 0.05] == chosen
+    again = [text for text in chosen if buckets.place(text, "3") < 0.05]
+    assert len(again) < 0.15 * len(chosen)  # the next canary is tried on others
+
+
+def test_what_reads_alike_is_answered_alike() -> None:
+    place = buckets.place("Shares & bonds fall", "2")
+    for same in "Shares &amp; bonds  fall ", "<b>Shares</b> &amp; bonds fall", b"Shares & bonds\tfall":
+        assert buckets.place(same, "2") == place
+    assert buckets.place(b"caf\xe9 \xff", "2") == buckets.place(b"caf\xe9 \xff", "2")  # not UTF-8
+    assert 0 <= buckets.place("half a character \ud800", "2") < 1
+
+
+class Tried:
+    """Stands where the shadow's client stands: answers once it is let."""
+
+    candidate = Candidate("2", model="ag_news")
+    paused = False
+
+    def __init__(self) -> None:
+        self.let, self.asked = asyncio.Event(), asyncio.Queue[list[str]]()
+
+    async def classify(self, texts: Sequence[str], asked: Any) -> list[Prediction]:
+        self.asked.put_nowait(list(texts))
+        await self.let.wait()
+        if "fail" in texts:
+            raise CandidateFailed("told to")
+        return [Prediction(place, text, {text: 1.0}, "m") for place, text in enumerate(texts)]
+
+
+def test_the_shadow_takes_what_it_has_room_for_and_nobody_waits_for_it() -> None:
+    async def shadowing() -> tuple[str, Trial]:
+        tried, made, telemetry = Tried(), Trial(RULE, compared=True), Telemetry()
+        shadow = Shadow(tried, telemetry, made, queued=lambda: 0)  # type: ignore[arg-type]
+        running = asyncio.create_task(shadow.run())
+        shadow.offer([Compared("fail", None, "a")])
+        await tried.asked.get()
+        others = ["a"] * (MOST_WAITING - 10) + ["b"] * 20 + ["a" * 20_000]
+        shadow.offer(Compared(text, None, "a") for text in others)  # returns though nothing is answered
+        tried.let.set()
+        while made.texts_compared < MOST_WAITING:
+            await tried.asked.get()
+            await asyncio.sleep(0)
+        running.cancel()
+        return telemetry.exposition().decode(), made
+
+    metrics, made = asyncio.run(asyncio.wait_for(shadowing(), 20))
+    counted = 'newsdesk_gateway_shadow_texts_total{model="ag_news",outcome="%s",version="2"} %.1f'
+    for outcome, texts in {"agreed": 246, "disagreed": 10, "dropped": 11, "failed": 1}.items():
+        assert counted % (outcome, texts) in metrics.replace(
+            f'outcome="{outcome}",model="ag_news"', f'model="ag_news",outcome="{outcome}"'
+        ), metrics
+    assert made.disagreement == pytest.approx(10 / 256)
