@@ -2,28 +2,34 @@
 
     python -m benchmarks.gateway [--texts test.csv.gz] [--seconds 10] [--rounds 3] [--quality balanced]
     python -m benchmarks.gateway --rows 1000000 [--distinct 6400 --cache 256MB]
+    python -m benchmarks.gateway --canary 10%
 
 One server, one generator, and all of them on the same cores: rounds of all sides in turn, of which the medians count.
 All ask for the same outputs at the same quality. The rows of a file are made as they are sent; its answers are read
 and checked as they come, while the gateway's memory is sampled. With --distinct, the file repeats that many rows, and
-with --cache Triton answers those that it has seen: what is measured then is the gateway and not the model. Ends with
-code 1 where a request fails or a goal is not met.
+with --cache Triton answers those that it has seen: what is measured then is the gateway and not the model. With
+--canary two more servers are measured in the same rounds: one whose second version, a copy of the first, answers that
+share of the texts, and one where it is a shadow. Ends with code 1 where a request fails or a goal is not met.
 """
 
 import argparse
+import contextlib
 import json
 import platform
+import shutil
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import bulk, grpc_load, pages, servers, texts
+from benchmarks import MODEL, bulk, grpc_load, pages, servers, texts
 from newsdesk.server.contract import DEFAULT_QUALITY, QUALITIES, STANDARD_OUTPUTS
 from newsdesk.server.runtime import processor
+from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.serving import load
-from newsdesk.server.serving.settings import granted_cores
+from newsdesk.server.serving.settings import default_repository, granted_cores
 
 CLIENTS = (32, 128)
 LEAST_SHARE, MOST_ADDED_MS, MOST_GROWTH_MB = 0.60, 2.0, 16.0
@@ -42,12 +48,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=0, help="measure a file of so many rows instead of single texts")
     parser.add_argument("--distinct", type=int, default=0, help="rows of the file that differ; 0: all")
     parser.add_argument("--cache", default="", help="of the server, for the file: 256MB")
+    parser.add_argument("--canary", default="", help="measure single texts with a canary of this share, and a shadow")
     parser.add_argument("--write", type=Path, help="put the figures into this page, too, in place of the last ones")
     given = parser.parse_args()
     articles = texts.choose(given.texts)
     flags = ["--cache", given.cache] if given.cache else []
-    with servers.newsdesk(*flags, gateway=True) as server:
-        title, lines, missed = _file(server, articles, given) if given.rows else _single(server, articles, given)
+    with servers.newsdesk(*flags, gateway=True) as server, _trials(given.canary) as trials:
+        run = _file(server, articles, given) if given.rows else _single(server, articles, given, trials)
+        title, lines, missed = run
     lines += [f"\nNot met: {one}." for one in missed]
     about = (
         f"{processor.describe()}, {granted_cores()} cores, Python {platform.python_version()}, quality {given.quality}"
@@ -59,15 +67,40 @@ def main() -> None:
     sys.exit(bool(missed))
 
 
-def _single(server: servers.Server, articles: list[str], given: argparse.Namespace) -> tuple[str, list[str], list[str]]:
+@contextlib.contextmanager
+def _trials(share: str) -> Iterator[Mapping[str, servers.Server]]:
+    """Serve a second version, a copy of the first, as a canary and as a shadow; without a share nothing."""
+    if not share:
+        yield {}
+        return
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        shipped = default_repository() / MODEL
+        shutil.copytree(shipped, folder / MODEL)
+        version = latest_version(folder / MODEL)
+        shutil.copytree(version, version.with_name(str(int(version.name) + 1)))
+        number = str(int(version.name) + 1)
+        options = {f"canary of {share}": ("--canary", f"{number}:{share}"), "shadow": ("--shadow", number)}
+        common = "--model-repository", str(folder), "--rollout", "latency=1000"
+        yield {
+            name: stack.enter_context(servers.newsdesk(*common, *flags, gateway=True))
+            for name, flags in options.items()
+        }
+
+
+def _single(
+    server: servers.Server, articles: list[str], given: argparse.Namespace, trials: Mapping[str, servers.Server]
+) -> tuple[str, list[str], list[str]]:
     rest = [json.dumps({"text": text, "quality": given.quality}).encode() for text in articles]
     grpc = grpc_load.encode(articles, given.quality, STANDARD_OUTPUTS)
-    sides: dict[str, tuple[int, type[load.Client], str, list[bytes]]] = {
-        "gateway, REST": (server.gateway_port, load.Client, "/v1/classify", rest),
-        "gateway, HTTP": (server.gateway_port, load.Client, "/v2/models/ag_news/infer", _oip(articles, given.quality)),
-        "gateway, gRPC": (server.gateway_grpc_port, grpc_load.Client, "", grpc),
-        _DIRECT: (server.grpc_port, grpc_load.Client, "", grpc),
-    }
+    oip = _oip(articles, given.quality)
+    sides: dict[str, tuple[int, type[load.Client], str, list[bytes]]] = {}
+    for name, front in {"": server, **trials}.items():
+        beside = f", {name}" if name else ""
+        sides[f"gateway, REST{beside}"] = front.gateway_port, load.Client, "/v1/classify", rest
+        sides[f"gateway, HTTP{beside}"] = front.gateway_port, load.Client, f"/v2/models/{MODEL}/infer", oip
+        sides[f"gateway, gRPC{beside}"] = front.gateway_grpc_port, grpc_load.Client, "", grpc
+    sides[_DIRECT] = server.grpc_port, grpc_load.Client, "", grpc
     runs: dict[tuple[str, int], list[load.Reading]] = {}
     for turn in range(given.rounds + 1):
         for clients in (1, *given.clients):
@@ -97,6 +130,10 @@ def _single(server: servers.Server, articles: list[str], given: argparse.Namespa
             f"- {side}: {share:.0%} of the texts that Triton answers over gRPC at saturation; at one client "
             f"{added[side]:.2f} ms are added to p50."
         )
+        plain, _, trial = side.rpartition(", ")
+        if trial in trials:
+            lines[-1] += f" That is {best[side] / best[plain]:.0%} of {plain} without it."
+            continue
         if share < LEAST_SHARE:
             missed.append(f"{side}: {share:.0%} of direct throughput, expected at least {LEAST_SHARE:.0%}")
         if added[side] > MOST_ADDED_MS:

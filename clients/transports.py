@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from newsdesk.clients.errors import RequestRefused, unavailable
 from newsdesk.clients.options import Options
+from newsdesk.server.contract import CANDIDATE
 
 _PORTS = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 443, "gateway+http": 8080, "gateway+https": 443}
 _EXPECTED = "grpc://host:port, http://host:port or gateway+http://host:port, each also with s for TLS"
@@ -74,6 +75,11 @@ class AsyncTransport(Protocol):
     ) -> Sequence[Answer | str]: ...
     async def close(self) -> None: ...
     def abandon(self) -> None: ...
+
+
+def current(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of models, each once, without those of versions that are tried beside one."""
+    return tuple(dict.fromkeys(name for name in names if CANDIDATE not in name))
 
 
 def only(names: Sequence[str], url: str) -> str:

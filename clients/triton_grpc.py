@@ -34,7 +34,7 @@ from newsdesk.clients.tensors import (
     read_versions,
 )
 from newsdesk.clients.trace import carried
-from newsdesk.clients.transports import Address, Answer, Model, only
+from newsdesk.clients.transports import Address, Answer, Model, current, only
 from newsdesk.server.contract import PROBABILITIES, VERSIONS
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -177,7 +177,7 @@ def _presented(address: Address) -> tuple[tuple[str, str], ...]:
 
 
 def _names(statistics: service_pb2.ModelStatisticsResponse) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(model.name for model in statistics.model_stats))
+    return current(model.name for model in statistics.model_stats)
 
 
 def _model(name: str, config: model_config_pb2.ModelConfig, probe: service_pb2.ModelInferResponse) -> Model:

@@ -22,7 +22,7 @@ from newsdesk.clients.tensors import (
     read_members,
     read_versions,
 )
-from newsdesk.clients.transports import Address, Answer, Model, only
+from newsdesk.clients.transports import Address, Answer, Model, current, only
 from newsdesk.clients.web import AsyncWeb, Web
 from newsdesk.server.contract import PROBABILITIES, VERSIONS
 
@@ -139,7 +139,7 @@ def _versions(body: bytes, headers: Mapping[str, str]) -> list[str]:
 
 def _names(statistics: bytes) -> tuple[str, ...]:
     try:
-        return tuple(dict.fromkeys(str(model["name"]) for model in json.loads(statistics)["model_stats"]))
+        return current(str(model["name"]) for model in json.loads(statistics)["model_stats"])
     except (ValueError, KeyError, TypeError) as error:
         raise BadResponse(f"the models' statistics cannot be read: {error!r}. Name the model: model=…") from error
 

@@ -66,6 +66,8 @@ OUTPUTS: Final = (
 STANDARD_OUTPUTS: Final = (LABEL, PROBABILITIES, ANSWERED_BY, WINDOWS)
 """The outputs of every model that make up an answer."""
 
+CANDIDATE: Final = "@"
+"""Between a model's name and a version's number: the name that a version which is tried is served by."""
 VERSIONS: Final = "versions"
 """A parameter of an answer to texts that different versions answered: the version of each, joined by commas."""
 

@@ -13,13 +13,13 @@ from typing import Any, Self
 
 import msgspec
 
+from newsdesk.server.contract import CANDIDATE
+
 PROMOTE, WITHDRAW = "promote", "withdraw"
 """The wishes that a running server takes for a candidate."""
 PROMOTED, WITHDRAWN = "promoted", "withdrawn"
 STATUS = "trial.json"
 """The end of the name of the file in which a gateway says how a trial goes, in its server's run directory."""
-_SEPARATOR = "@"
-"""No model's own name holds it."""
 _CANDIDATE = re.compile(r"(?:(?P<model>[\w-]+)=)?(?P<version>[1-9]\d*)(?::(?P<share>\d+(?:\.\d+)?)(?P<percent>%?))?")
 CANARY_WORDS = 'a version and its share of texts, as "2:5%", or "topics=2:5%" where several models are served'
 SHADOW_WORDS = 'a version, as "2", or "topics=2" where several models are served'
@@ -32,6 +32,8 @@ class Candidate:
     version: str
     share: float = 0.0
     model: str = ""
+    alike: bool = True
+    """Whether it has the members of the current version, in their order."""
 
     @property
     def kind(self) -> str:
@@ -44,7 +46,7 @@ class Candidate:
     @property
     def name(self) -> str:
         """The name that Triton serves it by."""
-        return f"{self.model}{_SEPARATOR}{self.version}"
+        return f"{self.model}{CANDIDATE}{self.version}"
 
 
 def parse_canary(line: str) -> Candidate | None:
@@ -60,12 +62,6 @@ def parse_shadow(line: str) -> Candidate | None:
     """Return the candidate of "2" or "topics=2"; None where the line is none."""
     parts = _CANDIDATE.fullmatch(line.strip())
     return Candidate(parts["version"], 0.0, parts["model"] or "") if parts and not parts["share"] else None
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """Return model and version of the name that Triton serves a candidate by; the version of another name is ""."""
-    model, _, version = name.partition(_SEPARATOR)
-    return model, version
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 from newsdesk.server.gateway import inference
 from newsdesk.server.gateway.models import Model
 from newsdesk.server.gateway.problems import Late, NotFound, TooMany
-from newsdesk.server.gateway.triton import EXPIRED, AnyReply, Once, Triton
+from newsdesk.server.gateway.triton import EXPIRED, AnyReply, Once
 
 _QUEUE_FULL = "maximum queue size"
 _BAD_REQUEST, _ERROR, _UNAVAILABLE = 400, 500, 503
@@ -22,10 +22,12 @@ def check_name(what: str, name: str) -> None:
         raise NotFound(f"There is no {what} {name!r:.80}.")
 
 
-async def check_outputs(triton: Triton, path: str, request: inference.Request) -> None:
-    """Raises Malformed where classes are wanted of an output of the model at `path` that has none."""
+async def check_outputs(model: Model, version: str, request: inference.Request) -> None:
+    """Raises Malformed where classes are wanted of an output of the model that has none."""
     if classified := request.classified():
-        inference.check_classified(classified, await triton.ask("GET", f"{path}/config"))
+        tried = model.rollout.candidate.version if model.rollout else ""
+        path = f"/v2/models/{model.name}" + (f"/versions/{version}" if version not in ("", tried) else "")
+        inference.check_classified(classified, await model.triton.ask("GET", f"{path}/config"))
 
 
 async def infer(

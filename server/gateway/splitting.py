@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from tritonclient.grpc.service_pb2 import ModelInferResponse
 
 from newsdesk.clients import NewsdeskError, Quality
-from newsdesk.server.contract import QUALITIES
+from newsdesk.server.contract import MEMBER_PROBABILITIES, QUALITIES
 from newsdesk.server.gateway import inference, passage
 from newsdesk.server.gateway.models import Model
 from newsdesk.server.gateway.problems import Unavailable, status_of
@@ -61,11 +61,13 @@ async def _shared(
     pinned = version == candidate.version
     if version and not pinned:
         return None
+    if not (candidate.alike or pinned) and MEMBER_PROBABILITIES in [output.name for output in request.outputs or ()]:
+        return None  # they are read by the names of the current version's members
     own = list(range(count)) if pinned else rollout.chosen(held.texts)
     if not own:
         return None
     others = sorted(set(range(count)).difference(own))
-    trying = asyncio.create_task(_try(rollout, request, held, own))
+    trying = asyncio.create_task(_try(rollout, request, held, own, seconds))
     try:
         rest = await _ask_current(model, rollout, request, held, others, seconds) if others else None
         tried = await trying
@@ -110,10 +112,12 @@ def _pinned(tried: RpcReply | None, own: Sequence[int], model: str, version: str
     return tensors.merge([(own, ModelInferResponse.FromString(tried.body))], model, version)
 
 
-async def _try(rollout: Rollout, request: inference.Request, held: Rows, own: Sequence[int]) -> RpcReply | None:
+async def _try(
+    rollout: Rollout, request: inference.Request, held: Rows, own: Sequence[int], seconds: float | None
+) -> RpcReply | None:
     message = tensors.message(request, held, own, rollout.candidate.name)
     try:
-        return await rollout.client.pass_on(message.SerializeToString(), len(own))
+        return await rollout.client.pass_on(message.SerializeToString(), len(own), seconds)
     except CandidateFailed:
         return None
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from newsdesk.server.rollouts import Candidate
-from newsdesk.server.runtime import repository
+from newsdesk.server.runtime import manifest, repository
 from newsdesk.server.runtime.cores import FEWEST_INSTANCES
+from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.runtime.repository import WITHDRAWN, RepositoryError, latest_version
 from newsdesk.server.serving import prepare, promotions, tuning
 from newsdesk.server.serving.settings import Settings
@@ -54,9 +55,13 @@ def plan(settings: Settings, say: Callable[[str], None]) -> tuple[list[Deploymen
     models = repository.choose(settings.model_repository, settings.model)
     candidates = {candidate.model: candidate for candidate in _candidates(settings, models, say)}
     current = [_plan(settings, name, candidates.get(name), say) for name in models]
-    beside = [
-        _beside(settings, served, candidates[served.model], say) for served in current if served.model in candidates
-    ]
+    beside = []
+    for served in current:
+        if candidate := candidates.get(served.model):
+            try:
+                beside.append(_beside(settings, served, candidate, say))
+            except (ManifestError, prepare.PreparationError, OSError) as error:
+                say(f"version {candidate.version} of {candidate.model} is not tried: {error}")
     return current, beside
 
 
@@ -72,8 +77,21 @@ def _plan(settings: Settings, model: str, candidate: Candidate | None, say: Call
 
 
 def _beside(settings: Settings, current: Deployment, candidate: Candidate, say: Callable[[str], None]) -> Deployment:
-    """Return how a candidate is served: by its share of the processes, a shadow, which may be late, by the fewest."""
+    """Return how a candidate is served: by its share of the processes, a shadow, which may be late, by the fewest.
+
+    Raises ManifestError and PreparationError where it cannot be, and RepositoryError where callers could not read it.
+    """
     version = current.folder / candidate.version
+    own, before = manifest.load(version), manifest.load(current.version())
+    if candidate.share and own.labels != before.labels:
+        raise RepositoryError(
+            f"--canary names version {candidate.version} of {candidate.model}, whose labels are {own.labels}; expected "
+            f"those of version {current.version().name}, {before.labels}, by which its answers are read. Compare it "
+            "with --shadow, or serve it without trying it."
+        )
+    candidate = replace(
+        candidate, alike=[member.name for member in own.members] == [member.name for member in before.members]
+    )
     target = settings.target or prepare.prepare(current.folder, settings.state, say, version=version).target
     instances = max(FEWEST_INSTANCES, math.ceil(candidate.share * current.instances))
     return replace(current, target=target, instances=instances, without="", candidate=candidate)

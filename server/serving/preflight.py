@@ -1,6 +1,7 @@
 """What must hold before a server starts, each with what to do about it. `newsdesk doctor` prints all of it."""
 
 import importlib.metadata
+import math
 import os
 import re
 import subprocess
@@ -192,12 +193,14 @@ def _files() -> Check:
 
 
 def _instance_counts(settings: Settings) -> list[int]:
-    """Return the backend processes of each model that is served."""
+    """Return the backend processes of each model that is served, and of the versions that are tried."""
     try:
         served = repository.choose(settings.model_repository, settings.model)
     except ServerError:  # which `_models` tells
         return [settings.instance_count]
-    return [tuning.applied(settings, model).instance_count for model in served]
+    counts = [tuning.applied(settings, model).instance_count for model in served]
+    tried = settings.gateway.candidates if settings.gateway else []
+    return counts + [max(FEWEST_INSTANCES, math.ceil(candidate.share * max(counts))) for candidate in tried]
 
 
 def _instances(counts: list[int]) -> Check:

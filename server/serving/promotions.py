@@ -19,7 +19,10 @@ def note(state: Path, version: Path) -> None:
 
 def holds(state: Path, version: Path) -> bool:
     """Return whether this very version folder was promoted, and none after it."""
-    return _read(state).get(version.parent.name) == _identity(version)
+    try:
+        return _read(state).get(version.parent.name) == _identity(version)
+    except OSError:
+        return False
 
 
 def _identity(version: Path) -> str:

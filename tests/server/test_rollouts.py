@@ -1,12 +1,15 @@
 """Roll-outs as the options say them, and which versions of a repository are tried."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from newsdesk.server.machine import versions
 from newsdesk.server.rollouts import Candidate, Rule, parse_canary, parse_shadow
+from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.repository import RepositoryError
 from newsdesk.server.serving import deployment, promotions
 from newsdesk.server.serving.settings import Settings, with_gateway
@@ -92,5 +95,26 @@ def test_a_start_with_the_flags_of_a_trial_that_is_over_goes_on_as_it_ended(repo
         "version 2 of ag_news was promoted: --canary is passed over",
         "version 2 of topics was withdrawn: --canary is passed over",
     ]
-    (repository / "ag_news" / "2" / "manifest.json").write_text("{}")  # another one under the same number
+    change(repository / "ag_news" / "2", figures={"accuracy": 0.5})  # another one under the same number
     assert plan(repository, tmp_path, **options)[1] == ["ag_news@2"]
+
+
+def change(version: Path, **values: Any) -> None:
+    path = version / manifest.FILE
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | values))
+
+
+def test_a_canary_has_the_labels_that_callers_know(repository: Path, tmp_path: Path) -> None:
+    labels = ["World", "Sports", "Business", "Weather"]
+    change(repository / "topics" / "2", labels=labels)
+    with pytest.raises(RepositoryError, match=r"Weather'\]; expected those of version 1"):
+        plan(repository, tmp_path, canary=("topics=2:30%",))
+    assert plan(repository, tmp_path, shadow=("topics=2",))[1] == ["topics@2"]
+
+
+def test_a_version_that_cannot_be_tried_keeps_nothing_from_starting(repository: Path, tmp_path: Path) -> None:
+    (repository / "topics" / "2" / "tokenizer.json").write_text("cut off")
+    current, beside, said = plan(repository, tmp_path, canary=("topics=2:30%",))
+    assert (current, beside) == (["2", "1"], [])
+    assert "version 2 of topics is not tried" in said[0]
+    assert "sha256" in said[0]

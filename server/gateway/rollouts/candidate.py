@@ -1,6 +1,7 @@
 """The candidate as the gateway asks it: once, within a time of its own, and what came of it is noted."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -81,8 +82,9 @@ class CandidateClient:
             except TextRefused as refused:
                 return [refused]
 
-    async def pass_on(self, message: bytes, texts: int) -> RpcReply:
-        """Return what it answers to a request of the Open Inference Protocol, or that it refuses it.
+    async def pass_on(self, message: bytes, texts: int, seconds: float | None = None) -> RpcReply:
+        """Return what it answers to a request of the Open Inference Protocol, or that it refuses it. `seconds` are
+        those that the caller waits.
 
         Raises CandidateFailed.
         """
@@ -94,14 +96,14 @@ class CandidateClient:
                 raise CandidateFailed(reply.reason)
             return reply
 
-        return await self._noted(texts, ask)
+        return await self._noted(texts, ask, self._seconds if seconds is None else seconds * _SHARE_OF_TIME)
 
-    async def _noted(self, texts: int, ask: Callable[[float], Awaitable[Result]]) -> Result:
+    async def _noted(self, texts: int, ask: Callable[[float], Awaitable[Result]], seconds: float = math.inf) -> Result:
         """Ask until the time is up (monotonic, which `ask` is given), and note what came of it."""
-        began = time.monotonic()
+        began, seconds = time.monotonic(), min(seconds, self._seconds)
         try:
-            async with asyncio.timeout(self._seconds):
-                result = await ask(began + self._seconds)
+            async with asyncio.timeout(seconds):
+                result = await ask(began + seconds)
         except (TimeoutError, DeadlineExceeded, Late) as error:
             self._note(texts, time.monotonic() - began, "late")
             raise CandidateFailed("no answer within its time") from error

@@ -17,11 +17,11 @@ from starlette.responses import Response
 from newsdesk.server.gateway import inference, passage, splitting, structure
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
-from newsdesk.server.gateway.models import Models, of
+from newsdesk.server.gateway.models import Model, Models, of
 from newsdesk.server.gateway.problems import Malformed, TooLarge, Unsupported
 from newsdesk.server.gateway.rollouts import tensors
 from newsdesk.server.gateway.schemas import documented
-from newsdesk.server.gateway.triton import Reply, Triton
+from newsdesk.server.gateway.triton import Reply
 
 health = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], dependencies=only(Role.reader))
@@ -75,11 +75,11 @@ async def about(request: Request) -> Response:
 async def infer(request: Request, model: str) -> Response:
     """Inference, with JSON or binary tensors."""
     asked = of(request, model)
-    headers, body, given, binary = await _checked(request, asked.triton, await _body(request))
-    once = asked.triton.once("POST", path_of(request), headers, body)
+    path, version = path_of(request), str(request.path_params.get("version", ""))
+    headers, body, given, binary = await _checked(request, asked, version, await _body(request))
+    once = asked.triton.once("POST", path, headers, body)
     if given is None:
         return _answered(await passage.infer(asked, body, len(body), once))
-    version = str(request.path_params.get("version", ""))
     reply = await splitting.infer(asked, given, binary, version, len(body), once, _labels)
     if isinstance(reply, Reply):
         return _answered(reply)
@@ -109,7 +109,7 @@ async def _body(request: Request) -> bytes:
 
 
 async def _checked(
-    request: Request, triton: Triton, body: bytes
+    request: Request, model: Model, version: str, body: bytes
 ) -> tuple[dict[str, str], bytes, inference.Request | None, bytes]:
     """Return headers and body to pass on, and the request that they are with its binary data; None for a body that is
     a text.
@@ -121,7 +121,7 @@ async def _checked(
     asked, binary = inference.read(body, headers.get(inference.HEADER_LENGTH), most)
     if asked is None:
         return headers, body, None, b""
-    await passage.check_outputs(triton, path_of(request).removesuffix("/infer"), asked)
+    await passage.check_outputs(model, version, asked)
     body, length = inference.written(asked, binary)
     if inference.HEADER_LENGTH in headers:
         headers[inference.HEADER_LENGTH] = str(length)

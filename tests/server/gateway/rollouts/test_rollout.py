@@ -30,7 +30,8 @@ NEWSDESK = Path(sys.executable).with_name("newsdesk")
 CURRENT = STAND_IN.read_text()
 OTHER = CURRENT.replace('KEYWORDS = {"treaty": 0, "match": 1,', 'KEYWORDS = {"treaty": 1, "match": 0,')
 FAILING = CURRENT.replace('"stand-in, fail" in text', '"storm" in text')
-SECOND = {"ag_news": FAILING, "topics": OTHER, "wires": OTHER}
+DEADLY = OTHER.replace('"stand-in, end " in text', '"doom" in text')
+SECOND = {"ag_news": FAILING, "topics": OTHER, "wires": DEADLY}
 SHARE = 0.3
 TEXTS = [f"{word} number {number}" for number in range(60) for word in ("treaty", "match", "shares", "storm")]
 
@@ -142,6 +143,13 @@ def test_a_version_that_fails_is_withdrawn_and_nobody_sees_it_fail(rolled: Rolle
     assert rolled.metric("newsdesk_gateway_trial_share", model="ag_news") == 0
 
 
+def test_a_version_that_is_tried_is_no_model_of_its_own_to_callers(rolled: Rolled) -> None:
+    """Who names no model is answered by the only one, though Triton serves two."""
+    for url in *rolled.urls, f"grpc://127.0.0.1:{rolled.server.ports[1]}", f"http://127.0.0.1:{rolled.server.ports[0]}":
+        with Client(url, api_key="") as client:
+            assert sorted(client.models()) == sorted(SECOND)
+
+
 def test_a_text_has_one_answer_whoever_asks_and_a_command_promotes(rolled: Rolled) -> None:
     answered: list[list[Prediction]] = []
     for url in rolled.urls:
@@ -201,6 +209,11 @@ def _check_words(rolled: Rolled, text: str) -> None:
 
 
 def test_a_shadow_is_compared_and_answers_nobody(rolled: Rolled) -> None:
+    with Client(rolled.urls[2], model="wires", api_key="") as client:
+        assert client.classify("doom 1").version == "1"  # type: ignore[union-attr]
+        rolled.server.until("wires@2: healed")  # its process ended of it
+        assert client.classify("doom 1").version == "1"  # type: ignore[union-attr] - and the text is not suspect
+        rolled.server.until("wires@2: healed", count=2)
     with Load(rolled, "wires") as load:
         until(lambda: rolled.outcome("wires"), lambda: (rolled.status("wires"), rolled.server.text()))
     assert load.failed == []
