@@ -6,7 +6,15 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from newsdesk.clients import AsyncClient, DeadlineExceeded, NewsdeskError, Prediction, TextRefused
+from newsdesk.clients import (
+    AsyncClient,
+    DeadlineExceeded,
+    NewsdeskError,
+    Prediction,
+    ServerUnavailable,
+    TextRefused,
+)
+from newsdesk.clients.errors import Interrupted
 from newsdesk.clients.options import Options
 from newsdesk.server.gateway.admission import Piece, Turns, of_body, pieces
 from newsdesk.server.gateway.problems import Late, Problem
@@ -41,6 +49,7 @@ class CandidateClient:
     def __init__(self, launch: Launch, candidate: Candidate, telemetry: Telemetry, trial: Trial) -> None:
         self.candidate, self._telemetry, self._trial = candidate, telemetry, trial
         self._seconds = launch.settings.request_timeout * _SHARE_OF_TIME
+        self._url = launch.grpc_url
         self._turns = Turns(FEWEST_INSTANCES)
         self._client = AsyncClient(
             launch.grpc_url,
@@ -92,9 +101,9 @@ class CandidateClient:
         async def ask(end: float) -> RpcReply:
             async with self._turns.turn(of_body(len(message)), end):
                 reply = await self.upstream.once("ModelInfer", message)(max(end - time.monotonic(), _INSTANT))
-            if not reply.good and reply.code != _REFUSED:
-                raise CandidateFailed(reply.reason)
-            return reply
+            if reply.good or reply.code == _REFUSED:
+                return reply
+            raise reply.away(self._url) or CandidateFailed(reply.reason)
 
         return await self._noted(texts, ask, self._seconds if seconds is None else seconds * _SHARE_OF_TIME)
 
@@ -107,6 +116,11 @@ class CandidateClient:
         except (TimeoutError, DeadlineExceeded, Late) as error:
             self._note(texts, time.monotonic() - began, "late")
             raise CandidateFailed("no answer within its time") from error
+        except ServerUnavailable as error:
+            # The server itself may be away, and the current version with it: that is not the candidate's fault.
+            own = isinstance(error, Interrupted) and error.process
+            self._note(texts, time.monotonic() - began, "failed" if own else "away")
+            raise CandidateFailed(str(error)) from error
         except (NewsdeskError, Problem, CandidateFailed) as error:
             self._note(texts, time.monotonic() - began, "failed")
             raise CandidateFailed(str(error)) from error
@@ -115,8 +129,10 @@ class CandidateClient:
 
     def _note(self, texts: int, seconds: float, outcome: str) -> None:
         answered = outcome == "answered"
-        # A shadow may be late: it computes when nobody else wants the cores.
-        self._trial.candidate.note(texts, seconds, not answered if self.candidate.share else outcome == "failed")
+        if outcome != "away":
+            # A shadow may be late: it computes when nobody else wants the cores.
+            failed = outcome == "failed" or (outcome == "late" and bool(self.candidate.share))
+            self._trial.candidate.note(texts, seconds, failed)
         self._telemetry.version(self.candidate.model, self.candidate.version, self.candidate.kind, outcome, seconds)
         self._failures = 0 if answered else self._failures + 1
         if self._failures >= _FAILURES:

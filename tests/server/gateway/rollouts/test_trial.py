@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from newsdesk.clients import Prediction
+from newsdesk.clients import Prediction, ServerFailed, TextRefused
+from newsdesk.clients.errors import interrupted, late
+from newsdesk.clients.options import Options
 from newsdesk.server.gateway.rollouts import buckets
-from newsdesk.server.gateway.rollouts.candidate import CandidateFailed
+from newsdesk.server.gateway.rollouts.candidate import CandidateClient, CandidateFailed
 from newsdesk.server.gateway.rollouts.shadow import MOST_WAITING, Compared, Shadow
 from newsdesk.server.gateway.rollouts.trial import Seen, Trial
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.rollouts import PROMOTE, WITHDRAW, Candidate, Rule
+from tests.server.gateway import gateways
 
 RULE = Rule(least=100, errors=0.05, latency=2.0, disagreement=0.1)
 
@@ -92,6 +97,67 @@ def test_what_reads_alike_is_answered_alike() -> None:
         assert buckets.place(same, "2") == place
     assert buckets.place(b"caf\xe9 \xff", "2") == buckets.place(b"caf\xe9 \xff", "2")  # not UTF-8
     assert 0 <= buckets.place("half a character \ud800", "2") < 1
+
+
+class Failing:
+    """Stands where the client of the SDK stands: ends with an error, until there are none left."""
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self._errors = list(errors)
+
+    async def classify(self, text: str, **wanted: Any) -> Prediction:
+        if error := self._errors.pop(0):
+            raise error
+        return Prediction(0, "Business", {"Business": 1.0}, "m")
+
+
+PROCESS, SERVER = interrupted("grpc://x", "Stub process is not healthy", "ag_news@2_0"), interrupted("grpc://x", "gone")
+
+
+@pytest.mark.parametrize(
+    ("share", "error", "counted", "failed"),
+    [
+        (0.1, ServerFailed("told to"), 1, 1.0),
+        (0.1, PROCESS, 1, 1.0),  # its own process ended
+        (0.1, SERVER, 0, 0.0),  # the server ended, and the current version with it
+        (0.1, late("grpc://x"), 1, 1.0),
+        (0.0, late("grpc://x"), 1, 0.0),  # a shadow may be late
+        (0.1, TextRefused(0, "empty"), 1, 0.0),
+        (0.1, None, 1, 0.0),
+    ],
+)
+def test_what_the_candidate_is_to_blame_for(
+    tmp_path: Path, share: float, error: Exception | None, counted: int, failed: float
+) -> None:
+    async def asking() -> Trial:
+        made = Trial(RULE, compared=not share)
+        client = CandidateClient(gateways.launch(tmp_path), Candidate("2", share, "ag_news"), Telemetry(), made)
+        await client._client.close()
+        client._client = Failing(error)  # type: ignore[assignment]
+        with suppress(CandidateFailed):
+            await client.classify(["a text"], Options())
+        await client.upstream.close()
+        return made
+
+    made = asyncio.run(asking())
+    assert (made.candidate.count, made.candidate.failed) == (counted, failed)
+
+
+def test_a_candidate_that_fails_again_and_again_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    async def asking() -> list[bool]:
+        made = Trial(RULE, compared=False)
+        client = CandidateClient(gateways.launch(tmp_path), Candidate("2", 0.1, "ag_news"), Telemetry(), made)
+        await client._client.close()
+        client._client = Failing(PROCESS, PROCESS, None, PROCESS, PROCESS, PROCESS)  # type: ignore[assignment]
+        paused = []
+        for _ in range(6):
+            with suppress(CandidateFailed):
+                await client.classify(["a text"], Options())
+            paused.append(client.paused)
+        await client.upstream.close()
+        return paused
+
+    assert asyncio.run(asking()) == [False] * 5 + [True]
 
 
 class Tried:
