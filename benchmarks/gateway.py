@@ -81,7 +81,7 @@ def _trials(share: str) -> Iterator[Mapping[str, servers.Server]]:
         shutil.copytree(version, version.with_name(str(int(version.name) + 1)))
         number = str(int(version.name) + 1)
         options = {f"canary of {share}": ("--canary", f"{number}:{share}"), "shadow": ("--shadow", number)}
-        common = "--model-repository", str(folder), "--rollout", "latency=1000"
+        common = "--model-repository", str(folder), "--rollout-rule", "latency=1000"
         yield {
             name: stack.enter_context(servers.newsdesk(*common, *flags, gateway=True))
             for name, flags in options.items()

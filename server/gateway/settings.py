@@ -113,7 +113,7 @@ class GatewaySettings:
     canary: tuple[str, ...] = option((), 'Version to try on texts: "2:5%"; repeatable.', unset="none", expected=_CANARY)
     """It answers the texts that a hash chooses, until it is promoted or withdrawn. One of each model."""
     shadow: tuple[str, ...] = option((), "Version to compare, unanswered; repeatable.", unset="none", expected=_SHADOW)
-    rollout: str = option("", 'Their rule, as "errors=1%,promote=5000".', unset="see docs", expected=_RULE)
+    rollout_rule: str = option("", 'Their rule, as "errors=1%,promote=5000".', unset="see docs", expected=_RULE)
     """When either is promoted or withdrawn without a command, as `rollouts.Rule` reads it."""
     log_texts: bool = option(False, "Log texts, masked for personal details.")
     """What the OIP passes on is never logged."""
@@ -157,7 +157,7 @@ class GatewaySettings:
 
     @property
     def rule(self) -> Rule:
-        return Rule.parse(self.rollout) or Rule()
+        return Rule.parse(self.rollout_rule) or Rule()
 
     @property
     def encrypted(self) -> bool:

@@ -16,8 +16,8 @@ from newsdesk.server.gateway.rollouts.candidate import CandidateFailed
 from newsdesk.server.gateway.rollouts.rollout import Rollout
 from newsdesk.server.gateway.rollouts.shadow import Compared
 from newsdesk.server.gateway.rollouts.tensors import Rows
-from newsdesk.server.gateway.rpc.triton import RpcReply
 from newsdesk.server.gateway.triton import Answered, AnyReply, Once, Reply
+from newsdesk.server.gateway.upstream import RpcReply
 
 _REFUSED, _SERVERS_OWN = "INVALID_ARGUMENT", 500
 _QUALITIES: dict[str | None, Quality | None] = {None: None, **{quality: quality for quality in QUALITIES}}

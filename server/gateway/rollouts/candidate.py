@@ -19,10 +19,10 @@ from newsdesk.clients.options import Options
 from newsdesk.server.gateway.admission import Piece, Turns, of_body, pieces
 from newsdesk.server.gateway.problems import Late, Problem
 from newsdesk.server.gateway.rollouts.trial import Trial
-from newsdesk.server.gateway.rpc.triton import RpcReply, Upstream
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.suspects import moved
 from newsdesk.server.gateway.telemetry import Telemetry
+from newsdesk.server.gateway.upstream import RpcReply, Upstream
 from newsdesk.server.rollouts import Candidate
 from newsdesk.server.runtime.cores import FEWEST_INSTANCES
 

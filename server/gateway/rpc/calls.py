@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.problems import Problem, TooMany
-from newsdesk.server.gateway.rpc.triton import PREFIX
+from newsdesk.server.gateway.upstream import PREFIX
 
 CALL = "newsdesk.call"
 """Where a scope holds its call."""

@@ -20,9 +20,9 @@ from newsdesk.server.gateway.origins import Origins
 from newsdesk.server.gateway.problems import code_of, explained
 from newsdesk.server.gateway.rpc.calls import CALL, Concurrency, Method, RpcCall
 from newsdesk.server.gateway.rpc.service import Service
-from newsdesk.server.gateway.rpc.triton import PREFIX, Upstream
 from newsdesk.server.gateway.settings import GatewaySettingsError, Launch
 from newsdesk.server.gateway.telemetry import Telemetry
+from newsdesk.server.gateway.upstream import PREFIX, Upstream
 from newsdesk.server.machine import addresses
 from newsdesk.server.runtime.errors import ServerError
 

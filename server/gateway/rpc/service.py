@@ -20,8 +20,8 @@ from newsdesk.server.gateway.rollouts import tensors
 from newsdesk.server.gateway.rpc import messages
 from newsdesk.server.gateway.rpc.calls import Method, RpcCall
 from newsdesk.server.gateway.rpc.stream import answer_stream
-from newsdesk.server.gateway.rpc.triton import RpcReply, Upstream
 from newsdesk.server.gateway.settings import Launch
+from newsdesk.server.gateway.upstream import RpcReply, Upstream
 
 _MANAGED = ("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload")
 _INTERNAL = (

@@ -116,7 +116,7 @@ def rolled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolled]:
         (folder / "2" / "model.py").write_text(second)
     options = ["--target", "openvino:int8", "--instances", "1", "--gateway-port", rest, "--gateway-grpc-port", grpc]
     options += ["--canary", "ag_news=2:30%", "--canary", "topics=2:30%", "--shadow", "wires=2"]
-    options += ["--rollout", "least=40,errors=5%,latency=1000"]
+    options += ["--rollout-rule", "least=40,errors=5%,latency=1000"]
     server = Server(repository, tmp_path_factory.mktemp("rollouts") / "state", options=options).start()
     try:
         server.until("Ctrl-C stops it")
