@@ -98,7 +98,7 @@ class Settings:
     """None = what `tune` found best, else 0."""
     target: str = option(
         "",
-        '"openvino:int8", or "minilm=openvino:int8,student=…".',
+        '"openvino:int8", or "minilm=openvino:int8,…".',
         unset="fastest",
     )
     """Compile target, or each member's own; empty = the fastest measured on this machine."""
