@@ -17,8 +17,8 @@ from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, Interrupted, NewsdeskError, RequestRefused
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
-from newsdesk.clients.schemes import open_async_transport
-from newsdesk.clients.transports import AsyncTransport, Model, parse
+from newsdesk.clients.schemes import connect_async
+from newsdesk.clients.transports import AsyncTransport, Model, parse_all
 from newsdesk.server.contract import Quality
 
 
@@ -42,7 +42,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | Sequence[str] = DEFAULT_URL,
         *,
         timeout: float = 30.0,
         retries: int = 20,
@@ -56,9 +56,9 @@ class AsyncClient:
         repeat_interrupted: bool = True,
     ) -> None:
         """`repeat_interrupted` says whether what was in flight when a process ended is sent again, too."""
-        address = parse(url, model, api_key, str(ca_file), str(cert_file), str(key_file))
+        addresses = parse_all(url, model, api_key, str(ca_file), str(cert_file), str(key_file))
         self._repeat_interrupted = repeat_interrupted
-        self._settings = Settings(address, timeout, retries, concurrency, micro_batching)
+        self._settings = Settings(addresses, timeout, retries, concurrency, micro_batching)
         self._by_loop: dict[tuple[int, asyncio.AbstractEventLoop], _Here] = {}
         self._models: dict[str, Model] = {}
 
@@ -175,7 +175,7 @@ class AsyncClient:
         return items
 
     def _most_texts(self, name: str) -> int:
-        model = self._models.get(name or self._settings.address.model)
+        model = self._models.get(name or self._settings.model)
         return model.max_batch if model else 1
 
     def _most_together(self) -> int:
@@ -194,7 +194,7 @@ class AsyncClient:
                 if chunk.refuse(error) or chunk.pass_cache(error):
                     continue
                 if isinstance(error, BadResponse | RequestRefused):
-                    self._models.pop(options.model or self._settings.address.model, None)  # it may be another one now
+                    self._models.pop(options.model or self._settings.model, None)  # it may be another one now
                 if isinstance(error, Interrupted) and not self._repeat_interrupted:
                     error.sent = sent
                     raise
@@ -202,7 +202,7 @@ class AsyncClient:
         return chunk.done()
 
     async def _describe(self, name: str, deadline: Deadline) -> Model:
-        name = name or self._settings.address.model
+        name = name or self._settings.model
         retries = Retries(self._settings.retries, deadline)
         while (model := self._models.get(name)) is None:
             try:
@@ -219,5 +219,5 @@ class AsyncClient:
                 if (left := self._by_loop.pop(key, None)) is not None:
                     left.transport.abandon()
             calls = AsyncCalls(self._settings.concurrency, self._most_together, self._send)
-            here = self._by_loop[os.getpid(), loop] = _Here(open_async_transport(self._settings.address), calls)
+            here = self._by_loop[os.getpid(), loop] = _Here(connect_async(self._settings.addresses), calls)
         return here

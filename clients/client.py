@@ -18,8 +18,8 @@ from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
-from newsdesk.clients.schemes import open_transport
-from newsdesk.clients.transports import Address, Model, Transport, parse
+from newsdesk.clients.schemes import connect
+from newsdesk.clients.transports import Address, Model, Transport, parse_all
 from newsdesk.server.contract import Quality
 
 DEFAULT_URL = "grpc://127.0.0.1:8001"
@@ -29,7 +29,7 @@ DEFAULT_URL = "grpc://127.0.0.1:8001"
 class Settings:
     """What a client is made with; `Client` says what each means."""
 
-    address: Address
+    addresses: tuple[Address, ...]
     timeout: float
     retries: int
     concurrency: int
@@ -42,8 +42,14 @@ class Settings:
                 "expected timeout > 0 seconds, retries ≥ 0 and concurrency ≥ 1"
             )
 
+    @property
+    def model(self) -> str:
+        """The name of the model that is asked where a call names none."""
+        return self.addresses[0].model
+
     def deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self.timeout if timeout is None else timeout, self.address.url)
+        url = ",".join(address.url for address in self.addresses)
+        return Deadline(self.timeout if timeout is None else timeout, url)
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ class Client:
 
     url             grpc://host:port (Triton's gRPC, or the gateway's), http://host:port (their HTTP; tensors are binary
                     over both), or gateway+http://host:port (the gateway's REST); grpcs, https and gateway+https are
-                    encrypted
+                    encrypted. Several servers that serve the same model, as "grpc://a:8081,b:8081" or a list, are asked
+                    as one: the one with the fewest requests in flight, past those that do not answer
     timeout         seconds that a call may take, retries included
     retries         how often a request is repeated, after growing pauses while the server is unavailable; 20 go on for
                     about 20 seconds, longer than a server takes that is started again
@@ -86,7 +93,7 @@ class Client:
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | Sequence[str] = DEFAULT_URL,
         *,
         timeout: float = 30.0,
         retries: int = 20,
@@ -99,11 +106,11 @@ class Client:
         micro_batching: bool = False,
         shared_memory: bool = False,
     ) -> None:
-        address = parse(url, model, api_key, str(ca_file), str(cert_file), str(key_file))
-        address = replace(address, shared_memory=shared_memory)
-        if shared_memory and address.scheme != "grpc":
+        addresses = parse_all(url, model, api_key, str(ca_file), str(cert_file), str(key_file))
+        if shared_memory and (addresses[0].scheme != "grpc" or len(addresses) > 1):
             raise ValueError(f"shared_memory is given with {url!r}, expected grpc://host:port on the same host")
-        self._settings = Settings(address, timeout, retries, concurrency, micro_batching)
+        addresses = tuple(replace(address, shared_memory=shared_memory) for address in addresses)
+        self._settings = Settings(addresses, timeout, retries, concurrency, micro_batching)
         # By process, because neither connections nor threads survive a fork; without a lock, because one held by
         # another thread while the process forks would stay held in the child.
         self._by_process: dict[int, _Here] = {}
@@ -237,7 +244,7 @@ class Client:
         return [item for chunk in chunks for item in self._answer(chunk, options, lambda: deadline)]
 
     def _most_texts(self, name: str) -> int:
-        model = self._models.get(name or self._settings.address.model)
+        model = self._models.get(name or self._settings.model)
         return model.max_batch if model else 1
 
     def _most_together(self) -> int:
@@ -255,12 +262,12 @@ class Client:
                 if chunk.refuse(error) or chunk.pass_cache(error):
                     continue
                 if isinstance(error, BadResponse | RequestRefused):
-                    self._models.pop(options.model or self._settings.address.model, None)  # it may be another one now
+                    self._models.pop(options.model or self._settings.model, None)  # it may be another one now
                 time.sleep(retries.pause(error))
         return chunk.done()
 
     def _describe(self, name: str, deadline: Deadline) -> Model:
-        name = name or self._settings.address.model
+        name = name or self._settings.model
         retries = Retries(self._settings.retries, deadline)
         while (model := self._models.get(name)) is None:
             transport = self._here().transport
@@ -275,7 +282,7 @@ class Client:
         if process not in self._by_process:
             executor = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="newsdesk-client")
             calls = Calls(self._settings.concurrency, self._most_together, self._send, executor)
-            here = _Here(open_transport(self._settings.address), executor, calls)
+            here = _Here(connect(self._settings.addresses), executor, calls)
             self._by_process.setdefault(process, here)
         return self._by_process[process]
 

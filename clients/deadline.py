@@ -34,7 +34,8 @@ class Retries:
         self._last: ServerUnavailable | None = None
 
     def pause(self, error: NewsdeskError) -> float:
-        """Return the seconds to wait before the next try: exponential, with jitter, and as the server asks.
+        """Return the seconds to wait before the next try: exponential, with jitter, and as the server asks; none where
+        another server may answer.
 
         Raises the error when a repetition cannot help, and when none is left or none fits before the deadline.
         """
@@ -44,7 +45,7 @@ class Retries:
             raise error
         self._last = error
         # Jitter upon what the server asks for, too: it asks everybody the same.
-        pause = error.retry_after + self._pause * random.uniform(0.5, 1.0)
+        pause = 0.0 if error.elsewhere else error.retry_after + self._pause * random.uniform(0.5, 1.0)
         try:
             enough = self._left > 0 and pause < self._deadline.left()
         except DeadlineExceeded:
@@ -52,5 +53,6 @@ class Retries:
         if not enough:
             raise error
         self._left -= 1
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        if not error.elsewhere:
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         return pause

@@ -10,10 +10,12 @@ class NewsdeskError(Exception):
 class ServerUnavailable(NewsdeskError):
     """Nothing answers at the address, or the server cannot answer now. Retried; raised when the retries are used up.
 
-    `retry_after` is how many seconds the server asks to wait, 0 where it does not say.
+    retry_after  seconds that the server asks to wait, 0 where it does not say
+    elsewhere    whether another server of the client's may answer at once
     """
 
     retry_after: float = 0.0
+    elsewhere: bool = False
 
 
 class Interrupted(ServerUnavailable):

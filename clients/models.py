@@ -45,6 +45,8 @@ def models(
     Exit code: 0 done, 2 wrong usage, refused or no gateway.
     """
     try:
+        if "," in url:
+            raise ValueError(f"url is {url!r}, expected one gateway: versions are each one's own, so ask each by itself")
         address = parse(url, model, api_key or None, **files(tls_ca, tls_cert, tls_key))
         typer.echo(_done(action, model, address, timeout, as_json))
     except (NewsdeskError, OSError, ValueError) as error:

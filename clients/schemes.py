@@ -3,7 +3,22 @@
 A transport's module is imported when it is needed: grpc and aiohttp take a while, and `newsdesk --help` needs neither.
 """
 
+from collections.abc import Sequence
+
+from newsdesk.clients.pool import AsyncPooledTransport, PooledTransport
 from newsdesk.clients.transports import Address, AsyncTransport, Transport
+
+
+def connect(addresses: Sequence[Address]) -> Transport:
+    """Return the blocking transport to a server, or to any of several."""
+    transports = [open_transport(address) for address in addresses]
+    return PooledTransport(transports) if len(transports) > 1 else transports[0]
+
+
+def connect_async(addresses: Sequence[Address]) -> AsyncTransport:
+    """Return the same for the running event loop."""
+    transports = [open_async_transport(address) for address in addresses]
+    return AsyncPooledTransport(transports) if len(transports) > 1 else transports[0]
 
 
 def open_transport(address: Address) -> Transport:

@@ -117,6 +117,30 @@ class Address:
         return f"{self.scheme}://{self.netloc}{self.path}"
 
 
+def parse_all(
+    url: str | Sequence[str],
+    model: str,
+    key: str | None = None,
+    ca_file: str = "",
+    cert_file: str = "",
+    key_file: str = "",
+) -> tuple[Address, ...]:
+    """Take apart one URL or several, in a list or with commas between them, each once.
+
+    After a comma a host alone is of the scheme before it. Raises ValueError as `parse`, and for several schemes.
+    """
+    urls: list[str] = []
+    for part in [part for line in ([url] if isinstance(url, str) else url) for part in line.split(",")]:
+        host_alone = urls and part.strip() and "://" not in part
+        urls.append(f"{urls[-1].partition('://')[0]}://{part.strip()}" if host_alone else part.strip())
+    addresses = dict.fromkeys(parse(part, model, key, ca_file, cert_file, key_file) for part in urls)
+    if len({address.scheme for address in addresses}) > 1:
+        raise ValueError(f"urls are {', '.join(map(_shown, urls))}, expected one scheme: they are asked as one server")
+    if not addresses:
+        raise ValueError(f"url is an empty list, expected {_EXPECTED}")
+    return tuple(addresses)
+
+
 def parse(
     url: str, model: str, key: str | None = None, ca_file: str = "", cert_file: str = "", key_file: str = ""
 ) -> Address:

@@ -13,6 +13,8 @@ from newsdesk.clients.transports import Address
 
 # Connections are made when needed, and this many kept.
 _KEPT_CONNECTIONS = 128
+# Nothing was sent where no connection comes about: there is time left to try again, or another server.
+_LONGEST_CONNECTING = 5.0
 
 
 class Web:
@@ -36,12 +38,13 @@ class Web:
                 body,
                 {**headers, **carried(), **_presented(self._address)},
                 redirect=False,
-                timeout=urllib3.Timeout(total=timeout),
+                timeout=urllib3.Timeout(total=timeout, connect=min(timeout, _LONGEST_CONNECTING)),
             )
         except urllib3.exceptions.NewConnectionError as error:  # a ConnectTimeoutError to urllib3, so it comes first
             raise unavailable(url, error) from error
         except urllib3.exceptions.TimeoutError as error:
-            raise late(url) from error
+            connecting = isinstance(error, urllib3.exceptions.ConnectTimeoutError)
+            raise _timed_out(url, error, connecting, timeout) from error
         except urllib3.exceptions.HTTPError as error:
             raise unavailable(url, error) from error
         if response.status != 200:
@@ -72,11 +75,12 @@ class AsyncWeb:
                 data=body,
                 headers={**headers, **carried(), **_presented(self._address)},
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout),
+                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, _LONGEST_CONNECTING)),
             ) as response:
                 data = await response.read()
         except TimeoutError as error:
-            raise late(url) from error
+            connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
+            raise _timed_out(url, error, connecting, timeout) from error
         except aiohttp.ClientError as error:
             raise unavailable(url, error) from error
         if response.status != 200:
@@ -107,6 +111,10 @@ def _trusted(address: Address) -> dict[str, ssl.SSLContext]:
 
 def _presented(address: Address) -> dict[str, str]:
     return {"Authorization": f"Bearer {address.key}"} if address.key else {}
+
+
+def _timed_out(url: str, error: Exception, connecting: bool, timeout: float) -> NewsdeskError:
+    return unavailable(url, error) if connecting and timeout > _LONGEST_CONNECTING else late(url)
 
 
 def _error(status: int, body: bytes, headers: Mapping[str, str], url: str) -> NewsdeskError:

@@ -76,7 +76,11 @@ def classify(
         str, typer.Option(metavar="CHARACTER", help="What parts a CSV's cells (default: it is recognised).")
     ] = "",
     url: Annotated[
-        str, typer.Option(envvar="NEWSDESK_URL", help="The server: grpc://…, http://… or gateway+http://host:port.")
+        str,
+        typer.Option(
+            envvar="NEWSDESK_URL",
+            help="The server: grpc://…, http://… or gateway+http://host:port[,host:port…].",
+        ),
     ] = DEFAULT_URL,
     api_key: Annotated[
         str | None, typer.Option(envvar="NEWSDESK_API_KEY", help="Key or bearer token for the gateway.")

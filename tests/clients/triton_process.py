@@ -31,12 +31,14 @@ class Ports:
         return f"grpc://127.0.0.1:{self.grpc}"
 
 
-def write_repository(folder: Path) -> Path:
-    """Write a model repository with the stand-in as `ag_news`, in two processes."""
-    model = Path(__file__).with_name("standin_model.py").read_text()
-    written = launching.write_repository(folder, model, MEMBERS)
+STANDIN = Path(__file__).with_name("standin_model.py")
+
+
+def write_repository(folder: Path, model: str = "", processes: int = 2) -> Path:
+    """Write a model repository with the stand-in, or another model's text, as `ag_news`, in so many processes."""
+    written = launching.write_repository(folder, model or STANDIN.read_text(), MEMBERS)
     with (written / "ag_news" / "config.pbtxt").open("a") as config:
-        config.write("instance_group { kind: KIND_CPU count: 2 }\n")
+        config.write(f"instance_group {{ kind: KIND_CPU count: {processes} }}\n")
     return written
 
 
@@ -53,12 +55,12 @@ def write_backends(folder: Path, installation: Installation) -> Path:
 class Triton:
     """A tritonserver over a repository in `folder`, on ports that stay the same when it is started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model: str = "", processes: int = 2) -> None:
         self.ports = Ports(*launching.free_ports()[:2])
         self._installation = find_installation()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        write_repository(folder / "models")
+        write_repository(folder / "models", model, processes)
         write_backends(folder / "backends", self._installation)
 
     @property
@@ -97,6 +99,12 @@ class Triton:
             time.sleep(0.1)
         log = (self._folder / "log.txt").read_text(errors="replace")
         raise RuntimeError(f"tritonserver is not ready: {log[-4000:]}")
+
+    def kill(self) -> None:
+        """End the server as a machine that loses its power, with no time for anything."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(5)
 
     def stop(self) -> None:
         """Ask the server to stop, and make it when it does not."""
