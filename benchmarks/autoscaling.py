@@ -169,7 +169,7 @@ def simulate(
     return Outcome(came, took, fleet.sizes)
 
 
-def replicas_for(service: Service, rate: float, p99: float, seconds: float = 60, most: int = 100) -> int:
+def replicas_for(service: Service, rate: float, p99: float, seconds: float = 30, most: int = 100) -> int:
     """Return the fewest replicas that keep a steady load's p99, in seconds. Raises ValueError where no number does."""
     if service.seconds(1) > p99:
         raise ValueError(f"one text takes {service.seconds(1):.3f} s by itself, more than the p99 of {p99} s")
