@@ -46,7 +46,9 @@ def models(
     """
     try:
         if "," in url:
-            raise ValueError(f"url is {url!r}, expected one gateway: versions are each one's own, so ask each by itself")
+            raise ValueError(
+                "the URL names several gateways, expected one: versions are each one's own, so ask each alone"
+            )
         address = parse(url, model, api_key or None, **files(tls_ca, tls_cert, tls_key))
         typer.echo(_done(action, model, address, timeout, as_json))
     except (NewsdeskError, OSError, ValueError) as error:

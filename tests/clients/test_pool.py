@@ -227,7 +227,7 @@ def test_one_that_is_away_costs_no_call(any_url: str, nowhere: int, monkeypatch:
     answered = run("classify", "match", NEWSDESK_URL=",".join(url))
     assert answered.exit_code == 0, answered.output
     assert "Sports" in answered.output
-    assert "expected one gateway" in run("models", "--url", ",".join(url)).output
+    assert "expected one: versions" in run("models", "--url", ",".join(url)).output
 
 
 @pytest.fixture
