@@ -89,9 +89,8 @@ def _model(settings: Settings, quality: Quality) -> "Model":
     from newsdesk.server.serving import deployment
 
     name = repository.only(settings.model_repository, settings.model)
-    (planned,) = deployment.plan(replace(settings, model=(name,)), _say)
-    folder = repository.latest_version(planned.folder)
-    return Model(folder, planned.target, planned.threads, settings.unsure_share, quality)
+    (planned,), _ = deployment.plan(replace(settings, model=(name,)), _say)
+    return Model(planned.version(), planned.target, planned.threads, settings.unsure_share, quality)
 
 
 def _workers(model: "Model", on: On, count: int) -> "Workers":
