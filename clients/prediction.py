@@ -1,6 +1,7 @@
 """The answer to one text."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +35,13 @@ class Prediction:
     def probability(self) -> float:
         """The probability of `label`."""
         return self.probabilities[self.label]
+
+    def as_object(self) -> dict[str, Any]:
+        """Return it as an object of JSON, without what the server does not say."""
+        fields = asdict(self)
+        for name in "members", "unsure", "uncertainty", "version":
+            if fields[name] in (None, ""):
+                del fields[name]
+        if self.uncertainty is not None:
+            fields["uncertainty"] = dict(zip(("total", "data", "model"), self.uncertainty, strict=True))
+        return fields

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from enum import StrEnum
 
 from newsdesk.clients.articles import Text
@@ -53,13 +52,7 @@ def _text_line(item: Item, text: Text, labels: Sequence[str]) -> str:
 def _json_line(item: Item) -> str:
     if isinstance(item, TextRefused):
         return json.dumps({"index": item.index, "error": item.reason}) + "\n"
-    answer = asdict(item)
-    for name in "members", "unsure", "uncertainty", "version":
-        if answer[name] in (None, ""):
-            del answer[name]
-    if item.uncertainty is not None:
-        answer["uncertainty"] = dict(zip(("total", "data", "model"), item.uncertainty, strict=True))
-    return json.dumps(answer) + "\n"
+    return json.dumps(item.as_object()) + "\n"
 
 
 def _csv_line(item: Item, labels: Sequence[str], uncertainty: bool) -> str:

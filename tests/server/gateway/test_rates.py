@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
-import socket
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +18,7 @@ from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.problems import TooMany, Unavailable
 from newsdesk.server.gateway.rates import Rates
 from newsdesk.server.gateway.settings import GatewaySettings, GatewaySettingsError
-from tests.launching import free_ports
+from tests.brokers import redis_server
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
 
@@ -136,17 +133,8 @@ def keys(tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
-    server, (port, *_) = shutil.which("redis-server"), free_ports()
-    if server is None:
-        pytest.skip("Redis is no Python package: apt-get install redis-server")
-    command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while socket.socket().connect_ex(("127.0.0.1", port)):
-        assert process.poll() is None
-        time.sleep(0.01)
-    yield f"redis://127.0.0.1:{port}/0"
-    process.terminate()
-    process.wait()
+    with redis_server(tmp_path) as url:
+        yield f"{url}/0"
 
 
 def limited(served: Served, folder: Path, **settings: Any) -> contextlib.AbstractContextManager[Any]:

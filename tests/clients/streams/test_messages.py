@@ -1,0 +1,53 @@
+"""How texts and ids are read from messages."""
+
+import pytest
+
+from newsdesk.clients.streams.messages import Content, Form, Message, Unreadable
+
+AT = "in/0/7"
+
+
+def message(content: Content, key: bytes | None = None) -> Message:
+    return Message(AT, key, content)
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "text"),
+    [
+        (Form(), b"Rates rise", b"Rates rise"),
+        (Form(), b'{"text": "not read"}', b'{"text": "not read"}'),
+        (Form(), {"text": b"Rates rise", "more": b"x"}, b"Rates rise"),
+        (Form(("body",)), b'{"body": "Rates \\u00e9"}', "Rates é"),
+        (Form(("title", "body")), b'{"title": "Rates", "body": "rise"}', b"Rates rise"),
+        (Form(("title", "body")), {"title": b"Rates", "body": b"rise"}, b"Rates rise"),
+        (Form(id_field="number"), b'{"text": "Rates", "number": 3}', "Rates"),
+    ],
+)
+def test_a_text_is_a_value_or_its_fields(form: Form, content: Content, text: str | bytes) -> None:
+    assert form.text(message(content)) == text
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "no value"),
+        (b"Rates rise", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b"[1]", "of type list, expected an object"),
+        (b'{"title": "x"}', "no field 'text'"),
+        (b'{"text": 3}', "'text' is of type int"),
+        ({"title": b"x"}, "no field 'text'"),
+    ],
+)
+def test_a_message_without_a_text_says_why(content: Content, says: str) -> None:
+    with pytest.raises(Unreadable, match=says):
+        Form(("text",)).text(message(content))
+
+
+def test_an_id_is_the_field_or_the_key_or_the_place() -> None:
+    form = Form(id_field="number")
+    assert form.id(message(b'{"number": 3}', b"key")) == "3"
+    assert form.id(message({"number": b"n3"}, b"key")) == "n3"
+    assert form.id(message(b"no JSON", b"key")) == "key"
+    assert Form().id(message(b"text", b"key\xff")) == "key\ufffd"
+    assert Form().id(message(None)) == AT
