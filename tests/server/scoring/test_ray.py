@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import servers
 from newsdesk.server.scoring.answers import Answers, Model
 from newsdesk.server.scoring.job import Job, run
 from newsdesk.server.scoring.work import Key, Texts
@@ -15,16 +16,24 @@ from tests.server.scoring.jobs import read, score, texts, write
 pytestmark = pytest.mark.long
 
 
+_AGENTS = "metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port"
+"""Where a node finds its agents. It waits for those ports that it does not know, and dies where that takes long."""
+
+
+def _node() -> dict[str, Any]:
+    return {"num_cpus": 1, "include_dashboard": False, **dict(zip(_AGENTS, servers.free_ports(4), strict=True))}
+
+
 @pytest.fixture
-def nodes() -> Iterator[list[Any]]:
-    """A cluster, and the node that may be killed: the driver's own has no core, and another has the other one."""
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """A cluster of two nodes of a core each, and the one that may be killed."""
+    monkeypatch.setenv("RAY_agent_register_timeout_ms", "120000")
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    made = [cluster, cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
+    cluster = Cluster(initialize_head=True, head_node_args=_node())
     ray.init(address=cluster.address, log_to_driver=False)
-    yield made
+    yield [cluster, cluster.add_node(**_node())]
     ray.shutdown()
     cluster.shutdown()
 
@@ -40,7 +49,7 @@ def test_a_node_that_dies_loses_nothing_and_nothing_is_there_twice(
         def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, Answers]]:
             for count, answered in enumerate(super().answers(questions)):
                 if count == 3:
-                    nodes[0].remove_node(nodes[2], allow_graceful=False)
+                    nodes[0].remove_node(nodes[1], allow_graceful=False)
                     killed.append(count)
                 yield answered
 
