@@ -1,6 +1,7 @@
 """Settings of the whole suite."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -9,6 +10,9 @@ import pytest
 from tests import threads
 
 threads.bound()  # before anything imports NumPy
+
+from tests import launching  # noqa: E402
+from tests.holding import Hold  # noqa: E402
 
 # Gateways of tests that run at once would all take the one default port of gRPC; a test of gRPC names its own.
 os.environ.setdefault("NEWSDESK_GATEWAY_GRPC_PORT", "0")
@@ -21,14 +25,42 @@ hypothesis.settings.register_profile("mutation", deadline=None, max_examples=60,
 hypothesis.settings.load_profile("shared-machine")
 
 
+def pytest_sessionfinish() -> None:
+    launching.end_dismissed()
+
+
+FIRST = "server/gateway", "service", "server", "clients"
+"""The longest groups. What ends last should be short."""
+
+
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let pytest-xdist run a folder as a whole in one process, since its tests share a server; of the build, a file.
 
-    What serves goes first, the longest of it ahead; the build's tests fill up whichever process is done.
+    The longest go first; the build's tests fill up whichever process is done.
     """
-    tests = Path(__file__).parent
-    of = {item: item.path.relative_to(tests).parts for item in items}
-    for item, parts in of.items():
-        item.add_marker(pytest.mark.xdist_group("/".join(parts) if parts[0] == "build" else parts[0]))
-    items.sort(key=lambda item: (of[item][0] == "build", of[item][0] != "service"))
+    groups = {item: group_of(item.path.relative_to(Path(__file__).parent).parts) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: place_of(groups[item]))
+
+
+def group_of(parts: tuple[str, ...]) -> str:
+    if parts[0] == "build":
+        return "/".join(parts)
+    return "server/gateway" if parts[:2] == ("server", "gateway") else parts[0]
+
+
+def place_of(group: str) -> int:
+    if group.startswith("build/"):
+        return len(FIRST) + 1
+    return FIRST.index(group) if group in FIRST else len(FIRST)
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Iterator[Hold]:
+    """What keeps a backend process of the stand-in busy until the test releases it, or ends."""
+    (tmp_path / "hold").mkdir()
+    holding = Hold(tmp_path / "hold")
+    yield holding
+    holding.release()

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from newsdesk.server.machine import processes
 from newsdesk.server.runtime import cascade, manifest
 from newsdesk.server.serving.triton import STUB
 from tests import threads
+from tests.holding import until
 
 SHM = Path("/dev/shm")
 CONFIG = """
@@ -210,6 +212,21 @@ class Server:
                 self.process.kill()
                 self.process.wait()
 
+    def dismiss(self) -> None:
+        """Ask it to stop. It is waited for when all tests are over: Triton takes a second and more to end."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            _dismissed.append(self)
+
+
+_dismissed: list[Server] = []
+
+
+def end_dismissed() -> None:
+    """End the servers that stop yet, at once: to be asked twice hurries them."""
+    for server in _dismissed:
+        server.stop()
+
 
 class Callers:
     """Threads that ask until they are told that it is over."""
@@ -233,16 +250,22 @@ class Load(Callers):
     """Four clients that ask without a pause until told to stop, and what came of it."""
 
     def __init__(self, server: Server) -> None:
-        super().__init__(*[self._ask] * 4)
-        self._server, self.outcomes = server, Counter[str]()
+        super().__init__(*[partial(self._ask, client) for client in range(4)])
+        self._server, self.outcomes, self._asked = server, Counter[str](), Counter[int]()
 
-    def _ask(self) -> None:
+    def go_on(self, outcomes: int) -> None:
+        """Wait for so many more outcomes of each client: whatever was in flight before has come to an end then."""
+        wanted = {client: self._asked[client] + outcomes for client in range(4)}
+        until(lambda: all(self._asked[client] >= least for client, least in wanted.items()))
+
+    def _ask(self, client: int) -> None:
         while not self._over.is_set():
             try:
                 status, answer = self._server.classify()
                 self.outcomes["ok" if status == 200 else str(answer)] += 1
             except OSError as error:
                 self.outcomes[repr(error)] += 1
+            self._asked[client] += 1
             time.sleep(0.005)
 
 

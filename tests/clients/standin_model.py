@@ -1,5 +1,6 @@
 """The stand-in: the served contract without weights. Runs inside Triton's Python backend."""
 
+import contextlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ WINDOW_CHARACTERS = 1000
 KEYWORDS = {"treaty": 0, "match": 1, "shares": 2, "chip": 3}
 SIZE_LIMIT = 256 * 1024
 SHOWN = 16
+HELD_SECONDS = 60  # where a test that failed releases nothing
 
 
 class TritonPythonModel:
@@ -46,11 +48,11 @@ class TritonPythonModel:
         for text in texts:
             if "stand-in, end " in text:  # the backend process, or the server above it
                 os.kill(os.getppid() if "the server" in text else os.getpid(), signal.SIGKILL)
-        if any("stand-in, be slow" in text for text in texts):
-            time.sleep(1.0)
         for text in texts:
+            if "stand-in, hold " in text:
+                hold(named(text, "hold "))
             if "stand-in, stall at " in text:
-                stall(Path(text.rpartition(" ")[2]))
+                stall(named(text, "stall at "))
         if any("stand-in, fail" in text for text in texts):
             return pb_utils.InferenceResponse([], pb_utils.TritonError("the stand-in was told to fail"))
         probabilities = np.stack([row(text) for text in texts])
@@ -81,13 +83,24 @@ class TritonPythonModel:
         return rows
 
 
-def stall(marker):
-    """Hang for a while, the first time that a file is named; the next process that is asked answers at once."""
-    try:
-        marker.touch(exist_ok=False)
-        time.sleep(4.5)
-    except FileExistsError:
-        pass
+def named(text, word):
+    """Return the folder that stands behind the word."""
+    return Path(text.partition(f"stand-in, {word}")[2].split(" ")[0])
+
+
+def hold(folder):
+    """Show in a folder that this process computes, and do so until there is a file "released"."""
+    (folder / f"computing-{os.getpid()}").touch()
+    end = time.monotonic() + HELD_SECONDS
+    while not (folder / "released").exists() and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def stall(folder):
+    """Hold, the first time that a folder is named; the next process that is asked answers at once."""
+    with contextlib.suppress(FileExistsError):
+        (folder / "stalled").touch(exist_ok=False)
+        hold(folder)
 
 
 def refusal(text):

@@ -9,6 +9,7 @@ import pytest
 
 from newsdesk.clients import AsyncClient, Client, Prediction
 from tests.clients.texts import numbered
+from tests.holding import Hold
 
 FORK = """
 import asyncio, os, sys
@@ -90,11 +91,12 @@ def test_several_loops_after_another_and_at_once(url: str, caplog: pytest.LogCap
     assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
 
 
-def test_cancelling_ends_the_call_and_spares_the_client(url: str) -> None:
+def test_cancelling_ends_the_call_and_spares_the_client(url: str, hold: Hold) -> None:
     async def cancel_one() -> str:
         async with AsyncClient(url, timeout=20) as client:
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(client.classify(["stand-in, be slow"] * 100), 0.2)
+                await asyncio.wait_for(client.classify([hold.text] * 100), 0.2)
+            hold.release()
             return (await client.classify("match")).label
 
     assert asyncio.run(cancel_one()) == "Sports"

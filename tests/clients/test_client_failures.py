@@ -24,6 +24,7 @@ from newsdesk.clients import (
 from newsdesk.clients.errors import Interrupted, error_of
 from newsdesk.clients.triton_http import HttpTransport
 from tests.clients.triton_process import Triton
+from tests.holding import Hold
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
@@ -42,18 +43,19 @@ def test_no_server_is_said_with_advice_and_before_the_deadline(scheme: str, nowh
         asyncio.run(call())
 
 
-def test_a_slow_answer_exceeds_the_deadline(client: Client, url: str) -> None:
+def test_a_slow_answer_exceeds_the_deadline(client: Client, url: str, hold: Hold) -> None:
     client.classify("match")
-    for texts in ("stand-in, be slow", ["stand-in, be slow"] * 200):
+    for texts in (hold.text, [hold.text] * 200):
         with pytest.raises(DeadlineExceeded, match="has not answered in the time given: allow more with `timeout`"):
             client.classify(texts, timeout=0.3)
 
     async def call() -> None:
         async with AsyncClient(url) as aclient:
-            await aclient.classify("stand-in, be slow", timeout=0.3)
+            await aclient.classify(hold.text, timeout=0.3)
 
     with pytest.raises(DeadlineExceeded):
         asyncio.run(call())
+    hold.release()
     assert client.classify("match").label == "Sports"
 
 
@@ -82,6 +84,7 @@ def test_failures_of_the_model_and_wrong_models(client: Client, url: str) -> Non
 def test_a_server_that_is_no_triton(status: int) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))  # or the end of the connection resets it
             body = b"<html>hello</html>"
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -177,6 +180,7 @@ def test_a_dead_backend_process_counts_as_unavailable(status: str | int) -> None
         ("Stream removed (Socket closed)", Interrupted),
         ("recvmsg:Connection reset by peer", Interrupted),
         ("failed to connect to all addresses; last error: UNKNOWN: Connection refused", ServerUnavailable),
+        ("failed to connect to all addresses; last error: recvmsg:Connection reset by peer (104)", ServerUnavailable),
         ("Request for unknown model: 'ag_news' has no available versions", ServerUnavailable),
     ],
 )
@@ -184,19 +188,21 @@ def test_what_was_in_flight_is_told_from_what_was_never_sent(message: str, kind:
     assert type(error_of("UNAVAILABLE", message, "grpc://host:8001")) is kind
 
 
-def test_what_was_in_flight_is_not_sent_again_where_the_caller_does_that(own_triton: Triton) -> None:
+def test_what_was_in_flight_is_not_sent_again_where_the_caller_does_that(own_triton: Triton, hold: Hold) -> None:
     own_triton.start()
     own_triton.wait()
 
     async def call() -> None:
         async with AsyncClient(own_triton.ports.grpc_url, timeout=20, repeat_interrupted=False) as client:
             await client.classify("match")
-            slow = asyncio.create_task(client.classify("stand-in, be slow"))
-            await asyncio.sleep(0.3)
+            before = time.monotonic()
+            held = asyncio.create_task(client.classify(hold.text))
+            await asyncio.to_thread(hold.until_computing)
+            killed = time.monotonic()
             psutil.Process(own_triton.pid).kill()
             with pytest.raises(Interrupted) as interrupted:
-                await slow
-            assert 0 < time.monotonic() - interrupted.value.sent < 5
+                await held
+            assert before <= interrupted.value.sent <= killed
             with pytest.raises(ServerUnavailable) as refused:
                 await client.classify("match", timeout=0.5)
             assert not isinstance(refused.value, Interrupted)

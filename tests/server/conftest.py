@@ -25,7 +25,7 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
     yield start
     for server in servers:
-        server.stop()
+        server.dismiss()
 
 
 @pytest.fixture(scope="session")
@@ -34,4 +34,4 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     shared = Server(repository, tmp_path_factory.mktemp("serving") / "state").start()
     shared.until("Ctrl-C stops it")
     yield shared
-    shared.stop()
+    shared.dismiss()

@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(repository, state, options=options).start()
     running.until("Ctrl-C stops it")
     yield running
-    running.stop()
+    running.dismiss()
 
 
 @pytest.fixture(scope="module")

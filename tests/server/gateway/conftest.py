@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page
 from tritonclient.grpc import service_pb2_grpc
 
 from newsdesk.server.gateway.keys import Role
+from tests.holding import until
 from tests.launching import Server, free_ports, write_repository
 from tests.server.gateway import browsers, gateways, rpcs
 from tests.server.gateway.browsers import Watched
@@ -46,7 +47,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         server.until("Ctrl-C stops it")
         yield Served(server, f"http://127.0.0.1:{port}", keys)
     finally:
-        server.stop()
+        server.dismiss()
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +61,7 @@ def open_gateway(served: Served, tmp_path_factory: pytest.TempPathFactory) -> It
     """Without authentication, limited to 1 MiB a body."""
     folder = write_repository(tmp_path_factory.mktemp("open"))
     with gateways.gateway(folder, served.server.ports, max_body_mib=1) as client:
+        until(lambda: client.get("/health/ready").status_code == 200)
         yield client
 
 

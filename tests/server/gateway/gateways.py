@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,18 +9,23 @@ from typing import Any
 
 import httpx
 import jwt
+import typer
+from click.testing import Result
+from typer.testing import CliRunner
 
 from newsdesk.server.gateway.keys import KeyFile, Role
 from newsdesk.server.gateway.settings import GatewaySettings, Launch
 from newsdesk.server.serving.gateway import Gateway
+from newsdesk.server.serving.keys import keys
 from tests.launching import free_ports
+from tests.server.gateway.forked import Forked
 
 SECRET = "a secret of the tests, long enough for HS256"
 JSON = {"Content-Type": "application/json"}
 LINES = {"Content-Type": "application/x-ndjson"}
 
 
-def until_listening(gateway: Gateway) -> None:
+def until_listening(gateway: Gateway | Forked) -> None:
     while not gateway.live():
         time.sleep(0.05)
 
@@ -48,20 +51,24 @@ def launch(folder: Path, ports: Sequence[int] = (1, 1, 1), **settings: Any) -> L
 def gateway(folder: Path, ports: list[int], **settings: Any) -> Iterator[httpx.Client]:
     """Start such a gateway, and yield a client of it."""
     given = launch(folder, ports, **settings)
-    process = Gateway(given, folder / "gateway.log")
+    process = Forked(given, folder / "gateway.log")
     process.start()
     try:
         until_listening(process)
         with client(given.settings.local_url) as caller:
             yield caller
     finally:
-        process.ask_to_stop()
-        process.wait()
+        process.stop()
 
 
 def client(url: str, key: str = "", **headers: str) -> httpx.Client:
     given = {"Authorization": f"Bearer {key}"} if key else {}
     return httpx.Client(base_url=url, headers=given | headers, timeout=60, trust_env=False)
+
+
+def queued(client: httpx.Client, texts: int) -> bool:
+    """Return whether so many texts are on their way to the model."""
+    return f'newsdesk_gateway_queued_texts{{model="ag_news"}} {texts}.0' in client.get("/metrics").text
 
 
 def key(folder: Path, role: Role, days: float | None = None) -> str:
@@ -73,10 +80,11 @@ def token(secret: Any = SECRET, algorithm: str = "HS256", headers: Any = None, *
     return jwt.encode({k: v for k, v in said.items() if v is not None}, secret, algorithm, headers)
 
 
-def newsdesk_keys(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `newsdesk keys`."""
-    code = "from newsdesk.server.serving.keys import keys; import typer; typer.run(keys)"
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+def newsdesk_keys(*arguments: str) -> Result:
+    """Run `newsdesk keys` within this process."""
+    app = typer.Typer()
+    app.command()(keys)
+    return CliRunner(env={"COLUMNS": "80", "TERM": "dumb"}).invoke(app, list(arguments))
 
 
 def logged(path: Path) -> list[dict[str, Any]]:

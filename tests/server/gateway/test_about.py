@@ -1,13 +1,13 @@
 import json
 import socket
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 
-from tests.launching import LABELS
+from tests.holding import Hold, until
+from tests.launching import LABELS, Callers
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
 
@@ -113,16 +113,26 @@ def test_without_a_model_it_is_live_but_not_ready(tmp_path: Path) -> None:
         assert time.monotonic() - began < 30  # a second each, and not the half minute of a default
 
 
-def test_a_slow_model_meets_the_time_limit_and_a_full_queue_is_429(served: Served, tmp_path: Path) -> None:
+def test_a_slow_model_meets_the_time_limit_and_a_full_queue_is_429(served: Served, tmp_path: Path, hold: Hold) -> None:
     """B 20, 21, 22."""
     with gateways.gateway(tmp_path, served.server.ports, request_timeout=0.5, max_queue=10) as client:
-        late = client.post("/v1/classify", json={"text": "stand-in, be slow"})
+
+        def ask(*texts: str) -> httpx.Response:
+            return client.post("/v1/classify", json={"text": texts})
+
+        late = ask(hold.text)
         assert (late.status_code, late.json()["type"]) == (504, "urn:newsdesk:problem:deadline-exceeded")
-        full = _while_busy(client, ["shares"] * 10)
-        assert full.status_code == 429
-        assert full.headers["retry-after"] == "1"
-        until_answered = (client.post("/v1/classify", json={"text": ["shares"] * 20}).status_code for _ in range(100))
-        assert 200 in until_answered  # when what was given up has been computed
+        refused: list[httpx.Response] = []
+
+        def full() -> bool:
+            refused.append(ask(*["shares"] * 10))
+            return refused[-1].status_code == 429
+
+        with Occupying(client, hold.text):
+            until(full)
+        assert refused[-1].headers["retry-after"] == "1"
+        hold.release()
+        until(lambda: ask(*["shares"] * 20).status_code == 200)  # when what was given up has been computed
 
 
 def test_a_body_that_does_not_come_is_not_waited_for_nor_one_too_large(served: Served, tmp_path: Path) -> None:
@@ -158,12 +168,13 @@ def test_a_body_that_does_not_come_is_not_waited_for_nor_one_too_large(served: S
     assert [(one.status_code, "1 MiB" in one.json()["detail"]) for one in large] == [(413, True)] * 3
 
 
-def _while_busy(client: httpx.Client, texts: list[str]) -> httpx.Response:
-    slow = threading.Thread(target=client.post, args=("/v1/classify",), kwargs={"json": {"text": "stand-in, be slow"}})
-    slow.start()
-    while 'newsdesk_gateway_queued_texts{model="ag_news"} 1.0' not in client.get("/metrics").text:
-        time.sleep(0.01)
-    try:
-        return client.post("/v1/classify", json={"text": texts})
-    finally:
-        slow.join()
+class Occupying(Callers):
+    """A caller of one text, who asks again as soon as it has been given up."""
+
+    def __init__(self, client: httpx.Client, text: str) -> None:
+        super().__init__(self._ask)
+        self._client, self._text = client, text
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            self._client.post("/v1/classify", json={"text": self._text})

@@ -188,7 +188,7 @@ def test_keys_are_created_listed_expired_and_revoked(served: Served) -> None:
     state = ["--state", str(served.server.state)]
     made = gateways.newsdesk_keys("create", "desk of the tests", "--role", "reader", *state)
     key = made.stdout.strip()
-    assert made.returncode == 0
+    assert made.exit_code == 0
     assert key not in (served.server.state / "keys.json").read_text()
     assert (served.server.state / "keys.json").stat().st_mode & 0o077 == 0
     with gateways.client(served.url, key) as client, served.client("admin") as admin:
@@ -216,7 +216,7 @@ def test_keys_are_created_listed_expired_and_revoked(served: Served) -> None:
         ["create", "\n"],
     ):
         failed = gateways.newsdesk_keys(*wrong_use, *state)
-        assert failed.returncode == 2
+        assert failed.exit_code == 2
         assert "expected" in failed.stderr or "no key" in failed.stderr
 
 

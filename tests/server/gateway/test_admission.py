@@ -13,6 +13,8 @@ from newsdesk.server.gateway import admission
 from newsdesk.server.gateway.admission import LONG, Piece, Queue, Turns, pieces
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.problems import Late, TooMany
+from tests import virtual_time
+from tests.holding import Hold, until
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
 
@@ -69,7 +71,7 @@ def run(coroutine: Callable[[Callers], Coroutine[Any, Any, None]], instances: in
         await asyncio.wait_for(callers.end_all(), 20)
         return callers.order
 
-    return asyncio.run(within())
+    return virtual_time.run(within())
 
 
 def test_turns_go_round_by_what_callers_took() -> None:
@@ -227,13 +229,14 @@ def test_the_queue_keeps_a_share_for_each_caller() -> None:
         assert queue.load == 0
         return outcomes
 
-    assert asyncio.run(within()) == [
+    assert virtual_time.run(within()) == [
         "a 90", "a is refused 20", "b 30", "b 20", "b is refused 10", "c is refused 90", "c 20", "d 10",
     ]  # fmt: skip
 
 
-SLOW = "stand-in, be slow " + "x" * LONG
-"""A long text that takes the stand-in a second."""
+def long(hold: Hold) -> str:
+    """Return a long text that the stand-in computes until it is released."""
+    return hold.text + " " + "x" * LONG
 
 
 @pytest.fixture
@@ -250,33 +253,34 @@ def computed(served: Served) -> int:
 
 
 def test_two_who_send_long_texts_block_nobody(
-    served: Served, reader: httpx.Client, hostile: list[httpx.Client]
+    served: Served, reader: httpx.Client, hostile: list[httpx.Client], hold: Hold
 ) -> None:
-    """A bystander's texts are all answered before the first of the hostile requests is."""
+    """A bystander's texts are all answered while the first of the hostile ones is computed."""
     over: list[int] = []
 
     def attack(client: httpx.Client) -> None:
-        over.append(client.post("/v1/classify", json={"text": [SLOW] * 3, "quality": "best"}).status_code)
+        over.append(client.post("/v1/classify", json={"text": [long(hold)] * 3, "quality": "best"}).status_code)
 
     threads = [threading.Thread(target=attack, args=(client,)) for client in hostile]
     for thread in threads:
         thread.start()
-    while 'newsdesk_gateway_queued_texts{model="ag_news"} 6.0' not in reader.get("/metrics").text:
-        time.sleep(0.01)
+    hold.until_computing()
+    until(lambda: gateways.queued(reader, 6))
     for i in range(20):
         assert reader.post("/v1/classify", json={"text": f"shares {i}"}).status_code == 200
     assert over == []
+    hold.release()
     for thread in threads:
         thread.join()
     assert over == [200, 200]
 
 
-def test_what_a_caller_who_left_had_not_been_sent_is_dropped(served: Served, reader: httpx.Client) -> None:
+def test_what_a_caller_who_left_had_not_been_sent_is_dropped(served: Served, reader: httpx.Client, hold: Hold) -> None:
     """Inside a request, too: of thirty long texts, those on their way at most are computed."""
     before = computed(served)
     with pytest.raises(httpx.ReadTimeout):
-        reader.post("/v1/classify", json={"text": [SLOW] * 30, "quality": "best"}, timeout=0.5)
-    while 'newsdesk_gateway_queued_texts{model="ag_news"} 0.0' not in reader.get("/metrics").text:
-        time.sleep(0.01)
-    assert reader.post("/v1/classify", json={"text": SLOW, "quality": "best"}).status_code == 200
+        reader.post("/v1/classify", json={"text": [long(hold)] * 30, "quality": "best"}, timeout=0.5)
+    until(lambda: gateways.queued(reader, 0))
+    hold.release()
+    assert reader.post("/v1/classify", json={"text": long(hold), "quality": "best"}).status_code == 200
     assert computed(served) - before < 10

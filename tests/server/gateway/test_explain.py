@@ -1,6 +1,5 @@
 import json
 import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -10,6 +9,7 @@ from hypothesis import strategies
 
 from newsdesk.clients import Prediction, TextRefused
 from newsdesk.server.gateway import explain
+from tests.holding import Hold
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
 from tests.server.gateway.test_classify import items
@@ -83,7 +83,7 @@ def test_spans_hold_every_word_once_in_order(text: str) -> None:
     assert all(explain.without(text, span).strip() for span in spans)
 
 
-def test_the_texts_of_an_explanation_count(served: Served, tmp_path: Path) -> None:
+def test_the_texts_of_an_explanation_count(served: Served, tmp_path: Path, hold: Hold) -> None:
     """Too many at once are told so, and where the queue is full it is 429: they are texts as any other."""
     with gateways.gateway(tmp_path, served.server.ports, max_queue=40, max_texts=130) as client:
         assert len(items(client, ["the shares"] * 2, explain=True)) == 2
@@ -96,14 +96,12 @@ def test_the_texts_of_an_explanation_count(served: Served, tmp_path: Path) -> No
             .split("\n")[0]
         )
         assert float(before) == 2  # callers' texts only
-        slow = threading.Thread(
-            target=client.post, args=("/v1/classify",), kwargs={"json": {"text": "stand-in, be slow"}}
-        )
-        slow.start()
-        while 'newsdesk_gateway_queued_texts{model="ag_news"} 1.0' not in client.get("/metrics").text:
-            time.sleep(0.01)
+        held = threading.Thread(target=client.post, args=("/v1/classify",), kwargs={"json": {"text": hold.text}})
+        held.start()
+        hold.until_computing()
         full = client.post("/v1/classify", json={"text": " ".join(["word"] * 60), "explain": True})
-        slow.join()
+        hold.release()
+        held.join()
     assert full.status_code == 429
 
 

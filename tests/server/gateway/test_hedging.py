@@ -19,6 +19,8 @@ from newsdesk.server.gateway import hedging as hedging_module
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.hedging import Hedging
 from newsdesk.server.gateway.problems import Unavailable
+from tests import virtual_time
+from tests.holding import Hold
 from tests.launching import Server, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import STAND_IN, Served
@@ -71,7 +73,7 @@ def test_the_second_answers_and_the_first_is_cancelled() -> None:
         assert await asyncio.wait_for(hedging.answer(1, model.ask), 5) == 1
         assert (again, model.cancelled) == ([2, 1], 1)
 
-    asyncio.run(run())
+    virtual_time.run(run())
 
 
 def test_one_failure_waits_for_the_other_and_two_are_the_first() -> None:
@@ -85,7 +87,7 @@ def test_one_failure_waits_for_the_other_and_two_are_the_first() -> None:
             await asyncio.wait_for(hedging.answer(1, model.ask), 0.5)
         assert model.cancelled == 2  # nothing is left behind by a caller who goes
 
-    asyncio.run(run())
+    virtual_time.run(run())
 
 
 def test_what_is_late_is_the_slowest_hundredth_measured_every_64(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +114,7 @@ def test_what_is_late_is_the_slowest_hundredth_measured_every_64(monkeypatch: py
         assert await late_after(0.02, 64) == pytest.approx(0.4)  # the 191st of 192
         assert await late_after(0.02, 64) == 0.1  # the 254th of 256
 
-    asyncio.run(run())
+    virtual_time.run(run())
 
 
 def test_a_share_is_of_texts_and_as_many_as_were_earned_may_be_asked_for_again() -> None:
@@ -130,7 +132,7 @@ def test_a_share_is_of_texts_and_as_many_as_were_earned_may_be_asked_for_again()
         assert hedging._earned == pytest.approx(14.6)
         assert again == [2]
 
-    asyncio.run(run())
+    virtual_time.run(run())
 
 
 @pytest.mark.parametrize("sooner", ["first", "second"])
@@ -155,7 +157,7 @@ def test_where_both_fail_the_error_of_the_first_counts(sooner: str) -> None:
             await hedging.answer(1, ask)
         assert asked == 2
 
-    asyncio.run(run())
+    virtual_time.run(run())
 
 
 def test_no_more_is_earned_than_one_large_request_costs() -> None:
@@ -169,7 +171,7 @@ def test_no_more_is_earned_than_one_large_request_costs() -> None:
         assert again == [40, 40]
         assert answers == [2, 2, 1]
 
-    asyncio.run(run())
+    virtual_time.run(run())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.1])
@@ -184,7 +186,7 @@ def test_it_cannot_amplify_an_overload(share: float) -> None:
         assert sum(one.asked for one in late) == 800 + sum(again)
         return sum(again)
 
-    again = asyncio.run(run())
+    again = virtual_time.run(run())
     assert again <= share * (200 + 800)
     assert again == 0 or share > 0
     assert again >= share * 500
@@ -199,31 +201,37 @@ def test_large_requests_and_beginners_are_asked_once() -> None:
         await Hedging(0.1, again.append).answer(1, Model(0.3).ask)
         assert again == []
 
-    asyncio.run(run())
+    virtual_time.run(run())
 
 
-def test_a_process_that_hangs_is_not_waited_for(served: Served, tmp_path: Path) -> None:
-    """The real server, one of whose two backend processes stalls; the same without hedging waits for it."""
-    took = {}
-    for share in 0.1, 0.0:
-        with gateways.gateway(tmp_path, served.server.ports, hedge_share=share) as client:
-            for _ in range(2):
-                client.post("/v1/classify", json={"text": ["shares"] * 30})
-            for _ in range(70):
-                client.post("/v1/classify", json={"text": "shares"})
-            began = time.monotonic()
-            answer = client.post("/v1/classify", json={"text": f"shares, stand-in, stall at {tmp_path}/{share}"})
-            took[share] = time.monotonic() - began
-            again = float(
-                re.findall(r"^newsdesk_gateway_hedged_texts_total\{.*\} (.*)", client.get("/metrics").text, re.M)[0]
-            )
+def test_a_process_that_hangs_is_not_waited_for(served: Served, tmp_path: Path, hold: Hold) -> None:
+    """The real server: one of its two backend processes stalls until another has answered."""
+    with gateways.gateway(tmp_path, served.server.ports, hedge_share=0.1) as client:
+        for _ in range(2):
+            client.post("/v1/classify", json={"text": ["shares"] * 30})
+        for _ in range(70):
+            ask(client)
+        answer = client.post("/v1/classify", json={"text": f"shares, {hold.stalling}"})
         assert answer.json()["items"][0]["label"] == "Business"
-        if share:
-            assert 1 <= again <= share * 131
-        else:
-            assert again == 0
-    assert took[0.1] < took[0.0]
-    assert took[0.0] >= 2
+        assert 1 <= hedged(client) <= 0.1 * 131
+
+
+def test_a_process_that_hangs_is_waited_for_without_hedging(served: Served, tmp_path: Path, hold: Hold) -> None:
+    with (
+        gateways.gateway(tmp_path, served.server.ports, hedge_share=0.0, request_timeout=2.0) as client,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        for _ in range(70):
+            ask(client)
+        stalled = pool.submit(client.post, "/v1/classify", json={"text": f"shares, {hold.stalling}"})
+        hold.until_computing()
+        assert stalled.result().status_code == 504
+        assert hedged(client) == 0
+
+
+def hedged(client: httpx.Client) -> float:
+    """Return how many texts the gateway has asked for again."""
+    return float(re.findall(r"^newsdesk_gateway_hedged_texts_total\{.*\} (.*)", client.get("/metrics").text, re.M)[0])
 
 
 def failing(error: Exception, subject: Breaker) -> None:

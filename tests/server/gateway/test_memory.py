@@ -1,7 +1,6 @@
 """What one request may take of the gateway's memory: four times its size, and 64 MiB, whatever it holds."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import httpx
 import psutil
 import pytest
 
+from newsdesk.server.serving.gateway import Gateway
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
 from tests.server.gateway.gateways import JSON
@@ -22,17 +22,19 @@ MIB = 2**20
 @pytest.fixture(scope="module")
 def alone(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, int]]:
     """A client of a gateway of its own, and its process."""
-    before = children()
-    with gateways.gateway(tmp_path_factory.mktemp("alone"), served.server.ports) as client:
-        (process,) = children() - before
-        client.post("/v1/classify", json={"text": ["shares"] * 64})
-        yield client, process
-
-
-def children() -> set[int]:
-    return {
-        child.pid for child in psutil.Process(os.getpid()).children() if "newsdesk.server.gateway" in child.cmdline()
-    }
+    folder = tmp_path_factory.mktemp("alone")
+    launch = gateways.launch(folder, served.server.ports)
+    process = Gateway(launch, folder / "gateway.log")
+    process.start()
+    try:
+        gateways.until_listening(process)
+        assert process._process is not None
+        with gateways.client(launch.settings.local_url) as client:
+            client.post("/v1/classify", json={"text": ["shares"] * 64})
+            yield client, process._process.pid
+    finally:
+        process.ask_to_stop()
+        process.wait()
 
 
 def peak(process: int, forget: bool = False) -> int:

@@ -1,12 +1,13 @@
 """The gateway's process beside Triton's: kept alive, drained, never left behind; and healing as it sees it."""
 
+import contextlib
 import os
 import signal
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.machine import processes
 from newsdesk.server.serving.gateway import Gateway, GatewayError
+from tests.holding import Hold, until
 from tests.launching import Callers, Server, free_ports, gone, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import STAND_IN
@@ -32,7 +34,7 @@ def alone(tmp_path: Path) -> Iterator[tuple[Server, str]]:
         server.until("Ctrl-C stops it")
         yield server, f"http://127.0.0.1:{port}"
     finally:
-        server.stop()
+        server.dismiss()
 
 
 def gateway_of(server: Server) -> processes.Process:
@@ -84,7 +86,6 @@ def test_healings_are_invisible_at_the_gateway(alone: tuple[Server, str]) -> Non
         server.until("restarted in")
         load.go_on(5)
     assert set(load.outcomes) == {"ok"}
-    assert load.outcomes["ok"] > 40
     first = gateway_of(server)
     first.kill()
     server.until("the gateway died (code -9); restarting it")
@@ -92,9 +93,15 @@ def test_healings_are_invisible_at_the_gateway(alone: tuple[Server, str]) -> Non
     second = gateway_of(server)
     assert second != first
     os.kill(second.pid, signal.SIGSTOP)
-    server.until("the gateway was stopped by a signal; restarting it", 15)
+    server.until("the gateway was stopped by a signal; restarting it")
     until(lambda: answers(url))
     assert gateway_of(server) != second
+
+
+def listens(url: str) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), 1):
+        return True
+    return False
 
 
 def answers(url: str) -> bool:
@@ -104,24 +111,18 @@ def answers(url: str) -> bool:
         return False
 
 
-def until(reached: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def test_a_stop_answers_what_is_under_way_and_leaves_nothing(alone: tuple[Server, str]) -> None:
+def test_a_stop_answers_what_is_under_way_and_leaves_nothing(alone: tuple[Server, str], hold: Hold) -> None:
     server, url = alone
     family = [*server.family(), gateway_of(server)]
     answers: list[httpx.Response] = []
     watching = threading.Thread(target=lambda: httpx.get(f"{url}/v1/metrics/live", timeout=30))
-    asking = threading.Thread(target=lambda: answers.append(ask(url, "stand-in, be slow")))
+    asking = threading.Thread(target=lambda: answers.append(ask(url, hold.text)))
     watching.start()
     asking.start()
-    while 'newsdesk_gateway_queued_texts{model="ag_news"} 1.0' not in httpx.get(f"{url}/metrics").text:
-        time.sleep(0.02)
+    hold.until_computing()
     server.process.send_signal(signal.SIGTERM)
+    until(lambda: not listens(url))  # the gateway has been told
+    hold.release()
     assert server.wait(20) == 0
     asking.join()
     watching.join()
@@ -135,7 +136,7 @@ def test_no_gateway_survives_its_launcher(alone: tuple[Server, str]) -> None:
     family = [*server.family(), gateway_of(server)]
     server.process.kill()
     server.wait()
-    assert gone(family, 5)
+    assert gone(family, 30)
 
 
 def test_serve_refuses_to_stand_open_beyond_loopback(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import queue
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from newsdesk.server.contract import MAX_BATCH
 from newsdesk.server.gateway import inference
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.serving.gateway import Gateway, GatewayError
+from tests.holding import Hold, until
 from tests.launching import free_ports
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
@@ -228,26 +228,28 @@ def test_the_sdk_shows_its_key(front: Front) -> None:
         client.classify("shares")
 
 
-def test_what_nobody_waits_for_is_given_up_in_triton(served: Served, front: Front) -> None:
-    """Both backend processes are busy; a third request leaves Triton's queue with its caller."""
+def test_what_nobody_waits_for_is_given_up_in_triton(served: Served, front: Front, hold: Hold) -> None:
+    """Both backend processes are busy; others leave Triton's queue with their callers. Probes stand there, too."""
+
+    def counted(name: str, label: str = "") -> float:
+        lines = httpx.get(f"http://127.0.0.1:{served.server.ports[2]}/metrics", trust_env=False).text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name) and label in line)
 
     def given_up() -> float:
-        lines = httpx.get(f"http://127.0.0.1:{served.server.ports[2]}/metrics", trust_env=False).text.splitlines()
-        counted = (line for line in lines if line.startswith("nv_inference_request_failure") and "CANCELED" in line)
-        return sum(float(line.split()[-1]) for line in counted)
+        return counted("nv_inference_request_failure", "CANCELED")
 
     stub, known = front.stub()
-    before, began = given_up(), time.monotonic()
-    full = [request(*[f"stand-in, be slow {i}"] * MAX_BATCH) for i in range(2)]  # no batch holds two of them
+    before = given_up()
+    full = [request(*[f"{hold.text} {i}"] * MAX_BATCH) for i in range(2)]  # no batch holds two of them
     busy = [stub.ModelInfer.future(whole, metadata=known) for whole in full]
-    time.sleep(0.2)
-    assert refused(lambda: stub.ModelInfer(request("stand-in, be slow 3"), metadata=known, timeout=0.2))[0] == (
-        "DEADLINE_EXCEEDED"
-    )
+    hold.until_computing(2)
+    waiting = [stub.ModelInfer.future(request("shares"), metadata=known) for _ in range(10)]
+    until(lambda: counted("nv_inference_pending_request_count") >= 8)
+    for future in waiting:
+        future.cancel()
+    hold.release()
     assert all(future.result().outputs for future in busy)
-    while given_up() == before:
-        assert time.monotonic() < began + 10
-        time.sleep(0.05)
+    until(lambda: given_up() > before)
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
@@ -276,21 +278,15 @@ def test_rates_are_those_of_http(served: Served, tmp_path: Path) -> None:
         assert client.get("/v1/labels", headers=headers(key)).status_code == 429
 
 
-def test_who_leaves_is_not_computed_for(front: Front, stub: Any) -> None:
-    """The deadline is passed on, and what waited for it is out of the queue."""
-    began = time.monotonic()
-    code, _, _ = refused(lambda: front.stub()[0].ModelInfer(
-        request("stand-in, be slow"), metadata=(*bearer(front.key), ("x-request-id", "who-leaves")), timeout=0.2
-    ))  # fmt: skip
-    assert code == "DEADLINE_EXCEEDED"
-    while 'newsdesk_gateway_queued_texts{model="ag_news"} 0.0' not in front.http.get("/metrics").text:
-        assert time.monotonic() < began + 5
-        time.sleep(0.02)
-    (line,) = [
-        line for line in gateways.logged(front.folder / "gateway.log")
-        if line.get("request_id") == "who-leaves" and line["status"] == 499
-    ]  # fmt: skip
-    assert line["ms"] < 900  # the model took a second
+def test_who_leaves_is_not_computed_for(front: Front, hold: Hold) -> None:
+    """The deadline is passed on, and what waited for it is out of the queue, before the model has answered."""
+    known = (*bearer(front.key), ("x-request-id", "who-leaves"))
+    leaving = front.stub()[0].ModelInfer.future(request(hold.text), metadata=known, timeout=1)
+    hold.until_computing()
+    assert refused(leaving.result)[0] == "DEADLINE_EXCEEDED"
+    until(lambda: gateways.queued(front.http, 0))
+    lines = (line for line in gateways.logged(front.folder / "gateway.log") if line.get("request_id") == "who-leaves")
+    assert [line["status"] for line in lines] == [499]
 
 
 def test_a_request_is_known_whatever_its_id_and_its_protocol() -> None:

@@ -40,6 +40,6 @@ def test_a_revoked_key_ends_its_stream(front: Front) -> None:
     assert not next(stream).error_message
     assert gateways.newsdesk_keys(
         "revoke", key.split("_")[1], "--keys", str(front.folder / "keys.json")
-    ).returncode == 0  # fmt: skip
+    ).exit_code == 0  # fmt: skip
     assert refused(lambda: next(stream))[0] == "UNAUTHENTICATED"
     sending.put(None)

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import re
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from newsdesk.clients import Client
 from newsdesk.clients.errors import DeadlineExceeded
+from tests.holding import until
 from tests.launching import MODEL, Server, write_repository
 from tests.service.requests import oip, tensor
 
@@ -38,14 +41,20 @@ SLOW = MODEL.replace(
 def busy(slow: Server, folder: Path, threads: ThreadPoolExecutor) -> Iterator[None]:
     """Keep the backend process busy, and see its answer at the end."""
     computing = threads.submit(slow.classify, f"slow {folder}")
-    while not (folder / "computing").exists():
-        time.sleep(0.01)
+    until((folder / "computing").exists)
     try:
         yield
         time.sleep(0.3)  # three times the deadlines
     finally:
         (folder / "released").touch()
     assert computing.result()[0] == 200
+
+
+def waiting(slow: Server) -> int:
+    """Return how many requests stand in Triton's queue."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{slow.ports[2]}/metrics", timeout=10) as response:
+        metrics = response.read().decode()
+    return sum(map(int, re.findall(r"^nv_inference_pending_request_count{.*} (\d+)$", metrics, re.MULTILINE)))
 
 
 @pytest.fixture
@@ -66,17 +75,17 @@ def test_what_nobody_waits_for_is_not_computed(slow: Server, tmp_path: Path) -> 
     ):
         with busy(slow, tmp_path, threads):
             kept = threads.submit(slow.classify, "kept")
-            refused = [
-                threads.submit(client.infer, "ag_news", [tensor(["late"])], timeout=100_000),
-                threads.submit(client.infer, "ag_news", [tensor(["deadline"])], client_timeout=0.1),
-            ]
+            refused = threads.submit(client.infer, "ag_news", [tensor(["late"])], timeout=100_000)
             body = json.loads(oip(["late over HTTP"])) | {"parameters": {"timeout": 100_000}}
             late = threads.submit(slow.ask, "/v2/models/ag_news/infer", body)
+            until(lambda: waiting(slow) >= 3)
+            with pytest.raises(InferenceServerException):
+                client.infer("ag_news", [tensor(["deadline"])], client_timeout=0.1)
+            before = waiting(slow)
             cancelled = client.async_infer("ag_news", [tensor(["cancelled"])], lambda result, error: None)
-            time.sleep(0.1)
+            until(lambda: waiting(slow) > before)
             cancelled.cancel()
-        for one in refused:
-            assert isinstance(one.exception(), InferenceServerException)
+        assert isinstance(refused.exception(), InferenceServerException)
         assert late.result()[0] == 503
         assert kept.result()[0] == 200
         seen = json.loads(slow.classify("about")[1]["ANSWERED_BY"][0])

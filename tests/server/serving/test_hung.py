@@ -92,9 +92,9 @@ def test_one_in_a_loop_is_replaced_while_the_other_answers(launch: Launch, tmp_p
     assert server.classify("shares")[0] == 200
     server.until("hangs: no step of its work for")
     server.until("healed in")
-    lost.join(30)
+    lost.join(60)
     assert not lost.is_alive()
     assert outcome != [200]  # its caller is told, instead of waiting for ever
     assert server.classify("shares")[0] == 200
-    assert gone(first, 30)
+    assert gone(first, 60)
     assert len(server.stubs()) == 2

@@ -5,25 +5,18 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.holding import until
 from tests.launching import MODEL, OPTIONS, Server, free_ports, gone, write_repository
 from tests.strangers import needs_root
 
 Launch = Callable[..., Server]
 READY = "Ctrl-C stops it"
-
-
-def until(reached: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_starts_that_fail_and_a_taken_port_are_outlasted_and_told(launch: Launch, tmp_path: Path) -> None:
@@ -52,7 +45,7 @@ def test_starts_that_fail_and_a_taken_port_are_outlasted_and_told(launch: Launch
     os.kill(server.process.pid, signal.SIGSTOP)
     family = server.family()
     family[0].kill()
-    assert gone(family, 10)
+    assert gone(family, 30)
     with contextlib.ExitStack() as stack:
         until(lambda: taken(stack, server.ports[0]))
         os.kill(server.process.pid, signal.SIGCONT)

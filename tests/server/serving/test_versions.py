@@ -72,9 +72,8 @@ def test_versions_roll_out_and_back_under_load(launch: Callable[..., Server], tm
         assert ran.returncode == 0, ran.stderr
         assert "the running server serves version 1" in ran.stdout
         assert serves() == ("1", "stand-in")
-        time.sleep(0.3)
+        load.go_on(10)
     assert set(load.outcomes) == {"ok"}, load.outcomes
-    assert load.outcomes["ok"] > 50
     assert (repository / "ag_news" / "2.withdrawn" / "model.py").exists()
     refused = rollback(server)
     assert refused.returncode == 1

@@ -1,0 +1,211 @@
+"""Single calls of threads that go together, without a server: each request is answered when the test says so."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from newsdesk.clients import DeadlineExceeded, ServerFailed, ServerUnavailable, TextRefused
+from newsdesk.clients.calls import Calls
+from newsdesk.clients.chunk import Item, Text
+from newsdesk.clients.deadline import Deadline
+from newsdesk.clients.options import Options
+from tests.clients.asked import PLACE, PLAIN, URL, Request, answer
+
+
+class Leaving(Deadline):
+    """The deadline of one that leaves when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(0, URL)
+        self.over = threading.Event()
+
+    def left(self) -> float:
+        assert self.over.wait(30)
+        return 0.0
+
+
+class Blocking:
+    """Takes requests. A request is answered when the test sets its future."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self._came = threading.Condition()
+
+    def send(self, texts: Sequence[Text], options: Options, deadline: Deadline) -> list[Item]:
+        request = Request(list(texts), options, deadline, PLACE.get(), Future())
+        with self._came:
+            self.requests.append(request)
+            self._came.notify_all()
+        items: list[Item] = request.result.result(30)
+        return items
+
+    def request(self, place: int) -> Request:
+        """Return a request, as soon as it has come."""
+        with self._came:
+            assert self._came.wait_for(lambda: len(self.requests) > place, 30)
+        return self.requests[place]
+
+
+class Threads:
+    """Calls of threads of their own."""
+
+    def __init__(self, most_flying: int = 1, most_texts: int = 64) -> None:
+        self.model = Blocking()
+        self.executor, self.callers = ThreadPoolExecutor(4), ThreadPoolExecutor(16)
+        self.subject = Calls(most_flying, lambda: most_texts, self.model.send, self.executor)
+
+    def ask(self, text: str, options: Options = PLAIN, deadline: Deadline | None = None) -> "Future[Item]":
+        """Start a call, and return it when it flies or waits."""
+        before = len(self.model.requests) + len(self.subject._waiting)
+        call = self.callers.submit(self.subject.answer, text, options, deadline or Deadline(30, URL))
+        while len(self.model.requests) + len(self.subject._waiting) == before and not call.done():
+            threading.Event().wait(0.001)
+        return call
+
+    def close(self) -> None:
+        for request in self.model.requests:
+            if not request.result.done():
+                request.result.set_result(request.answers())
+        self.callers.shutdown()
+        self.executor.shutdown()
+
+
+@pytest.fixture
+def threads() -> Any:
+    made = Threads()
+    yield made
+    made.close()
+
+
+def test_threads_who_find_no_room_go_together(threads: Threads) -> None:
+    first = threads.ask("first")
+    started = [threads.ask("a", Options(top_k=1)), threads.ask("bad"), threads.ask("c", Options(top_k=2))]
+    apart = threads.ask("d", Options(quality="best"))
+    model = threads.model
+    assert len(model.requests) == 1
+    model.request(0).result.set_result(model.requests[0].answers())
+    assert first.result(30) == answer("first")
+    together = model.request(1)
+    assert (together.texts, together.options) == (["a", "bad", "c"], PLAIN)
+    together.result.set_result(together.answers())
+    one, refused, two = [call.result(30) for call in started]
+    assert (one, two) == (answer("a", top_k=1), answer("c", top_k=2))
+    assert isinstance(refused, TextRefused)
+    assert refused.index == 0
+    assert (model.request(2).texts, model.requests[2].options) == (["d"], Options(quality="best"))
+    model.requests[2].result.set_result(model.requests[2].answers())
+    assert apart.result(30) == answer("d")
+
+
+def test_threads_of_a_request_that_fails_go_each_alone(threads: Threads) -> None:
+    threads.ask("first")
+    started = {text: threads.ask(text) for text in ("a", "poison")}
+    model = threads.model
+    model.request(0).result.set_result(model.requests[0].answers())
+    model.request(1).result.set_exception(ServerFailed("no finite answer"))
+    model.request(3)
+    assert sorted(str(request.texts[0]) for request in model.requests[2:]) == ["a", "poison"]
+    for request in model.requests[2:]:
+        if request.texts == ["a"]:
+            request.result.set_result(request.answers())
+        else:
+            request.result.set_exception(ServerFailed("no finite answer"))
+    assert started["a"].result(30) == answer("a")
+    with pytest.raises(ServerFailed):
+        started["poison"].result(30)
+
+
+@pytest.mark.parametrize("error", [ServerUnavailable("away"), RuntimeError("a bug"), KeyboardInterrupt("stop")])
+def test_threads_all_fail_where_another_try_helps_nobody(error: BaseException, threads: Threads) -> None:
+    threads.ask("first")
+    started = [threads.ask("a"), threads.ask("b")]
+    model = threads.model
+    model.request(0).result.set_result(model.requests[0].answers())
+    model.request(1).result.set_exception(error)
+    for call in started:
+        with pytest.raises(type(error), match=str(error)):
+            call.result(30)
+    threads.ask("c")
+    assert model.request(2).texts == ["c"]
+
+
+def test_a_thread_that_leaves_is_not_asked_for(threads: Threads) -> None:
+    threads.ask("first")
+    leaving = Leaving()
+    short, long = threads.ask("short", deadline=leaving), threads.ask("long")
+    leaving.over.set()
+    with pytest.raises(DeadlineExceeded, match=URL):
+        short.result(30)
+    model = threads.model
+    model.request(0).result.set_result(model.requests[0].answers())
+    assert model.request(1).texts == ["long"]
+    model.requests[1].result.set_result(model.requests[1].answers())
+    assert long.result(30) == answer("long")
+
+
+def test_a_thread_that_leaves_meanwhile_spoils_nothing(threads: Threads) -> None:
+    threads.ask("first")
+    leaving = Leaving()
+    short, long = threads.ask("short", deadline=leaving), threads.ask("long")
+    model = threads.model
+    model.request(0).result.set_result(model.requests[0].answers())
+    assert model.request(1).texts == ["short", "long"]
+    leaving.over.set()
+    with pytest.raises(DeadlineExceeded):
+        short.result(30)
+    model.requests[1].result.set_result(model.requests[1].answers())
+    assert long.result(30) == answer("long")
+
+
+def test_a_room_that_nobody_waits_for_is_free_again(threads: Threads) -> None:
+    model = threads.model
+    for place, text in enumerate("abc"):
+        call = threads.ask(text)
+        model.request(place).result.set_result(model.requests[place].answers())
+        assert call.result(30) == answer(text)
+    assert threads.subject._room == 1
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_who_waits_while_the_client_is_closed_is_answered(cancel: bool, threads: Threads) -> None:
+    """The executor takes nothing more, or drops what it has taken: the thread that lands sends the others' texts."""
+    threads.ask("first")
+    started = [threads.ask("a"), threads.ask("b")]
+    model = threads.model
+    if cancel:  # busy with others, and then told to drop what waits
+        busy, begun = threading.Event(), threading.Barrier(5)
+        for _ in range(4):
+            threads.executor.submit(lambda: (begun.wait(30), busy.wait(30)))
+        begun.wait(30)
+        model.request(0).result.set_result(model.requests[0].answers())
+        while not threads.executor._work_queue.qsize():
+            threading.Event().wait(0.001)
+        dropping = threads.callers.submit(threads.executor.shutdown, True, cancel_futures=True)
+        model.request(1).result.set_result(model.requests[1].answers())
+        busy.set()
+        dropping.result(30)
+    else:
+        threads.executor.shutdown()
+        model.request(0).result.set_result(model.requests[0].answers())
+        model.request(1).result.set_result(model.requests[1].answers())
+    assert model.requests[1].texts == ["a", "b"]
+    assert [call.result(30) for call in started] == [answer("a"), answer("b")]
+
+
+def test_a_threads_request_is_sent_in_the_context_of_its_first_call(threads: Threads) -> None:
+    def ask(place: str) -> Item:
+        PLACE.set(place)
+        return threads.subject.answer(place, PLAIN, Deadline(30, URL))
+
+    threads.ask("first")
+    started = []
+    for count, place in enumerate(("here", "there"), start=1):
+        started.append(threads.callers.submit(ask, place))
+        while len(threads.subject._waiting) < count:
+            threading.Event().wait(0.001)
+    model = threads.model
+    model.request(0).result.set_result(model.requests[0].answers())
+    assert (model.request(1).texts, model.requests[1].place) == (["here", "there"], "here")
