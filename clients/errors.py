@@ -75,8 +75,9 @@ class TextRefused(NewsdeskError):
 
 # A dead backend process is an internal error to Triton, though another instance can answer the same request.
 _DEAD_PROCESS = re.compile(r"Stub process(?: '(?P<name>[^']*)')?.*not healthy|stub process has exited", re.S)
-# gRPC's words for a connection that ended under a request, not for one that was never opened.
+# gRPC's words for a connection that ended under a request, and for one that was never opened, whatever the reason.
 _BROKE = re.compile(r"Socket closed|reset by peer|Broken pipe|Stream removed|GOAWAY|Connection (aborted|closed)", re.I)
+_NOT_SENT = re.compile("failed to connect to all addresses")
 
 # Triton's words for an output that the model had when the client asked what it has.
 _OTHER_MODEL = re.compile(r"unexpected inference output")
@@ -114,7 +115,7 @@ def error_of(status: str | int, message: str, url: str, retry_after: str | None 
     if kind is ServerFailed and (dead := _DEAD_PROCESS.search(message)):
         return interrupted(url, message, dead["name"] or "")
     if issubclass(kind, ServerUnavailable):
-        if status == "UNAVAILABLE" and _BROKE.search(message):
+        if status == "UNAVAILABLE" and _BROKE.search(message) and not _NOT_SENT.search(message):
             return interrupted(url, message)
         error = unavailable(url, message)
         if kind is TooManyRequests:
