@@ -57,7 +57,7 @@ def test_a_killed_consumer_loses_nothing_and_another_takes_over(
     assert len(labels) == len(entries)  # one that came twice was answered alike
     answer = answers(client)[0]
     assert answer["source"] == f"in/{answer['id']}"
-    assert {"label", "probabilities", "quality", "answered_by"} <= answer.keys()
+    assert {"label", "probabilities", "quality", "answered_by", "version"} <= answer.keys()
     for _, fields in client.xrange("dead"):
         assert refused[fields["newsdesk-id"]] in fields["newsdesk-error"]
     group, *_ = client.xinfo_groups("in")
