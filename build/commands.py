@@ -180,8 +180,15 @@ def evaluate(
         str,
         typer.Option(help="Compile targets to examine, as `newsdesk serve` takes them.", show_default="its own"),
     ] = "",
+    against: Annotated[
+        Path | None,
+        typer.Option(help="An older model to compare with on the same rows: its repository, or the model's folder."),
+    ] = None,
     quote: Annotated[
-        bool, typer.Option("--quote/--no-quote", help="Whether the report holds the texts of the worst errors.")
+        bool,
+        typer.Option(
+            "--quote/--no-quote", help="Whether the report holds texts: of the worst errors, of changed labels."
+        ),
     ] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -192,13 +199,16 @@ def evaluate(
     """
     with refusals():
         from newsdesk.build import progress, reporting
+        from newsdesk.build.evaluation import against as comparing
         from newsdesk.build.evaluation import report
 
         chosen, _ = _chosen(
             "evaluate", recipe, data, test_data, text_column, label_column, columns, first_label, changes
         )
         with contextlib.redirect_stdout(sys.stderr):
-            figures = reporting.examine(chosen, artifacts, model_repository, target=target, say=progress.say)
+            figures = reporting.examine(
+                chosen, artifacts, model_repository, target=target, against=against, say=progress.say
+            )
             if not quote:
                 figures = report.without_texts(figures)
             path = report.write(figures, output)
@@ -207,6 +217,8 @@ def evaluate(
     else:
         points = figures["test"]["points"]
         print("\n".join(f"{quality}: {found['accuracy']:.2%}" for quality, found in points.items()))
+        if "against" in figures:
+            print("\n".join(["Against the old model:", *comparing.summary(figures["against"])]))
         print(f"{path} is written")
 
 

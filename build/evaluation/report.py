@@ -8,9 +8,10 @@ import numpy as np
 
 from newsdesk.build.data import splits, views
 from newsdesk.build.data.rows import Row
-from newsdesk.build.evaluation import metrics, neighbours, plots
+from newsdesk.build.evaluation import against, metrics, neighbours, plots
 from newsdesk.build.evaluation.attack import Attack
 from newsdesk.build.evaluation.examine import Examiner, Heard
+from newsdesk.build.evaluation.markdown import cell, table
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime.text import clean
 
@@ -28,13 +29,17 @@ def evaluate(
     strangers: dict[str, list[Row]],
     seed: int,
     machine: str,
+    old: Examiner | None = None,
 ) -> dict[str, Any]:
     """Return the report's figures on the test rows.
 
     `training` rows are looked through for close neighbours of the test rows, and tell the attack which words speak for
     a label; `outside` are rows of other sources with the same labels, `strangers` texts that no label fits, by name.
-    Any of them may be empty, and then its figures are left out.
+    Any of them may be empty, and then its figures are left out. With an `old` model both are compared on the test rows;
+    RecipeError is raised where their labels differ.
     """
+    if old:
+        against.check(examiner, old)
     heard = examiner.hear(test, "test rows")
     figures: dict[str, Any] = {
         "model": examiner.manifest.name,
@@ -57,6 +62,8 @@ def evaluate(
     figures["slices"] = {name: {"rows": len(of.labels), **examiner.points(of, seed)} for name, of in asked.items()}
     if strangers:
         figures["strangers"] = _strangers(examiner, asked, strangers)
+    if old:
+        figures["against"] = against.compare(examiner, old, heard, test, seed)
     return figures
 
 
@@ -93,7 +100,8 @@ def _strangers(
 def without_texts(figures: dict[str, Any]) -> dict[str, Any]:
     """Return the figures with errors named by the number of their row alone: for those who may not have the rows."""
     errors = [{name: value for name, value in error.items() if name != "text"} for error in figures["errors"]]
-    return {**figures, "errors": errors}
+    compared = {"against": against.without_texts(figures["against"])} if "against" in figures else {}
+    return {**figures, "errors": errors, **compared}
 
 
 def write(figures: dict[str, Any], folder: Path) -> Path:
@@ -119,6 +127,7 @@ def render(figures: dict[str, Any], images: list[str]) -> str:
     sections = [
         opening,
         f"## Operating points\n\n{_points(test['points'])}",
+        *([against.render(figures["against"])] if "against" in figures else []),
         f"## Members alone\n\n{_alone(test['members'])}",
         f"## Labels, balanced\n\n{_labels(test['points']['balanced'], labels)}",
         f"## Differences\n\nRows on which one alone is right, and McNemar's exact p.\n\n{differences}",
@@ -251,7 +260,7 @@ def _error_table(errors: list[dict[str, Any]]) -> str:
             f"{error['row']}",
             error["label"],
             f"{error['answered']} ({error['probability']:.1%})",
-            error.get("text", "").replace("|", "\\|"),
+            cell(error.get("text", "")),
         ]
         for error in errors
     ]
@@ -281,8 +290,3 @@ def _precisions(examiner: Examiner) -> dict[str, Any]:
         name: member_figures["variants"]
         for name, member_figures in examiner.manifest.figures.get("members", {}).items()
     }
-
-
-def table(heads: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *rows])

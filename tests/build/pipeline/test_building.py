@@ -184,13 +184,17 @@ def test_a_report_need_not_quote_the_rows(built: Result, newsdesk_build):
     mislabelled.write_text("headline,topic\nsoup with butter and onion,harbour\n")
     test_rows = f"data.test={json.dumps({**OWN_COLUMNS, 'file': str(mislabelled)})}"
     errors = []
+    old = str(built.folder / "models")
     for quoting in ("--quote", "--no-quote"):
-        result = newsdesk_build("--set", test_rows, quoting, "--json", command="evaluate")
+        result = newsdesk_build("--set", test_rows, quoting, "--json", "--against", old, command="evaluate")
         assert result.exit_code == 0, result.stderr
         errors += json.loads(result.stdout)["errors"]
+        assert json.loads(result.stdout)["against"]["points"]["best"]["mcnemar"]["p"] == 1
     assert errors[0].pop("text") == "soup with butter and onion"
     assert errors[0] == errors[1]
-    assert "butter" not in (built.folder / "report" / "report.md").read_text()
+    report = (built.folder / "report" / "report.md").read_text()
+    assert "butter" not in report
+    assert "## Against the old model" in report
 
 
 def test_engines_are_built_and_members_written_for_tritons_own_backends(built: Result, newsdesk_build):
