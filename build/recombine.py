@@ -14,7 +14,7 @@ from newsdesk.build.compile.predict import Examples, of_windows, on_all_cores
 from newsdesk.build.data import tables
 from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import ensemble as fitting
-from newsdesk.build.ensemble import judge
+from newsdesk.build.ensemble import judge, reference
 from newsdesk.build.errors import RecipeError
 from newsdesk.build.pipeline.artifacts import Artifact
 from newsdesk.build.pipeline.environment import machine
@@ -120,6 +120,8 @@ def recombine(
         ordered = [
             by_name[name].fitted(calibrator) for name, calibrator in zip(fit.order, fit.calibrators, strict=True)
         ]
+        first, validation = ordered[0], (parts["validation"], answers["validation"])
+        held_against = reference.measure(fit, graphs, *validation, first.reader, first.max_length, learned=False)
         written = repository.write(
             output,
             recipe.repository,
@@ -137,6 +139,7 @@ def recombine(
             ],
             windows=fit.windows,
             unsure=fit.unsure,
+            reference=held_against,
             next_version=next_version,
         )
     say(f"repository: {written}")

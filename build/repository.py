@@ -19,6 +19,7 @@ from newsdesk.server.runtime.cores import FEWEST_INSTANCES
 from newsdesk.server.runtime.files import File
 from newsdesk.server.runtime.manifest import Manifest, Member, Windows
 from newsdesk.server.runtime.plans import Plan
+from newsdesk.server.runtime.reference import Reference
 from newsdesk.server.runtime.repository import WITHDRAWN
 from newsdesk.server.runtime.unsure import Unsure
 from newsdesk.server.runtime.windows import Rule
@@ -58,12 +59,13 @@ def write(
     built: list[dict[str, Any]],
     windows: Rule = "mean",
     unsure: Unsure | None = None,
+    reference: Reference | None = None,
     next_version: bool = False,
 ) -> Path:
     """Write `<output>/<model>/` and return it: in place of its highest version, or as the next one.
 
     `windows` is the rule for texts beyond a member's length, and `unsure` says when an answer is marked as not sure; by
-    None none is. `target` is one for all members, or each one's (see
+    None none is. `reference` is what live answers are held against. `target` is one for all members, or each one's (see
     `targets`). `graphs` is the folder below which the cascade's own graphs lie, by the paths that its stages name.
 
     The version folder is made beside its place and renamed into it; every other file is written under another name and
@@ -93,6 +95,7 @@ def write(
         code=manifest.code(new),
         windows=Windows(rule=windows),
         unsure=unsure,
+        reference=reference,
         target=target,
         cpu_features=processor.changes_answers(),
         figures=figures,

@@ -76,6 +76,9 @@ Quality = Literal["fast", "balanced", "best"]
 QUALITIES: Final[tuple[Quality, ...]] = get_args(Quality)
 DEFAULT_QUALITY: Final[Quality] = "balanced"
 
+PROBE: Final = "Wall Street bears claw back into the black"
+"""The text of newsdesk's own requests, by which it sees whether a model answers."""
+
 MAX_TEXT_BYTES: Final = 256 * 1024
 """Bytes of one text in UTF-8."""
 MAX_BATCH: Final = 64

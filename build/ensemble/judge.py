@@ -12,7 +12,7 @@ from newsdesk.build.ensemble.ensemble import Fit
 from newsdesk.build.evaluation import metrics
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import calibrate, cascade, stacker
-from newsdesk.server.runtime.cascade import Cascade
+from newsdesk.server.runtime.cascade import Answered, Cascade
 from newsdesk.server.runtime.lengths import words
 
 
@@ -21,21 +21,26 @@ def measure(fit: Fit, folder: Path, rows: list[Row], answers: Mapping[str, Answe
 
     `folder` holds the stackers' graphs that the fit names.
     """
+    labels = np.array([row.label for row in rows])
+    points: dict[str, Any] = {"rows": len(rows)}
+    for quality, answered in replay(fit, folder, rows, answers).items():
+        shares = np.bincount(answered.stages, minlength=len(fit.stages)) / len(rows)
+        points[quality] = {
+            **metrics.summary(answered.probabilities, labels),
+            "calibration_error": metrics.calibration_error(answered.probabilities, labels),
+            "answered_by": {stage.name: float(share) for stage, share in zip(fit.stages, shares, strict=True)},
+        }
+    return points
+
+
+def replay(fit: Fit, folder: Path, rows: list[Row], answers: Mapping[str, Answers]) -> dict[str, Answered]:
+    """Return the ensemble's answers to the rows by quality, from the members' answers by name."""
     ready = Cascade(fit.stages, fit.order, lambda graph: stacker.load(folder / graph.path))
-    labels, lengths = np.array([row.label for row in rows]), words([row.text for row in rows])
+    lengths = words([row.text for row in rows])
     members = np.stack(
         [
             calibrate.ready(calibrator)(answers[name].rows(fit.windows))
             for name, calibrator in zip(fit.order, fit.calibrators, strict=True)
         ]
     ).astype(np.float32)
-    points: dict[str, Any] = {"rows": len(rows)}
-    for place, quality in enumerate(QUALITIES):
-        answered = cascade.replay(ready, members, place, lengths)
-        shares = np.bincount(answered.stages, minlength=len(ready.steps)) / len(rows)
-        points[quality] = {
-            **metrics.summary(answered.probabilities, labels),
-            "calibration_error": metrics.calibration_error(answered.probabilities, labels),
-            "answered_by": {step.name: float(share) for step, share in zip(ready.steps, shares, strict=True)},
-        }
-    return points
+    return {quality: cascade.replay(ready, members, place, lengths) for place, quality in enumerate(QUALITIES)}

@@ -23,13 +23,15 @@ _SWEEP = np.round(np.concatenate([np.arange(0.3, 0.95, 0.05), np.arange(0.95, 1.
 @dataclass(frozen=True)
 class Heard:
     """What the members said of rows, FP32 [members, rows, labels], how many windows each row was read in, the seconds
-    that each stage's new members took for all of them, and the rows' labels and words, INT64 [rows]."""
+    that each stage's new members took for all of them, the rows' labels and words, INT64 [rows], and the share of each
+    that the first member does not know, FP64 [rows]."""
 
     members: np.ndarray
     windows: np.ndarray
     seconds: list[float]
     labels: np.ndarray
     lengths: np.ndarray
+    unknown: np.ndarray
 
 
 class Examiner:
@@ -49,7 +51,7 @@ class Examiner:
     def hear(self, rows: list[Row], title: str) -> Heard:
         """Ask every member about every row, once: all operating points are replayed from it."""
         best = QUALITIES.index("best")
-        members, windows, lengths = [], [], []
+        members, windows, lengths, unknown = [], [], [], []
         seconds = [0.0] * len(self.manifest.cascade)
         starts = range(0, len(rows), MAX_BATCH)
         for at in track(starts, title):
@@ -58,10 +60,12 @@ class Examiner:
             members.append(answers.members.transpose(1, 0, 2))
             windows.append(answers.windows)
             lengths.append(answers.lengths)
+            unknown.append(answers.unknown)
             for stage, took in answers.work.stages.items():
                 seconds[stage] += took.seconds
         labels = np.array([row.label for row in rows], np.int64)
-        return Heard(np.concatenate(members, 1), np.concatenate(windows), seconds, labels, np.concatenate(lengths))
+        of_rows = np.concatenate(windows), seconds, labels, np.concatenate(lengths), np.concatenate(unknown)
+        return Heard(np.concatenate(members, 1), *of_rows)
 
     def replay(self, heard: Heard, quality: str, stages: list[Stage] | None = None) -> cascade.Answered:
         """Answer at an operating point from what the members said."""

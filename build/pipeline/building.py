@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from newsdesk.build import repository
 from newsdesk.build.data import suspects, tables
 from newsdesk.build.ensemble import ensemble as fitting
+from newsdesk.build.ensemble import reference
 from newsdesk.build.errors import RecipeError
-from newsdesk.build.pipeline import candidates, watching
+from newsdesk.build.pipeline import candidates, evidence, watching
 from newsdesk.build.pipeline.artifacts import Artifact, ArtifactStore, Say
 from newsdesk.build.pipeline.branches import Branch
 from newsdesk.build.pipeline.declaration import NAMES, SHARED, Declaration, declare
@@ -21,6 +22,7 @@ from newsdesk.build.recipe import Recipe
 from newsdesk.build.repository import Fitted
 from newsdesk.server.runtime import engines, targets
 from newsdesk.server.runtime.calibrate import Calibrator
+from newsdesk.server.runtime.reference import Reference
 
 REPOSITORY = "repository"
 """The last step of a build. It writes to the output, and so is no stage of the artifact store's."""
@@ -113,17 +115,19 @@ def write(
         "members": {branch.name: _figures_of_member(branch, made) for branch in ordered},
         "machine": made[ordered[0].stages["compile"]].entry["machine"],
     }
+    members = [
+        _fitted(branch, made, recipe.repository.variants, calibrator)
+        for branch, calibrator in zip(ordered, fit.calibrators, strict=True)
+    ]
     return repository.write(
         output,
         recipe.repository,
         recipe.card,
         labels=tables.read_labels(made["split"].path),
-        members=[
-            _fitted(branch, made, recipe.repository.variants, calibrator)
-            for branch, calibrator in zip(ordered, fit.calibrators, strict=True)
-        ],
+        members=members,
         cascade=fit.stages,
         unsure=fit.unsure,
+        reference=_reference(declared, made, members[0]),
         windows=fit.windows,
         graphs=made["ensemble"].path,
         target=_target(ordered, made),
@@ -153,6 +157,18 @@ def _fitted(branch: Branch, made: Mapping[str, Artifact], wanted: Iterable[str],
         calibrator=calibrator,
         plans=graphs.plans,
     )
+
+
+def _reference(declared: Declaration, made: Mapping[str, Artifact], first: Fitted) -> Reference | None:
+    """Return how the answers are spread to the rows that decided how members are combined."""
+    compiled, asked = (
+        {branch.name: made[branch.stages[stage]] for branch in declared.branches if stage in branch.stages}
+        for stage in ("compile", "out-of-fold")
+    )
+    ensemble, split = made["ensemble"].path, made["split"]
+    rows, answers = evidence.out_of_fold(split, asked) if asked else evidence.of_validation(split, compiled)
+    fit = fitting.load(ensemble)
+    return reference.measure(fit, ensemble, rows, answers, first.reader, first.max_length, learned=bool(asked))
 
 
 def _figures(declared: Declaration, made: Mapping[str, Artifact]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from newsdesk.clients import AsyncClient, BadResponse, NewsdeskError, Prediction, TextRefused
 from newsdesk.clients.options import Options
+from newsdesk.server.contract import PROBE
 from newsdesk.server.gateway import explain
 from newsdesk.server.gateway.admission import Piece, Queue, Turns, load, of_body, pieces
 from newsdesk.server.gateway.breaker import Breaker
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 Text = str | bytes
 Item = Prediction | TextRefused
 
-PROBE = "Wall Street bears claw back into the black"
 _PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT = 5.0
 _INSTANT = 1e-3

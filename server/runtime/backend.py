@@ -31,8 +31,11 @@ from newsdesk.server.runtime import cancellation, heartbeat, lifeline, manifest
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.cancellation import Cancelled
 from newsdesk.server.runtime.classifier import Classifier
+from newsdesk.server.runtime.drift import Drift
+from newsdesk.server.runtime.drift_metrics import DriftMetrics
 from newsdesk.server.runtime.errors import QualityError, TextError
 from newsdesk.server.runtime.metrics import Metrics
+from newsdesk.server.runtime.reference import WINDOW
 from newsdesk.server.runtime.request import read_qualities, read_texts
 
 _WINDOW = "news " * 512
@@ -49,8 +52,9 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         config = json.loads(args["model_config"])
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
+        described = manifest.load(folder)
         self._classifier = Classifier(
-            manifest.load(folder),
+            described,
             folder,
             parameters.get("target", ""),
             int(parameters.get("threads", 1)),
@@ -58,7 +62,12 @@ class TritonPythonModel:
         )
         self._labels = np.array([label.encode() for label in self._classifier.labels], np.object_)
         self._stages = np.array([stage.encode() for stage in self._classifier.stages], np.object_)
-        self._metrics = Metrics(args["model_name"], args["model_version"], self._classifier.stages)
+        place = {"model": args["model_name"], "version": args["model_version"]}
+        drift = None
+        if described.reference:
+            looked_back_on = Drift(described.reference, int(parameters.get("drift_window") or WINDOW))
+            drift = DriftMetrics(looked_back_on, described.labels, place, args["model_instance_name"])
+        self._metrics = Metrics(place, self._classifier.stages, drift)
         self._classifier.warm_up()
         heartbeat.start(self._longest_step())
 
@@ -141,7 +150,7 @@ class TritonPythonModel:
             else:
                 self._metrics.failed("engine")
                 responses[i] = _failed("newsdesk computed no finite answer", pb_utils.TritonError.INTERNAL)
-        self._metrics.answered(answers, qualities)
+        self._metrics.answered(answers, qualities, texts)
 
 
 def _failed(message: str, code: int) -> Any:

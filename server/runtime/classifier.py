@@ -43,6 +43,7 @@ class BatchAnswers:
         windows: in how many windows the longest-reading member read each, INT32 [n]
         members: each member's own probabilities, FP32 [n, members, labels], ABSENT where it was not asked
         lengths: words of each text, INT64 [n]
+        unknown: the share of each that the first member does not know, FP64 [n] (see `MemberOutput`)
         work: of the batch
     """
 
@@ -51,11 +52,12 @@ class BatchAnswers:
     windows: Array
     members: Array
     lengths: Array
+    unknown: Array
     work: Work
 
     def part(self, own: slice) -> "BatchAnswers":
         """Return the answers to some of the texts."""
-        names = "probabilities", "stages", "windows", "members", "lengths"
+        names = "probabilities", "stages", "windows", "members", "lengths", "unknown"
         return replace(self, **{name: getattr(self, name)[own] for name in names})
 
 
@@ -81,6 +83,8 @@ class Classifier:
         self._cascade = Cascade(manifest.cascade, self._order, lambda graph: stacker.load(folder / graph.path))
         steps = [step.members for step in self._cascade.steps]
         self._first = [next(i for i, step in enumerate(steps) if place in step) for place in range(len(self._order))]
+        self._reader = steps[0][0]
+        """The member that reads every text."""
         self._unsure = manifest.unsure
         self._too_unsure = manifest.unsure.thresholds(unsure_share) if manifest.unsure else np.full(3, np.inf)
         self._heap = HeapTrimmer()
@@ -100,7 +104,7 @@ class Classifier:
         """Answer clean texts (see `read`), each as if it had come alone; qualities INT [n] into QUALITIES, None means
         balanced for all.
         """
-        work, windows = Work(), np.ones(len(texts), np.int32)
+        work, windows, unknown = Work(), np.ones(len(texts), np.int32), np.zeros(len(texts))
 
         def ask(place: int, rows: Array) -> Callable[[], Array]:
             began = time.perf_counter()
@@ -112,6 +116,8 @@ class Classifier:
                 began = time.perf_counter()
                 reading = waiting()
                 windows[rows] = np.maximum(windows[rows], reading.windows)
+                if place == self._reader:
+                    unknown[rows] = reading.unknown
                 work.real_tokens += reading.real_tokens
                 work.computed_tokens += reading.computed_tokens
                 stage_work.seconds += time.perf_counter() - began
@@ -124,7 +130,7 @@ class Classifier:
         answered = self._cascade.answer(quality, ask, lengths)
         self._heap.trim()
         members = answered.members.transpose(1, 0, 2)
-        return BatchAnswers(answered.probabilities, answered.stages, windows, members, lengths, work)
+        return BatchAnswers(answered.probabilities, answered.stages, windows, members, lengths, unknown, work)
 
     @property
     def marks_unsure(self) -> bool:

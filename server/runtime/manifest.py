@@ -16,6 +16,7 @@ from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.runtime.files import File as File
 from newsdesk.server.runtime.files import digest as digest
 from newsdesk.server.runtime.plans import Plan
+from newsdesk.server.runtime.reference import Reference
 from newsdesk.server.runtime.unsure import Unsure
 from newsdesk.server.runtime.windows import Rule
 
@@ -81,6 +82,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     windows: Windows = Windows()
     unsure: Unsure | None = None
     """When an answer is marked as not sure; older manifests do not say."""
+    reference: Reference | None = None
+    """How the answers to rows that no member was fitted on are spread, which live answers are held against; older
+    manifests have none."""
     code: list[File] = []
     """ENTRY and CONFIG in the version folder; every build writes them. Older manifests name neither, and Triton's files
     are then taken as they are."""
@@ -101,6 +105,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if len(self.cascade[0].thresholds.best) != len(self.labels):
             count = len(self.cascade[0].thresholds.best)
             raise ValueError(f"the cascade has thresholds for {count} labels, expected {len(self.labels)}")
+        if self.reference and len(self.reference.best.labels) != len(self.labels):
+            count = len(self.reference.best.labels)
+            raise ValueError(f"the reference has {count} labels, expected {len(self.labels)}")
         if self.code and {file.path for file in self.code} != {ENTRY, CONFIG}:
             named = ", ".join(file.path for file in self.code)
             raise ValueError(f"code names {named}, expected {ENTRY} and {CONFIG}")

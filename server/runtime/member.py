@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from newsdesk.server.runtime import windows as windowing
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.batching import BagShapes, Shapes
 from newsdesk.server.runtime.engines import Engine
+from newsdesk.server.runtime.lengths import words
+from newsdesk.server.runtime.ngrams import Ngrams
+from newsdesk.server.runtime.terms import Terms
 from newsdesk.server.runtime.tokens import Tokens
 
 Ids = list[int] | Array
@@ -28,14 +32,22 @@ class MemberOutput:
     Attributes:
         probabilities: calibrated, FP64 [n, labels]
         windows: in how many each text was read, INT64 [n]
+        unknown: of a bag, the share of each text's n-grams that it has no row for; of an encoder, the share of pieces
+            that go on a word, which are many where words are not in its vocabulary; FP64 [n]
         real_tokens: without padding
         computed_tokens: with padding
     """
 
     probabilities: Array
     windows: Array
+    unknown: Array
     real_tokens: int
     computed_tokens: int
+
+
+Read = Callable[[list[str]], tuple[Sequence[Ids], Array, Array]]
+"""Texts to the ids of their windows, text after text; how many windows each text has, INT64 [n]; and the share of each
+that is unknown, FP64 [n] (see `MemberOutput`)."""
 
 
 class LoadedMember:
@@ -45,19 +57,12 @@ class LoadedMember:
         self, about: manifest.Member, windows: manifest.Windows, folder: Path, target: str, threads: int
     ) -> None:
         self.name = about.name
-        self._about, self._overlap, self._rule = about, windows.overlap, windows.rule
+        self._about, self._rule = about, windows.rule
         self._calibrate = calibrate.ready(about.calibrator)
         self._engine: Engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path, threads)
         self._bag = about.kind != "encoder"
         self._shapes: Shapes = BagShapes() if self._bag else self._engine.shapes(about.max_length)
-        reader = folder / about.reader.path
-        self._read: Callable[[list[str]], tuple[Sequence[Ids], Array]]
-        if self._bag:
-            bag = terms.load(reader)
-            self._read = lambda texts: (bag.encode(texts), np.ones(len(texts), np.int64))
-        else:
-            tokens = Tokens(reader, about.max_length)
-            self._read = lambda texts: tokens.windows(texts, self._overlap)
+        self._read = reader(folder / about.reader.path, about.max_length, windows.overlap)
 
     def warm_up(self) -> None:
         """Compute once, so that no request waits for what comes with the first; where an engine compiles kernels for
@@ -84,6 +89,7 @@ class LoadedMember:
             return MemberOutput(
                 np.concatenate([part.probabilities for part in parts]),
                 np.concatenate([part.windows for part in parts]),
+                np.concatenate([part.unknown for part in parts]),
                 sum(part.real_tokens for part in parts),
                 sum(part.computed_tokens for part in parts),
             )
@@ -96,7 +102,7 @@ class LoadedMember:
 
     def _submit(self, texts: list[str]) -> Callable[[], MemberOutput]:
         cancellation.check()
-        read, counts = self._read(texts)
+        read, counts, unknown = self._read(texts)
         ids, places = (read, ...) if self._bag else _distinct(read)
         lengths = [len(sequence) for sequence in ids]
         groups = self._shapes.plan(lengths)
@@ -112,9 +118,27 @@ class LoadedMember:
             logits = np.empty((len(lengths), parts[0].shape[-1]), np.float32)
             logits[np.concatenate(groups)] = np.concatenate(parts)
             probabilities = windowing.combine(calibrate.softmax(logits)[places], counts, self._rule)
-            return MemberOutput(self._calibrate(probabilities), counts, real, computed)
+            return MemberOutput(self._calibrate(probabilities), counts, unknown, real, computed)
 
         return result
+
+
+def reader(path: Path, max_length: int, overlap: float) -> Read:
+    """Return what reads texts by a member's reader file; a `max_length` of 0 means a bag."""
+    if not max_length:
+        return partial(_read_bag, terms.load(path))
+    return partial(_read_tokens, Tokens(path, max_length), overlap)
+
+
+def _read_bag(bag: Ngrams | Terms, texts: list[str]) -> tuple[Sequence[Ids], Array, Array]:
+    ids, counted = bag.read(texts)
+    known, every = counted.T
+    return ids, np.ones(len(texts), np.int64), 1 - np.where(every > 0, known, 1) / np.maximum(every, 1)
+
+
+def _read_tokens(tokens: Tokens, overlap: float, texts: list[str]) -> tuple[Sequence[Ids], Array, Array]:
+    ids, counts, pieces = tokens.read(texts, overlap)
+    return ids, counts, np.maximum(1 - words(texts) / np.maximum(pieces, 1), 0)
 
 
 def _distinct(ids: Sequence[Ids]) -> tuple[Sequence[Ids], Array]:

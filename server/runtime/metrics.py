@@ -14,6 +14,7 @@ import triton_python_backend_utils as pb_utils
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.classifier import BatchAnswers
+from newsdesk.server.runtime.drift_metrics import DriftMetrics
 
 EVERY_SECONDS = 0.5
 FAILURES = "text", "quality", "engine", "cancelled"
@@ -39,8 +40,9 @@ class Metrics:
     zero before the first.
     """
 
-    def __init__(self, model: str, version: str, stages: list[str]) -> None:
-        self._stages = stages
+    def __init__(self, place: dict[str, str], stages: list[str], drift: DriftMetrics | None = None) -> None:
+        """`place` are the labels that all carry: the model and its version; `drift` is told of every answer."""
+        self._stages, self._drift = stages, drift
         self._families = {  # kept: a metric whose family is collected raises
             name: pb_utils.MetricFamily(name=name, description=about, kind=pb_utils.MetricFamily.COUNTER)
             for name, about in _FAMILIES.items()
@@ -50,15 +52,14 @@ class Metrics:
             labels |= {(f"stage_{what}", stage): {"stage": stage} for what in ("texts", "batches", "seconds")}
             labels |= {("answers", stage, quality): {"stage": stage, "quality": quality} for quality in QUALITIES}
         labels |= {("failures", kind): {"kind": kind} for kind in FAILURES}
-        place = {"model": model, "version": version}
         self._metrics = {
             key: self._families[f"newsdesk_{key[0]}_total"].Metric(labels=place | own) for key, own in labels.items()
         }
         self._gathered: defaultdict[Key, float] = defaultdict(float)
         self._due = 0.0
 
-    def answered(self, answers: BatchAnswers, quality: Array) -> None:
-        """Count a batch; quality INT [n] into QUALITIES."""
+    def answered(self, answers: BatchAnswers, quality: Array, texts: list[str]) -> None:
+        """Count a batch of texts; quality INT [n] into QUALITIES."""
         gathered, work = self._gathered, answers.work
         gathered["real_tokens",] += work.real_tokens
         gathered["computed_tokens",] += work.computed_tokens
@@ -71,6 +72,8 @@ class Metrics:
         for place in answered.nonzero()[0].tolist():
             stage, asked = divmod(place, len(QUALITIES))
             gathered["answers", self._stages[stage], QUALITIES[asked]] += int(answered[place])
+        if self._drift:
+            self._drift.add(answers, quality, texts)
 
     def failed(self, kind: str, requests: int = 1) -> None:
         """Count requests that failed; kind is one of FAILURES."""
@@ -78,6 +81,8 @@ class Metrics:
 
     def hand_over(self, now: bool = False) -> None:
         """Give Triton what has gathered, if it is time."""
+        if self._drift:
+            self._drift.hand_over(now)
         if not now and time.monotonic() < self._due:
             return
         for key, count in self._gathered.items():

@@ -85,9 +85,19 @@ class Ngrams:
 
         Nothing is cut: a text is read whole, however long. The ids are views of few arrays, for reading only.
         """
-        return [ids for chunk in _chunks(texts) for ids in self._encode(chunk)]
+        return self.read(texts)[0]
 
-    def _encode(self, texts: list[bytes]) -> list[Array]:
+    def read(self, texts: list[str]) -> tuple[list[Array], Array]:
+        """Return each text's ids, as `encode` does, and how many of its n-grams are known, and in all, INT64 [n, 2]."""
+        every: list[Array] = []
+        counted = [np.empty((0, 2), np.int64)]
+        for chunk in _chunks(texts):
+            ids, counts = self._encode(chunk)
+            every += ids
+            counted.append(counts)
+        return every, np.concatenate(counted)
+
+    def _encode(self, texts: list[bytes]) -> tuple[list[Array], Array]:
         raw = np.frombuffer(b" %b " % b" ".join(texts), np.uint8)  # a space on either side of every text
         powers, inverses = _powers(max(2 * CHUNK, 1 << len(raw).bit_length()))
         values = _VALUES[raw]
@@ -106,7 +116,9 @@ class Ngrams:
             mark = alone | ~inside
             sums = np.concatenate([[np.uint64(0)], np.cumsum(np.where(mark, powers[: len(raw)], terms))])
             kinds += [_of_parts(sums, inverses, np.cumsum(mark), ends, length) for length in self.features.parts]
-        return _lay_out([self._look_up(*kind) for kind in kinds])
+        known = [self._look_up(*kind) for kind in kinds]
+        totals = [np.sum([counts for _, counts in of], axis=0) for of in (known, kinds)]
+        return _lay_out(known, totals[0]), np.stack(totals, -1)
 
     def _look_up(self, hashes: Array, counts: Array) -> tuple[Array, Array]:
         """Return the ids of the known hashes, and their number in each text."""
@@ -119,9 +131,8 @@ class Ngrams:
         return ids[known], np.diff(before[np.concatenate([[0], np.cumsum(counts)])])
 
 
-def _lay_out(kinds: list[tuple[Array, Array]]) -> list[Array]:
-    """Part ids by text; `kinds` are pairs of ids, in the order of texts, and their number in each text."""
-    totals = np.sum([counts for _, counts in kinds], axis=0)
+def _lay_out(kinds: list[tuple[Array, Array]], totals: Array) -> list[Array]:
+    """Part ids by text; `kinds` are ids, in the order of texts, and their number in each text; `totals` in all."""
     bounds = np.concatenate([[0], np.cumsum(np.maximum(totals, 1))])
     laid = np.full(bounds[-1], NOTHING, np.int64)
     place = bounds[:-1].copy()

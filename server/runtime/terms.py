@@ -75,9 +75,14 @@ class Terms:
 
     def encode(self, texts: list[str]) -> list[Array]:
         """Return each text's ids, INT64 [n], n ≥ 1: every term once, `row + rows * count`, in the order of rows."""
-        keys = []
+        return self.read(texts)[0]
+
+    def read(self, texts: list[str]) -> tuple[list[Array], Array]:
+        """Return each text's ids, as `encode` does, and how many of its n-grams are known, and in all, INT64 [n, 2]."""
+        keys, counted = [], np.zeros((len(texts), 2), np.int64)
         for start, block in zip(self.starts, self.blocks, strict=True):
-            ids = block.encode(texts)
+            ids, of_block = block.read(texts)
+            counted += of_block
             text = np.repeat(np.arange(len(texts)), [len(of_text) for of_text in ids])
             keys.append(np.concatenate(ids) + (text * self.rows + start))
         key = np.sort(np.concatenate(keys))
@@ -85,7 +90,7 @@ class Terms:
         counts = np.minimum(np.diff(first, append=len(key)), MOST)
         text, row = np.divmod(key[first], self.rows)
         ids = row + self.rows * counts
-        return np.split(ids, np.searchsorted(text, np.arange(1, len(texts)))) if texts else []
+        return np.split(ids, np.searchsorted(text, np.arange(1, len(texts)))) if texts else [], counted
 
 
 def _known_buckets(block: Ngrams) -> Array:

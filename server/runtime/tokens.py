@@ -38,9 +38,14 @@ class Tokens:
         least `overlap` (0 to 1) of its room with the next; all are full, and they stand at even distances. Special
         tokens stand around each. Linear in the text.
         """
+        return self.read(texts, overlap)[:2]
+
+    def read(self, texts: list[str], overlap: float) -> tuple[list[list[int] | Array], Array, Array]:
+        """Return what `windows` does, and how many tokens each text has without special ones, INT64 [n]."""
         windows: list[list[int] | Array] = []
         counts = np.ones(len(texts), np.int64)
-        for i, encoding in enumerate(self._encoded(texts)):
+        encoded = self._encoded(texts)
+        for i, encoding in enumerate(encoded):
             ids = encoding.ids
             if len(ids) <= self._most:
                 windows.append(ids)
@@ -48,7 +53,8 @@ class Tokens:
                 cut = self._cut(np.array(ids), overlap)
                 counts[i] = len(cut)
                 windows += [*cut]
-        return windows, counts
+        around = len(self._before) + len(self._after)
+        return windows, counts, np.fromiter((len(encoding) - around for encoding in encoded), np.int64, len(texts))
 
     def _encoded(self, texts: list[str]) -> list[Encoding]:
         encodings: list[Encoding] = self._tokenizer.encode_batch_fast(self._casing.restore(texts))

@@ -306,6 +306,8 @@ class Keeper:
         parameters = {"target": deployment.target, "threads": str(deployment.threads)}
         if self._settings.unsure_share is not None:
             parameters["unsure_share"] = str(self._settings.unsure_share)
+        if self._settings.drift_window is not None:
+            parameters["drift_window"] = str(self._settings.drift_window)
         generation = self._workspace.render(
             deployment.folder, parameters, deployment.instances, cached, deployment.queue_delay, version, self.model
         )

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection
 
+from newsdesk.server.contract import PROBE
 from newsdesk.server.machine.processes import Process
 from newsdesk.server.serving.endpoint import Endpoint
 from newsdesk.server.serving.triton import Refusal, TritonError
 
-EXAMPLE = "Wall Street bears claw back into the black"
+EXAMPLE = PROBE
 TIMEOUT = 3.0
 OVERLOADED = 503
 _COMPUTES = 0.02

@@ -13,6 +13,7 @@ from newsdesk.server.options import PORT, Expected, option
 from newsdesk.server.runtime import targets
 from newsdesk.server.runtime.cores import FEWEST_INSTANCES, granted_cores
 from newsdesk.server.runtime.errors import EngineError, ServerError
+from newsdesk.server.runtime.reference import LEAST
 from newsdesk.server.runtime.unsure import MOST
 
 TRITON = "triton"
@@ -55,6 +56,7 @@ def size(line: str) -> int:
 _INSTANCES = Expected(f"0 (one per core granted, at least {FEWEST_INSTANCES}) or more", lambda count: count >= 0)
 _THREADS = Expected("0 (what `newsdesk tune` found, else 1) or more", lambda count: count >= 0)
 _UNSURE_SHARE = Expected(f"a share of texts, 0 (none) to {MOST}", lambda share: 0 <= share <= MOST)
+_DRIFT_WINDOW = Expected(f"a number of answers, {LEAST} or more", lambda answers: answers >= LEAST)
 _CACHE = Expected(
     'a size of at least 1MB, as "256MB" or "2GB", or nothing for no cache',
     lambda line: not line or size(line) >= _CACHE_LEAST,
@@ -106,6 +108,10 @@ class Settings:
         None, "Share marked as not sure, 0 to 0.2.", unset="the model's", expected=_UNSURE_SHARE
     )
     """Share of in-domain texts that are marked as not sure."""
+    drift_window: int | None = option(
+        None, "Answers a process holds against the model's reference.", unset="4000", expected=_DRIFT_WINDOW
+    )
+    """The last answers of each backend process that are held against the manifest's reference, if there is one."""
     state: Path = option(
         MISSING,
         "Runs, measurements, logs.",

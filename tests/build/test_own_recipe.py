@@ -75,6 +75,15 @@ def test_a_few_dozen_rows_without_an_encoder(built: Result, folder: Path):
     assert [loaded.labels[i] for i in answers.probabilities.argmax(-1)] == ["harbour", "kitchen", "garden"]
 
 
+def test_live_answers_are_held_against_rows_that_no_fit_saw(built: Result, folder: Path):
+    """The words of a row are its own: without it the model would not know some of them."""
+    held_against = manifest.load(folder / "models" / "ag_news" / "1").reference
+    assert held_against is not None
+    assert held_against.rows == 63
+    assert held_against.unknown[0] < 63
+    assert sum(held_against.best.labels[:3]) == 63
+
+
 def test_what_is_left_out_is_said_in_a_line(built: Result):
     lines = built.stderr.splitlines()
     assert [line for line in lines if line.startswith("ngrams: left out, 64 rows are fewer than the 5,000")]

@@ -110,7 +110,7 @@ def test_prometheus_reads_its_configuration(tmp_path: Path) -> None:
     assert SECRET in config.read_text()
     (tmp_path / "secret").write_text("nd_key")
     config.write_text(config.read_text().replace(SECRET, str(tmp_path / "secret")))
-    assert "7 rules found" in ran("promtool", "check", "config", config)
+    assert "8 rules found" in ran("promtool", "check", "config", config)
 
 
 def test_grafana_finds_its_dashboard_and_its_source() -> None:

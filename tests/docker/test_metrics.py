@@ -11,8 +11,14 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from msgspec.structs import replace
 
+from newsdesk.build.data.rows import Row
+from newsdesk.build.evaluation.examine import Examiner
+from newsdesk.build.reference import measure
 from newsdesk.server.gateway.keys import Role
+from newsdesk.server.runtime import manifest
+from tests import tiny
 from tests.docker.files import DOCKER
 from tests.launching import Server, free_ports
 from tests.server.gateway import gateways
@@ -20,8 +26,8 @@ from tests.server.gateway import gateways
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="Prometheus is no Python package: apt-get install prometheus"
 )
-REPOSITORY = DOCKER.parent / "model_repository"
-HEADLINES = ["Striker signs for a third season", "", "Chip maker raises its forecast"]
+TEXTS = ["goal match goal", "", "a minister and a treaty", "market shares"] * 100
+"""Those that are none are refused; the others are the reference, too, and so show no drift."""
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +39,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
     (folder / "key").write_text(gateways.key(state, Role.reader))
     gateway, port = free_ports()[:2]
     # As in its image: the gateway asks for keys.
-    options = ["--target", "openvino:int8", "--instances", "2", "--gateway-port", str(gateway), "--auth"]
-    server = Server(REPOSITORY, state, options=options).start()
+    options = ["--instances", "1", "--drift-window", "200", "--gateway-port", str(gateway), "--auth"]
+    server = Server(_repository(folder / "models"), state, options=options).start()
     process = None
     try:
         server.until("Ctrl-C stops it")
@@ -54,6 +60,15 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
             process.terminate()
             process.wait()
         server.stop()
+
+
+def _repository(folder: Path) -> Path:
+    """Write a cascade of three tiny members, whose reference are TEXTS."""
+    tiny.write_model(folder, tiny.write_cascade)
+    version = folder / "ag_news" / "1"
+    rows = [Row(text, 0) for text in TEXTS if text]
+    manifest.save(replace(manifest.load(version), reference=measure(Examiner(version, 1), rows)), version)
+    return folder
 
 
 def _config(folder: Path, gateway: int, triton: int) -> Path:
@@ -77,7 +92,7 @@ def _until_scraped(client: httpx.Client, caller: httpx.Client) -> None:
     deadline, enough = time.monotonic() + 60, 0
     while enough < 4:
         assert time.monotonic() < deadline, "Prometheus does not read both jobs"
-        assert caller.post("/v1/classify", json={"text": HEADLINES}).status_code == 200
+        assert caller.post("/v1/classify", json={"text": TEXTS}).status_code == 200
         try:
             enough += len(_ask(client, "up == 1")) == 2
         except (httpx.HTTPError, KeyError):  # not yet: it answers 503 while it starts

@@ -1,6 +1,7 @@
 """The whole build: from a CSV of three labels to a repository that answers."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 import typer
 from google.protobuf import text_format
+from msgspec.structs import replace
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from typer.testing import CliRunner, Result
 
-from newsdesk.build.commands import build, combine, evaluate
+from newsdesk.build.commands import build, builds, combine, evaluate, reference
 from newsdesk.build.training import trainer
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import manifest, targets
@@ -22,6 +24,8 @@ app = typer.Typer()
 app.command()(build)
 app.command()(evaluate)
 app.command()(combine)
+app.command()(builds)
+app.command()(reference)
 
 OWN_COLUMNS = {"text_columns": ["headline"], "label_column": "topic"}
 
@@ -127,12 +131,52 @@ def test_the_manifest_says_what_made_it_without_this_machines_folders(built: Res
     assert stages.count("train") == 3
     assert '"base": "base"' in loaded.built[0]["command"]
     assert loaded.figures["accuracy"]["validation"]["rows"] == 60
+    assert loaded.reference is not None
+    assert (loaded.reference.rows, sum(loaded.reference.best.labels)) == (60, 60)
     assert set(loaded.figures["members"]["minilm"]["variants"]) == {"fp32", "fp16", "int8", "int8-dynamic"}
     card = (path.parent.parent / "MODEL_CARD.md").read_text()
     assert "60 test" in card
     assert "2.0% are marked as not sure" in card
     assert "hashed n-grams |  | 240 | minilm, mean |" in card
     assert "AG News" not in card
+
+
+def test_a_finished_model_is_given_a_reference(built: Result, tmp_path: Path):
+    """The same rows, read by the model as it serves: the build's own reference but for what rounding changes."""
+    models = tmp_path / "models"
+    shutil.copytree(built.folder / "models", models)
+    version = models / "ag_news" / "1"
+    before = manifest.load(version)
+    manifest.save(replace(before, reference=None), version)
+    words = ["reference", "--recipe", "compact", "--artifacts", str(built.folder / "artefacts")]
+    settings = {
+        "data.train": {**OWN_COLUMNS, "file": str(built.folder / "rows.csv")},
+        "data.test": {**OWN_COLUMNS, "file": str(built.folder / "more.csv")},
+        "labels": sorted(WORDS),
+        "split": {"validation_rows": 60},
+    }
+    for key, value in settings.items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    result = CliRunner().invoke(app, [*words, "--model-repository", str(models)])
+    assert result.exit_code == 0, result.stderr
+    after = manifest.load(version)
+    assert after.reference is not None
+    assert (after.reference.words, after.reference.unknown) == (before.reference.words, before.reference.unknown)
+    assert replace(after, reference=before.reference) == before
+    refused = CliRunner().invoke(
+        app, [*words, "--set", "split.folds=5", "--set", 'members=[{"name": "a", "kind": "linear"}]']
+    )
+    assert refused.exit_code == 2
+    assert "Build it again" in refused.stderr
+
+
+def test_the_build_is_listed(built: Result):
+    words = ["--artifacts", str(built.folder / "artefacts"), "--model-repository", str(built.folder / "models")]
+    (listed,) = json.loads(CliRunner().invoke(app, ["builds", *words, "--json"]).stdout)
+    assert (listed["recipe"], listed["part"]) == ("compact", "test")
+    assert listed["rows"] == {"train": 240, "validation": 60, "test": 60}
+    assert listed["members"][0] == "student"
+    assert listed["accuracy"]["best"] > 0.9
 
 
 def test_a_second_build_runs_nothing_again(built: Result, newsdesk_build, monkeypatch):
@@ -309,6 +353,8 @@ def test_members_of_built_models_are_combined_anew(built: Result, tmp_path: Path
     assert all([*member.graphs.values(), member.reader] == files[member.name] for member in combined.members)
     assert combined.built[0]["command"].startswith("newsdesk combine")
     assert "joined" in combined.figures["ensemble"]["slices"]
+    assert combined.reference is not None
+    assert combined.reference.rows == 60 < combined.figures["accuracy"]["validation"]["rows"]
     answers = Classifier(combined, tmp_path / "models" / "ag_news" / "1").classify(["the ferry left"], np.full(1, 2))
     assert combined.labels[answers.probabilities.argmax()] == "harbour"
     wrong = CliRunner().invoke(app, [*words[:1], f"{model}:nobody", *words[2:]])

@@ -1,6 +1,7 @@
 """Triton's Python backend without Triton: its module of utilities is stood in for."""
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from newsdesk.server.contract import PROBE
+from newsdesk.server.runtime import manifest, reference
 from newsdesk.server.runtime.cascade import ABSENT
 from newsdesk.server.runtime.classifier import BatchAnswers, Work
 from tests import tiny
@@ -27,6 +31,9 @@ class Metric:
     def increment(self, count: float) -> None:
         self._counts[self._key] = self._counts.get(self._key, 0) + count
 
+    def set(self, value: float) -> None:
+        self._counts[self._key] = value
+
 
 class Utilities(SimpleNamespace):
     """What the backend calls of `triton_python_backend_utils`; a request is a dictionary of its inputs."""
@@ -36,7 +43,7 @@ class Utilities(SimpleNamespace):
         counts = self.counts
 
         class MetricFamily:
-            COUNTER = 0
+            COUNTER, GAUGE = 0, 1
 
             def __init__(self, name: str, description: str, kind: int) -> None:
                 self._name = name
@@ -72,7 +79,7 @@ def request(*texts: str) -> Any:
 def utilities(monkeypatch: pytest.MonkeyPatch) -> Utilities:
     utilities = Utilities()
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)  # type: ignore[arg-type]
-    for name in ("backend", "metrics"):
+    for name in ("backend", "metrics", "drift_metrics"):
         monkeypatch.delitem(sys.modules, f"newsdesk.server.runtime.{name}", raising=False)
     return utilities
 
@@ -86,6 +93,7 @@ def answers_with(*members: list[float]) -> BatchAnswers:
         np.ones(count, np.int32),
         np.array(members, np.float32)[:, None],
         np.full(count, 2, np.int64),
+        np.zeros(count),
         Work(),
     )
 
@@ -120,3 +128,51 @@ def test_a_members_nan_fails_its_request_behind_a_finite_answer(
         np.testing.assert_allclose(answered.outputs["PROBABILITIES"], [FINITE])
     model.finalize()
     assert utilities.counts["newsdesk_failures_total", "engine"] == 1
+
+
+def initialised(folder: Path) -> Any:
+    """Return a model of a version folder, whose answers are real."""
+    backend = importlib.import_module("newsdesk.server.runtime.backend")
+    model = backend.TritonPythonModel()
+    model.initialize(
+        {
+            "model_repository": str(folder.parent),
+            "model_version": folder.name,
+            "model_name": "ag_news",
+            "model_instance_name": "ag_news_0_0",
+            "model_config": '{"parameters": {"drift_window": {"string_value": "300"}}}',
+        }
+    )
+    return model
+
+
+def test_answers_are_told_by_label_confidence_and_length_where_there_is_a_reference(
+    utilities: Utilities, tmp_path: Path
+) -> None:
+    made = tiny.write(tmp_path / "1")
+    evenly = np.repeat(np.eye(4), 100, axis=0)
+    by_quality = dict.fromkeys(("fast", "balanced", "best"), evenly)
+    expected = reference.measure(by_quality, np.full(400, 2), np.zeros(400))
+    manifest.save(replace(made, reference=expected), tmp_path / "1")
+    model = initialised(tmp_path / "1")
+    model.execute([request(*["a goal"] * 150, PROBE, *["market shares"] * 50), request("robot " * 60)])
+    model.finalize()
+    counts = utilities.counts
+    told = {key[1]: count for key, count in counts.items() if key[0] == "newsdesk_labels_total"}
+    assert told == {"Sports": 150, "Business": 50, "Sci/Tech": 1}
+    assert counts["newsdesk_words_bucket", "4"] == counts["newsdesk_words_bucket", "48"] == 200
+    assert counts["newsdesk_words_bucket", "64"] == counts["newsdesk_words_bucket", "+Inf"] == 201
+    assert counts["newsdesk_confidence_bucket", "+Inf"] == 201
+    index = counts["newsdesk_drift_index", "ag_news_0_0", "labels"]
+    shares = np.array([0.001, 150 / 201, 50 / 201, 1 / 201])
+    assert index == pytest.approx(((shares - 0.25) * np.log(shares / 0.25)).sum())
+    assert counts["newsdesk_drift_by_chance", "ag_news_0_0", "labels"] < 0.1
+
+
+def test_without_a_reference_nothing_is_told_of_drift(utilities: Utilities, tmp_path: Path) -> None:
+    tiny.write(tmp_path / "1")
+    model = initialised(tmp_path / "1")
+    model.execute([request("a goal")])
+    model.finalize()
+    assert utilities.counts["newsdesk_answers_total", "tiny", "balanced"] == 1
+    assert not [name for name, *_ in utilities.counts if re.search("drift|labels|confidence|words", name)]
