@@ -16,6 +16,7 @@ from newsdesk.server.contract import (
     ANSWERED_BY,
     DEFAULT_QUALITY,
     LABEL,
+    LABELS_PROBE,
     MEMBER_PROBABILITIES,
     PROBABILITIES,
     QUALITY,
@@ -31,7 +32,7 @@ OPTIONAL = frozenset((UNCERTAINTY, UNSURE))
 # The classification extension returns at most as many classes as there are.
 ALL_CLASSES = 1_000_000
 # Only the label names are wanted from it.
-PROBE_TEXT = b"Which labels are there?"
+PROBE_TEXT = LABELS_PROBE.encode()
 
 
 @dataclass(frozen=True, slots=True)

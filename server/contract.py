@@ -78,6 +78,10 @@ DEFAULT_QUALITY: Final[Quality] = "balanced"
 
 PROBE: Final = "Wall Street bears claw back into the black"
 """The text of newsdesk's own requests, by which it sees whether a model answers."""
+LABELS_PROBE: Final = "Which labels are there?"
+"""The text that a client is answered with every label, to learn which there are."""
+OWN_TEXTS: Final = frozenset({PROBE, LABELS_PROBE})
+"""Nobody's texts, and none that say what a model is asked."""
 
 MAX_TEXT_BYTES: Final = 256 * 1024
 """Bytes of one text in UTF-8."""

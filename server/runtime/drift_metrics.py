@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from newsdesk.server.contract import PROBE
+from newsdesk.server.contract import OWN_TEXTS
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.classifier import BatchAnswers
 from newsdesk.server.runtime.drift import Drift, Index
@@ -51,8 +51,9 @@ class DriftMetrics:
         self._due = 0.0
 
     def add(self, answers: BatchAnswers, quality: Array, texts: list[str]) -> None:
-        """Note a batch; quality INT [n] into QUALITIES. newsdesk's own probes are nobody's texts."""
-        among = np.array([text != PROBE for text in texts]) if PROBE in texts else None
+        """Note a batch; quality INT [n] into QUALITIES. newsdesk's own texts do not count."""
+        own = not OWN_TEXTS.isdisjoint(texts)
+        among = np.array([text not in OWN_TEXTS for text in texts]) if own else None
         self._drift.add(answers, quality, among)
 
     def hand_over(self, now: bool = False) -> None:
