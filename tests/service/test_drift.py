@@ -68,7 +68,7 @@ def test_texts_unlike_the_rows_show_and_texts_like_them_do_not(server: Server) -
     def counted() -> float:
         return sum(samples(server, "labels_total", "label").values())
 
-    with Client(f"grpc://127.0.0.1:{server.ports[1]}") as client:
+    with Client(f"grpc://127.0.0.1:{server.ports[1]}", timeout=60, retries=0) as client:
         client.classify(headlines(600, seed=2))
         until(lambda: counted() == 600)
         until(lambda: sorted(samples(server, "drift_by_chance", "histogram")) == sorted(HISTOGRAMS))
