@@ -278,7 +278,7 @@ def builds(
 
     Versions of model repositories, and builds in the artifact store that none of them holds. Broken ones are named.
     """
-    with _told():
+    with refusals():
         from newsdesk.build import builds as listing
 
         listed = listing.find(model_repository or [Path("model_repository")], artifacts)
@@ -299,7 +299,7 @@ def reference(
 
     The model is asked about its recipe's validation rows. Builds write a reference by themselves.
     """
-    with _told():
+    with refusals():
         from newsdesk.build import progress
         from newsdesk.build import reference as references
 
