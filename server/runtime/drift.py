@@ -87,12 +87,12 @@ class Drift:
         if count < LEAST:
             return {}
         shares = np.bincount(self._kept[:, 0], minlength=len(QUALITIES)) / count
-        found = {}
+        indices = {}
         for name in HISTOGRAMS:
             expected = shares @ self._expected[name]
             value = stability_index(self._count(self._kept, name) / count, expected)
-            found[name] = Index(value, by_chance(int((expected > 0).sum()), count, self.rows))
-        return found
+            indices[name] = Index(value, by_chance(int((expected > 0).sum()), count, self.rows))
+        return indices
 
     def _count(self, places: Array, name: str) -> Array:
         column, size = 1 + HISTOGRAMS.index(name), self._expected[name].shape[-1]

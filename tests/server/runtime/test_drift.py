@@ -67,15 +67,15 @@ def test_what_is_like_the_reference_has_no_index_and_what_is_not_has(expected: R
     drift = Drift(expected)
     drift.add(answers([0.25] * 4, 400), np.full(400, 2))
     assert drift.take()["labels"].tolist() == [100] * 4
-    found = drift.indices()
-    assert [*found] == list(HISTOGRAMS)
-    assert all(index.value == pytest.approx(0) for index in found.values())
+    read = drift.indices()
+    assert [*read] == list(HISTOGRAMS)
+    assert all(index.value == pytest.approx(0) for index in read.values())
     drift.add(answers([1.0, 0, 0, 0], 4000, words=400, unknown=0.7), np.full(4000, 2))
     drift.take()
-    found = drift.indices()
-    assert found["labels"].value == pytest.approx(3 * 0.249 * np.log(250) + 0.75 * np.log(4))
-    assert min(found[name].value for name in ("words", "unknown")) > 6
-    assert found["confidence"].value == pytest.approx(0)
+    read = drift.indices()
+    assert read["labels"].value == pytest.approx(3 * 0.249 * np.log(250) + 0.75 * np.log(4))
+    assert min(read[name].value for name in ("words", "unknown")) > 6
+    assert read["confidence"].value == pytest.approx(0)
 
 
 def test_answers_of_each_quality_are_held_against_those_of_the_same(expected: Reference):
@@ -158,14 +158,14 @@ def test_ngrams_count_those_that_are_known_and_all():
 def test_an_encoders_unknown_share_is_that_of_pieces_which_go_on_a_word(tmp_path: Path):
     """The tiny tokenizer has whole words; a mark beside a word is a piece of its own."""
     made = tiny.write(tmp_path)
-    found = Classifier(made, tmp_path).classify(["minister goal", "minister, goal!", "market " * 100])
-    np.testing.assert_allclose(found.unknown, [0, 0.5, 0])
-    assert found.windows[2] > 1
-    assert found.part(slice(1, 2)).unknown.tolist() == [0.5]
+    read = Classifier(made, tmp_path).classify(["minister goal", "minister, goal!", "market " * 100])
+    np.testing.assert_allclose(read.unknown, [0, 0.5, 0])
+    assert read.windows[2] > 1
+    assert read.part(slice(1, 2)).unknown.tolist() == [0.5]
 
 
 def test_the_first_member_says_it_of_every_text(tmp_path: Path):
     made = tiny.write_cascade(tmp_path)
-    found = Classifier(made, tmp_path).classify(["goal goal goal", "a minister"], np.array([0, 2]))
-    assert found.unknown.tolist() == [0, 0]
-    assert found.stages.tolist() == [0, 2]
+    read = Classifier(made, tmp_path).classify(["goal goal goal", "a minister"], np.array([0, 2]))
+    assert read.unknown.tolist() == [0, 0]
+    assert read.stages.tolist() == [0, 2]
