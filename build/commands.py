@@ -263,52 +263,6 @@ def combine(
     print(json.dumps(figures, indent=1) if as_json else _summary(figures))
 
 
-def builds(
-    artifacts: Artifacts = Path("artifacts"),
-    model_repository: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="A model repository whose versions are listed; may be given more than once.",
-            show_default="model_repository",
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List what was built, the newest first: date, recipe, rows, members, accuracy, calibration error, size and target.
-
-    Versions of model repositories, and builds in the artifact store that none of them holds. Broken ones are named.
-    """
-    with refusals():
-        from newsdesk.build import builds as listing
-
-        listed = listing.find(model_repository or [Path("model_repository")], artifacts)
-    print(listing.to_json(listed) if as_json else listing.render(listed) or "nothing was built here")
-
-
-def reference(
-    recipe: RecipeName = "compact",
-    changes: Changes = None,
-    artifacts: Artifacts = Path("artifacts"),
-    model_repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
-    target: Annotated[
-        str,
-        typer.Option(help="Compile targets to ask, as `newsdesk serve` takes them.", show_default="its own"),
-    ] = "",
-) -> None:
-    """Give a finished model the reference that live answers are held against (drift); nothing is fitted.
-
-    The model is asked about its recipe's validation rows. Builds write a reference by themselves.
-    """
-    with refusals():
-        from newsdesk.build import progress
-        from newsdesk.build import reference as references
-
-        chosen, _ = _chosen("reference", recipe, None, None, None, "label", "", None, changes)
-        with contextlib.redirect_stdout(sys.stderr):
-            version = references.add(chosen, artifacts, model_repository, target=target, say=progress.say)
-    print(f"{version / 'manifest.json'} has a reference; load the model anew where it is served")
-
-
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
     """Make a message of what a build refuses and of a package that is missing."""

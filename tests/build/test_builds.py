@@ -8,8 +8,8 @@ import typer
 from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
-from newsdesk.build.commands import builds
 from newsdesk.build.pipeline.artifacts import ENTRY, ArtifactStore
+from newsdesk.build.upkeep import builds
 from newsdesk.server.runtime import manifest
 from tests import tiny
 

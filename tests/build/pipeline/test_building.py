@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 from typer.testing import CliRunner, Result
 
-from newsdesk.build.commands import build, builds, combine, evaluate, reference
+from newsdesk.build.commands import build, combine, evaluate
 from newsdesk.build.training import trainer
+from newsdesk.build.upkeep import builds, reference
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import manifest, targets
 from newsdesk.server.runtime.classifier import Classifier
