@@ -1,9 +1,8 @@
 """The `newsdesk` command."""
 
 import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,18 +12,16 @@ import typer
 from newsdesk.clients.articles import Text
 from newsdesk.clients.cli.commands import CommandGroup
 from newsdesk.clients.cli.formats import Format, header, line
-from newsdesk.clients.cli.texts import Answers
+from newsdesk.clients.cli.options import ApiKey, Delimiter, InputForm, Model, TextColumns, Timeout, Url
+from newsdesk.clients.cli.selection import select
+from newsdesk.clients.cli.texts import FIRST_RETRIES, Answers, opened, shown_progress
 from newsdesk.clients.client import DEFAULT_URL, Client
 from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.environment import Command
 from newsdesk.clients.errors import NewsdeskError, TextRefused
 from newsdesk.clients.models import models
-from newsdesk.clients.rows import Form, Reader, Refusal, RowsError, as_sent
+from newsdesk.clients.rows import Refusal, RowsError, as_sent
 from newsdesk.server.contract import DEFAULT_QUALITY, Quality
-
-_FIRST_RETRIES = 5
-"""Whoever has mistyped the address is told so within seconds, and a long file still outlasts a restart."""
-
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -49,6 +46,7 @@ def newsdesk(
 
 
 app.command(cls=Command)(models)
+app.command(cls=Command)(select)
 
 
 @app.command(cls=Command)
@@ -65,32 +63,15 @@ def classify(
             help="A .txt (a text a line), .csv, .jsonl or .parquet, or .gz; - is stdin.",
         ),
     ] = None,
-    input_form: Annotated[
-        Form | None, typer.Option("--input-format", help="What FILE is (default: by its name; - is txt).")
-    ] = None,
-    text_column: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Column of the text (default: text); several are joined by a space."),
-    ] = None,
-    delimiter: Annotated[
-        str, typer.Option(metavar="CHARACTER", help="What parts a CSV's cells (default: it is recognised).")
-    ] = "",
-    url: Annotated[
-        str,
-        typer.Option(
-            envvar="NEWSDESK_URL",
-            help="The server: grpc://…, http://… or gateway+http://host:port[,host:port…].",
-        ),
-    ] = DEFAULT_URL,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="NEWSDESK_API_KEY", help="Key or bearer token for the gateway.")
-    ] = None,
+    input_form: InputForm = None,
+    text_column: TextColumns = None,
+    delimiter: Delimiter = "",
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
-    model: Annotated[
-        str, typer.Option(envvar="NEWSDESK_MODEL", help="Which model, where the server has several.")
-    ] = "",
+    model: Model = "",
     form: Annotated[
         Format, typer.Option("--format", help="How answers are written, a line a text (csv: ' before =, +, -, @).")
     ] = (Format.text),
@@ -108,7 +89,7 @@ def classify(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="How uncertain an answer is, too; with --format json or csv.")
     ] = False,
-    timeout: Annotated[float, typer.Option(min=0.001, metavar="SECONDS", help="Longest wait for a request.")] = 30.0,
+    timeout: Timeout = 30.0,
 ) -> None:
     """Classify texts: arguments, lines of standard input, or a file.
 
@@ -133,11 +114,11 @@ def classify(
                 given: Iterable[Text | Refusal] = map(as_sent, texts)
             else:
                 how = {"form": input_form, "columns": text_column or [], "delimiter": delimiter}
-                reader = stack.enter_context(_opened(file or Path("-"), how))
-                given = stack.enter_context(_shown(reader))
+                reader = stack.enter_context(opened(file or Path("-"), how))
+                given = stack.enter_context(shown_progress(reader, reader.texts()))
             server: dict[str, Any] = {"timeout": timeout, "model": model, "api_key": api_key}
             server |= files(tls_ca, tls_cert, tls_key)
-            with Client(url, retries=_FIRST_RETRIES, **server) as first:
+            with Client(url, retries=FIRST_RETRIES, **server) as first:
                 first.labels()
             client = stack.enter_context(Client(url, **server))
             count, refused = _answer(client, given, form, options)
@@ -173,42 +154,3 @@ def _printable(text: str) -> str:
     """Replace what standard output's encoding does not know, lone surrogates among it."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)
-
-
-@contextmanager
-def _opened(file: Path, how: Mapping[str, Any]) -> Iterator[Reader]:
-    if str(file) != "-":
-        with file.open("rb") as opened:
-            yield Reader(opened, str(file), **how)
-    elif sys.stdin.isatty():
-        raise ValueError("no texts: give them as arguments, with --file, or on standard input, one a line")
-    else:
-        yield Reader(sys.stdin.buffer, "-", **how)
-
-
-@contextmanager
-def _shown(reader: Reader) -> Iterator[Iterator[Text | Refusal]]:
-    """Show how far the file is read, when somebody watches standard error."""
-    if not sys.stderr.isatty():
-        yield reader.texts()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        BarColumn(),
-        TextColumn("{task.fields[texts]} texts, {task.fields[rate]:.0f}/s"),
-        TimeRemainingColumn(),
-    )
-    # Answers on the same terminal are printed above the bar; elsewhere they must not pass through it.
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as progress:
-        task = progress.add_task("", total=reader.size, texts=0, rate=0.0)
-        start = time.monotonic()
-
-        def counted() -> Iterator[Text | Refusal]:
-            for texts, text in enumerate(reader.texts(), 1):
-                yield text
-                rate = texts / (time.monotonic() - start)
-                progress.update(task, completed=reader.position, texts=texts, rate=rate)
-
-        yield counted()

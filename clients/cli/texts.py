@@ -1,18 +1,26 @@
 """The texts that a command is given: files and standard input, refused rows among them, and their answers in order."""
 
+import sys
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from newsdesk.clients.articles import Text
 from newsdesk.clients.chunk import Item
 from newsdesk.clients.client import Client
 from newsdesk.clients.errors import TextRefused
-from newsdesk.clients.rows import Refusal, RowsError
+from newsdesk.clients.rows import Reader, Refusal, RowsError
 
+FIRST_RETRIES = 5
+"""Whoever has mistyped the address is told so within seconds, and a long file still outlasts a restart."""
 _MOST_REFUSED = 1000
 """Refused rows that are kept until the texts before them are answered."""
+
+T = TypeVar("T")
 
 
 class Answers:
@@ -70,3 +78,43 @@ class Answers:
             self._refused -= 1
             yield TextRefused(index, refusal.reason)
             index += 1
+
+
+@contextmanager
+def opened(file: Path, how: Mapping[str, Any]) -> Iterator[Reader]:
+    """Open a file, or standard input for "-". Raises ValueError where that is a terminal."""
+    if str(file) != "-":
+        with file.open("rb") as source:
+            yield Reader(source, str(file), **how)
+    elif sys.stdin.isatty():
+        raise ValueError("no texts: give them as arguments, with --file, or on standard input, one a line")
+    else:
+        yield Reader(sys.stdin.buffer, "-", **how)
+
+
+@contextmanager
+def shown_progress(reader: Reader, rows: Iterator[T]) -> Iterator[Iterator[T]]:
+    """Show how far the file is read, when somebody watches standard error. `rows` are what is read of it."""
+    if not sys.stderr.isatty():
+        yield rows
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        TextColumn("{task.fields[texts]} texts, {task.fields[rate]:.0f}/s"),
+        TimeRemainingColumn(),
+    )
+    # Answers on the same terminal are printed above the bar; elsewhere they must not pass through it.
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as progress:
+        task = progress.add_task("", total=reader.size, texts=0, rate=0.0)
+        start = time.monotonic()
+
+        def counted() -> Iterator[T]:
+            for texts, row in enumerate(rows, 1):
+                yield row
+                rate = texts / (time.monotonic() - start)
+                progress.update(task, completed=reader.position, texts=texts, rate=rate)
+
+        yield counted()
