@@ -23,6 +23,7 @@ from newsdesk.clients.errors import (
     TextRefused,
     TooManyRequests,
 )
+from newsdesk.clients.feedback import Correction
 from newsdesk.clients.prediction import Prediction
 from newsdesk.server.contract import Quality
 
@@ -35,6 +36,7 @@ __all__ = [
     "AsyncClient",
     "BadResponse",
     "Client",
+    "Correction",
     "DeadlineExceeded",
     "NewsdeskError",
     "Prediction",

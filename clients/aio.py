@@ -7,18 +7,20 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Self, overload
+from typing import Self, cast, overload
 
+from newsdesk.clients import feedback
 from newsdesk.clients.articles import Article, Text, read_rows, read_single
 from newsdesk.clients.calls import AsyncCalls
 from newsdesk.clients.chunk import Chunk, Item, cut
 from newsdesk.clients.client import DEFAULT_URL, Settings, only
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, Interrupted, NewsdeskError, RequestRefused
+from newsdesk.clients.feedback import Correction
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.schemes import connect_async
-from newsdesk.clients.transports import AsyncTransport, Model, parse_all
+from newsdesk.clients.transports import AsyncKeeper, AsyncTransport, Model, parse_all
 from newsdesk.server.contract import Quality
 
 
@@ -147,6 +149,23 @@ class AsyncClient:
                 return await self._here().transport.models(deadline.left())
             except NewsdeskError as error:
                 await asyncio.sleep(retries.pause(error))
+
+    async def feedback(
+        self, corrections: Correction | Iterable[Correction], *, model: str = "", timeout: float | None = None
+    ) -> int:
+        """As `Client.feedback`."""
+        deadline = self._settings.deadline(timeout)
+        path = feedback.path(model, self._settings.addresses[0])
+        kept = 0
+        for body in feedback.bodies(corrections):
+            retries = Retries(self._settings.retries, deadline)
+            while True:
+                try:
+                    kept += await cast(AsyncKeeper, self._here().transport).feedback(body, path, deadline.left())
+                    break
+                except NewsdeskError as error:
+                    await asyncio.sleep(retries.pause(error))
+        return kept
 
     async def _in_order(
         self, texts: Iterable[Text | Article], options: Options, deadline: Callable[[], Deadline]

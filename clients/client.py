@@ -9,17 +9,19 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from os import PathLike
-from typing import Self, overload
+from typing import Self, cast, overload
 
+from newsdesk.clients import feedback
 from newsdesk.clients.articles import Article, Text, read_rows, read_single
 from newsdesk.clients.calls import Calls
 from newsdesk.clients.chunk import Chunk, Item, cut
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
+from newsdesk.clients.feedback import Correction
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.schemes import connect
-from newsdesk.clients.transports import Address, Model, Transport, parse_all
+from newsdesk.clients.transports import Address, Keeper, Model, Transport, parse_all
 from newsdesk.server.contract import Quality
 
 DEFAULT_URL = "grpc://127.0.0.1:8001"
@@ -215,6 +217,28 @@ class Client:
                 return self._here().transport.models(deadline.left())
             except NewsdeskError as error:
                 time.sleep(retries.pause(error))
+
+    def feedback(
+        self, corrections: Correction | Iterable[Correction], *, model: str = "", timeout: float | None = None
+    ) -> int:
+        """Have the gateway keep corrections of labels for the next build, and return how many it kept.
+
+        `newsdesk serve --feedback FOLDER` takes them, at its REST address (gateway+http://). They are sent in requests
+        of some each, and a request is kept whole or not at all. To send one twice changes nothing: of a text the last
+        correction counts. Raises RequestRefused where a label is none of the model's, or nothing is taken.
+        """
+        deadline = self._settings.deadline(timeout)
+        path = feedback.path(model, self._settings.addresses[0])
+        kept = 0
+        for body in feedback.bodies(corrections):
+            retries = Retries(self._settings.retries, deadline)
+            while True:
+                try:
+                    kept += cast(Keeper, self._here().transport).feedback(body, path, deadline.left())
+                    break
+                except NewsdeskError as error:
+                    time.sleep(retries.pause(error))
+        return kept
 
     def _in_order(
         self, texts: Iterable[Text | Article], options: Options, deadline: Callable[[], Deadline]

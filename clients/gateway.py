@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from newsdesk.clients.errors import BadResponse, RequestRefused
+from newsdesk.clients.feedback import kept
 from newsdesk.clients.options import Options
 from newsdesk.clients.transports import Address, Answer, Model, only
 from newsdesk.clients.web import AsyncWeb, Web
@@ -33,6 +34,10 @@ class GatewayTransport:
         answer, _ = self._web.call("POST", _path(model), _request(readable, options, model), _JSON, timeout)
         return _answers(answer, len(readable), refused, model)
 
+    def feedback(self, corrections: bytes, path: str, timeout: float) -> int:
+        """Send corrections, and return how many were kept."""
+        return kept(self._web.call("POST", path, corrections, _JSON, timeout)[0])
+
     def close(self) -> None:
         self._web.close()
 
@@ -55,6 +60,10 @@ class AsyncGatewayTransport:
             return [refused[index] for index in range(len(texts))]
         answer, _ = await self._web.call("POST", _path(model), _request(readable, options, model), _JSON, timeout)
         return _answers(answer, len(readable), refused, model)
+
+    async def feedback(self, corrections: bytes, path: str, timeout: float) -> int:
+        """Send corrections, and return how many were kept."""
+        return kept((await self._web.call("POST", path, corrections, _JSON, timeout))[0])
 
     async def close(self) -> None:
         await self._web.close()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from newsdesk.clients.errors import (
     BadResponse,
@@ -24,7 +24,7 @@ from newsdesk.clients.errors import (
     TooManyRequests,
 )
 from newsdesk.clients.options import Options
-from newsdesk.clients.transports import Answer, AsyncTransport, Model, Transport
+from newsdesk.clients.transports import Answer, AsyncKeeper, AsyncTransport, Keeper, Model, Transport
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 10.0
@@ -159,6 +159,10 @@ class PooledTransport:
         with self._pool.attempt(timeout) as attempt:
             return attempt.transport.infer(texts, model, options, attempt.timeout)
 
+    def feedback(self, corrections: bytes, path: str, timeout: float) -> int:
+        with self._pool.attempt(timeout) as attempt:
+            return cast(Keeper, attempt.transport).feedback(corrections, path, attempt.timeout)
+
     def close(self) -> None:
         for transport in self._pool.transports:
             transport.close()
@@ -183,6 +187,10 @@ class AsyncPooledTransport:
     ) -> Sequence[Answer | str]:
         with self._pool.attempt(timeout) as attempt:
             return await attempt.transport.infer(texts, model, options, attempt.timeout)
+
+    async def feedback(self, corrections: bytes, path: str, timeout: float) -> int:
+        with self._pool.attempt(timeout) as attempt:
+            return await cast(AsyncKeeper, attempt.transport).feedback(corrections, path, attempt.timeout)
 
     async def close(self) -> None:
         for transport in self._pool.transports:

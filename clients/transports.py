@@ -65,6 +65,16 @@ class Transport(Protocol):
     def close(self) -> None: ...
 
 
+class Keeper(Protocol):
+    """A transport to a gateway, which takes corrections: `feedback` sends them, and returns how many were kept."""
+
+    def feedback(self, corrections: bytes, path: str, timeout: float) -> int: ...
+
+
+class AsyncKeeper(Protocol):
+    async def feedback(self, corrections: bytes, path: str, timeout: float) -> int: ...
+
+
 class AsyncTransport(Protocol):
     """One server, for one event loop. `abandon` closes what can be closed when that loop has ended."""
 

@@ -87,3 +87,6 @@ MAX_TEXT_BYTES: Final = 256 * 1024
 """Bytes of one text in UTF-8."""
 MAX_BATCH: Final = 64
 """Texts of one request to the model, and of one batch, unless a recipe says otherwise."""
+
+CORRECTED_AT: Final = "corrected_at"
+"""The column of callers' corrections that says when each was made, ISO 8601 in UTC: of one text the last one counts."""

@@ -9,6 +9,7 @@ from unicodedata import category, normalize
 from newsdesk.build.data.rows import Row
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
+from newsdesk.server.contract import CORRECTED_AT
 from newsdesk.server.runtime.text import clean
 
 TITLE = "title of the article"
@@ -136,13 +137,15 @@ def clean_rows(
     """Clean every text; drop what cannot be learned from: undecodable, empty, wrongly labelled, said twice.
 
     Texts that stand under two labels are dropped whole, and so is any text in `held_out` (the test split's, which
-    keeps all its own rows: `drop_duplicates=False`). Raises DataError for a label that is no name, and, in a test
-    split, for one that `labels` does not know.
+    keeps all its own rows: `drop_duplicates=False`). Of a text that was corrected (a row of callers' feedback, with
+    CORRECTED_AT) the last correction counts, and no other row. Raises DataError for a label that is no name, and, in a
+    test split, for one that `labels` does not know.
     """
     report, kept, labels_of = Report(), {}, {}
     result: list[Row] = []
     barred = {text.casefold() for text in held_out}
     conflicts: set[str] = set()
+    corrected: dict[str, str] = {}
     unknown: dict[str, int] = {}
     for raw in rows:
         report.read += 1
@@ -165,12 +168,18 @@ def clean_rows(
         title = clean(raw.cells.get(TITLE, ""))
         row, key = Row(text, label, eligible(raw), title if text.startswith(f"{title} ") else ""), text.casefold()
         row = replace(row, weight=float(raw.cells.get(WEIGHT, 1)), soft=labels.soft(raw))
+        corrected_at = raw.cells.get(CORRECTED_AT, "")
         if not drop_duplicates:
             result.append(row)
         elif key in barred:
             report.note("dropped_in_test", raw.number)
-        elif key not in kept:
-            kept[key], labels_of[key] = row, label
+        elif key not in kept or (corrected_at and corrected_at >= corrected[key]):
+            if key in kept:
+                report.note("corrected", raw.number)
+            kept[key], labels_of[key], corrected[key] = row, label, corrected_at
+            conflicts.discard(key)
+        elif corrected[key]:
+            report.note("dropped_corrected", raw.number)
         elif labels_of[key] != label:
             report.note("dropped_two_labels", raw.number)
             conflicts.add(key)

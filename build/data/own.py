@@ -11,9 +11,13 @@ from newsdesk.build.data import soft_columns, sources
 from newsdesk.build.data.cleaning import NAMES_ONLY
 from newsdesk.build.errors import DataError
 from newsdesk.build.recipe import EncoderMember, Recipe, Source
+from newsdesk.clients.rows import Reader, RowsError
+from newsdesk.server.contract import CORRECTED_AT
 
 _PRUNED_ROWS = 20_000
 """Fewer rows hold too few words to drop the others from an encoder's vocabulary."""
+_FEEDBACK = {"text_columns": ["text"], "label_column": "label", "columns": []}
+"""The columns of callers' feedback."""
 
 
 def weighed(text: str) -> tuple[Path, float]:
@@ -47,6 +51,8 @@ def changes(
     teach each other. So do slices and views: rows of one's own need not be articles with a headline. On few rows no
     vocabulary is pruned.
 
+    A file of callers' feedback, as a gateway keeps it, has columns of its own, and its labels are names.
+
     `more`: further files with training rows. `weights`: how much a row of each file counts, `train` first; 1 without.
     `soft`: columns as in `soft_columns.named`; a file that has none of them is read by the label column.
     """
@@ -57,7 +63,12 @@ def changes(
         "first_label": NAMES_ONLY if first_label is None else first_label,
     }
     of_train, *of_more = (
-        {"file": str(file), "weight": weight, **described, **_soft(str(file), soft, columns)}
+        {
+            "file": str(file),
+            "weight": weight,
+            **described,
+            **(_FEEDBACK if _is_feedback(file) else _soft(str(file), soft, columns)),
+        }
         for file, weight in zip([train, *more], weights or repeat(1.0), strict=False)
     )
     if soft and not any("soft_columns" in source for source in (of_train, *of_more)):
@@ -98,3 +109,13 @@ def _soft(file: str, wanted: str, columns: list[str]) -> dict[str, Any]:
         return {}
     of_labels = soft_columns.named(wanted, header)
     return {"soft_columns": of_labels} if not {*header}.isdisjoint(of_labels.values()) else {}
+
+
+def _is_feedback(path: Path) -> bool:
+    """Tell whether a file holds callers' corrections. One that cannot be read is none: who reads it says why."""
+    try:
+        with path.open("rb") as file:
+            row = next(Reader(file, str(path)).rows(), None)
+    except (RowsError, OSError):
+        return False
+    return row is not None and CORRECTED_AT in row.cells

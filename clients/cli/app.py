@@ -11,6 +11,7 @@ import typer
 
 from newsdesk.clients.articles import Text
 from newsdesk.clients.cli.commands import CommandGroup
+from newsdesk.clients.cli.feedback import feedback
 from newsdesk.clients.cli.formats import Format, header, line
 from newsdesk.clients.cli.options import ApiKey, Delimiter, InputForm, Model, TextColumns, Timeout, Url
 from newsdesk.clients.cli.selection import select
@@ -47,6 +48,7 @@ def newsdesk(
 
 app.command(cls=Command)(models)
 app.command(cls=Command)(select)
+app.command(cls=Command)(feedback)
 
 
 @app.command(cls=Command)

@@ -20,6 +20,7 @@ from newsdesk.clients.articles import Text
 from newsdesk.clients.cli.options import ApiKey, Delimiter, InputForm, Model, TextColumns, Timeout, Url
 from newsdesk.clients.cli.texts import FIRST_RETRIES, Answers, opened, shown_progress
 from newsdesk.clients.client import DEFAULT_URL, Client
+from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.errors import NewsdeskError, TextRefused
 from newsdesk.clients.rows import Refusal, Row, RowsError
 from newsdesk.server.contract import Quality
@@ -100,6 +101,9 @@ def select(
     delimiter: Delimiter = "",
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     model: Model = "",
     quality: Annotated[
         Quality | None, typer.Option(help="As of classify (default: best by disagreement, else balanced).")
@@ -123,9 +127,11 @@ def select(
             records = stack.enter_context(shown_progress(reader, reader.records()))
             pool = Pool(records, label_column, labelled)
             if by.scored:
-                with Client(url, timeout=timeout, retries=FIRST_RETRIES, model=model, api_key=api_key) as first:
+                server: dict[str, Any] = {"timeout": timeout, "model": model, "api_key": api_key}
+                server |= files(tls_ca, tls_cert, tls_key)
+                with Client(url, retries=FIRST_RETRIES, **server) as first:
                     first.labels()
-                client = stack.enter_context(Client(url, timeout=timeout, model=model, api_key=api_key))
+                client = stack.enter_context(Client(url, **server))
                 candidates = _scored(client, pool, by, rows, quality)
             else:
                 candidates = _drawn(pool)
@@ -155,11 +161,11 @@ def _check(by: Strategy, file: Path, output: Path, label_column: str) -> None:
             ) from None
 
 
-def _labelled(files: Sequence[Path], how: Mapping[str, Any]) -> Labelled:
+def _labelled(paths: Sequence[Path], how: Mapping[str, Any]) -> Labelled:
     """Return the texts of files. A row that cannot be read is passed over: nothing can be chosen twice by it."""
     labelled = Labelled()
-    for file in files:
-        with opened(file, how) as reader:
+    for path in paths:
+        with opened(path, how) as reader:
             for text in reader.texts():
                 if not isinstance(text, Refusal) and labelled.new(text):
                     labelled.texts.append(_readable(text))

@@ -18,6 +18,7 @@ from newsdesk.clients import NewsdeskError
 from newsdesk.server.gateway.auth import Gate
 from newsdesk.server.gateway.certificates import Certificates
 from newsdesk.server.gateway.disconnects import Disconnects
+from newsdesk.server.gateway.feedback import Feedback
 from newsdesk.server.gateway.jobs.runner import Runner
 from newsdesk.server.gateway.jobs.store import Store
 from newsdesk.server.gateway.logs import AuditLog
@@ -30,6 +31,7 @@ from newsdesk.server.gateway.refusals import Refusals
 from newsdesk.server.gateway.routes import (
     about,
     classify,
+    feedback,
     files,
     graphql,
     health,
@@ -41,6 +43,7 @@ from newsdesk.server.gateway.routes import (
     stream,
 )
 from newsdesk.server.gateway.routes.bodies import invalid
+from newsdesk.server.gateway.routes.feedback import FeedbackRequest
 from newsdesk.server.gateway.rpc.server import Rpc
 from newsdesk.server.gateway.schemas import ClassifyRequest, ProblemDetails
 from newsdesk.server.gateway.settings import Launch
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
 
 _ROUTERS = (
     classify.router,
+    feedback.router,
     files.router,
     jobs.router,
     stream.router,
@@ -86,6 +90,7 @@ def create(launch: Launch, stopping: Callable[[], bool], certificates: Certifica
             state.settings, state.launch, state.stopping = launch.settings, launch, stopping
             state.telemetry, state.audit = telemetry, AuditLog(launch.audit_log)
             state.refusals = Refusals(state.audit)
+            state.feedback = Feedback(launch.settings.feedback) if launch.settings.feedback else None
             state.models = Models(launch, telemetry, session, tracing)
             state.gate = Gate(launch.settings, Tokens(launch.settings, session), rates, state.refusals)
             state.jobs = Store(launch.state / "jobs", launch.settings)
@@ -154,7 +159,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         components = document.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
-        for model in ClassifyRequest, ProblemDetails:
+        for model in ClassifyRequest, FeedbackRequest, ProblemDetails:
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema

@@ -24,7 +24,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
-            "time": _now(record.created),
+            "time": now(record.created),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
@@ -57,7 +57,7 @@ class AuditLog:
             path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, **entry: Any) -> None:
-        line = msgspec.json.encode({"time": _now(time.time()), **entry}) + b"\n"
+        line = msgspec.json.encode({"time": now(time.time()), **entry}) + b"\n"
         try:
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
@@ -69,5 +69,6 @@ class AuditLog:
             log("the audit log cannot be written", logging.ERROR, error=str(error), entry=entry)
 
 
-def _now(seconds: float) -> str:
+def now(seconds: float) -> str:
+    """Return a time as it stands in logs: ISO 8601 in UTC, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -132,6 +132,12 @@ class Late(Problem):
     status, kind = 504, "deadline-exceeded"
 
 
+class Full(Problem):
+    """What is to be kept finds no room."""
+
+    status, kind = 507, "no-room"
+
+
 class Failed(Problem):
     """The model took the request and failed on it."""
 
@@ -172,6 +178,7 @@ _CODES: tuple[tuple[int, str], ...] = (
     (503, "UNAVAILABLE"),
     (504, "DEADLINE_EXCEEDED"),
     (408, "DEADLINE_EXCEEDED"),
+    (507, "RESOURCE_EXHAUSTED"),
 )
 _TO_CODE = {status: code for status, code in reversed(_CODES)}
 _TO_STATUS = {code: status for status, code in reversed(_CODES)}

@@ -43,6 +43,11 @@ GivenOrList = Annotated[
 ]
 
 
+def as_text(given: str | Article) -> str:
+    """Return the text that a model reads."""
+    return given if isinstance(given, str) else given.joined()
+
+
 class ClassifyRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
@@ -71,8 +76,7 @@ class ClassifyRequest(BaseModel):
         return Asked(self.top_k, self.quality, self.members, self.uncertainty, self.explain)
 
     def texts(self) -> list[str]:
-        given = self.text if isinstance(self.text, list) else [self.text]
-        return [one if isinstance(one, str) else one.joined() for one in given]
+        return [as_text(given) for given in (self.text if isinstance(self.text, list) else [self.text])]
 
 
 class Word(BaseModel):

@@ -115,6 +115,8 @@ class GatewaySettings:
     shadow: tuple[str, ...] = option((), "Version to compare, unanswered; repeatable.", unset="none", expected=_SHADOW)
     rollout_rule: str = option("", 'Their rule, as "errors=1%,promote=5000".', unset="see docs", expected=_RULE)
     """When either is promoted or withdrawn without a command, as `rollouts.Rule` reads it."""
+    feedback: Path | None = option(None, "Folder to keep callers' corrections in; none are taken without.")
+    """`newsdesk build --data` reads its files."""
     log_texts: bool = option(False, "Log texts, masked for personal details.")
     """What the OIP passes on is never logged."""
 

@@ -5,6 +5,7 @@ import http.client
 import importlib.util
 import ipaddress
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -214,7 +215,7 @@ def check(settings: Settings) -> list[Check]:
     ports = [_port(gateway, gateway.port, "--gateway-port", triton)]
     if gateway.grpc_port:
         ports.append(_port(gateway, gateway.grpc_port, "--gateway-grpc-port", triton))
-    return [*ports, *_certificates(gateway), _access(gateway), *_exposed(settings)]
+    return [*ports, *_certificates(gateway), *_feedback(gateway), _access(gateway), *_exposed(settings)]
 
 
 def _installed(name: str) -> bool:
@@ -245,6 +246,20 @@ def _certificates(settings: GatewaySettings) -> list[Check]:
         return [Check("tls", "problem", str(error), "newsdesk reads them as the user who starts it.")]
     who = f", to callers with a certificate of {settings.tls_client_ca}" if settings.tls_client_ca else ""
     return [Check("tls", "ok", f"on both of the gateway's ports, with {settings.tls_cert}{who}")]
+
+
+def _feedback(settings: GatewaySettings) -> list[Check]:
+    if settings.feedback is None:
+        return []
+    try:
+        privacy.make_folder(settings.feedback)
+    except OSError as error:
+        refused = f"corrections cannot be kept in {settings.feedback}: {error.strerror}"
+        return [Check("feedback", "problem", refused, "Name another folder: --feedback, or leave it out.")]
+    if not os.access(settings.feedback, os.W_OK | os.X_OK):
+        refused = f"corrections cannot be kept in {settings.feedback}: this user may not write there"
+        return [Check("feedback", "problem", refused, "Name another folder: --feedback, or leave it out.")]
+    return [Check("feedback", "ok", f"corrections are kept in {settings.feedback}")]
 
 
 def _exposed(settings: Settings) -> list[Check]:

@@ -6,6 +6,7 @@ from newsdesk.build.data.cleaning import NAMES_ONLY, SHOWN, Labels, clean_rows
 from newsdesk.build.data.rows import Row
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
+from newsdesk.server.contract import CORRECTED_AT
 
 LABELS = Labels(["harbour", "kitchen"])
 
@@ -59,6 +60,30 @@ def test_a_text_under_two_labels_is_dropped_whole():
     )
     assert [row.text for row in rows] == ["Soup"]
     assert report.counts["dropped_two_labels"] == 1
+
+
+def test_the_last_correction_of_a_text_counts():
+    def row(number: int, label: str, corrected_at: str = "") -> RawRow:
+        return RawRow(number, "Salt", label, {CORRECTED_AT: corrected_at} if corrected_at else {})
+
+    noon, one, two = "2026-01-01T12:00:00.000Z", "2026-01-01T13:00:00.000Z", "2026-01-01T14:00:00.000Z"
+    for rows, label, findings in [
+        ([row(1, "harbour"), row(2, "kitchen", noon)], "kitchen", {"corrected": 1}),
+        ([row(1, "kitchen", noon), row(2, "harbour")], "kitchen", {"dropped_corrected": 1}),
+        (
+            [row(1, "kitchen", one), row(2, "harbour", two), row(3, "kitchen", noon)],
+            "harbour",
+            {"corrected": 1, "dropped_corrected": 1},
+        ),
+        ([row(1, "kitchen", noon), row(2, "harbour", noon)], "harbour", {"corrected": 1}),  # the later line
+        (
+            [row(1, "harbour"), row(2, "kitchen"), row(3, "harbour", noon), row(4, "kitchen")],
+            "harbour",
+            {"dropped_two_labels": 1, "corrected": 1, "dropped_corrected": 1},
+        ),
+    ]:
+        (kept,), report = clean_rows(rows, LABELS)
+        assert (LABELS.names[kept.label], dict(report.counts)) == (label, findings)
 
 
 def test_texts_of_the_test_split_are_held_out():

@@ -1,6 +1,7 @@
 """`newsdesk build` on somebody's own files that are not what they should be: one message, and exit code 2."""
 
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from newsdesk.build.commands import build
+from newsdesk.build.data import tables
 
 app = typer.Typer()
 app.command()(build)
@@ -68,3 +70,28 @@ def test_a_locale_that_knows_ascii_alone_changes_nothing(tmp_path: Path):
     )
     assert result.returncode == 0, result.stderr
     assert b'"kept": 20' in result.stdout
+
+
+def test_feedback_corrects_the_rows_of_other_files(tmp_path: Path):
+    """The file that a gateway keeps is read as it is, beside a file with columns of other names."""
+    lines = [
+        {
+            "corrected_at": "2026-01-01T12:00:00.000Z",
+            "text": "headline 3",
+            "label": "2",
+            "predicted": None,
+            "note": None,
+        },
+        {"corrected_at": "2026-01-01T13:00:00.000Z", "text": "headline 3", "label": "3", "predicted": "1", "note": "x"},
+        {"corrected_at": "2026-01-01T14:00:00.000Z", "text": "a new headline", "label": "1"},
+    ]
+    feedback = tmp_path / "ag_news.jsonl"
+    feedback.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    named = ["--data", str(feedback), "--text-column", "body", "--label-column", "topic"]
+    result = run(tmp_path, "rows.csv", GOOD.replace(b"text,label", b"body,topic"), *named)
+    assert result.returncode == 0, result.stderr
+    assert "33 rows read, 31 kept" in result.stderr + result.stdout
+    (folder,) = (path.parent for path in (tmp_path / "artefacts").rglob("train.parquet"))
+    names = tables.read_labels(folder)
+    kept = {row.text: names[row.label] for row in tables.read(folder / "train.parquet")}
+    assert (kept["headline 3"], kept["a new headline"]) == ("3", "1")

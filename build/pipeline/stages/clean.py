@@ -10,6 +10,7 @@ from newsdesk.build.data.cleaning import TITLE, WEIGHT, Labels, clean_rows, look
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.recipe import Source
+from newsdesk.server.contract import CORRECTED_AT
 
 _ELIGIBLE = "eligible"
 
@@ -51,8 +52,8 @@ def clean(
 def _raw_rows(raw: Artifact, part: str) -> Iterator[RawRow]:
     with (raw / f"{part}.jsonl").open(encoding="utf-8") as file:
         for line in file:
-            number, text, label, eligible, title, weight, soft = json.loads(line)
-            cells = {_ELIGIBLE: str(eligible), TITLE: title, WEIGHT: str(weight)}
+            number, text, label, eligible, title, weight, soft, corrected_at = json.loads(line)
+            cells = {_ELIGIBLE: str(eligible), TITLE: title, WEIGHT: str(weight), CORRECTED_AT: corrected_at}
             yield RawRow(number, text, label, cells, soft)
 
 

@@ -7,6 +7,7 @@ from newsdesk.build.data import sources
 from newsdesk.build.errors import DataError
 from newsdesk.build.pipeline.artifacts import Say
 from newsdesk.build.recipe import Source, Where
+from newsdesk.server.contract import CORRECTED_AT
 
 
 def read(
@@ -37,6 +38,7 @@ def read(
                         sources.title(source, row),
                         source.weight,
                         row.soft,
+                        row.cells.get(CORRECTED_AT, ""),
                     ]
                     out.write(json.dumps(line) + "\n")  # ASCII: lone surrogates survive
                 if not count:

@@ -1,6 +1,7 @@
 // One text: its answer, what the members said, and which words mattered.
 
 import { ask } from "/page/api.js";
+import * as correction from "/page/correction.js";
 import { bars, find, make, percent, quality, say } from "/page/dom.js";
 import { path } from "/page/models.js";
 
@@ -16,6 +17,7 @@ const text = find("article-text");
 let latest = 0;
 
 export function start() {
+  correction.start();
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     classify();
@@ -42,6 +44,7 @@ async function classify() {
     if (mine !== latest) return;
     if (items[0].error !== undefined) return problem(`This text is ${items[0].error}.`, true);
     show(items[0], taken);
+    correction.offer(given.text, items[0]);
     find("article-words").hidden = !explain;
     if (explain) await words(given, mine);
   } catch (error) {

@@ -24,9 +24,11 @@ _POLICY = (
 
 @router.get("/")
 async def page(request: Request) -> Response:
-    """The page; it is told whether a key is asked for, so that it need not try."""
-    asks = b"yes" if request.app.state.settings.asks else b"no"
-    return _sent("index.html", _FILES["index.html"].replace(b'asks-for-key="no"', b'asks-for-key="%s"' % asks))
+    """The page; it is told whether a key is asked for and whether feedback is taken, so that it need not try."""
+    told = _FILES["index.html"]
+    for name, holds in ((b"asks-for-key", request.app.state.settings.asks), (b"feedback", request.app.state.feedback)):
+        told = told.replace(b'data-%s="no"' % name, b'data-%s="%s"' % (name, b"yes" if holds else b"no"))
+    return _sent("index.html", told)
 
 
 @router.get("/page/{name}")

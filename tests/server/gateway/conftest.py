@@ -58,9 +58,9 @@ def reader(served: Served) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def open_gateway(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Without authentication, limited to 1 MiB a body."""
+    """Without authentication, limited to 1 MiB a body; it takes feedback, into the folder `feedback` of its own."""
     folder = write_repository(tmp_path_factory.mktemp("open"))
-    with gateways.gateway(folder, served.server.ports, max_body_mib=1) as client:
+    with gateways.gateway(folder, served.server.ports, max_body_mib=1, feedback=folder / "feedback") as client:
         until(lambda: client.get("/health/ready").status_code == 200)
         yield client
 

@@ -49,6 +49,8 @@ ROUTES = {
     "GET /v1/jobs/{id}": READER,
     "GET /v1/jobs/{id}/result": READER,
     "DELETE /v1/jobs/{id}": READER,
+    "POST /v1/feedback": READER,
+    "POST /v1/models/{model}/feedback": READER,
     "GET /v1/labels": READER,
     "GET /v1/models": READER,
     "GET /v1/models/{model}": READER,

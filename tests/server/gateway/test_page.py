@@ -97,6 +97,28 @@ def test_what_is_not_sure_is_said(page: Page) -> None:
     expect(page.locator("#article-unsure")).to_be_hidden()
 
 
+def test_a_wrong_label_is_corrected(page: Page, open_gateway: httpx.Client) -> None:
+    text = "a match that nobody corrected before"
+    classify(page, text)
+    expect(page.locator("#article-label")).to_have_text("Sports")
+    right = page.get_by_label("Not right? It is")
+    expect(right.locator("option")).to_have_text(["Business", "Sci/Tech", "World"])  # likeliest first
+    right.select_option("World")
+    with page.expect_request("**/v1/feedback") as sent:
+        page.get_by_role("button", name="Send").click()
+    assert sent.value.post_data_json == {"text": text, "predicted": "Sports", "label": "World"}
+    expect(page.locator("#correction-said")).to_have_text("Kept: it is World. Thank you.")
+    classify(page, "shares")
+    expect(page.locator("#article-label")).to_have_text("Business")
+    expect(page.locator("#correction-said")).to_be_empty()
+
+
+def test_without_feedback_nothing_is_corrected(watched: Watched, served: Served) -> None:
+    page = watched.open(served.url)
+    assert page.evaluate("document.body.dataset.feedback") == "no"
+    expect(page.locator("#correction")).to_be_hidden()
+
+
 def test_what_is_wrong_is_said(page: Page, watched: Watched) -> None:
     problem = page.locator("#article-problem")
     classify(page, "  ")
