@@ -52,11 +52,13 @@ def gateway(triton: Ports, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="session")
 def closed(triton: Ports, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The URL of a gateway that asks for keys and takes 1 MiB or 3 texts at once, and the folder of its keys."""
+    """The URL of a gateway that asks for keys and takes 1 MiB or 3 texts at once, and the folder of its keys and of
+    `feedback`."""
     folder = write_repository(tmp_path_factory.mktemp("closed"))
     secret = folder / "secret"
     secret.write_text(gateways.SECRET)
     settings = {"auth": True, "jwt_secret_file": secret, "max_body_mib": 1, "max_texts": 3}
+    settings["feedback"] = folder / "feedback"
     with gateways.gateway(folder, triton.both, **settings) as served:
         yield gateway_url(served), folder
 

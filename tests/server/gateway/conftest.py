@@ -57,10 +57,16 @@ def reader(served: Served) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def open_gateway(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Without authentication, limited to 1 MiB a body; it takes feedback, into the folder `feedback` of its own."""
-    folder = write_repository(tmp_path_factory.mktemp("open"))
-    with gateways.gateway(folder, served.server.ports, max_body_mib=1, feedback=folder / "feedback") as client:
+def open_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository of `open_gateway`, with the folder `feedback` in it."""
+    return write_repository(tmp_path_factory.mktemp("open"))
+
+
+@pytest.fixture(scope="session")
+def open_gateway(served: Served, open_folder: Path) -> Iterator[httpx.Client]:
+    """Without authentication, limited to 1 MiB a body; it takes feedback."""
+    settings = {"max_body_mib": 1, "feedback": open_folder / "feedback"}
+    with gateways.gateway(open_folder, served.server.ports, **settings) as client:
         until(lambda: client.get("/health/ready").status_code == 200)
         yield client
 
