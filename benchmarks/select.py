@@ -165,8 +165,8 @@ def render(curves: dict[str, dict[str, np.ndarray]], sizes: list[int], seconds: 
         "\n\n".join(
             [
                 "# What to label next",
-                "Printed by `python -m benchmarks.select`, see its help. Accuracy in per cent on the test rows of a linear "
-                f"member, the mean of {seeds} seeds. On {processor.describe()}, {seconds:.0f} CPU seconds in all.",
+                "Printed by `python -m benchmarks.select`, see its help. Accuracy in per cent of a linear member "
+                f"on the test rows, the mean of {seeds} seeds. On {processor.describe()}, {seconds:.0f} CPU s in all.",
                 _table(head, lines),
                 f"## Rows for the accuracy that {sizes[-1]} rows drawn by chance reach",
                 "On the mean curve; –: not reached.",

@@ -275,6 +275,6 @@ def _filled(row: Row, column: str) -> bool:
 def _in_words(summary: Mapping[str, int], output: Path, label_column: str) -> str:
     left_out, refused = summary["left_out"], summary["refused"]
     parts = [f"{summary['chosen']:,} of {summary['read']:,} rows are in {output}"]
-    parts += [f"{left_out:,} were left out, which are labelled or say the same"] if left_out else []
-    parts += [f"{refused:,} were refused"] if refused else []
+    parts += [f"left out, being labelled or the same text: {left_out:,}"] if left_out else []
+    parts += [f"refused: {refused:,}"] if refused else []
     return f"{'; '.join(parts)}. Fill in the column {label_column}, and give it to `newsdesk build --data`."

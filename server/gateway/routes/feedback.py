@@ -100,13 +100,8 @@ async def feedback(
 
 def _check(text: str, correction: Correction, labels: tuple[str, ...], where: str) -> None:
     """Raises Invalid for what no build could learn from."""
-    for name, value in (("text", text), ("predicted", correction.predicted or ""), ("note", correction.note or "")):
-        try:
-            size = len(value.encode())
-        except UnicodeEncodeError as error:
-            raise Invalid(f"{where}{name}: character {error.start} is half a character, expected Unicode.") from None
-        if size > MAX_TEXT_BYTES:
-            raise Invalid(f"{where}{name}: {size:,} bytes, expected at most {MAX_TEXT_BYTES // 1024} KiB.")
+    if (size := len(text.encode())) > MAX_TEXT_BYTES:
+        raise Invalid(f"{where}text: {size:,} bytes, expected at most {MAX_TEXT_BYTES // 1024} KiB.")
     if not text.strip():
         raise Invalid(f"{where}text: empty, expected at least one visible character.")
     if correction.label not in labels:

@@ -39,7 +39,7 @@ def test_rows_are_written_as_they_were_to_be_labelled(select: Any, tmp_path: Pat
     result, rows = select("--rows", "3", "--label-column", "topic")
     assert result.exit_code == 1, result.output  # the empty text is refused
     assert "3 of 6 rows are in" in result.stdout
-    assert "1 were left out" in result.stdout
+    assert "the same text: 1" in result.stdout
     assert [*rows[0]] == ["id", "text", "topic", selection.SCORE, selection.REASON]
     assert {(row["id"], row["text"]) for row in rows} <= {*ROWS}
     assert len({row["id"] for row in rows}) == 3
@@ -79,7 +79,7 @@ def test_diversity_asks_no_server(select: Any) -> None:
     lines = b"the cup final\nthe cup  final\noil rises\nthe cup final again\n\xff\n"
     result, rows = select("--by", "diversity", "--rows", "2", "--url", "grpc://127.0.0.1:1", file="-", given=lines)
     assert result.exit_code == 1
-    assert "1 were refused" in result.stdout
+    assert "refused: 1" in result.stdout
     assert "oil rises" in {row["text"] for row in rows}
     assert len(rows) == 2
 
