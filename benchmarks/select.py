@@ -52,11 +52,13 @@ class Task:
         names = sorted({label for _, label in training})
         texts, labels = zip(*rows, strict=True)
         of_test, truth = zip(*tested, strict=True)
+        counted = Counted.of([clean(text) for text in texts], settings)
+        used = [np.unique(block.indices) for block in counted.blocks]
         return cls(
             [*texts],
-            Counted.of([clean(text) for text in texts], settings),
+            _columns(counted, used),
             np.array([names.index(label) for label in labels]),
-            Counted.of([clean(text) for text in of_test], settings),
+            _columns(Counted.of([clean(text) for text in of_test], settings), used),
             np.array([names.index(label) if label in names else -1 for label in truth]),
             len(names),
             settings,
@@ -69,7 +71,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32, help="rows to begin with, and to add at a time")
     parser.add_argument("--most", type=int, default=256, help="rows to end with")
-    parser.add_argument("--pool", type=int, default=3000, help="rows to choose among")
+    parser.add_argument("--pool", type=int, default=2000, help="rows to choose among")
     parser.add_argument("--test-rows", type=int, default=1000)
     parser.add_argument("--write", type=Path, help="write the page here, too")
     options = parser.parse_args()
@@ -117,7 +119,8 @@ def _scores(task: Task, by: Strategy, labelled: list[int], rest: np.ndarray) -> 
     if not by.scored:
         return []
     if by is not Strategy.disagreement:
-        return _entropies(_said(task, task.pool, labelled)(task.pool.take(rest))).tolist()
+        said = np.sort(_said(task, task.pool, labelled)(task.pool.take(rest)), axis=1)
+        return (1 - said[:, -1] + said[:, -2]).tolist()
     members = [_part(task.pool, block) for block in range(len(task.pool.blocks))]
     said = np.stack([_said(task, member, labelled)(member.take(rest)) for member in members])
     return (_entropies(said.mean(axis=0)) - _entropies(said).mean(axis=0)).tolist()
@@ -128,6 +131,11 @@ def _said(task: Task, counted: Counted, labelled: list[int]) -> Callable[[Counte
     rows = np.array(labelled)
     fitted = fit(counted.take(rows), task.labels[rows], task.count, task.settings)
     return lambda texts: softmax(fitted.of_counts(texts))
+
+
+def _columns(counted: Counted, columns: list[np.ndarray]) -> Counted:
+    """Return the counts of some buckets of each block: a member has no row for one that no text of the pool has."""
+    return Counted(counted.features, [block[:, kept] for block, kept in zip(counted.blocks, columns, strict=True)])
 
 
 def _part(counted: Counted, block: int) -> Counted:

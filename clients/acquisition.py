@@ -1,9 +1,10 @@
 """Which texts to label next, by what a model says of them and by how they differ: pool-based active learning.
 
-Scores are of one answer each. Choosing among texts needs scikit-learn where it looks at how they differ; that and numpy
-are imported then, and not by the command line's help.
+Scores are of one answer each. Where it counts how much texts are alike, scikit-learn is needed; that and numpy are
+imported then, and not by the command line's help.
 """
 
+import heapq
 import math
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -13,16 +14,15 @@ from typing import Any
 
 from newsdesk.clients.prediction import Prediction
 
-MIXED_FACTOR = 5
-"""Of so many times the texts that are wanted, the most uncertain ones, "mixed" chooses those that differ most."""
 _FEATURES = 2**18
+_BLOCK = 256
 _REASON_LABELS = 2
 
 
 class Strategy(StrEnum):
-    """uncertainty: the model is least sure. disagreement: members differ most. diversity: unlike all others.
+    """uncertainty: the two likeliest labels are close. disagreement: members differ most.
 
-    mixed: uncertain, and unlike each other.
+    diversity: texts that stand for many others. mixed: for many others that the model is unsure of.
     """
 
     mixed = "mixed"
@@ -36,8 +36,8 @@ class Strategy(StrEnum):
         return self is not Strategy.diversity
 
     @property
-    def spread(self) -> bool:
-        """Whether it counts how texts differ."""
+    def compares(self) -> bool:
+        """Whether it counts how much texts are alike."""
         return self in (Strategy.mixed, Strategy.diversity)
 
 
@@ -56,8 +56,12 @@ def entropy(probabilities: Iterable[float]) -> float:
 
 
 def uncertainty(answer: Prediction) -> float:
-    """Return the answer's total uncertainty in nats: the server's, or the entropy of its probabilities."""
-    return answer.uncertainty[0] if answer.uncertainty else entropy(answer.probabilities.values())
+    """Return how little the likeliest label is ahead of the next: 1 where both are as likely, 0 where one is certain.
+
+    Of many labels the entropy is high where none of a few is likely, as of texts that say nothing; this is not.
+    """
+    first, second, *_ = [*sorted(answer.probabilities.values(), reverse=True), 0.0, 0.0]
+    return max(0.0, 1 - (first - second))
 
 
 def disagreement(answer: Prediction) -> float | None:
@@ -87,63 +91,65 @@ def choose(
     """Choose `count` of the candidates, or all where there are fewer, the most useful first.
 
     Args:
-        by: `mixed` takes the highest scores, and of those the texts that differ most from each other and `labelled`.
+        by: `mixed` chooses the texts that stand best for all candidates, each of which counts as much as its score;
+            `diversity` the same, and each counts the same.
         texts: The candidates.
-        scores: Of each candidate; of none where `by` is not `scored`.
+        scores: Of each candidate, at least 0; of none where `by` is not `scored`.
         count: How many to choose.
-        labelled: Texts that have labels: what is like them is not chosen for being different.
+        labelled: Texts that have labels: what is like them needs none.
 
     Raises ModuleNotFoundError where scikit-learn is needed and missing.
     """
-    ranked = sorted(range(len(texts)), key=lambda place: -scores[place]) if by.scored else [*range(len(texts))]
-    if not by.spread:
+    if not by.compares:
+        ranked = sorted(range(len(texts)), key=lambda place: -scores[place])
         return [Choice(place, scores[place], "") for place in ranked[:count]]
-    if by is Strategy.mixed:
-        ranked = ranked[: MIXED_FACTOR * count]
-    if not ranked:
+    if not texts:
         return []
-    vectors, known = _vectors([texts[place] for place in ranked], labelled)
-    chosen, distances = core_set(vectors, count, known)
-    return [
-        Choice(ranked[at], scores[ranked[at]] if by.scored else distance, f"distance {distance:.2f}")
-        for at, distance in zip(chosen, distances, strict=True)
-    ]
+    vectors, known = _vectors(texts, labelled)
+    chosen = representatives(vectors, scores if by.scored else [1.0] * len(texts), count, known)
+    return [Choice(place, gain, f"stands for {gain:.1f} like it") for place, gain in chosen]
 
 
-def core_set(vectors: Any, count: int, known: Any = None) -> tuple[list[int], list[float]]:
-    """Choose by greedy k-centre: each next row is the one that is farthest from all chosen and known ones.
+def representatives(vectors: Any, weights: Sequence[float], count: int, known: Any = None) -> list[tuple[int, float]]:
+    """Choose the rows that stand best for all: greedy maximisation of the facility location function.
+
+    That is the sum, over all rows, of the row's weight times its likeness to the chosen or known row that it is most
+    like. The function is submodular: what a row adds never grows as others are chosen, so that most rows need not be
+    looked at again (lazy greedy; Minoux 1978). The farthest rows (greedy k-centre) would be those that nothing is like.
 
     Args:
-        vectors: Sparse FP [rows, features], each row of length 1 (or 0).
+        vectors: Sparse FP [rows, features], each row of length 1 (or 0); likeness is the cosine, and at least 0.
+        weights: Of each row, at least 0.
         count: How many rows to choose.
-        known: Sparse FP [known rows, features]; without any, the first choice is the row nearest to the mean.
+        known: Sparse FP [known rows, features].
 
     Returns:
-        The rows, and of each its Euclidean distance from the nearest one before it.
+        Each chosen row, with what it adds to the sum.
     """
     import numpy as np
 
     rows = vectors.shape[0]
-    if known is not None and known.shape[0]:
-        nearest = np.full(rows, -1.0)
-        for start in range(0, known.shape[0], 256):
-            nearest = np.maximum(nearest, (vectors @ known[start : start + 256].T).max(axis=1).toarray().ravel())
-        first = int(nearest.argmin())
-    else:
-        nearest = np.full(rows, -1.0)
-        first = int((vectors @ np.asarray(vectors.mean(axis=0)).T).argmax())
-    chosen, distances = [first], [_distance(nearest[first])]
-    while len(chosen) < min(count, rows):
-        nearest = np.maximum(nearest, (vectors @ vectors[chosen[-1]].T).toarray().ravel())
-        nearest[chosen[-1]] = np.inf
-        chosen.append(int(nearest.argmin()))
-        distances.append(_distance(nearest[chosen[-1]]))
-    return chosen, distances
-
-
-def _distance(cosine: float) -> float:
-    """Return the Euclidean distance of two vectors of length 1."""
-    return math.sqrt(max(0.0, 2 - 2 * max(float(cosine), 0.0)))
+    weight = np.asarray(weights, np.float64)
+    nearest = np.zeros(rows)
+    for start in range(0, known.shape[0] if known is not None else 0, _BLOCK):
+        nearest = np.maximum(nearest, (vectors @ known[start : start + _BLOCK].T).max(axis=1).toarray().ravel())
+    bounds = []
+    for start in range(0, rows, _BLOCK):
+        likeness = (vectors @ vectors[start : start + _BLOCK].T).toarray()
+        bounds += (weight @ np.maximum(likeness - nearest[:, None], 0)).tolist()
+    waiting = [(-bound, place) for place, bound in enumerate(bounds)]
+    heapq.heapify(waiting)
+    chosen: list[tuple[int, float]] = []
+    while waiting and len(chosen) < count:
+        _, place = heapq.heappop(waiting)
+        likeness = (vectors @ vectors[place].T).toarray().ravel()
+        gain = float(weight @ np.maximum(likeness - nearest, 0))
+        if waiting and -gain > waiting[0][0]:
+            heapq.heappush(waiting, (-gain, place))
+            continue
+        chosen.append((place, gain))
+        nearest = np.maximum(nearest, likeness)
+    return chosen
 
 
 def _vectors(texts: Sequence[str], labelled: Sequence[str]) -> tuple[Any, Any]:

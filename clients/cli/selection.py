@@ -28,8 +28,8 @@ from newsdesk.server.contract import Quality
 SCORE, REASON = "select_score", "select_reason"
 """The columns of the output that say how useful a row is, and why."""
 _TEXT = "text"
-_POOL = 50_000
-"""Rows that are compared with each other at most; of more, as many are drawn by chance."""
+_POOL = 5000
+"""Rows that are compared with each other at most: of more, those of the highest scores, or as many drawn by chance."""
 _CENTRES = 20_000
 """Labelled texts that are compared with the rows, the last ones."""
 
@@ -113,8 +113,8 @@ def select(
 ) -> None:
     """Choose the rows of a file that are most worth a label, and write them as a CSV to fill in.
 
-    mixed: texts that the model is unsure of, and that differ. uncertainty: those that it is least sure of.
-    disagreement: those that its members differ about. diversity: those that are unlike all others; it asks no server.
+    mixed: texts that stand for many others that the model is unsure of. uncertainty: those that it is least sure of.
+    disagreement: those that its members differ about. diversity: those that stand for many others; it asks no server.
 
     Exit code: 0 done, 1 some texts refused, 2 wrong usage or no server.
     """
@@ -134,7 +134,7 @@ def select(
                 client = stack.enter_context(Client(url, **server))
                 candidates = _scored(client, pool, by, rows, quality)
             else:
-                candidates = _drawn(pool)
+                candidates = _drawn(pool, max(rows, _POOL))
         chosen = _chosen(by, candidates, rows, labelled)
         _write(output, chosen, label_column)
     except (NewsdeskError, RowsError, OSError, ValueError) as error:
@@ -151,7 +151,7 @@ def _check(by: Strategy, file: Path, output: Path, label_column: str) -> None:
         raise ValueError(f"--label-column is {label_column!r}, which `select` writes itself: expected another name")
     if output.exists() and str(file) != "-" and output.samefile(file):
         raise ValueError(f"--output is {str(output)!r}, the file that is read: expected another")
-    if by.spread:
+    if by.compares:
         try:
             import sklearn  # noqa: F401 - whoever lacks it is told before the server is asked
         except ModuleNotFoundError:
@@ -178,9 +178,8 @@ def _scored(client: Client, pool: Pool, by: Strategy, rows: int, quality: Qualit
     options = {
         "quality": quality or ("best" if of_members else None),
         "members": of_members,
-        "uncertainty": not of_members,
     }
-    most = rows * (acquisition.MIXED_FACTOR if by.spread else 1)
+    most = max(rows, _POOL) if by.compares else rows
     kept: list[Candidate] = []
     answered = alone = 0
     for place, (item, text) in enumerate(Answers(client, pool.texts(), options)):
@@ -201,8 +200,8 @@ def _scored(client: Client, pool: Pool, by: Strategy, rows: int, quality: Qualit
     return sorted(kept, key=lambda candidate: candidate[:2], reverse=True)
 
 
-def _drawn(pool: Pool) -> list[Candidate]:
-    """Return the rows, in their order; of too many, as many as are compared, drawn evenly."""
+def _drawn(pool: Pool, most: int) -> list[Candidate]:
+    """Return the rows, in their order; of more than `most`, as many drawn evenly."""
     chance = random.Random(0)
     kept: list[Candidate] = []
     texts = 0
@@ -213,9 +212,9 @@ def _drawn(pool: Pool) -> list[Candidate]:
             continue
         texts += 1
         candidate = Candidate(0.0, -texts, row, _readable(text), "")
-        if len(kept) < _POOL:
+        if len(kept) < most:
             kept.append(candidate)
-        elif (place := chance.randrange(texts)) < _POOL:
+        elif (place := chance.randrange(texts)) < most:
             kept[place] = candidate
     return sorted(kept, key=lambda candidate: candidate.place, reverse=True)
 

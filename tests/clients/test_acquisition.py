@@ -15,10 +15,10 @@ def answer(*probabilities: float, **more: object) -> Prediction:
     return Prediction(0, max(named, key=named.__getitem__), named, "stand-in", **more)  # type: ignore[arg-type]
 
 
-def test_uncertainty_is_the_servers_or_the_entropy() -> None:
-    assert acquisition.uncertainty(answer(0.5, 0.5)) == pytest.approx(np.log(2))
+def test_uncertainty_is_how_close_the_next_label_is() -> None:
+    assert acquisition.uncertainty(answer(0.5, 0.5)) == 1
     assert acquisition.uncertainty(answer(1.0, 0.0)) == 0
-    assert acquisition.uncertainty(answer(0.5, 0.5, uncertainty=(0.3, 0.2, 0.1))) == 0.3
+    assert acquisition.uncertainty(answer(0.2, 0.5, 0.3)) == pytest.approx(0.8)
     assert acquisition.reason(Strategy.uncertainty, answer(0.6, 0.4)) == "uncertain: a 0.60, b 0.40"
 
 
@@ -33,17 +33,34 @@ def test_disagreement_is_of_members_that_were_asked() -> None:
     assert acquisition.disagreement(answer(0.5, 0.5)) is None
 
 
-def test_the_core_set_is_far_apart() -> None:
-    angles = np.radians([0, 5, 40, 45, 85, 90])
-    vectors = sparse.csr_matrix(np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    chosen, distances = acquisition.core_set(vectors, 3)
-    assert chosen[0] in (2, 3)  # nearest to the mean
-    assert {*chosen[1:]} == {0, 5}
-    assert distances == sorted(distances, reverse=True)
-    chosen, distances = acquisition.core_set(vectors, 2, vectors[:2])
-    assert chosen == [5, 3]
-    assert distances[0] == pytest.approx(2 * np.sin(np.radians(85) / 2))
-    assert sorted(acquisition.core_set(vectors, 10)[0]) == [*range(6)]
+def on_a_circle(*degrees: float) -> sparse.csr_matrix:
+    angles = np.radians(degrees)
+    return sparse.csr_matrix(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+
+
+def test_representatives_stand_for_many() -> None:
+    vectors = on_a_circle(0, 5, 10, 120)
+    assert [place for place, _ in acquisition.representatives(vectors, [1] * 4, 2)] == [1, 3]
+    # What is like a known row needs no label, and what has no weight stands for nothing.
+    assert acquisition.representatives(vectors, [1] * 4, 1, vectors[:1]) == [(3, pytest.approx(1))]
+    assert acquisition.representatives(vectors, [0, 0, 0, 0.5], 1) == [(3, pytest.approx(0.5))]
+    assert sorted(place for place, _ in acquisition.representatives(vectors, [1] * 4, 9)) == [0, 1, 2, 3]
+
+
+def test_what_is_not_looked_at_again_would_not_be_chosen() -> None:
+    """The lazy greedy choice is the greedy one."""
+    chance = np.random.default_rng(0)
+    dense = np.abs(chance.normal(size=(60, 8))) * (chance.random((60, 8)) < 0.4) + 1e-3
+    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
+    weights = chance.random(60)
+    nearest, expected = np.zeros(60), []
+    for _ in range(15):
+        gains = weights @ np.maximum(dense @ dense.T - nearest[:, None], 0)
+        gains[expected] = -1
+        expected.append(int(gains.argmax()))
+        nearest = np.maximum(nearest, dense @ dense[expected[-1]])
+    found = acquisition.representatives(sparse.csr_matrix(dense), weights.tolist(), 15)
+    assert [place for place, _ in found] == expected
 
 
 def test_each_strategy_chooses() -> None:
@@ -58,14 +75,6 @@ def test_each_strategy_chooses() -> None:
         (other,) = chosen(by, 1, labelled=("a goal of the cup match",))
         assert other in (2, 3), by
     assert acquisition.choose(Strategy.mixed, [], [], 5) == []
-
-
-def test_mixed_chooses_among_the_most_uncertain() -> None:
-    texts = [f"word{number} other{number}" for number in range(40)]
-    scores = [number / 40 for number in range(40)]
-    (*choices,) = acquisition.choose(Strategy.mixed, texts, scores, 2)
-    assert all(choice.place >= 40 - 2 * acquisition.MIXED_FACTOR for choice in choices)
-    assert [choice.score for choice in choices] == [scores[choice.place] for choice in choices]
 
 
 def test_texts_that_say_the_same_have_one_key() -> None:
