@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32, help="rows to begin with, and to add at a time")
     parser.add_argument("--most", type=int, default=256, help="rows to end with")
-    parser.add_argument("--pool", type=int, default=2000, help="rows to choose among")
+    parser.add_argument("--pool", type=int, default=1000, help="rows to choose among")
     parser.add_argument("--test-rows", type=int, default=1000)
     parser.add_argument("--write", type=Path, help="write the page here, too")
     options = parser.parse_args()
@@ -86,10 +86,10 @@ def main() -> None:
         }
         shown = ", ".join(f"{column} {100 * curves[name][column][:, -1].mean():.1f}" for column in COLUMNS)
         print(f"{name} at {sizes[-1]} rows: {shown} ({time.process_time() - began:.0f} s)", flush=True)
-    page = render(curves, sizes, time.process_time() - began)
+        page = render(curves, sizes, time.process_time() - began)
+        if options.write:
+            options.write.write_text(page, encoding="utf-8")
     print(page)
-    if options.write:
-        options.write.write_text(page, encoding="utf-8")
 
 
 def grow(task: Task, column: str, sizes: list[int], seed: int) -> list[float]:

@@ -57,7 +57,8 @@ def feedback(
         if (text is None) == (file is None) or bool(label) != (file is None):
             raise ValueError("expected a text and its --label, or --file")
         server: dict[str, Any] = {"timeout": timeout, "model": model, "api_key": api_key}
-        with Client(url, **server, **files(tls_ca, tls_cert, tls_key)) as client:
+        server |= files(tls_ca, tls_cert, tls_key)
+        with Client(url, **server) as client:
             if file is None:
                 assert text is not None
                 corrections = [Correction(as_sent(text), label, predicted or None, note or None)]
