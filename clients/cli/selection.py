@@ -60,9 +60,13 @@ class Pool:
     def texts(self) -> Iterator[Text | Refusal]:
         for row, text in self.records:
             self.read += 1
-            if not isinstance(text, Refusal) and (_filled(row, self.label_column) or not self.labelled.new(text)):
-                self.passed_over += 1
-                continue
+            if not isinstance(text, Refusal):
+                new, filled = self.labelled.new(text), _filled(row, self.label_column)
+                if new and filled:
+                    self.labelled.texts.append(_readable(text))
+                if filled or not new:
+                    self.passed_over += 1
+                    continue
             self.rows.append(row)
             yield text
 
