@@ -132,12 +132,6 @@ class Late(Problem):
     status, kind = 504, "deadline-exceeded"
 
 
-class Full(Problem):
-    """What is to be kept finds no room."""
-
-    status, kind = 507, "no-room"
-
-
 class Failed(Problem):
     """The model took the request and failed on it."""
 
@@ -168,7 +162,6 @@ _CODES: tuple[tuple[int, str], ...] = (
     (409, "ALREADY_EXISTS"),
     (409, "ABORTED"),
     (429, "RESOURCE_EXHAUSTED"),
-    (507, "RESOURCE_EXHAUSTED"),
     (499, "CANCELLED"),
     (500, "INTERNAL"),
     (500, "UNKNOWN"),

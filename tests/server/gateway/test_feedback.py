@@ -88,7 +88,7 @@ def test_a_full_disk_is_said_and_nothing_else_fails(open_gateway: httpx.Client, 
     file.symlink_to("/dev/full")
     try:
         answer = open_gateway.post("/v1/feedback", json={"text": TEXT, "label": "World"})
-        assert (answer.status_code, answer.json()["type"]) == (507, "urn:newsdesk:problem:no-room")
+        assert (answer.status_code, answer.json()["type"]) == (507, "urn:newsdesk:problem:insufficient-storage")
         assert open_gateway.post("/v1/classify", json={"text": TEXT}).status_code == 200
     finally:
         file.unlink()
