@@ -32,14 +32,14 @@ class Feedback:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def append(self, model: str, corrections: Sequence[dict[str, Any]], **about: Any) -> None:
-        """Write corrections behind those of a model, all of them or none; `about` is written in each line, too.
+    def append(self, model: str, corrections: Sequence[dict[str, Any]], about: dict[str, Any]) -> None:
+        """Write corrections behind those of a model, all of them or none; `about` stands in each line, too.
 
         Raises Full where the file has its most bytes, or the disk has no room, and Unavailable where it cannot be
         written.
         """
         made = {CORRECTED_AT: now(time.time())}
-        lines = b"".join(msgspec.json.encode({**made, **line, **about}) + b"\n" for line in corrections)
+        lines = b"".join(msgspec.json.encode(made | line | about) + b"\n" for line in corrections)
         path = self.folder / f"{model}.jsonl"
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

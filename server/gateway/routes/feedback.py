@@ -94,7 +94,7 @@ async def feedback(
             {"text": text, "label": correction.label, "predicted": correction.predicted, "note": correction.note}
         )
     about = {"model": asked.name, "caller": caller.id, "request_id": request.state.request_id}
-    await run_in_threadpool(folder.append, asked.name, lines, **about)
+    await run_in_threadpool(folder.append, asked.name, lines, about)
     return FeedbackResponse(kept=len(lines))
 
 

@@ -89,8 +89,8 @@ def test_diversity_asks_no_server(select: Any) -> None:
 def test_of_too_many_rows_some_are_drawn(select: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_POOL", 10)
     lines = "".join(f"word{number}\n" for number in range(200)).encode()
-    _, rows = select("--by", "diversity", file="-", given=lines)
-    assert len(rows) == 10
+    _, rows = select("--by", "diversity", "--rows", "5", file="-", given=lines)
+    assert len(rows) == 5
     assert max(int(row["text"].removeprefix("word")) for row in rows) > 50
 
 

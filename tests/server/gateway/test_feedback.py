@@ -99,33 +99,33 @@ def test_a_full_disk_is_said_and_nothing_else_fails(open_gateway: httpx.Client, 
 
 def test_a_line_that_was_cut_off_is_replaced(tmp_path: Path) -> None:
     kept, file = Feedback(tmp_path / "new" / "folder"), tmp_path / "new" / "folder" / "m.jsonl"
-    kept.append("m", [{"text": "first"}])
+    kept.append("m", [{"text": "first"}], {"caller": "x"})
     with file.open("a") as half:
         half.write('{"corrected_at": "2026-')
-    kept.append("m", [{"text": "second"}, {"text": "third"}], caller="x")
+    kept.append("m", [{"text": "second"}, {"text": "third"}], {"caller": "x"})
     assert [line["text"] for line in logged(file)] == ["first", "second", "third"]
     file.write_text('{"corrected_at": "2026-')
-    kept.append("m", [{"text": "fourth"}])
+    kept.append("m", [{"text": "fourth"}], {"caller": "x"})
     assert [line["text"] for line in logged(file)] == ["fourth"]
 
 
 def test_a_file_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feedback, "MOST_BYTES", 200)
+    monkeypatch.setattr(feedback, "MOST_BYTES", 250)
     kept = Feedback(tmp_path)
-    kept.append("m", [{"text": "x" * 100}])
+    kept.append("m", [{"text": "x" * 100}], {"caller": "x"})
     with pytest.raises(Full, match="moves it away"):
-        kept.append("m", [{"text": "y" * 100}])
+        kept.append("m", [{"text": "y" * 100}], {"caller": "x"})
     assert [line["text"] for line in logged(tmp_path / "m.jsonl")] == ["x" * 100]
-    kept.append("other", [{"text": "y" * 100}])
+    kept.append("other", [{"text": "y" * 100}], {"caller": "x"})
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(Unavailable):
-        kept.append("folder", [{"text": "x"}])
+        kept.append("folder", [{"text": "x"}], {"caller": "x"})
 
 
 def test_writers_share_a_file(tmp_path: Path) -> None:
     def write(number: int) -> None:
         for place in range(20):
-            Feedback(tmp_path).append("m", [{"text": f"{number} {place} {'x' * 5000}"}] * 2)
+            Feedback(tmp_path).append("m", [{"text": f"{number} {place} {'x' * 5000}"}] * 2, {})
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:
