@@ -86,11 +86,16 @@ def test_256_clients_find_it_whole_and_leave_it_as_large_as_before(
         list(threads.map(best, [unique(256)[at : at + 32] for at in range(0, 256, 32)]))
     bodies = [requests.oip([text]) for text in unique(2000)]
     sent = load.encode("127.0.0.1", server.http_port, "/v2/models/ag_news/infer", bodies)
-    first = load.run("127.0.0.1", server.http_port, sent, clients=256, seconds=5)
-    before = idle_mb()
-    second = load.run("127.0.0.1", server.http_port, sent, clients=256, seconds=8)
-    assert first.failures == second.failures == 0
-    assert second.answers > 256  # each client's; how fast is for benchmarks to say
+
+    def crowd(seconds: float) -> int:
+        reading = load.run("127.0.0.1", server.http_port, sent, clients=256, seconds=seconds)
+        assert reading.failures == 0
+        return reading.answers
+
+    crowd(5)
+    before, answers = idle_mb(), [0]
+    # Each client's: where the machine is slow, in more than one go. How fast it is, is for benchmarks to say.
+    until(lambda: answers.append(crowd(8)) or sum(answers) > 256, seconds=200)
     after = idle_mb()
     print(f"{before:.0f} MB, then {after:.0f}")
     assert after - before < 0.1 * before
