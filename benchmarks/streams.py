@@ -1,6 +1,6 @@
 """Texts a second through `newsdesk consume`, with Redis Streams and with Kafka, against the SDK alone.
 
-    python -m benchmarks.streams [--count 2000] [--rounds 3] [--write benchmarks/results/streams.md]
+    python -m benchmarks.streams [--url grpc://…] [--count 2000] [--rounds 3] [--write benchmarks/results/streams.md]
 
 One server, and all sides in turn with the same texts; medians count. The SDK has as many requests in flight, of as many
 texts, as a consumer. A consumer's time runs from the first answer that it wrote to the last one, so that joining the
@@ -38,14 +38,15 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, help="CSV with title and description or text, or a line an article")
     parser.add_argument("--count", type=int, default=2000, help="texts of each run")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--url", default="", help="a server that runs, instead of one of this run's own")
     parser.add_argument("--note", default="", help="a sentence about the machine, for the page")
     parser.add_argument("--write", type=Path, help="put the figures into this page, too, in place of the last ones")
     given = parser.parse_args()
     articles = (texts.choose(given.texts) * (given.count // 2000 + 1))[: given.count]
-    with servers.newsdesk() as server, tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         redis_url = stack.enter_context(brokers.redis_server(Path(folder)))
         kafka = stack.enter_context(brokers.kafka_cluster())
-        url = f"grpc://127.0.0.1:{server.grpc_port}"
+        url = given.url or f"grpc://127.0.0.1:{stack.enter_context(servers.newsdesk()).grpc_port}"
         sides: dict[str, Callable[[], float]] = {
             "SDK alone": lambda: by_sdk(url, articles),
             "Redis Streams": lambda: by_redis(url, articles, redis_url),
