@@ -85,7 +85,7 @@ def prepare(*, settings: Settings, as_json: AsJson = False) -> None:
 
 @configured()
 def doctor(*, settings: Settings, as_json: AsJson = False) -> None:
-    """Check what `serve` needs, and say what to do about what lacks. Ends with code 2 where something stops it."""
+    """Check what `serve` needs, and say what to do about what lacks. Code 2: something stops it."""
     from newsdesk.server.serving import gateway, preflight
 
     checks = preflight.check(settings) + gateway.check(settings)
