@@ -39,7 +39,17 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clien
     (folder / "key").write_text(gateways.key(state, Role.reader))
     gateway, port = free_ports()[:2]
     # As in its image: the gateway asks for keys.
-    options = ["--instances", "1", "--drift-window", "200", "--gateway-port", str(gateway), "--auth"]
+    options = [
+        "--target",
+        "onnxruntime:fp32",
+        "--instances",
+        "1",
+        "--drift-window",
+        "200",
+        "--gateway-port",
+        str(gateway),
+        "--auth",
+    ]
     server = Server(_repository(folder / "models"), state, options=options).start()
     process = None
     try:
