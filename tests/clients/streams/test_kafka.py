@@ -11,6 +11,7 @@ from newsdesk.clients.streams.brokers import Group, parse
 from newsdesk.clients.streams.kafka import KafkaSource
 from tests.clients.streams.consumer import Command, until
 from tests.clients.triton_process import Ports
+from tests.holding import Hold
 
 COUNT = 200
 SESSION = {"session.timeout.ms": "4000", "heartbeat.interval.ms": "200"}
@@ -55,11 +56,11 @@ def unread(url: str, topic: str, group: str) -> int:
 
 
 def test_a_killed_consumer_loses_nothing_and_another_takes_over(kafka_url: str, triton: Ports, tmp_path: Path) -> None:
-    marker, config = tmp_path / "stalled", tmp_path / "kafka.properties"
+    held, config = Hold(tmp_path), tmp_path / "kafka.properties"
     config.write_text("".join(f"{name}={value}\n" for name, value in SESSION.items()))
     texts = {f"id-{number}": json.dumps({"text": f"match {number}"}).encode() for number in range(COUNT)}
     refused = {"empty": b'{"text": " "}', "none": b"match", "failing": b'{"text": "stand-in, fail"}'}
-    stalling = {"stalling": json.dumps({"text": f"match; stand-in, stall at {marker}"}).encode()}
+    stalling = {"stalling": json.dumps({"text": f"match; {held.stalling}"}).encode()}
     produced(kafka_url, "in", {**texts, **refused})
     arguments = [f"{kafka_url}/in", "--to", f"{kafka_url}/out", "--dead", f"{kafka_url}/dead", "--group", "g"]
     arguments += ["--url", triton.http_url, "--text-field", "text", "--batch", "16", "--unanswered", "32"]
@@ -68,8 +69,9 @@ def test_a_killed_consumer_loses_nothing_and_another_takes_over(kafka_url: str, 
     with Command(tmp_path / "first.txt", *arguments) as first:
         until(out.read)
         produced(kafka_url, "in", {**stalling, **{f"late-{key}": value for key, value in texts.items()}})
-        until(marker.exists)
+        held.until_computing()
         first.kill()
+    held.release()
     ids = {*texts, *stalling, *(f"late-{key}" for key in texts)}
     with Command(tmp_path / "second.txt", *arguments) as second:
         until(lambda: {message.key().decode() for message in out.read()} == ids)

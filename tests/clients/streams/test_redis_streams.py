@@ -14,6 +14,7 @@ from tests import brokers
 from tests.clients.cli.command import run
 from tests.clients.streams.consumer import Command, until
 from tests.clients.triton_process import Ports
+from tests.holding import Hold
 
 COUNT = 200
 
@@ -33,9 +34,9 @@ def answers(client: Any) -> list[dict[str, Any]]:
 def test_a_killed_consumer_loses_nothing_and_another_takes_over(
     client: Any, redis_url: str, triton: Ports, tmp_path: Path
 ) -> None:
-    marker = tmp_path / "stalled"
+    held = Hold(tmp_path)
     entries = [client.xadd("in", {"text": f"match {number}"}) for number in range(COUNT)]
-    entries.insert(0, client.xadd("in", {"text": f"match; stand-in, stall at {marker}"}))
+    entries.insert(0, client.xadd("in", {"text": f"match; {held.stalling}"}))
     entries += [client.xadd("in", {"text": f"shares {number}"}) for number in range(COUNT)]
     refused = {
         client.xadd("in", {"text": " "}): "empty",
@@ -45,8 +46,10 @@ def test_a_killed_consumer_loses_nothing_and_another_takes_over(
     arguments = [f"{redis_url}/in", "--to", f"{redis_url}/out", "--dead", f"{redis_url}/dead", "--url", triton.grpc_url]
     arguments += ["--claim-after", "1", "--batch", "16", "--unanswered", "32", "--group", "g"]
     with Command(tmp_path / "first.txt", *arguments) as first:
-        until(lambda: marker.exists() and answers(client))
+        held.until_computing()
+        until(lambda: answers(client))
         first.kill()
+    held.release()
     answered = {answer["id"] for answer in answers(client)}
     assert 0 < len(answered) < len(entries)
     with Command(tmp_path / "second.txt", *arguments) as second:
