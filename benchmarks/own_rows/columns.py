@@ -49,7 +49,7 @@ class Workplace:
     states: States
     changes: dict[str, Any]
     from_fits: bool = False
-    """Whether newsdesk with an encoder is asked before graphs are made of its fits (see `fits`)."""
+    """Whether newsdesk is asked before graphs are made of its fits (see `fits`)."""
     python_of_setfit: str = ""
     """The Python of a virtual environment that has SetFit; empty: this one."""
 
@@ -73,7 +73,7 @@ def measure(column: str, rows: Rows, test: Rows, outside: list[str], place: Work
     if column == "frozen_lr":  # its states may have been read before: they cost what they cost then
         fitted += place.states.seconds([text for text, _ in rows])
         seconds += place.states.seconds(texts)
-    scores, timed = column == "tfidf_svm", not (column == "newsdesk_encoder" and place.from_fits)
+    scores, timed = column == "tfidf_svm", not (column in ("newsdesk", "newsdesk_encoder") and place.from_fits)
     figures = {
         "accuracy": round(metrics.accuracy(answers, truth), 4),
         "macro_f1": round(metrics.macro_f1(answers, truth), 4),
@@ -108,7 +108,7 @@ def newsdesk(encoder: bool) -> Fit:
             if isinstance(member, recipes.EncoderMember):
                 changes[f"members.{member.name}.least_rows"] = 1 << 40
         built = recipes.load("own", changes)
-        if encoder and place.from_fits:
+        if place.from_fits:
             fitted = fits.FittedRecipe(built, place.folder, place.states)
             places = [fitted.labels.index(name.strip()) for name in names]
             return lambda texts: fitted(texts)[:, places]

@@ -35,8 +35,9 @@ class FittedRecipe:
         recipe = candidates.possible(recipe, made["split"].figures["train"], lambda line: None)
         rows = tables.read(made["split"] / "train.parquet")
         self._states, self.labels = states, tables.read_labels(made["split"].path)
-        of_rows = states([row.text for row in rows])
-        made |= {f"embed {member.name}": _embedded(of_rows, folder) for member in recipe.members if _is_frozen(member)}
+        frozen_members = [member for member in recipe.members if _is_frozen(member)]
+        of_rows = states([row.text for row in rows]) if frozen_members else np.empty((len(rows), 0), np.float32)
+        made |= {f"embed {member.name}": _embedded(of_rows, folder) for member in frozen_members}
         made = declare(recipe).graph.run(["select"], store, made)
         serving = candidates.chosen(made["select"])
         self._heads: dict[str, frozen.Head] = {}

@@ -150,12 +150,12 @@ def served(built: Result, folder: Path) -> Iterator[Server]:
 
 def test_a_new_users_hour(served: Server, folder: Path):
     """From the CSV to the command line's answers, without a hub, in a name of their own: build, serve, classify."""
-    served.until("Ctrl-C stops it")
+    served.until("Ctrl-C stops it", seconds=180)
     code = "from newsdesk.clients.cli.app import app; app()"
     url = f"grpc://127.0.0.1:{served.ports[1]}"
     command = [sys.executable, "-c", code, "classify", "--url", url, *ASKED]
     with Client(url) as client:
         assert [*client.models()] == [MODEL]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert found.returncode == 0, found.stderr
     assert [line for line in ("harbour", "kitchen", "garden") if line not in found.stdout] == []
