@@ -255,10 +255,10 @@ class Turns:
         clearing = False
         if self._long and self._longs < self._slots:
             self._long_since = self._long_since or now
-            waited = now - self._long_since
-            clearing = waited >= _PATIENCE
+            clearing = now >= self._long_since + _PATIENCE  # as `_come_back` counts: a difference is rounded otherwise
+            forced = now >= self._long_since + _PATIENCE + _CLEARING
             clear = not self._cost and (not self._short or clearing)
-            if now >= self._held_until and (clear or waited >= _PATIENCE + _CLEARING):
+            if now >= self._held_until and (clear or forced):
                 self._longs += 1
                 self._long.take().grant()
                 self._long_since, self._held_until, clearing = 0.0, now + _APART, False
@@ -277,7 +277,7 @@ class Turns:
         """Grant what goes behind, where nobody else waits or it has waited long enough."""
         while self._behind and now >= self._held_until:
             self._behind_since = self._behind_since or now
-            late = now - self._behind_since >= _BEHIND_PATIENCE
+            late = now >= self._behind_since + _BEHIND_PATIENCE
             piece = self._behind.next().piece
             # A piece for each backend process: whoever comes next waits for no more than those.
             full = self._behinds >= self._instances or (piece.long and self._longs >= self._slots)
