@@ -40,16 +40,16 @@ def main() -> None:
     parser.add_argument("--first-label", type=int, default=1, help="the number of the first label (official CSV: 1)")
     parser.add_argument("--target", default="", help="compile target of both sides; what `serve` would choose without")
     parser.add_argument("--checkpoint", type=Path, help="from_pretrained folder of the float original")
-    given = parser.parse_args()
+    options = parser.parse_args()
     folder = latest_version(Settings().model_repository / MODEL)
     made = manifest.load(folder)
-    source = Source(file=given.data, text_columns=("title", "description"), first_label=given.first_label)
+    source = Source(file=options.data, text_columns=("title", "description"), first_label=options.first_label)
     rows = [*sources.read(source)]
     articles = [row.text for row in rows]
-    known = Labels(made.labels, given.first_label)
+    known = Labels(made.labels, options.first_label)
     truth = np.array([known.index(row.label) for row in rows])
     report, worst = {}, 1.0
-    target = given.target or prepare.prepare(folder.parent, Settings().state, print).target
+    target = options.target or prepare.prepare(folder.parent, Settings().state, print).target
     classifier = Classifier(made, folder, target)
     with servers.newsdesk("--target", target) as server:
         for place, quality in enumerate(QUALITIES):
@@ -57,9 +57,9 @@ def main() -> None:
             here = _here(classifier, articles, place)
             report |= {f"{quality}, served": (served, served), f"{quality}, in process": (here, served)}
             worst = min(worst, agreement(served, here))
-    if given.checkpoint:
+    if options.checkpoint:
         encoder = next(member for member in made.members if member.kind == "encoder")
-        report[f"{encoder.name}, float original"] = _original(given.checkpoint, articles, encoder.max_length), served
+        report[f"{encoder.name}, float original"] = _original(options.checkpoint, articles, encoder.max_length), served
     print(f"{len(articles)} rows, {target}, {processor.describe()}\n")
     print("| | accuracy % | macro F1 | same label as served | largest difference |")
     print("|---|---:|---:|---:|---:|")

@@ -34,13 +34,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="counted seconds of each run at saturation")
     parser.add_argument("--rounds", type=int, default=3, help="turns of both servers at saturation")
     parser.add_argument("--member", help="the shipped model's member that answers alone")
-    given = parser.parse_args()
-    articles = texts.choose(given.texts)
+    options = parser.parse_args()
+    articles = texts.choose(options.texts)
     number = count()
     with (
-        one_member.choose(Settings().model_repository, given.member) as repository,
+        one_member.choose(Settings().model_repository, options.member) as repository,
         servers.newsdesk("--model-repository", str(repository)) as plain,
-        servers.newsdesk("--model-repository", str(repository), "--cache", given.size) as cached,
+        servers.newsdesk("--model-repository", str(repository), "--cache", options.size) as cached,
     ):
         alone = _one_client(plain, articles)
         first, again = _one_client(cached, articles), _one_client(cached, articles)
@@ -48,18 +48,18 @@ def main() -> None:
         if hits < ONE_CLIENT:
             raise RuntimeError(f"{hits} hits for {ONE_CLIENT} requests that came again")
         speeds: dict[str, list[float]] = {"plain": [], "cached": []}
-        for _ in range(given.rounds):
+        for _ in range(options.rounds):
             for name, server in ("plain", plain), ("cached", cached):
-                speeds[name].append(_saturated(server, articles, number, given.seconds))
+                speeds[name].append(_saturated(server, articles, number, options.seconds))
     print(f"{len(articles)} articles, {processor.describe()}")
-    print(f"{given.member or 'the whole model'}, cache of {given.size}\n")
+    print(f"{options.member or 'the whole model'}, cache of {options.size}\n")
     print("| one client, gRPC | p50 ms |\n|---|---:|")
     for name, p50 in ("no cache", alone), ("cache, a text's first time", first), ("cache, the same again", again):
         print(f"| {name} | {p50:.2f} |")
     medians = {name: float(np.median(values)) for name, values in speeds.items()}
     print(f"\nA hit is {first / again:.1f} times as fast. At {CLIENTS} clients, all texts different: ", end="")
     print(f"{medians['plain']:.0f} articles/s without, {medians['cached']:.0f} with the cache ", end="")
-    print(f"({100 * (medians['cached'] / medians['plain'] - 1):+.1f} %, medians of {given.rounds} turns).")
+    print(f"({100 * (medians['cached'] / medians['plain'] - 1):+.1f} %, medians of {options.rounds} turns).")
 
 
 def _one_client(server: servers.Server, articles: list[str]) -> float:

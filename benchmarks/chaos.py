@@ -254,9 +254,9 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--within", type=float, default=15.0, help="seconds in which it must be whole again")
     parser.add_argument("flags", nargs="*", help="further flags of `newsdesk serve`, after --")
-    given = parser.parse_args()
+    options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started and mounted ends, too
-    outcome = run(given.seconds, given.seed, given.clients, given.within, given.flags)
+    outcome = run(options.seconds, options.seed, options.clients, options.within, options.flags)
     print(outcome)
     if outcome.problems:
         sys.exit(1)

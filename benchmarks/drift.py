@@ -44,33 +44,33 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000, help="rows of each source at most")
     parser.add_argument("--write", type=Path, help="put the tables into this page, too, in place of the last ones")
     parser.add_argument("--cost", action="store_true", help="measure what watching costs, and nothing else")
-    given = parser.parse_args()
+    options = parser.parse_args()
     sections, missed = [cost()], []
-    if not given.cost:
-        shown, missed = compare(given)
+    if not options.cost:
+        shown, missed = compare(options)
         sections.insert(0, shown)
     for section in sections:
         print(section)
-        if given.write:
-            pages.put(given.write, HEAD, section)
+        if options.write:
+            pages.put(options.write, HEAD, section)
     sys.exit(bool(missed))
 
 
-def compare(given: argparse.Namespace) -> tuple[str, list[str]]:
+def compare(options: argparse.Namespace) -> tuple[str, list[str]]:
     """Return the section of the indices, and what does not meet the goal."""
     recipe = recipes.load("compact")
-    split = building.data(recipe, given.artifacts, lambda line: print(line, file=sys.stderr))["split"]
+    split = building.data(recipe, options.artifacts, lambda line: print(line, file=sys.stderr))["split"]
     names, seed = tables.read_labels(split.path), recipe.seed
-    version = find_version(given.model_repository)
+    version = find_version(options.model_repository)
     examiner = Examiner(version, granted_cores())
     reference = examiner.manifest.reference
     if reference is None:
         whole = [row for row in tables.read(split / "validation.parquet") if row.view == views.WHOLE]
-        reference = measure(examiner, splits.draw(whole, given.rows, seed))
+        reference = measure(examiner, splits.draw(whole, options.rows, seed))
     sources = {"AG News, test rows": tables.read(split / "test.parquet")}
     sources |= {name: outside.labelled(source, names) for name, source in recipe.data.outside.items()}
     classifier = Classifier(examiner.manifest, version, threads=granted_cores())
-    asked = {name: ask(classifier, splits.draw(rows, given.rows, seed)) for name, rows in sources.items()}
+    asked = {name: ask(classifier, splits.draw(rows, options.rows, seed)) for name, rows in sources.items()}
     shown = {name: index(reference, batches) for name, batches in asked.items()}
     missed = [
         f"{name}: {values}" for name, values in shown.items() if name.startswith("AG News") and max(values) > LITTLE

@@ -43,17 +43,17 @@ def main() -> None:
     parser.add_argument("--member", default="minilm")
     parser.add_argument("--target", default="openvino:int8", choices=layers.ENGINES)
     parser.add_argument("--model-repository", type=Path, default=Settings().model_repository)
-    given = parser.parse_args()
+    options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    folder = latest_version(given.model_repository.absolute() / MODEL)
-    about = next(member for member in manifest.load(folder).members if member.name == given.member)
-    articles = texts.choose(given.texts)[: given.count]
+    folder = latest_version(options.model_repository.absolute() / MODEL)
+    about = next(member for member in manifest.load(folder).members if member.name == options.member)
+    articles = texts.choose(options.texts)[: options.count]
     parts = [articles[at : at + TOGETHER] for at in range(0, len(articles), TOGETHER)]
     graph, tokens = folder / about.graphs["int8"].path, Tokens(folder / about.reader.path, about.max_length)
 
     cleaned = [[clean(text) for text in part] for part in parts]
     encoded = [tokens.encode(part) for part in cleaned]
-    engine = engines.load(given.target, graph)
+    engine = engines.load(options.target, graph)
     shapes = engine.shapes(about.max_length)
     groups = [shapes.plan([len(one) for one in part]) for part in encoded]
     batches = [
@@ -71,7 +71,7 @@ def main() -> None:
         ),
     }
     inside = _best(lambda: [engine(*batch) for batch in batches])
-    counted = layers.ENGINES[given.target](graph)
+    counted = layers.ENGINES[options.target](graph)
     began = time.perf_counter()
     for ids, mask in batches:
         counted({"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)})
@@ -81,7 +81,7 @@ def main() -> None:
 
     total = inside + sum(around.values())
     print(
-        f"{processor.describe()}, one core, {about.name}, {given.target}, {len(articles)} articles, "
+        f"{processor.describe()}, one core, {about.name}, {options.target}, {len(articles)} articles, "
         f"{TOGETHER} together\n"
     )
     print(f"\n{len(articles) / total:.0f} articles/s; {computed / real:.3f} computed tokens for a real one; ", end="")
@@ -102,11 +102,12 @@ def main() -> None:
         shares[ids.shape] += ids.size
     (((together, length), _),) = shares.most_common(1)
     alone = _products(
-        given.target, [(together * length if per_token else together, deep, wide) for per_token, deep, wide in weights]
+        options.target,
+        [(together * length if per_token else together, deep, wide) for per_token, deep, wide in weights],
     )
     print(f"the same products alone, {together * length} rows   {alone / 1e12:.3f} T operations/s: ", end="")
     print(f"the member reaches {operations / products / alone:.0%} of it")
-    large = _products(given.target, [LARGE])
+    large = _products(options.target, [LARGE])
     print(f"one large product, {LARGE[0]}x{LARGE[1]}x{LARGE[2]}   {large / 1e12:.3f} T operations/s: ", end="")
     print(f"the member reaches {operations / products / large:.0%} of it")
 

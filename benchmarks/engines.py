@@ -48,16 +48,16 @@ def main() -> None:
     parser.add_argument("--no-bases", action="store_true", help="the tiny random families alone")
     parser.add_argument("--rows", type=int, default=64, help="rows compared; 64 more calibrate")
     parser.add_argument("--output", type=Path, default=RESULTS)
-    given = parser.parse_args()
-    bases = dict(text.split("=", 1) for text in given.base) or BASES
-    lines = [HEADER.format(version=engine.runtime(RUNTIME).__version__, machine=platform.machine(), rows=given.rows)]
+    options = parser.parse_args()
+    bases = dict(text.split("=", 1) for text in options.base) or BASES
+    lines = [HEADER.format(version=engine.runtime(RUNTIME).__version__, machine=platform.machine(), rows=options.rows)]
     print(lines[0], flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        for name, checkpoint in checkpoints({} if given.no_bases else bases, Path(scratch)):
-            for line in measure(name, checkpoint, Path(scratch) / f"{name}.work", given.rows):
+        for name, checkpoint in checkpoints({} if options.no_bases else bases, Path(scratch)):
+            for line in measure(name, checkpoint, Path(scratch) / f"{name}.work", options.rows):
                 print(line, flush=True)
                 lines.append(line)
-    given.output.write_text("\n".join([*lines, ""]))
+    options.output.write_text("\n".join([*lines, ""]))
 
 
 HEADER = """# Members on NVIDIA: parity on the CPU, engines ahead of time

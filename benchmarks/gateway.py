@@ -50,20 +50,19 @@ def main() -> None:
     parser.add_argument("--cache", default="", help="of the server, for the file: 256MB")
     parser.add_argument("--canary", default="", help="measure single texts with a canary of this share, and a shadow")
     parser.add_argument("--write", type=Path, help="put the figures into this page, too, in place of the last ones")
-    given = parser.parse_args()
-    articles = texts.choose(given.texts)
-    flags = ["--cache", given.cache] if given.cache else []
-    with servers.newsdesk(*flags, gateway=True) as server, _trials(given.canary) as trials:
-        run = _file(server, articles, given) if given.rows else _single(server, articles, given, trials)
+    options = parser.parse_args()
+    articles = texts.choose(options.texts)
+    flags = ["--cache", options.cache] if options.cache else []
+    with servers.newsdesk(*flags, gateway=True) as server, _trials(options.canary) as trials:
+        run = _file(server, articles, options) if options.rows else _single(server, articles, options, trials)
         title, lines, missed = run
     lines += [f"\nNot met: {one}." for one in missed]
-    about = (
-        f"{processor.describe()}, {granted_cores()} cores, Python {platform.python_version()}, quality {given.quality}"
-    )
+    about = f"{processor.describe()}, {granted_cores()} cores, Python {platform.python_version()}"
+    about += f", quality {options.quality}"
     section = "\n".join([f"## {title}", "", f"{about}, {time.strftime('%Y-%m-%d')}.", "", *lines, ""])
     print(section)
-    if given.write:
-        pages.put(given.write, HEAD, section)
+    if options.write:
+        pages.put(options.write, HEAD, section)
     sys.exit(bool(missed))
 
 
@@ -89,11 +88,11 @@ def _trials(share: str) -> Iterator[Mapping[str, servers.Server]]:
 
 
 def _single(
-    server: servers.Server, articles: list[str], given: argparse.Namespace, trials: Mapping[str, servers.Server]
+    server: servers.Server, articles: list[str], options: argparse.Namespace, trials: Mapping[str, servers.Server]
 ) -> tuple[str, list[str], list[str]]:
-    rest = [json.dumps({"text": text, "quality": given.quality}).encode() for text in articles]
-    grpc = grpc_load.encode(articles, given.quality, STANDARD_OUTPUTS)
-    oip = _oip(articles, given.quality)
+    rest = [json.dumps({"text": text, "quality": options.quality}).encode() for text in articles]
+    grpc = grpc_load.encode(articles, options.quality, STANDARD_OUTPUTS)
+    oip = _oip(articles, options.quality)
     sides: dict[str, tuple[int, type[load.Client], str, list[bytes]]] = {}
     for name, front in {"": server, **trials}.items():
         beside = f", {name}" if name else ""
@@ -102,11 +101,11 @@ def _single(
         sides[f"gateway, gRPC{beside}"] = front.gateway_grpc_port, grpc_load.Client, "", grpc
     sides[_DIRECT] = server.grpc_port, grpc_load.Client, "", grpc
     runs: dict[tuple[str, int], list[load.Reading]] = {}
-    for turn in range(given.rounds + 1):
-        for clients in (1, *given.clients):
+    for turn in range(options.rounds + 1):
+        for clients in (1, *options.clients):
             for name, (port, kind, path, requests) in sides.items():
                 encoded = load.encode("127.0.0.1", port, path, requests) if path else requests
-                seconds = given.seconds if turn else min(given.seconds, 3)  # at first every process warms up
+                seconds = options.seconds if turn else min(options.seconds, 3)  # at first every process warms up
                 reading = load.run("127.0.0.1", port, encoded, clients, seconds, kind=kind)
                 runs.setdefault((name, clients), []).extend([reading] if turn else [])
     lines = ["| side | clients | texts/s | p50 ms | p99 ms | failures |", "|---|---:|---:|---:|---:|---:|"]
@@ -117,7 +116,7 @@ def _single(
             f"| {p99:.1f} | {failures} |"
         )
     best = {
-        side: max(_median(runs[side, clients], "per_second") for clients in given.clients) for side in sides
+        side: max(_median(runs[side, clients], "per_second") for clients in options.clients) for side in sides
     }  # at saturation
     added = {side: _median(runs[side, 1], "p50_ms") - _median(runs[_DIRECT, 1], "p50_ms") for side in sides}
     missed = []
@@ -138,7 +137,7 @@ def _single(
             missed.append(f"{side}: {share:.0%} of direct throughput, expected at least {LEAST_SHARE:.0%}")
         if added[side] > MOST_ADDED_MS:
             missed.append(f"{side}: {added[side]:.2f} ms added at one client, expected at most {MOST_ADDED_MS:g}")
-    lines += ["", f"Medians of {given.rounds} rounds."]
+    lines += ["", f"Medians of {options.rounds} rounds."]
     return "Single texts", lines, missed
 
 
@@ -160,15 +159,15 @@ def _median(found: list[load.Reading], name: str) -> float:
     return statistics.median(getattr(one, name) for one in found)
 
 
-def _file(server: servers.Server, articles: list[str], given: argparse.Namespace) -> tuple[str, list[str], list[str]]:
+def _file(server: servers.Server, articles: list[str], options: argparse.Namespace) -> tuple[str, list[str], list[str]]:
     # A short file first: what the gateway needs for any file is not growth.
-    bulk.classify(server, articles, bulk.BATCH * 40, given.distinct, given.quality)
-    sent = bulk.classify(server, articles, given.rows, given.distinct, given.quality)
-    differ = f"{given.distinct} of them different" if given.distinct else "all different"
-    cached = f", Triton's response cache of {given.cache}" if given.cache else ", no response cache"
+    bulk.classify(server, articles, bulk.BATCH * 40, options.distinct, options.quality)
+    sent = bulk.classify(server, articles, options.rows, options.distinct, options.quality)
+    differ = f"{options.distinct} of them different" if options.distinct else "all different"
+    cached = f", Triton's response cache of {options.cache}" if options.cache else ", no response cache"
     lines = [
-        f"{given.rows} rows of CSV ({sent.megabytes:.0f} MB), {differ}{cached}: sent in {sent.upload_seconds:.1f} s, "
-        f"answered in {sent.answer_seconds:.1f} s ({given.rows / sent.answer_seconds:.0f} rows/s), in order, "
+        f"{options.rows} rows of CSV ({sent.megabytes:.0f} MB), {differ}{cached}: sent in {sent.upload_seconds:.1f} s, "
+        f"answered in {sent.answer_seconds:.1f} s ({options.rows / sent.answer_seconds:.0f} rows/s), in order, "
         f"{sent.problems} problems.",
         "",
         "| rows answered | the gateway's memory, MB |",

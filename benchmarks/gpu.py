@@ -80,13 +80,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="counted at each number of clients")
     parser.add_argument("--product", type=int, default=0, help="rows of the product that is the peak; 0: the device's")
     parser.add_argument("--write", type=Path, help="put the figures into this page, too, in place of the last ones")
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        articles = texts.choose(given.texts)
-        if not 1 <= given.together <= min(MAX_BATCH, len(articles)):
-            raise ValueError(f"--together {given.together}: expected 1 to {min(MAX_BATCH, len(articles))} articles")
-        ready = choose(given.target, given.model_repository.absolute() / MODEL, articles)
-        reference = against(given.against, ready.described)
+        articles = texts.choose(options.texts)
+        if not 1 <= options.together <= min(MAX_BATCH, len(articles)):
+            raise ValueError(f"--together {options.together}: expected 1 to {min(MAX_BATCH, len(articles))} articles")
+        ready = choose(options.target, options.model_repository.absolute() / MODEL, articles)
+        reference = against(options.against, ready.described)
     except (EngineError, ValueError) as error:
         sys.exit(str(error))
     here = gpu.find()
@@ -94,18 +94,18 @@ def main() -> None:
     about = f"{device}{processor.describe()}, {granted_cores()} cores, {time.strftime('%Y-%m-%d')}."
     print(about, "\n", flush=True)
 
-    compared, wrong = parity(ready, reference, given.compared)
+    compared, wrong = parity(ready, reference, options.compared)
     lines = [*compared, ""]
     print("\n".join(lines), flush=True)
-    parts = [speed(ready, given.product, min(1.0, given.seconds)), profile(ready, given.profiled)]
+    parts = [speed(ready, options.product, min(1.0, options.seconds)), profile(ready, options.profiled)]
     for part in parts:
         print("\n".join([*part, ""]), flush=True)
         lines += [*part, ""]
-    served, failures = throughput(ready, given)
+    served, failures = throughput(ready, options)
     print("\n".join(served))
-    if given.write:
-        title = f"## {given.target}: {', '.join(member.name for member in ready.described.members)}"
-        pages.put(given.write, HEAD, "\n".join([title, "", about, "", *lines, *served, ""]))
+    if options.write:
+        title = f"## {options.target}: {', '.join(member.name for member in ready.described.members)}"
+        pages.put(options.write, HEAD, "\n".join([title, "", about, "", *lines, *served, ""]))
     if failures or wrong:
         sys.exit(f"{failures} requests failed" if failures else wrong)
 
@@ -242,30 +242,30 @@ def profile(ready: Ready, count: int) -> list[str]:
     return lines + [f"| {name} | {taken:.1f} | {taken / total:.0%} |" for name, taken in found.items()]
 
 
-def throughput(ready: Ready, given: argparse.Namespace) -> tuple[list[str], int]:
+def throughput(ready: Ready, options: argparse.Namespace) -> tuple[list[str], int]:
     """Measure the server at each number of processes and clients; return a table, and how many requests failed."""
-    requests = grpc_load.encode(ready.articles, given.quality, STANDARD_OUTPUTS, together=given.together)
-    articles = "an article" if given.together == 1 else f"{given.together} articles"
+    requests = grpc_load.encode(ready.articles, options.quality, STANDARD_OUTPUTS, together=options.together)
+    articles = "an article" if options.together == 1 else f"{options.together} articles"
     lines = [
-        f"Through the server, quality {given.quality}, {articles} a request, gRPC; in Triton, the mean of a request:",
+        f"Through the server, quality {options.quality}, {articles} a request, gRPC; in Triton, the mean of a request:",
         "",
         "| processes | clients | articles/s | p50 ms | p99 ms | failures | texts a batch | queue ms | backend ms "
         "| generator's core |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    best, failures, warm = (0.0, ""), 0, min(2.0, given.seconds)
-    for instances in given.instances:
+    best, failures, warm = (0.0, ""), 0, min(2.0, options.seconds)
+    for instances in options.instances:
         with servers.newsdesk(*_flags(ready, instances)) as server:
-            for clients in given.clients:
+            for clients in options.clients:
                 before, began, busy = _triton(server.metrics_port), time.perf_counter(), time.process_time()
                 reading = load.run(
-                    "127.0.0.1", server.grpc_port, requests, clients, given.seconds, warm, kind=grpc_load.Client
+                    "127.0.0.1", server.grpc_port, requests, clients, options.seconds, warm, kind=grpc_load.Client
                 )
                 share = (time.process_time() - busy) / (time.perf_counter() - began)
                 spent = {name: value - before[name] for name, value in _triton(server.metrics_port).items()}
                 failures += reading.failures
-                lines.append(_row(instances or granted_cores(), reading, spent, share, given.together))
-                per_second = reading.per_second * given.together
+                lines.append(_row(instances or granted_cores(), reading, spent, share, options.together))
+                per_second = reading.per_second * options.together
                 if reading.p99_ms < OBJECTIVE_MS and per_second > best[0]:
                     best = per_second, f"{instances or granted_cores()} processes and {clients} clients"
     within = f"{best[0]:,.0f} articles/s, with {best[1]}" if best[1] else "none"

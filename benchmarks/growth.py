@@ -30,11 +30,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="counted seconds at each number of clients")
     parser.add_argument("--requests", type=int, default=0, help="requests to watch the memory over")
     parser.add_argument("--member", help="the shipped model's member that answers alone")
-    given = parser.parse_args()
-    articles = texts.choose(given.texts)
-    print(f"{processor.describe()}, {len(articles)} articles, {given.member or 'the whole model'}\n")
+    options = parser.parse_args()
+    articles = texts.choose(options.texts)
+    print(f"{processor.describe()}, {len(articles)} articles, {options.member or 'the whole model'}\n")
     with (
-        one_member.choose(Settings().model_repository, given.member) as repository,
+        one_member.choose(Settings().model_repository, options.member) as repository,
         servers.newsdesk("--model-repository", str(repository)) as server,
     ):
         requests = load.asking(server.http_port, MODEL, articles)
@@ -42,15 +42,15 @@ def main() -> None:
         print("| clients | articles/s | p50 ms | p99 ms | failures |\n|---:|---:|---:|---:|---:|")
         speeds = []
         for clients in CLIENTS:
-            run = load.run("127.0.0.1", server.http_port, requests, clients, given.seconds)
+            run = load.run("127.0.0.1", server.http_port, requests, clients, options.seconds)
             speeds.append(run.per_second)
             print(
                 f"| {clients} | {run.per_second:.0f} | {run.p50_ms:.0f} | {run.p99_ms:.0f} | {run.failures} |",
                 flush=True,
             )
         print(f"\nThe slowest is {100 * (1 - min(speeds) / max(speeds)):.0f} % below the fastest.\n")
-        if given.requests:
-            _memory(server, requests, given.requests, max(speeds))
+        if options.requests:
+            _memory(server, requests, options.requests, max(speeds))
         _lengths(server, articles)
 
 

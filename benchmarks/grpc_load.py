@@ -26,13 +26,13 @@ def encode(
     """Return ModelInfer requests of `together` texts each, in gRPC's frames; what fills none at the end is left out."""
     framed = []
     for at in range(0, len(texts) - together + 1, together):
-        given = {
+        options = {
             TEXT: [text.encode() for text in texts[at : at + together]],
             QUALITY: [quality.encode()] * together,
         }
-        raw = [b"".join(struct.pack("<I", len(value)) + value for value in values) for values in given.values()]
+        raw = [b"".join(struct.pack("<I", len(value)) + value for value in values) for values in options.values()]
         request = service_pb2.ModelInferRequest(model_name=model, raw_input_contents=raw)
-        for name in given:
+        for name in options:
             request.inputs.add(name=name, datatype="BYTES", shape=[together, 1])
         for name in outputs:
             request.outputs.add(name=name)

@@ -83,7 +83,7 @@ class _OpenVino(Counted):
             "PERF_COUNT": True,
         }
         self._request = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
-        self._names = {name for given in self._request.model_inputs for name in given.names}
+        self._names = {name for tensor in self._request.model_inputs for name in tensor.names}
         self._seconds: Counter[str] = Counter()
 
     def __call__(self, feed: Mapping[str, np.ndarray]) -> None:
@@ -103,7 +103,7 @@ class _OnnxRuntime(Counted):
         options.enable_profiling = True
         options.profile_file_prefix = f"{self._scratch.name}/profile"
         self._session: onnxruntime.InferenceSession = ort.open_session(graph, "int8", options)
-        self._names = [given.name for given in self._session.get_inputs()]
+        self._names = [tensor.name for tensor in self._session.get_inputs()]
 
     def __call__(self, feed: Mapping[str, np.ndarray]) -> None:
         self._session.run(None, {name: feed[name] for name in self._names})

@@ -34,18 +34,20 @@ def main() -> None:
     parser.add_argument("--of", type=int, default=115_000, help="rows to extrapolate to")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"))
     parser.add_argument("--write", type=Path, help="put the table into this page, too, in place of the last one")
-    given = parser.parse_args()
-    if len(set(given.rows)) < 2:
-        parser.error(f"--rows {given.rows}: a curve needs at least two sizes")
-    changes = dict(assignment(text) for text in given.set)
-    points = [measure(given.recipe, changes, given.member, rows, given.artifacts) for rows in sorted(set(given.rows))]
+    options = parser.parse_args()
+    if len(set(options.rows)) < 2:
+        parser.error(f"--rows {options.rows}: a curve needs at least two sizes")
+    changes = dict(assignment(text) for text in options.set)
+    points = [
+        measure(options.recipe, changes, options.member, rows, options.artifacts) for rows in sorted(set(options.rows))
+    ]
     a, b = fit([rows for rows, _ in points], [1 - accuracy for _, accuracy in points])
     most, best = points[-1]
-    fall = (given.of / most) ** -b
-    sizes = [str(rows) for rows in given.rows]
-    words = ["--member", given.member, "--recipe", given.recipe, "--rows", *sizes, *assignments(changes)]
+    fall = (options.of / most) ** -b
+    sizes = [str(rows) for rows in options.rows]
+    words = ["--member", options.member, "--recipe", options.recipe, "--rows", *sizes, *assignments(changes)]
     lines = [
-        f"## {given.member}: {processor.describe()}",
+        f"## {options.member}: {processor.describe()}",
         "",
         f"    python -m benchmarks.learning_curve {shlex.join(words)}",
         "",
@@ -53,13 +55,13 @@ def main() -> None:
         "|---:|---:|---:|",
         *(f"| {rows} | {accuracy:.2%} | {1 - a * rows**-b:.2%} |" for rows, accuracy in points),
         "",
-        f"error = {a:.3f} · rows^-{b:.3f}; from {most} rows to {given.of} it falls by {1 - fall:.0%}, to "
+        f"error = {a:.3f} · rows^-{b:.3f}; from {most} rows to {options.of} it falls by {1 - fall:.0%}, to "
         f"{1 - fall * (1 - best):.2%} right.",
     ]
     section = "\n".join([*lines, ""])
     print(section)
-    if given.write:
-        pages.put(given.write, HEAD, section)
+    if options.write:
+        pages.put(options.write, HEAD, section)
 
 
 def measure(name: str, changes: dict[str, Any], member: str, rows: int, artifacts: Path) -> tuple[int, float]:

@@ -82,27 +82,27 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, help="CSV with title and description; made-up articles without it")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--times", type=float, default=2)
-    given = parser.parse_args()
-    articles = texts.choose(given.texts)
+    options = parser.parse_args()
+    articles = texts.choose(options.texts)
     with servers.newsdesk() as server:
         port = server.http_port
         requests = load.asking(port, MODEL, articles)
         idle = load.run("127.0.0.1", port, requests, 1, 3)
-        peak = load.run("127.0.0.1", port, requests, 128, given.seconds / 2)
+        peak = load.run("127.0.0.1", port, requests, 128, options.seconds / 2)
         began, spent = time.perf_counter(), time.process_time()
-        done = asyncio.run(open_loop(port, requests, given.times * peak.per_second, given.seconds))
+        done = asyncio.run(open_loop(port, requests, options.times * peak.per_second, options.seconds))
         share = (time.process_time() - spent) / (time.perf_counter() - began) / granted_cores()
-        counted = began + _SETTLE * given.seconds, began + given.seconds
+        counted = began + _SETTLE * options.seconds, began + options.seconds
         good = sum(1 for status, _, at in done if status == 200 and counted[0] <= at < counted[1])
         goodput = good / (counted[1] - counted[0])
         recovered = _recovery(port, requests, idle.p50_ms)
-        after = load.run("127.0.0.1", port, requests, 128, given.seconds / 2)
+        after = load.run("127.0.0.1", port, requests, 128, options.seconds / 2)
     waits = [1e3 * (at - sent) for status, sent, at in done if status == 200]
     refusals = [1e3 * (at - sent) for status, sent, at in done if status == 503]
     others = sum(1 for status, _, _ in done if status not in (200, 503))
     print(
-        f"{processor.describe()}, {len(articles)} articles, {given.times:g} times the capacity "
-        f"for {given.seconds:g} s\n"
+        f"{processor.describe()}, {len(articles)} articles, {options.times:g} times the capacity "
+        f"for {options.seconds:g} s\n"
     )
     mean = (peak.per_second + after.per_second) / 2
     print(f"peak, 128 clients     {peak.per_second:.0f} articles/s before, {after.per_second:.0f} after")

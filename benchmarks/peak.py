@@ -73,7 +73,7 @@ def products(graph: Path, length: int) -> list[Product]:
     with tempfile.TemporaryDirectory() as scratch:
         options.profile_file_prefix = f"{scratch}/profile"
         session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        session.run(["logits"], {given.name: np.ones((1, length), np.int64) for given in session.get_inputs()})
+        session.run(["logits"], {tensor.name: np.ones((1, length), np.int64) for tensor in session.get_inputs()})
         events = json.loads(Path(session.end_profiling()).read_text())
     ran = [event["args"] for event in events if event.get("args", {}).get("op_name") in _PRODUCTS]
     found = []

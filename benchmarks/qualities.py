@@ -30,14 +30,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="counted seconds of each run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", type=Path, help="put the table into this page, too, in place of the last one")
-    given = parser.parse_args()
-    articles = texts.choose(given.texts)
+    options = parser.parse_args()
+    articles = texts.choose(options.texts)
     requests = {quality: grpc_load.encode(articles, quality, (LABEL, PROBABILITIES)) for quality in QUALITIES}
     runs: dict[str, list[load.Reading]] = {quality: [] for quality in QUALITIES}
     with servers.newsdesk() as server:
-        for turn in range(given.rounds + 1):
+        for turn in range(options.rounds + 1):
             for quality, encoded in requests.items():
-                seconds = given.seconds if turn else min(given.seconds, 3)  # at first every process warms up
+                seconds = options.seconds if turn else min(options.seconds, 3)  # at first every process warms up
                 reading = load.run(
                     "127.0.0.1", server.grpc_port, encoded, CLIENTS, seconds, warm_up=2, kind=grpc_load.Client
                 )
@@ -61,7 +61,7 @@ def main() -> None:
             f"## Single texts, {CLIENTS} clients",
             "",
             f"{len(articles)} articles, {processor.describe()}, {granted_cores()} cores, {time.strftime('%Y-%m-%d')}; "
-            f"medians of {given.rounds} rounds of {given.seconds:g} s.",
+            f"medians of {options.rounds} rounds of {options.seconds:g} s.",
             "",
             *lines,
             *(f"\nNot met: {one}." for one in missed),
@@ -69,8 +69,8 @@ def main() -> None:
         ]
     )
     print(section)
-    if given.write:
-        pages.put(given.write, HEAD, section)
+    if options.write:
+        pages.put(options.write, HEAD, section)
     sys.exit(bool(missed))
 
 

@@ -75,19 +75,23 @@ def main() -> None:
     parser.add_argument("--target", type=float, default=64, help="texts in flight a replica (default: 64)")
     parser.add_argument("--compare", action="store_true", help="with real servers")
     parser.add_argument("--write", type=Path, help="page to put the section into")
-    given = parser.parse_args()
-    if given.compare:
+    options = parser.parse_args()
+    if options.compare:
         section = compare()
     else:
-        if given.url is None and None in (given.fixed_ms, given.text_ms):
+        if options.url is None and None in (options.fixed_ms, options.text_ms):
             parser.error("expected --fixed-ms and --text-ms, or --url, or --compare")
-        times = (given.fixed_ms, given.text_ms) if given.url is None else [1e3 * part for part in measure(given.url)]
-        service = Service(times[0] / 1e3, times[1] / 1e3, given.instances, given.batch)
-        scaler = Scaler(target=given.target, start_seconds=given.start_seconds, most=100)
-        section = plan(service, given.rate, given.p99_ms / 1e3, scaler)
+        times = (
+            (options.fixed_ms, options.text_ms)
+            if options.url is None
+            else [1e3 * part for part in measure(options.url)]
+        )
+        service = Service(times[0] / 1e3, times[1] / 1e3, options.instances, options.batch)
+        scaler = Scaler(target=options.target, start_seconds=options.start_seconds, most=100)
+        section = plan(service, options.rate, options.p99_ms / 1e3, scaler)
     print(section)
-    if given.write:
-        pages.put(given.write, _HEAD, section)
+    if options.write:
+        pages.put(options.write, _HEAD, section)
 
 
 def plan(service: Service, rate: float, p99: float, scaler: Scaler, busy: float = _BUSY) -> str:

@@ -59,27 +59,27 @@ def main() -> None:
     parser.add_argument("--memory", nargs="*", type=int, default=[], help="rows of files that are scored at fast")
     parser.add_argument("--note", default="", help="a sentence for the page, as that the machine is busy")
     parser.add_argument("--write", type=Path, help="write the table there as a page, too")
-    given = parser.parse_args()
-    articles = texts.choose(given.texts)
+    options = parser.parse_args()
+    articles = texts.choose(options.texts)
     repository = Settings().model_repository
     prepare.prepare(repository / MODEL, Settings().state, _say)  # once a machine: no part of a run
     readings: list[Reading] = []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        file = _file(folder / "rows.csv", articles, given.rows)
-        for way, measure in _measures(folder, file, articles, given.rows, given.quality).items():
-            if way in given.ways:
+        file = _file(folder / "rows.csv", articles, options.rows)
+        for way, measure in _measures(folder, file, articles, options.rows, options.quality).items():
+            if way in options.ways:
                 _say(f"measuring {way}")
                 readings.append(measure())
                 print(readings[-1].row, flush=True)
-        for rows in given.memory:
+        for rows in options.memory:
             large = _file(folder / "many.csv", articles, rows)
             readings.append(_score(f"`newsdesk score --quality fast`, {rows:,} rows", large, rows, "fast"))
             print(readings[-1].row, flush=True)
-    page = _page(readings, given.note)
+    page = _page(readings, options.note)
     print(page)
-    if given.write:
-        given.write.write_text(page)
+    if options.write:
+        options.write.write_text(page)
 
 
 def _measures(

@@ -139,10 +139,10 @@ def _check(i: int, status: int, body: bytes, alone: dict, outcome: Outcome) -> N
         outcome.problem(f"text {i}: {status} {body[:200]!r}")
         return
     found = _answer(status, body)
-    expected, given = (np.array(one[PROBABILITIES]) for one in (alone, found))
+    expected, options = (np.array(one[PROBABILITIES]) for one in (alone, found))
     top = np.sort(expected)[::-1]
-    if np.abs(given - expected).max() > TOLERANCE:
-        outcome.problem(f"text {i}: {given} under load, {expected} alone")
+    if np.abs(options - expected).max() > TOLERANCE:
+        outcome.problem(f"text {i}: {options} under load, {expected} alone")
     elif found[LABEL] != alone[LABEL] and top[0] - top[1] > 2 * TOLERANCE:
         outcome.problem(f"text {i}: {found[LABEL]} under load, {alone[LABEL]} alone")
 
@@ -155,8 +155,8 @@ async def _sample(server: servers.Server, outcome: Outcome, end: float) -> None:
 
 
 def _body(text: str) -> bytes:
-    given = {"name": TEXT, "shape": [1, 1], "datatype": "BYTES", "data": [text]}
-    return json.dumps({"inputs": [given], "outputs": [{"name": LABEL}, {"name": PROBABILITIES}]}).encode()
+    options = {"name": TEXT, "shape": [1, 1], "datatype": "BYTES", "data": [text]}
+    return json.dumps({"inputs": [options], "outputs": [{"name": LABEL}, {"name": PROBABILITIES}]}).encode()
 
 
 def _request(body: bytes) -> bytes:
@@ -187,12 +187,12 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, help="CSV with title and description; made-up articles without it")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--clients", type=int, default=256)
-    given = parser.parse_args()
-    articles = texts.choose(given.texts)
+    options = parser.parse_args()
+    articles = texts.choose(options.texts)
     with servers.newsdesk() as server:
-        outcome = soak(server, mixed(articles), given.clients, 60 * given.minutes)
+        outcome = soak(server, mixed(articles), options.clients, 60 * options.minutes)
     counts = outcome.counts
-    print(f"{given.minutes:g} minutes, {given.clients} clients, {processor.describe()}")
+    print(f"{options.minutes:g} minutes, {options.clients} clients, {processor.describe()}")
     print(f"{counts['answers']} answers, each as when asked alone but for {counts['problems']} problems; ", end="")
     print(f"{counts['refused']} bad requests refused, {counts['vanished']} clients vanished")
     print(f"memory {outcome.memory[0][1]:.0f} MB at first, {outcome.memory[-1][1]:.0f} at last, ", end="")

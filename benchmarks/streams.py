@@ -41,34 +41,34 @@ def main() -> None:
     parser.add_argument("--url", default="", help="a server that runs, instead of one of this run's own")
     parser.add_argument("--note", default="", help="a sentence about the machine, for the page")
     parser.add_argument("--write", type=Path, help="put the figures into this page, too, in place of the last ones")
-    given = parser.parse_args()
-    articles = (texts.choose(given.texts) * (given.count // 2000 + 1))[: given.count]
+    options = parser.parse_args()
+    articles = (texts.choose(options.texts) * (options.count // 2000 + 1))[: options.count]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         redis_url = stack.enter_context(brokers.redis_server(Path(folder)))
         kafka = stack.enter_context(brokers.kafka_cluster())
-        url = given.url or f"grpc://127.0.0.1:{stack.enter_context(servers.newsdesk()).grpc_port}"
+        url = options.url or f"grpc://127.0.0.1:{stack.enter_context(servers.newsdesk()).grpc_port}"
         sides: dict[str, Callable[[], float]] = {
             "SDK alone": lambda: by_sdk(url, articles),
             "Redis Streams": lambda: by_redis(url, articles, redis_url),
             "Kafka (mock)": lambda: by_kafka(url, articles, kafka),
         }
         by_sdk(url, articles)  # every process warms up
-        turns = [{name: side() for name, side in sides.items()} for _ in range(given.rounds)]
+        turns = [{name: side() for name, side in sides.items()} for _ in range(options.rounds)]
     rates = {name: [turn[name] for turn in turns] for name in sides}
-    section = page(rates, given)
+    section = page(rates, options)
     print(section)
-    if given.write:
-        pages.put(given.write, HEAD, section)
+    if options.write:
+        pages.put(options.write, HEAD, section)
 
 
-def page(rates: dict[str, list[float]], given: argparse.Namespace) -> str:
+def page(rates: dict[str, list[float]], options: argparse.Namespace) -> str:
     alone = statistics.median(rates["SDK alone"])
     day = time.strftime("%Y-%m-%d")
     lines = [
         "## Texts a second",
         "",
         f"{processor.describe()}, {granted_cores()} cores, Python {platform.python_version()}, "
-        f"{given.count} texts a run, {REQUESTS} requests of {BATCH} in flight, {day}. {given.note}".rstrip(),
+        f"{options.count} texts a run, {REQUESTS} requests of {BATCH} in flight, {day}. {options.note}".rstrip(),
         "",
         "| side | texts/s | of the SDK alone | slowest and fastest round |",
         "|---|---:|---:|---:|",
@@ -76,7 +76,7 @@ def page(rates: dict[str, list[float]], given: argparse.Namespace) -> str:
     for name, found in rates.items():
         median = statistics.median(found)
         lines.append(f"| {name} | {median:.0f} | {median / alone:.0%} | {min(found):.0f} to {max(found):.0f} |")
-    return "\n".join([*lines, "", f"Medians of {given.rounds} rounds.", ""])
+    return "\n".join([*lines, "", f"Medians of {options.rounds} rounds.", ""])
 
 
 def by_sdk(url: str, articles: Sequence[str]) -> float:

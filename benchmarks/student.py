@@ -34,15 +34,15 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, default=Settings().model_repository)
     parser.add_argument("--model", default="ag_news")
     parser.add_argument("--target", default="", help="such as onnxruntime:int8; the manifest's without it")
-    given = parser.parse_args()
+    options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    folder = latest_version(given.repository / given.model)
+    folder = latest_version(options.repository / options.model)
     described = manifest.load(folder)
     about = next((member for member in described.members if member.kind == "ngrams"), None)
     if about is None:
         sys.exit(f"{folder}: no member reads n-grams; give a --repository whose recipe has a student")
-    target = given.target or targets.choose("", described)[about.name]
-    articles = texts.choose(given.texts)[: given.count]
+    target = options.target or targets.choose("", described)[about.name]
+    articles = texts.choose(options.texts)[: options.count]
     reader = Ngrams.load(folder / about.reader.path)
     engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path)
     member = LoadedMember(about, described.windows, folder, target, 1)

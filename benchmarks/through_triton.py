@@ -38,32 +38,33 @@ def main() -> None:
     parser.add_argument("--model-repository", type=Path, default=Settings().model_repository)
     parser.add_argument("--member", help="the shipped model's member that answers alone")
     parser.add_argument("--rounds", type=int, default=2, help="turns of both at saturation; medians are printed")
-    given = parser.parse_args()
-    with one_member.choose(given.model_repository, given.member) as repository:
-        measure(given, repository)
+    options = parser.parse_args()
+    with one_member.choose(options.model_repository, options.member) as repository:
+        measure(options, repository)
 
 
-def measure(given: argparse.Namespace, repository: Path) -> None:
-    articles = texts.choose(given.texts)
+def measure(options: argparse.Namespace, repository: Path) -> None:
+    articles = texts.choose(options.texts)
     model = repository.absolute() / MODEL
     target = prepare.prepare(model, Settings().state, print).target
     folder, cores = latest_version(model), granted_cores()
     flags = ("--model-repository", str(model.parent), "--target", target, "--instances", str(cores), "--threads", "1")
     own, served, share, alone = [], [], [], []
-    for _ in range(given.rounds):
-        own.append(_in_process(folder, target, articles, cores, given.seconds))
+    for _ in range(options.rounds):
+        own.append(_in_process(folder, target, articles, cores, options.seconds))
         with servers.newsdesk(*flags, "--queue-delay", "0") as server:
             requests = load.asking(server.http_port, MODEL, articles)
             began = time.process_time()
-            many = load.run("127.0.0.1", server.http_port, requests, CLIENTS, given.seconds, warm_up=3)
-            share.append((time.process_time() - began) / (given.seconds + 3) / cores)
+            many = load.run("127.0.0.1", server.http_port, requests, CLIENTS, options.seconds, warm_up=3)
+            share.append((time.process_time() - began) / (options.seconds + 3) / cores)
             served.append(many.per_second)
             waste = _waste(server)
             alone.append(_alone(_ready(folder, target), server.http_port, articles))
     inside, through, generator = (float(np.median(one)) for one in (own, served, share))
     here, there, added = np.median(alone, 0)
     print(
-        f"{processor.describe()}, {cores} cores, {target}, {len(articles)} articles, medians of {given.rounds} turns\n"
+        f"{processor.describe()}, {cores} cores, {target}, {len(articles)} articles, "
+        f"medians of {options.rounds} turns\n"
     )
     print(f"in {cores} processes of our own   {inside:.0f} articles/s")
     print(

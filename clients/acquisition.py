@@ -69,18 +69,18 @@ def disagreement(answer: Prediction) -> float | None:
 
     None where fewer than two were asked.
     """
-    said = [[*shares.values()] for shares in (answer.members or {}).values()]
-    if len(said) < 2:
+    by_member = [[*shares.values()] for shares in (answer.members or {}).values()]
+    if len(by_member) < 2:
         return None
-    mean = [sum(shares) / len(said) for shares in zip(*said, strict=True)]
-    return max(0.0, entropy(mean) - sum(map(entropy, said)) / len(said))
+    mean = [sum(shares) / len(by_member) for shares in zip(*by_member, strict=True)]
+    return max(0.0, entropy(mean) - sum(map(entropy, by_member)) / len(by_member))
 
 
 def reason(by: Strategy, answer: Prediction) -> str:
     """Return in words why a text with this answer has its score."""
     if by is Strategy.disagreement:
-        said = {name: max(shares, key=shares.__getitem__) for name, shares in (answer.members or {}).items()}
-        return "members: " + ", ".join(f"{name} {label}" for name, label in said.items())
+        labels = {name: max(shares, key=shares.__getitem__) for name, shares in (answer.members or {}).items()}
+        return "members: " + ", ".join(f"{name} {label}" for name, label in labels.items())
     likeliest = list(answer.probabilities.items())[:_REASON_LABELS]
     return "uncertain: " + ", ".join(f"{label} {share:.2f}" for label, share in likeliest)
 

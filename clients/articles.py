@@ -18,15 +18,15 @@ _TABLE = (
 )
 
 
-def read_single(given: Any) -> Text | None:
+def read_single(text: Any) -> Text | None:
     """Return the text to send for a text or an article, None for what may hold many.
 
     Raises TypeError for a mapping that is no article.
     """
-    given = _plain(given)
-    if isinstance(given, str | bytes):
-        return given
-    return _join(given, "the text") if isinstance(given, Mapping) else None
+    text = _plain(text)
+    if isinstance(text, str | bytes):
+        return text
+    return _join(text, "the text") if isinstance(text, Mapping) else None
 
 
 def read_row(row: Any, index: int) -> Text:
@@ -40,44 +40,44 @@ def read_row(row: Any, index: int) -> Text:
     raise TypeError(f"text {index} is of type {type(row).__name__}{missing}, expected {_EXPECTED}")
 
 
-def read_rows(given: Any) -> Iterable[Any]:
+def read_rows(texts: Any) -> Iterable[Any]:
     """Return what gives the rows in their order. Raises TypeError for what gives something else, or no order."""
-    single = read_single(given)
+    single = read_single(texts)
     if single is not None:
         return [single]
-    kind = type(given).__name__
-    if hasattr(given, "columns"):  # it would give the names of its columns
+    kind = type(texts).__name__
+    if hasattr(texts, "columns"):  # it would give the names of its columns
         raise TypeError(f"the texts are of type {kind}, {_TABLE}")
-    if isinstance(given, set | frozenset):
+    if isinstance(texts, set | frozenset):
         raise TypeError(f"the texts are of type {kind}, which has no order for the answers: give a list")
-    if isinstance(given, bytearray | memoryview):
+    if isinstance(texts, bytearray | memoryview):
         raise TypeError(f"the text is of type {kind}: give bytes({kind}), in UTF-8")
     try:
-        rows: Iterable[Any] = iter(given)
+        rows: Iterable[Any] = iter(texts)
         return rows
     except TypeError:
         raise TypeError(f"the text is of type {kind}, expected {_EXPECTED}, or an iterable of those") from None
 
 
-def _plain(given: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Return an Arrow scalar's value, and a row of a pandas table that is an article as a mapping."""
-    if isinstance(given, str | bytes):
-        return given
-    if hasattr(given, "as_py"):
-        return given.as_py()
-    if hasattr(given, "keys") and hasattr(given, "iloc") and 0 < len(given) <= len(_PARTS):
-        names = set(given.keys())
+    if isinstance(value, str | bytes):
+        return value
+    if hasattr(value, "as_py"):
+        return value.as_py()
+    if hasattr(value, "keys") and hasattr(value, "iloc") and 0 < len(value) <= len(_PARTS):
+        names = set(value.keys())
         if names <= _PARTS or names <= _WHOLE:
-            return dict(given.items())
-    return given
+            return dict(value.items())
+    return value
 
 
 def _join(article: Mapping[Any, Any], name: str) -> str:
     """Return an article as one text, as the gateway does: the title, a space, the description."""
     keys = set(article)
     if keys != _WHOLE and not {"title"} <= keys <= _PARTS:
-        given = ", ".join(sorted(map(str, keys))) or "no keys"
-        raise TypeError(f"{name} is a mapping of {given}, expected title and description, or text, and nothing else")
+        names = ", ".join(sorted(map(str, keys))) or "no keys"
+        raise TypeError(f"{name} is a mapping of {names}, expected title and description, or text, and nothing else")
     for key, value in article.items():
         if not isinstance(value, str):
             raise TypeError(f"{name}: {key} is of type {type(value).__name__}, expected str")

@@ -68,11 +68,11 @@ class Calls:
             finally:
                 self._landed()
         try:
-            found = item.result(deadline.left())
+            answer = item.result(deadline.left())
         except TimeoutError:
             item.cancel()
             raise late(deadline.url) from None
-        return self._alone(text, options, deadline) if found is None else found
+        return self._alone(text, options, deadline) if answer is None else answer
 
     def _alone(self, text: Text, options: Options, deadline: Deadline) -> Item:
         (item,) = self._send([text], options, deadline)
@@ -132,10 +132,10 @@ class AsyncCalls:
         item: asyncio.Future[Item | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(Call(text, options, deadline, item))
         try:
-            found = await asyncio.wait_for(item, deadline.left())
+            answer = await asyncio.wait_for(item, deadline.left())
         except TimeoutError:
             raise late(deadline.url) from None
-        return await self._alone(text, options, deadline) if found is None else found
+        return await self._alone(text, options, deadline) if answer is None else answer
 
     async def _alone(self, text: Text, options: Options, deadline: Deadline) -> Item:
         (item,) = await self._send([text], options, deadline)
@@ -143,12 +143,12 @@ class AsyncCalls:
 
     def _take_off(self) -> Callable[[], None]:
         """Return what gives the room of a request to those who wait, once: when it lands, or has taken too long."""
-        given = False
+        released = False
 
         def landed() -> None:
-            nonlocal given
-            if not given:
-                given = True
+            nonlocal released
+            if not released:
+                released = True
                 timer.cancel()
                 self._landed()
 

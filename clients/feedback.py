@@ -34,9 +34,9 @@ def bodies(corrections: Correction | Iterable[Correction]) -> Iterator[bytes]:
 
     Raises TextRefused for a text that is not UTF-8, and RequestRefused for a label or note that is not Unicode.
     """
-    given = iter([corrections] if isinstance(corrections, Correction) else corrections)
+    remaining = iter([corrections] if isinstance(corrections, Correction) else corrections)
     first = 0
-    while some := [*islice(given, MAX_BATCH)]:
+    while some := [*islice(remaining, MAX_BATCH)]:
         items = [_item(correction, first + place) for place, correction in enumerate(some)]
         first += len(some)
         try:

@@ -126,16 +126,16 @@ def _request(texts: list[str], options: Options, model: Model) -> bytes:
 def _answers(body: bytes, count: int, refused: dict[int, str], model: Model) -> list[Answer | str]:
     try:
         items = json.loads(body)["items"]
-        found = [one["error"] if "error" in one else _answer(one, model) for one in items]
+        answers = [item["error"] if "error" in item else _answer(item, model) for item in items]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadResponse(
             f"an answer cannot be read ({error!r}): the gateway has changed its model, or is none. Call again."
         ) from error
-    if len(found) != count:
-        raise BadResponse(f"{len(found)} answers came for {count} texts")
+    if len(answers) != count:
+        raise BadResponse(f"{len(answers)} answers came for {count} texts")
     for index in sorted(refused):
-        found.insert(index, refused[index])
-    return found
+        answers.insert(index, refused[index])
+    return answers
 
 
 def _answer(item: dict[str, Any], model: Model) -> Answer:

@@ -65,12 +65,12 @@ def _done(action: Action, model: str, address: Address, timeout: float, as_json:
     web = Web(address)
     try:
         if action is Action.list:
-            found = json.loads(web.call("GET", "/v1/models", None, {}, timeout)[0])["models"]
-            return json.dumps(found) if as_json else "\n".join(line for one in found for line in _lines(one))
+            listed = json.loads(web.call("GET", "/v1/models", None, {}, timeout)[0])["models"]
+            return json.dumps(listed) if as_json else "\n".join(line for entry in listed for line in _lines(entry))
         model = model or _only(web, url, timeout)
         path = f"/v2/repository/models/{model}/{action}"
-        said = web.call("POST", path, b"{}", {"Content-Type": "application/json"}, timeout)[0]
-        outcome = json.loads(said) if said else {}
+        body = web.call("POST", path, b"{}", {"Content-Type": "application/json"}, timeout)[0]
+        outcome = json.loads(body) if body else {}
         return (
             json.dumps({"action": action, "model": model, **outcome}) if as_json else _outcome(action, model, outcome)
         )
@@ -100,9 +100,9 @@ def _lines(model: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {name:{_FIGURE_WIDTH}} {figure}"
 
 
-def _figures(found: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+def _figures(figures: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     """Name every number by its place: "test.served.accuracy"."""
-    for name, value in found.items():
+    for name, value in figures.items():
         if isinstance(value, Mapping):
             yield from _figures(value, f"{above}{name}.")
         elif isinstance(value, int | float):

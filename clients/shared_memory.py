@@ -82,7 +82,7 @@ class Regions:
         """Move the request's texts into a region while it is sent. Raises RpcError, and ServerUnavailable where the
         server has forgotten the region.
         """
-        place = [given.name for given in request.inputs].index(TEXT)
+        place = [tensor.name for tensor in request.inputs].index(TEXT)
         data = request.raw_input_contents[place]
         region = self._lend(len(data), timeout)
         if region is None:
@@ -125,8 +125,8 @@ class Regions:
         with self._lock:
             fits = next((region for region in self._free if region.size >= size), None)
             outgrown = None if fits or not self._free else self._free[0]
-            if found := fits or outgrown:
-                self._free.remove(found)
+            if region := fits or outgrown:
+                self._free.remove(region)
         if self._parting and time.monotonic() - self._swept > _SWEEP_SECONDS:
             self._sweep()
         if outgrown:
@@ -143,10 +143,10 @@ class Regions:
             self._stub.SystemSharedMemoryRegister(asked, timeout=timeout)
         except grpc.RpcError as error:
             region.close()
-            said = error.details() or "no details"
-            if error.code() in _UNANSWERED and "restricted" not in said:
+            details = error.details() or "no details"
+            if error.code() in _UNANSWERED and "restricted" not in details:
                 raise
-            return self._fall_back(said)
+            return self._fall_back(details)
         finally:
             region.unlink()
         return region

@@ -81,31 +81,33 @@ def outputs(options: Options, model: Model) -> tuple[str, ...]:
 
 
 def read_answers(
-    found: Mapping[str, Tensor], count: int, model: Model, options: Options, versions: Sequence[str] = ("",)
+    tensors: Mapping[str, Tensor], count: int, model: Model, options: Options, versions: Sequence[str] = ("",)
 ) -> list[Answer]:
     """Return the answers to `count` texts. Raises Incomplete, and BadResponse for wrong shapes, NaN and Inf.
 
     `versions` are those that `read_versions` returns.
     """
     asked = outputs(options, model)
-    missing = [name for name in asked if name not in found]
+    missing = [name for name in asked if name not in tensors]
     if missing:
         raise Incomplete(f"the answer has no {', '.join(missing)}: is the model one of newsdesk's?")
-    probabilities = _numbers(found, PROBABILITIES, "<f4", (count, None))
-    windows = _numbers(found, WINDOWS, "<i4", (count, 1))
+    probabilities = _numbers(tensors, PROBABILITIES, "<f4", (count, None))
+    windows = _numbers(tensors, WINDOWS, "<i4", (count, 1))
     members: Sequence[Any] = [None] * count
     unsure: Sequence[Any] = members
     uncertainty: Sequence[Any] = members
     if UNSURE in asked:
-        unsure = _numbers(found, UNSURE, "?", (count, 1)).ravel().tolist()
+        unsure = _numbers(tensors, UNSURE, "?", (count, 1)).ravel().tolist()
     if UNCERTAINTY in asked:
-        uncertainty = _numbers(found, UNCERTAINTY, "<f4", (count, 3)).tolist()
+        uncertainty = _numbers(tensors, UNCERTAINTY, "<f4", (count, 3)).tolist()
     if options.members:
-        members = _numbers(found, MEMBER_PROBABILITIES, "<f4", (count, len(model.members), len(model.labels))).tolist()
+        members = _numbers(
+            tensors, MEMBER_PROBABILITIES, "<f4", (count, len(model.members), len(model.labels))
+        ).tolist()
     columns = (
-        _column(found[LABEL], LABEL, count),
+        _column(tensors[LABEL], LABEL, count),
         probabilities.tolist(),
-        _column(found[ANSWERED_BY], ANSWERED_BY, count),
+        _column(tensors[ANSWERED_BY], ANSWERED_BY, count),
         windows.ravel().tolist(),
         members,
         unsure,
@@ -120,14 +122,14 @@ def read_versions(version: str, parameter: str | None) -> list[str]:
     return parameter.split(",") if parameter else [version]
 
 
-def read_labels(found: Mapping[str, Tensor]) -> tuple[str, ...]:
+def read_labels(outputs: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Return the label names in the model's order, from `probability:position:name` of the classification extension.
 
     https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_classification.md
     """
-    if PROBABILITIES not in found:
+    if PROBABILITIES not in outputs:
         raise BadResponse(f"the answer has no {PROBABILITIES}: is the model one of newsdesk's?")
-    classes = [text.split(":", 2) for text in unpack_texts(found[PROBABILITIES].data)]
+    classes = [text.split(":", 2) for text in unpack_texts(outputs[PROBABILITIES].data)]
     if not classes or any(len(parts) != 3 for parts in classes):
         raise BadResponse(f"the model names no labels: its configuration needs label_filename for {PROBABILITIES}")
     return tuple(name for _, name in sorted((int(position), name) for _, position, name in classes))
@@ -138,8 +140,8 @@ def read_members(parameter: str) -> tuple[str, ...]:
     return tuple(filter(None, parameter.split(",")))
 
 
-def _numbers(found: Mapping[str, Tensor], name: str, dtype: str, expected: tuple[int | None, ...]) -> NDArray[Any]:
-    tensor = found[name]
+def _numbers(outputs: Mapping[str, Tensor], name: str, dtype: str, expected: tuple[int | None, ...]) -> NDArray[Any]:
+    tensor = outputs[name]
     fits = len(tensor.shape) == len(expected) and all(
         wanted in (None, size) for size, wanted in zip(tensor.shape, expected, strict=True)
     )

@@ -8,5 +8,5 @@ traceparent: ContextVar[str] = ContextVar("newsdesk_traceparent", default="")
 
 def carried() -> dict[str, str]:
     """Return the headers, or gRPC metadata, that a request carries."""
-    given = traceparent.get()
-    return {"traceparent": given} if given else {}
+    parent = traceparent.get()
+    return {"traceparent": parent} if parent else {}

@@ -175,8 +175,8 @@ def parse(
         raise ValueError(f"{expected}: gRPC knows no path")
     for name, file in ("ca", ca_file), ("cert", cert_file), ("key", key_file):
         if file and not parts.scheme.endswith("s"):
-            given = f"{name}_file (--tls-{name}) is given with {url!r}"
-            raise ValueError(f"{given}, which is not encrypted, expected {parts.scheme}s://")
+            option = f"{name}_file (--tls-{name}) is given with {url!r}"
+            raise ValueError(f"{option}, which is not encrypted, expected {parts.scheme}s://")
     if bool(cert_file) != bool(key_file):
         raise ValueError(
             "cert_file (--tls-cert) and key_file (--tls-key) are the caller's own certificate and its key: "

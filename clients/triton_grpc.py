@@ -194,9 +194,9 @@ def _infer_request(texts: Sequence[bytes], options: Options, model: Model) -> se
 
 
 def _request(name: str, texts: Sequence[bytes], options: Options) -> service_pb2.ModelInferRequest:
-    given = inputs(texts, options)
-    request = service_pb2.ModelInferRequest(model_name=name, raw_input_contents=given.values())
-    for tensor in given:
+    tensors = inputs(texts, options)
+    request = service_pb2.ModelInferRequest(model_name=name, raw_input_contents=tensors.values())
+    for tensor in tensors:
         request.inputs.add(name=tensor, datatype="BYTES", shape=[len(texts), 1])
     return request
 
@@ -218,8 +218,8 @@ def _outputs(response: service_pb2.ModelInferResponse) -> dict[str, Tensor]:
 
 def _versions(response: service_pb2.ModelInferResponse) -> list[str]:
     parameters = response.parameters
-    given = parameters[VERSIONS].string_param if VERSIONS in parameters else None
-    return read_versions(response.model_version, given)
+    written = parameters[VERSIONS].string_param if VERSIONS in parameters else None
+    return read_versions(response.model_version, written)
 
 
 def _error(error: grpc.RpcError, address: Address) -> NewsdeskError:

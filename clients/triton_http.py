@@ -104,7 +104,7 @@ def _probe_request() -> tuple[bytes, dict[str, str]]:
 def _request(
     texts: Sequence[bytes], options: Options, wanted: list[dict[str, object]], parameters: dict[str, object]
 ) -> tuple[bytes, dict[str, str]]:
-    given = inputs(texts, options)
+    packed = inputs(texts, options)
     tensors = [
         {
             "name": name,
@@ -112,23 +112,24 @@ def _request(
             "shape": [len(texts), 1],
             "parameters": {"binary_data_size": len(data)},
         }
-        for name, data in given.items()
+        for name, data in packed.items()
     ]
     head = json.dumps({"inputs": tensors, "outputs": wanted, "parameters": parameters}).encode()
-    return b"".join([head, *given.values()]), {_JSON_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
+    names = {_JSON_LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
+    return b"".join([head, *packed.values()]), names
 
 
 def _outputs(body: bytes, headers: Mapping[str, str]) -> dict[str, Tensor]:
     try:
         at = int(headers.get(_JSON_LENGTH, ""))
-        found = {}
+        outputs = {}
         for output in json.loads(body[:at])["outputs"]:
             end = at + output["parameters"]["binary_data_size"]
-            found[output["name"]] = Tensor(tuple(output["shape"]), body[at:end])
+            outputs[output["name"]] = Tensor(tuple(output["shape"]), body[at:end])
             at = end
     except (ValueError, KeyError, TypeError) as error:
         raise BadResponse(f"the answer is not Triton's binary one ({error!r}): is the server a Triton?") from error
-    return found
+    return outputs
 
 
 def _versions(body: bytes, headers: Mapping[str, str]) -> list[str]:

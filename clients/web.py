@@ -120,8 +120,8 @@ def _timed_out(url: str, error: Exception, connecting: bool, timeout: float) -> 
 def _error(status: int, body: bytes, headers: Mapping[str, str], url: str) -> NewsdeskError:
     """With the server's own words: Triton's and problem details are JSON, a proxy's can be anything."""
     try:
-        said = json.loads(body)
-        message = str(said["error"] if "error" in said else said["detail"])
+        problem = json.loads(body)
+        message = str(problem["error"] if "error" in problem else problem["detail"])
     except (ValueError, KeyError, TypeError):
         message = body[:500].decode(errors="replace") or "no details"
     return error_of(status, message, url, headers.get("Retry-After"))

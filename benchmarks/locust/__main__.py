@@ -38,45 +38,45 @@ def main() -> None:
     parser.add_argument("--most-failures", type=float, default=0, help="objective: share of the requests")
     parser.add_argument("--reports", type=Path, default=Path(".cache/load"), help="folder of the HTML reports")
     parser.add_argument("--write", type=Path, help="put the figures into this page, too, in place of the profile's")
-    given = parser.parse_args()
-    given.reports.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args()
+    options.reports.mkdir(parents=True, exist_ok=True)
     with servers.newsdesk(gateway=True) as server:
         hosts = {"rest": f"http://127.0.0.1:{server.gateway_port}", "triton": f"127.0.0.1:{server.grpc_port}"}
-        ran = {name: run(name, hosts[name], given) for name in given.files}
-    section = _section(given, {name: figures for name, (_, figures) in ran.items()})
+        ran = {name: run(name, hosts[name], options) for name in options.files}
+    section = _section(options, {name: figures for name, (_, figures) in ran.items()})
     print(section)
-    if given.write:
-        pages.put(given.write, HEAD, section)
+    if options.write:
+        pages.put(options.write, HEAD, section)
     sys.exit(max(code for code, _ in ran.values()))
 
 
-def run(name: str, host: str, given: argparse.Namespace) -> tuple[int, Figures]:
+def run(name: str, host: str, options: argparse.Namespace) -> tuple[int, Figures]:
     """Run a locustfile in a process of its own: its exit code and figures."""
-    report = given.reports / f"{name}-{given.profile}.html"
+    report = options.reports / f"{name}-{options.profile}.html"
     figures = report.with_suffix(".json")
     figures.unlink(missing_ok=True)
     command = [sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name(f"{name}.py")), "--headless"]
-    command += ["--host", host, "--users", str(given.users), "--run-time", f"{given.seconds}s"]
+    command += ["--host", host, "--users", str(options.users), "--run-time", f"{options.seconds}s"]
     command += ["--stop-timeout", str(_LAST_SECONDS), "--only-summary", "--loglevel", "WARNING"]
-    command += ["--html", str(report), "--figures", str(figures), "--load-profile", given.profile]
+    command += ["--html", str(report), "--figures", str(figures), "--load-profile", options.profile]
     for option in "rate", "p99_ms", "most_failures", "texts":
-        if (value := getattr(given, option)) is not None:
+        if (value := getattr(options, option)) is not None:
             command += ["--" + option.replace("_", "-"), str(value)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    process = subprocess.run(command, env=environment, timeout=given.seconds + 4 * _LAST_SECONDS, check=False)
+    process = subprocess.run(command, env=environment, timeout=options.seconds + 4 * _LAST_SECONDS, check=False)
     if not figures.exists():
         sys.exit(f"{name}: Locust ended with code {process.returncode}, and without figures")
     return process.returncode, Figures(**json.loads(figures.read_text()))
 
 
-def _section(given: argparse.Namespace, figures: dict[str, Figures]) -> str:
-    how = f"{given.rate:g} requests a second" if PROFILES[given.profile].open else f"{given.users} users"
+def _section(options: argparse.Namespace, figures: dict[str, Figures]) -> str:
+    how = f"{options.rate:g} requests a second" if PROFILES[options.profile].open else f"{options.users} users"
     lines = [
-        f"## {given.profile}: {how}, {given.seconds} s",
+        f"## {options.profile}: {how}, {options.seconds} s",
         "",
-        f"{PROFILES[given.profile].about.capitalize()}. {processor.describe()}, {granted_cores()} cores, Python "
-        f"{platform.python_version()}, {time.strftime('%Y-%m-%d')}. Objective: p99 ≤ {given.p99_ms:g} ms, "
-        f"failures ≤ {given.most_failures:.2%}.",
+        f"{PROFILES[options.profile].about.capitalize()}. {processor.describe()}, {granted_cores()} cores, Python "
+        f"{platform.python_version()}, {time.strftime('%Y-%m-%d')}. Objective: p99 ≤ {options.p99_ms:g} ms, "
+        f"failures ≤ {options.most_failures:.2%}.",
         "",
         "| locustfile | requests | failures | requests/s | p50 ms | p95 ms | p99 ms | longest ms |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",

@@ -41,17 +41,17 @@ def _start(environment: Any, **_: Any) -> None:
 
 @events.quitting.add_listener
 def _judge(environment: Any, **_: Any) -> None:
-    given, total = environment.parsed_options, environment.stats.total
+    options, total = environment.parsed_options, environment.stats.total
     quantiles = {name: float(total.get_response_time_percentile(share)) for name, share in QUANTILES.items()}
     figures = Figures(
         total.num_requests, total.num_failures, total.total_rps, max_ms=float(total.max_response_time), **quantiles
     )
-    broken = Objective(given.p99_ms, given.most_failures).broken(figures)
+    broken = Objective(options.p99_ms, options.most_failures).broken(figures)
     for one in broken:
         print(f"The objective is not kept: {one}.")
     environment.process_exit_code = int(bool(broken))
-    if given.figures:
-        given.figures.write_text(json.dumps(asdict(figures)))
+    if options.figures:
+        options.figures.write_text(json.dumps(asdict(figures)))
 
 
 class Shape(LoadTestShape):
@@ -61,9 +61,9 @@ class Shape(LoadTestShape):
 
     def tick(self) -> tuple[int, float] | None:
         assert self.runner is not None
-        given = self.runner.environment.parsed_options
-        most, seconds = given.num_users or 1, given.run_time or 60
-        users = PROFILES[given.load_profile].users(self.get_run_time(), most, seconds)
+        options = self.runner.environment.parsed_options
+        most, seconds = options.num_users or 1, options.run_time or 60
+        users = PROFILES[options.load_profile].users(self.get_run_time(), most, seconds)
         return None if users is None else (users, max(1, most))  # all of them within a second
 
 
@@ -73,11 +73,11 @@ class Asking(User):
     abstract = True
 
     def on_start(self) -> None:
-        given = self.environment.parsed_options
-        profile = PROFILES[given.load_profile]
-        pace = profile.pace if given.pace is None else given.pace
+        options = self.environment.parsed_options
+        profile = PROFILES[options.load_profile]
+        pace = profile.pace if options.pace is None else options.pace
         self._open, self._flying = profile.open, Group()
-        self._due, self._next = time.perf_counter(), arrivals(given.rate, random.Random(), time.perf_counter)
+        self._due, self._next = time.perf_counter(), arrivals(options.rate, random.Random(), time.perf_counter)
         self._pause = constant_throughput(pace) if pace else lambda _: 0
 
     def on_stop(self) -> None:

@@ -134,11 +134,11 @@ def _frozen(rows: Rows, names: list[str], place: Workplace) -> Answer:
     return lambda texts: _of_classifier(fitted, place.states(texts))
 
 
-def _of_classifier(fitted: Any, given: Any) -> np.ndarray:
+def _of_classifier(fitted: Any, options: Any) -> np.ndarray:
     """Return probabilities, or the scores of a classifier that has none, FP [texts, labels] in the order of names."""
     if hasattr(fitted, "predict_proba"):
-        return fitted.predict_proba(given)
-    scores = fitted.decision_function(given)
+        return fitted.predict_proba(options)
+    scores = fitted.decision_function(options)
     return scores if scores.ndim == 2 else np.stack([-scores, scores], 1)
 
 

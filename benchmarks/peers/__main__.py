@@ -48,23 +48,25 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8, help="counted seconds at each number of clients")
     parser.add_argument("--write", type=Path, help="write the table there as a page, too")
     parser.add_argument("--install", action="store_true", help="make the environments, measure nothing")
-    given = parser.parse_args()
-    articles = texts.choose(given.texts)
+    options = parser.parse_args()
+    articles = texts.choose(options.texts)
     shipped = Settings().model_repository
     repository = tempfile.TemporaryDirectory()
-    one = one_member.write(shipped, given.member, Path(repository.name))
-    folder = given.checkpoint or checkpoint.write(latest_version(one / MODEL), articles[:_FITTED], given.environments)
-    onnx = _exported(folder.absolute(), given.environments)
-    setting = Setting(folder.absolute(), onnx, given.environments, granted_cores())
+    one = one_member.write(shipped, options.member, Path(repository.name))
+    folder = options.checkpoint or checkpoint.write(
+        latest_version(one / MODEL), articles[:_FITTED], options.environments
+    )
+    onnx = _exported(folder.absolute(), options.environments)
+    setting = Setting(folder.absolute(), onnx, options.environments, granted_cores())
     several = len(manifest.load(latest_version(shipped / MODEL)).members) > 1
     peers = [
         peer
         for peer in catalogue.all_peers(setting, one, several)
-        if not given.peers or any(word.lower() in peer.name.lower() for word in given.peers)
+        if not options.peers or any(word.lower() in peer.name.lower() for word in options.peers)
     ]
     for name in sorted({peer.environment for peer in peers} - {""}):
-        environments.python(name, given.environments)
-    if given.install:
+        environments.python(name, options.environments)
+    if options.install:
         return
     for served in (one, shipped):  # once a machine, as a peer's model is exported once: no part of a start
         prepare.prepare(served.absolute() / MODEL, Settings().state, lambda said: print(said, file=sys.stderr))
@@ -72,7 +74,7 @@ def main() -> None:
     for peer in peers:
         print(f"measuring {peer.name}", file=sys.stderr, flush=True)
         try:
-            readings[peer.name], named = _measure(peer, articles, given.clients, given.seconds)
+            readings[peer.name], named = _measure(peer, articles, options.clients, options.seconds)
         except (RuntimeError, OSError) as error:
             print(error, file=sys.stderr)
             readings[peer.name] = {"problem": str(error).splitlines()[0]}
@@ -84,9 +86,9 @@ def main() -> None:
             sys.exit(f"{peer.name} names the label of {peers[0].name} for {agreement:.0%} of {len(expected)} articles")
     page = _page(peers, readings, len(articles), setting.cores, time.monotonic() - began)
     print(page)
-    if given.write:
-        given.write.write_text(f"# newsdesk against its peers\n\nPrinted by `{_command()}`.\n\n{page}")
-        given.write.with_suffix(".json").write_text(json.dumps(readings, indent=1))
+    if options.write:
+        options.write.write_text(f"# newsdesk against its peers\n\nPrinted by `{_command()}`.\n\n{page}")
+        options.write.with_suffix(".json").write_text(json.dumps(readings, indent=1))
 
 
 def _exported(fitted: Path, cache: Path) -> Path:

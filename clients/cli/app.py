@@ -113,17 +113,17 @@ def classify(
             if texts and texts != ["-"]:
                 if file or text_column or input_form or delimiter:
                     raise ValueError("texts are given, and --file or how to read it too: expected one or the other")
-                given: Iterable[Text | Refusal] = map(as_sent, texts)
+                rows: Iterable[Text | Refusal] = map(as_sent, texts)
             else:
                 how = {"form": input_form, "columns": text_column or [], "delimiter": delimiter}
                 reader = stack.enter_context(opened(file or Path("-"), how))
-                given = stack.enter_context(shown_progress(reader, reader.texts()))
+                rows = stack.enter_context(shown_progress(reader, reader.texts()))
             server: dict[str, Any] = {"timeout": timeout, "model": model, "api_key": api_key}
             server |= files(tls_ca, tls_cert, tls_key)
             with Client(url, retries=FIRST_RETRIES, **server) as first:
                 first.labels()
             client = stack.enter_context(Client(url, **server))
-            count, refused = _answer(client, given, form, options)
+            count, refused = _answer(client, rows, form, options)
     except BrokenPipeError:
         raise
     except (NewsdeskError, RowsError, OSError, ValueError) as error:

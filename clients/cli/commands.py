@@ -58,7 +58,7 @@ def load(entry: EntryPoint) -> Any:
 
 def shortened(command: Any) -> Any:
     """Say once what the variables of the options are called, so that the help fits a screen."""
-    named = [one for one in command.params if getattr(one, "show_envvar", False) and one.envvar]
+    named = [option for option in command.params if getattr(option, "show_envvar", False) and option.envvar]
     for option in named:
         option.show_envvar = False
     if named:

@@ -71,9 +71,9 @@ def feedback(
         raise typer.Exit(2) from error
     for why in refused[:_SHOWN]:
         typer.echo(f"newsdesk: {why}", err=True)
-    said = f"{kept} corrections are kept" if kept != 1 else "1 correction is kept"
-    said += f"; {len(refused)} rows are refused" if refused else ""
-    typer.echo(json.dumps({"kept": kept, "refused": len(refused)}) if as_json else said)
+    summary = f"{kept} corrections are kept" if kept != 1 else "1 correction is kept"
+    summary += f"; {len(refused)} rows are refused" if refused else ""
+    typer.echo(json.dumps({"kept": kept, "refused": len(refused)}) if as_json else summary)
     if refused:
         raise typer.Exit(1)
 

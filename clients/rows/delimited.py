@@ -31,9 +31,11 @@ class Delimited:
     def __init__(
         self, lines: Lines, columns: Sequence[str], header: Sequence[str], delimiter: str, words: Words
     ) -> None:
-        said = dialect.separator_line(lines)
+        declared = dialect.separator_line(lines)
         self._delimiter = (
-            dialect.delimiter_of(delimiter) if delimiter else said or dialect.recognise(lines, columns, header, words)
+            dialect.delimiter_of(delimiter)
+            if delimiter
+            else declared or dialect.recognise(lines, columns, header, words)
         )
         # Global to the process, and smaller by default than a text may be. A record is bounded below.
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST_ROW))

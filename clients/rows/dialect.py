@@ -17,11 +17,11 @@ _ALIKE = 0.9
 TEXT = "text"
 
 
-def delimiter_of(given: str) -> str:
+def delimiter_of(name: str) -> str:
     """Return the delimiter of a name or a character. Raises RowsError."""
-    delimiter = _NAMES.get(given.lower(), given)
+    delimiter = _NAMES.get(name.lower(), name)
     if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise RowsError(f"the delimiter is {given!r}, expected one character, or {', '.join(DELIMITERS.values())}")
+        raise RowsError(f"the delimiter is {name!r}, expected one character, or {', '.join(DELIMITERS.values())}")
     return delimiter
 
 

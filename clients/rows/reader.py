@@ -43,8 +43,8 @@ class Reader:
         words: Words | None = None,
     ) -> None:
         self._name, self._columns, self._header, self._words = name, list(columns), list(header), words or Words()
-        self._form, said = (form, "") if form else recognise.form_of(name, self._words)
-        self._delimiter = delimiter or said
+        self._form, recognised = (form, "") if form else recognise.form_of(name, self._words)
+        self._delimiter = delimiter or recognised
         self.size: int | None = None
         self.line = 0
         self.names: list[str] = []

@@ -75,14 +75,14 @@ class Gate:
         scheme, _, bearer = connection.headers.get("authorization", "").partition(" ")
         if scheme and scheme.lower() != "bearer":
             raise Unauthenticated("The Authorization header is of another scheme, expected Bearer and a key or token.")
-        given = key or bearer.strip()
-        if given.startswith("nd_"):
-            if found := self.keys.find(given, time.time()):
-                return Caller(f"key:{found.id}", Role[found.role])
+        secret = key or bearer.strip()
+        if secret.startswith("nd_"):
+            if entry := self.keys.find(secret, time.time()):
+                return Caller(f"key:{entry.id}", Role[entry.role])
             raise Unauthenticated("The key is not valid: unknown, expired or revoked.")
-        if given and not key:
-            return self._roles.of_token(await self._tokens.claims(given))
-        if given:
+        if secret and not key:
+            return self._roles.of_token(await self._tokens.claims(secret))
+        if secret:
             raise Unauthenticated("X-API-Key holds no key of this service, expected nd_…")
         if not self._open:
             raise Unauthenticated("A key or token is needed: send Authorization: Bearer …, or X-API-Key: nd_…")

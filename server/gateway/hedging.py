@@ -55,14 +55,14 @@ class Hedging:
                 self._earned -= texts
                 self._hedged(texts)
                 asked.append(asyncio.ensure_future(ask()))
-            while waiting := [one for one in asked if not one.done()]:
+            while waiting := [attempt for attempt in asked if not attempt.done()]:
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                if any(one.done() and not one.exception() for one in asked):
+                if any(attempt.done() and not attempt.exception() for attempt in asked):
                     break
-            return next((one for one in asked if one.done() and not one.exception()), asked[0]).result()
+            return next((attempt for attempt in asked if attempt.done() and not attempt.exception()), asked[0]).result()
         finally:
-            for one in asked:
-                one.cancel()
+            for attempt in asked:
+                attempt.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
 
     def _learn(self, seconds: float) -> None:

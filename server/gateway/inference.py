@@ -115,17 +115,17 @@ def check_classified(names: list[str], config: Mapping[str, Any]) -> None:
             )
 
 
-def _length(given: str, most: int) -> int:
-    if not (given.isascii() and given.isdigit() and len(given) < len(str(_LARGEST)) and int(given) <= most):
+def _length(header: str, most: int) -> int:
+    if not (header.isascii() and header.isdigit() and len(header) < len(str(_LARGEST)) and int(header) <= most):
         raise Malformed(
-            f"Inference-Header-Content-Length is {given!r:.40}, expected the bytes of the JSON: 0 to {most}."
+            f"Inference-Header-Content-Length is {header!r:.40}, expected the bytes of the JSON: 0 to {most}."
         )
-    return int(given)
+    return int(header)
 
 
-def _checked(given: _Parameters | None, kinds: Mapping[str, tuple[type, range]], where: str) -> _Parameters | None:
+def _checked(sent: _Parameters | None, kinds: Mapping[str, tuple[type, range]], where: str) -> _Parameters | None:
     """Return the parameters that say something. Raises Malformed for what is not of its kind, or not passed on."""
-    parameters: _Parameters = {name: value for name, value in (given or {}).items() if value is not None}
+    parameters: _Parameters = {name: value for name, value in (sent or {}).items() if value is not None}
     for name, value in parameters.items():
         if name.startswith("shared_memory") or (name == "classification" and name not in kinds):
             raise Malformed(f"{name!r:.80} is among {where}: it is not taken there.")

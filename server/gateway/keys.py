@@ -69,8 +69,8 @@ class KeyFile:
     def keys(self) -> dict[str, Key]:
         """Return the keys by id, oldest first. Raises KeysError for a file that is not one of keys."""
         try:
-            found = self.path.stat()
-            seen = found.st_mtime_ns, found.st_size, found.st_ino
+            status = self.path.stat()
+            seen = status.st_mtime_ns, status.st_size, status.st_ino
             if seen != self._seen:
                 entries = json.loads(self.path.read_bytes())["keys"]
                 self._keys = {key.id: key for key in (Key(**entry) for entry in entries) if Role[key.role]}
@@ -83,11 +83,11 @@ class KeyFile:
             ) from error
         return self._keys
 
-    def find(self, given: str, now: float) -> Key | None:
+    def find(self, secret: str, now: float) -> Key | None:
         """Return the valid key that was given, comparing in a time that says nothing about how far it was right."""
-        match = _KEY.fullmatch(given)
+        match = _KEY.fullmatch(secret)
         key = self.keys().get(match["id"]) if match else None
-        same = hmac.compare_digest(_digest(given), key.sha256 if key else _NOBODY)
+        same = hmac.compare_digest(_digest(secret), key.sha256 if key else _NOBODY)
         return key if key and same and key.state(now) == "valid" else None
 
     def create(self, name: str, role: Role, days: float | None) -> tuple[Key, str]:

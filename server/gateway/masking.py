@@ -29,8 +29,8 @@ def mask(text: str) -> str:
     """Return the beginning of a text, at most 1,024 characters, with what tells of a person replaced by its kind."""
     if len(text) > _READ:
         text = _HALF.sub("", text[:_READ], count=1)
-    found = scan(text, engine="regex", entity_types=_KINDS).entities
-    for entity in sorted(found, key=lambda one: one.start, reverse=True):
+    entities = scan(text, engine="regex", entity_types=_KINDS).entities
+    for entity in sorted(entities, key=lambda entity: entity.start, reverse=True):
         text = f"{text[: entity.start]}[{entity.type}]{text[entity.end :]}"
     text = _COLONS.sub(_without_v6, text)
     for pattern, kind in _REST:
@@ -38,14 +38,14 @@ def mask(text: str) -> str:
     return text[:_SHOWN]
 
 
-def _without_v6(found: re.Match[str]) -> str:
+def _without_v6(match: re.Match[str]) -> str:
     """Mask an IPv6 address, which may have a word and a colon before it, and end a sentence."""
-    given = found[0]
-    for begin in 0, given.index(":") + 1:
-        for end in len(given), len(given.rstrip(".:")):
+    address = match[0]
+    for begin in 0, address.index(":") + 1:
+        for end in len(address), len(address.rstrip(".:")):
             try:
-                ipaddress.IPv6Address(given[begin:end])
+                ipaddress.IPv6Address(address[begin:end])
             except ValueError:
                 continue
-            return f"{given[:begin]}[IP_ADDRESS]{given[end:]}"
-    return given
+            return f"{address[:begin]}[IP_ADDRESS]{address[end:]}"
+    return address

@@ -80,8 +80,8 @@ class Observed:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, span: "Span | None" = None) -> None:
         began = time.perf_counter()
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
+        sent_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = sent_id if _REQUEST_ID.fullmatch(sent_id) else f"{random.getrandbits(64):016x}"
         state = scope["state"] = {**scope.get("state", {}), "request_id": request_id}
         logs.request_id.set(request_id)
         status = 0

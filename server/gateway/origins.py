@@ -57,8 +57,8 @@ class Origins:
             return None
         if origin is not None and urlsplit(origin).netloc == host:
             return None
-        said = f"of {origin!r:.80}" if origin else "of other sites"
-        return Forbidden(f"Pages {said} may not call; --cors-origin lists those that may.")
+        pages = f"of {origin!r:.80}" if origin else "of other sites"
+        return Forbidden(f"Pages {pages} may not call; --cors-origin lists those that may.")
 
     def _is_here(self, host: str) -> bool:
         """Whether a Host is one of the names, or an address: no name can be made to be that."""

@@ -223,7 +223,7 @@ class Plane:
         """Add its words to each answer. The texts without them count in the queue, but not among those answered."""
         answered = [isinstance(item, Prediction) for item in items]
         places = [explain.spans(text) if good else [] for text, good in zip(texts, answered, strict=True)]
-        variants = [explain.without(text, one) for text, here in zip(texts, places, strict=True) for one in here]
+        variants = [explain.without(text, place) for text, here in zip(texts, places, strict=True) for place in here]
         versions = [
             item.version for item, here in zip(items, places, strict=True) if isinstance(item, Prediction) for _ in here
         ]

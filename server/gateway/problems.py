@@ -202,7 +202,7 @@ def problem_of(error: NewsdeskError) -> Problem:
     """Return what a caller is told of an error of the SDK; its own words, with addresses, are for the log."""
     if _QUEUE_FULL in str(error).lower():
         return TooMany("The model's queue is full: send it again in a moment.")
-    kind, detail = next((kind, detail) for given, kind, detail in _TABLE if isinstance(error, given))
+    kind, detail = next((kind, detail) for exception, kind, detail in _TABLE if isinstance(error, exception))
     return kind(detail)
 
 

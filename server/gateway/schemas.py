@@ -21,10 +21,10 @@ class Article(BaseModel):
         return f"{self.title} {self.description}"
 
 
-def _kind(given: Any) -> str | None:
+def _kind(value: Any) -> str | None:
     """Choose by type, so that an error is about what was given, and not about everything that it could have been."""
     kinds: tuple[tuple[str, Any], ...] = (("text", str), ("article", (dict, Article)), ("list", list))
-    return next((kind for kind, types in kinds if isinstance(given, types)), None)
+    return next((kind for kind, types in kinds if isinstance(value, types)), None)
 
 
 def _chosen(expected: str) -> Discriminator:
@@ -43,9 +43,9 @@ GivenOrList = Annotated[
 ]
 
 
-def as_text(given: str | Article) -> str:
+def as_text(text: str | Article) -> str:
     """Return the text that a model reads."""
-    return given if isinstance(given, str) else given.joined()
+    return text if isinstance(text, str) else text.joined()
 
 
 class ClassifyRequest(BaseModel):
@@ -76,7 +76,7 @@ class ClassifyRequest(BaseModel):
         return Asked(self.top_k, self.quality, self.members, self.uncertainty, self.explain)
 
     def texts(self) -> list[str]:
-        return [as_text(given) for given in (self.text if isinstance(self.text, list) else [self.text])]
+        return [as_text(text) for text in (self.text if isinstance(self.text, list) else [self.text])]
 
 
 class Word(BaseModel):
@@ -148,7 +148,7 @@ def shown(item: Item) -> dict[str, Any]:
     if isinstance(item, TextRefused):
         return {"index": item.index, "error": item.reason}
     assert isinstance(item, Prediction)
-    said: dict[str, Any] = {
+    answer: dict[str, Any] = {
         "index": item.index,
         "label": item.label,
         "probabilities": item.probabilities,
@@ -156,16 +156,16 @@ def shown(item: Item) -> dict[str, Any]:
         "windows": item.windows,
     }
     if item.version:
-        said["version"] = item.version
+        answer["version"] = item.version
     if item.unsure is not None:
-        said["unsure"] = item.unsure
+        answer["unsure"] = item.unsure
     if item.members is not None:
-        said["members"] = item.members
+        answer["members"] = item.members
     if item.uncertainty is not None:
-        said["uncertainty"] = dict(zip(Uncertainty.model_fields, item.uncertainty, strict=True))
+        answer["uncertainty"] = dict(zip(Uncertainty.model_fields, item.uncertainty, strict=True))
     if isinstance(item, Explained):
-        said["words"] = item.words
-    return said
+        answer["words"] = item.words
+    return answer
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

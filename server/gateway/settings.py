@@ -154,8 +154,8 @@ class GatewaySettings:
     @property
     def candidates(self) -> list[Candidate]:
         """The versions that run beside the current ones."""
-        given = *map(rollouts.parse_canary, self.canary), *map(rollouts.parse_shadow, self.shadow)
-        return [candidate for candidate in given if candidate]
+        parsed = *map(rollouts.parse_canary, self.canary), *map(rollouts.parse_shadow, self.shadow)
+        return [candidate for candidate in parsed if candidate]
 
     @property
     def rule(self) -> Rule:

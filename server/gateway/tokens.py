@@ -86,10 +86,10 @@ class PublicKeys:
                     raw = await response.read()
             else:
                 raw = await asyncio.to_thread(Path(self._where).read_bytes)
-            found = jwt.PyJWKSet.from_dict(json.loads(raw)).keys
+            keys = jwt.PyJWKSet.from_dict(json.loads(raw)).keys
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, AttributeError, jwt.PyJWTError):
             return
         finally:
             self._tried = time.monotonic()  # not before: those who wait would take it for a try that failed
-        self._keys = {key.key_id or "": key for key in found if key.algorithm_name in _PUBLIC}
+        self._keys = {key.key_id or "": key for key in keys if key.algorithm_name in _PUBLIC}
         self._fetched = self._tried

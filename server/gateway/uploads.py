@@ -39,10 +39,10 @@ _TYPES = {
 _SUFFIXES = {".csv": Form.csv, ".tsv": Form.csv, ".jsonl": Form.jsonl, ".ndjson": Form.jsonl, ".parquet": Form.parquet}
 
 
-def form_of(given: Form | None, content_type: str, name: str) -> Form:
+def form_of(wanted: Form | None, content_type: str, name: str) -> Form:
     """Return the form that was asked for, else that of the name, else that of the type. Raises Unsupported."""
     plain = PurePath(name.lower().removesuffix(".gz"))
-    form = given or _SUFFIXES.get(plain.suffix) or _TYPES.get(content_type)
+    form = wanted or _SUFFIXES.get(plain.suffix) or _TYPES.get(content_type)
     if form is None:
         raise Unsupported(
             f"The file is {content_type or 'untyped'!r:.80}; expected text/csv, application/x-ndjson or "

@@ -73,12 +73,14 @@ def prepare(*, settings: Settings, as_json: AsJson = False) -> None:
 
     try:
         for model in choose(settings.model_repository, settings.model):
-            found = measure(settings.model_repository / model, settings.state, _hush if as_json else _say, again=True)
+            preparation = measure(
+                settings.model_repository / model, settings.state, _hush if as_json else _say, again=True
+            )
             if as_json:
-                print(json.dumps({"model": model, **msgspec.to_builtins(found)}))
+                print(json.dumps({"model": model, **msgspec.to_builtins(preparation)}))
             else:
                 print(model)
-                _table(found)
+                _table(preparation)
     except (ServerError, OSError) as error:
         fail(error)
 
@@ -146,13 +148,21 @@ def _show_events(checks: "Iterable[Check]") -> None:
         _event("check", **asdict(check))
 
 
-def _table(found: "Preparation") -> None:
-    print(f"{'member':12} {'target':26} {'texts/s':>10}  one process, one thread, {found.machine}")
-    members = list(found.targets)
-    for one in sorted(found.measured, key=lambda one: (members.index(one.member), -one.articles_per_second)):
-        speed = f"{one.articles_per_second:10.0f}" if one.articles_per_second else f"{'':10}"
-        note = f"refused: {one.refused}" if one.refused else "serves" if one.target == found.targets[one.member] else ""
-        print(f"{one.member:12} {one.target:26} {speed}  {note}".rstrip())
+def _table(preparation: "Preparation") -> None:
+    print(f"{'member':12} {'target':26} {'texts/s':>10}  one process, one thread, {preparation.machine}")
+    members = list(preparation.targets)
+    for measured in sorted(
+        preparation.measured, key=lambda measured: (members.index(measured.member), -measured.articles_per_second)
+    ):
+        speed = f"{measured.articles_per_second:10.0f}" if measured.articles_per_second else f"{'':10}"
+        note = (
+            f"refused: {measured.refused}"
+            if measured.refused
+            else "serves"
+            if measured.target == preparation.targets[measured.member]
+            else ""
+        )
+        print(f"{measured.member:12} {measured.target:26} {speed}  {note}".rstrip())
 
 
 def _welcome(

@@ -23,9 +23,9 @@ class Endpoint:
 
     def infer(self, text: str, timeout: float) -> Answer:
         """Ask for one text's label."""
-        given = [{"name": TEXT, "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
+        inputs = [{"name": TEXT, "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
         began = time.perf_counter()
-        answer = self._ask("infer", {"inputs": given}, timeout)
+        answer = self._ask("infer", {"inputs": inputs}, timeout)
         seconds = time.perf_counter() - began
         try:
             outputs = {output["name"]: output["data"] for output in answer["outputs"]}

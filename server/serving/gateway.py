@@ -169,9 +169,9 @@ class Gateway:
         """Return the last that it said: a plain line, or the error among its JSON ones."""
         with contextlib.suppress(OSError, ValueError, KeyError), self.log.open("rb") as log:
             log.seek(self._log_from)
-            said = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-            errors = [line for line in said if not line.startswith("{") or '"level":"error"' in line]
-            if last := (errors or said)[-1:]:
+            lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+            errors = [line for line in lines if not line.startswith("{") or '"level":"error"' in line]
+            if last := (errors or lines)[-1:]:
                 return str(json.loads(last[0])["event"]) if last[0].startswith("{") else last[0]
         return "it wrote nothing to its log"
 
@@ -205,11 +205,11 @@ def check(settings: Settings) -> list[Check]:
         return _exposed(settings)
     missing = [name for name in PACKAGES if not _installed(name)]
     if missing:
-        found = f"the gateway needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
-        return [Check("gateway", "problem", found, f"pip install 'newsdesk[gateway]'. {_NO_GATEWAY}")]
+        problem = f"the gateway needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
+        return [Check("gateway", "problem", problem, f"pip install 'newsdesk[gateway]'. {_NO_GATEWAY}")]
     if settings.gateway.log_texts and not _installed("datafog"):
-        found = "--log-texts needs datafog, which masks personal details, and is not installed"
-        return [Check("gateway", "problem", found, "pip install 'newsdesk[log-texts]', or log no texts.")]
+        problem = "--log-texts needs datafog, which masks personal details, and is not installed"
+        return [Check("gateway", "problem", problem, "pip install 'newsdesk[log-texts]', or log no texts.")]
     triton = settings.http_port, settings.grpc_port, settings.metrics_port
     gateway = settings.gateway
     ports = [_port(gateway, gateway.port, "--gateway-port", triton)]
@@ -267,13 +267,13 @@ def _exposed(settings: Settings) -> list[Check]:
     if not ipaddress.ip_address(settings.triton_host).is_loopback:
         version, names = advisories.unfixed()
         open_here = f"; Triton {version} has open advisories: {', '.join(names)}" if names else ""
-        found = f"Triton's own ports on {settings.triton_host} ask nobody for a key (--expose triton){open_here}"
+        warning = f"Triton's own ports on {settings.triton_host} ask nobody for a key (--expose triton){open_here}"
         remedy = "Leave --expose out: the gateway speaks the same protocols, HTTP and gRPC, with keys. See SECURITY.md."
-        return [Check("access", "warning", found, remedy)]
+        return [Check("access", "warning", warning, remedy)]
     if settings.gateway is None and not ipaddress.ip_address(settings.host).is_loopback:
-        found = f"nobody is at {settings.host}: Triton's own ports stay on {settings.triton_host}"
+        warning = f"nobody is at {settings.host}: Triton's own ports stay on {settings.triton_host}"
         return [
-            Check("access", "warning", found, "Serve with the gateway, or, asking nobody for a key, --expose triton.")
+            Check("access", "warning", warning, "Serve with the gateway, or, asking nobody for a key, --expose triton.")
         ]
     return []
 

@@ -62,10 +62,10 @@ def check(settings: Settings) -> list[Check]:
 def _glibc() -> Check:
     try:
         name, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
-        found = tuple(map(int, version.split(".")[:2]))
+        number = tuple(map(int, version.split(".")[:2]))
     except (ValueError, OSError):
-        name, version, found = "another C library", "", (0, 0)
-    if found < _GLIBC:
+        name, version, number = "another C library", "", (0, 0)
+    if number < _GLIBC:
         need = ".".join(map(str, _GLIBC))
         return Check(
             "glibc",
@@ -102,15 +102,15 @@ def _numpy() -> Check:
 def _libpython() -> Check:
     """Triton's stub embeds Python: it needs the shared library of the very Python whose packages it will import."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    found = find_libpython()
+    library = find_libpython()
     remedy = (
         f"Debian and Ubuntu: apt install libpython{python}. pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared "
         f"pyenv install --force {sys.version.split()[0]}. Or make the environment with a uv-managed or conda Python."
     )
-    if found is None and not loader_has_libpython():
+    if library is None and not loader_has_libpython():
         return Check("libpython", "problem", f"no shared libpython{python}.so.1.0 for {sys.base_prefix}", remedy)
-    version = _version_of(found or Path(f"libpython{python}.so.1.0"))
-    where = str(found or "the loader's")
+    version = _version_of(library or Path(f"libpython{python}.so.1.0"))
+    where = str(library or "the loader's")
     own = sys.version.split()[0]
     if version != own:
         return Check("libpython", "warning", f"{where} is Python {version or 'unknown'}, this is {own}", remedy)
@@ -128,7 +128,7 @@ def _version_of(library: Path) -> str:
 def _binaries(installation: Installation) -> list[Check]:
     """Start tritonserver and the stub for real, in the environment they will have: the loader says what lacks."""
     variables = environment(installation)
-    found = []
+    checks = []
     # Triton itself takes code 1, of a stub without arguments, for health; a loader that fails may give it, too.
     for name, command in ("tritonserver", [installation.binary, "--help"]), ("stub", [installation.stub]):
         try:
@@ -143,21 +143,21 @@ def _binaries(installation: Installation) -> list[Check]:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            found.append(Check(name, "problem", f"{command[0]} does not start: {error}", installation.repair))
+            checks.append(Check(name, "problem", f"{command[0]} does not start: {error}", installation.repair))
             continue
-        said = [line for line in ran.stderr.splitlines() if _LOADER_SAYS.search(line)]
-        if not said and ran.returncode in (0, 1):
-            found.append(Check(name, "ok", f"{command[0]} starts"))
+        complaints = [line for line in ran.stderr.splitlines() if _LOADER_SAYS.search(line)]
+        if not complaints and ran.returncode in (0, 1):
+            checks.append(Check(name, "ok", f"{command[0]} starts"))
             continue
-        reason = said[0] if said else f"exit code {ran.returncode}"
+        reason = complaints[0] if complaints else f"exit code {ran.returncode}"
         remedy = installation.repair
         if "GLIBCXX" in reason or "CXXABI" in reason:
             remedy = (
                 f"The libstdc++ found first lacks {_GLIBCXX}: apt install libstdc++6 (of GCC 12 or newer), or start "
                 "without LD_LIBRARY_PATH, which may lead to an older one."
             )
-        found.append(Check(name, "problem", f"{command[0]} does not start: {reason}", remedy))
-    return found
+        checks.append(Check(name, "problem", f"{command[0]} does not start: {reason}", remedy))
+    return checks
 
 
 def _ports(settings: Settings) -> Check:
@@ -167,11 +167,11 @@ def _ports(settings: Settings) -> Check:
     taken = {name: error for name, port in ports.items() if (error := addresses.refusal(hosts[name], port))}
     if not taken:
         return Check("ports", "ok", f"{', '.join(map(str, ports.values()))} on {host} are free")
-    found = "; ".join(
+    occupied = "; ".join(
         f"{name} port {ports[name]} on {hosts[name]}: {taken[name].strerror or taken[name]}" for name in taken
     )
     first, flags = next(iter(taken)), " ".join(f"--{name}-port" for name in taken)
-    return Check("ports", "problem", found, addresses.remedy(taken[first], ports[first], flags, "--host"))
+    return Check("ports", "problem", occupied, addresses.remedy(taken[first], ports[first], flags, "--host"))
 
 
 def _ipv6() -> Check:
@@ -224,18 +224,18 @@ def _shm(count: int, shm: Path) -> Check:
         )
     free, mib = room.f_bavail * room.f_frsize, 2**20
     least, roomy = 2 * count * SHM_BYTES, 2 * count * SHM_BYTES + count * _BATCH_BYTES
-    found = f"{free // mib} MiB free in {shm}"
+    left = f"{free // mib} MiB free in {shm}"
     remedy = (
         f"Give it {roomy // mib} MiB: docker run --shm-size={roomy // mib}m, in Kubernetes an emptyDir of medium "
         f"Memory, else mount -o remount,size={roomy // mib}m {shm}. Or start fewer processes (--instances)."
     )
     if free < least:
-        needs = f"{found}; {count} instances need {least // mib} MiB to start and to heal"
+        needs = f"{left}; {count} instances need {least // mib} MiB to start and to heal"
         return Check("shm", "problem", needs, remedy)
     if free < roomy:
-        wants = f"{found}; {count} instances with a batch of the longest texts each want {roomy // mib} MiB"
+        wants = f"{left}; {count} instances with a batch of the longest texts each want {roomy // mib} MiB"
         return Check("shm", "warning", f"{wants}: such a batch would be refused", remedy)
-    return Check("shm", "ok", found)
+    return Check("shm", "ok", left)
 
 
 def _state(state: Path) -> Check:
@@ -292,13 +292,13 @@ def _model(settings: Settings, model: str) -> list[Check]:
 def _cpu(wanted: list[str]) -> Check:
     missing = sorted(set(wanted) - processor.features())
     if missing:
-        found = f"the figures were measured on a processor with {', '.join(missing)}, and this one lacks it"
+        lacking = f"the figures were measured on a processor with {', '.join(missing)}, and this one lacks it"
         remedy = (
             "It serves, but int8 answers can differ slightly: without VNNI, ONNX Runtime is given coarser weights, and "
             "OpenVINO's products of 8-bit numbers may saturate. "
             "For the measured answers, use such a processor or --target openvino:fp32 where the model has that graph."
         )
-        return Check("cpu", "warning", found, remedy)
+        return Check("cpu", "warning", lacking, remedy)
     return Check("cpu", "ok", f"has {', '.join(wanted)}" if wanted else "nothing special needed")
 
 

@@ -103,16 +103,16 @@ def prepare(
     say(f"measuring {sum(map(len, runs.values()))} targets on this machine, a few seconds each; done once")
     measured, chosen = [], {}
     for name, of_member in runs.items():
-        found = _race(folder, name, of_member, texts or articles())
-        passed = [one for one in found if not one.refused]
+        raced = _race(folder, name, of_member, texts or articles())
+        passed = [entrant for entrant in raced if not entrant.refused]
         if not passed:
-            reasons = "; ".join(f"{one.target}: {one.refused}" for one in found)
+            reasons = "; ".join(f"{entrant.target}: {entrant.refused}" for entrant in raced)
             raise PreparationError(
                 f"{folder}: no target of member {name} can serve here ({reasons or 'it has no graph for any'}). "
                 "Rebuild it on such a machine (newsdesk build --recipe compact)."
             )
-        measured += found
-        chosen[name] = max(passed, key=lambda one: one.articles_per_second).target
+        measured += raced
+        chosen[name] = max(passed, key=lambda entrant: entrant.articles_per_second).target
     prepared = Preparation(chosen, measured, machine, packages, digest)
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def measure(folder: Path, name: str, target: str, texts: Sequence[str]) -> tuple
     from newsdesk.server.runtime.member import LoadedMember  # its engines' packages take a while to import
 
     loaded = manifest.load(folder)
-    (about,) = (one for one in loaded.members if one.name == name)
+    (about,) = (member for member in loaded.members if member.name == name)
     member = LoadedMember(about, loaded.windows, folder, target, 1)
     batches = [list(texts[i : i + _BATCH]) for i in range(0, len(texts), _BATCH)]
     for _ in range(_WARM_UP_PASSES):
@@ -217,8 +217,8 @@ def _measure_apart(folder: Path, name: str, target: str, texts: Sequence[str]) -
     except subprocess.TimeoutExpired:
         return 0.0, None, f"no result within {_TIMEOUT} s"
     if ran.returncode != 0:
-        said = ran.stderr.strip().splitlines()
-        return 0.0, None, said[-1] if said else f"ended with code {ran.returncode}"
+        lines = ran.stderr.strip().splitlines()
+        return 0.0, None, lines[-1] if lines else f"ended with code {ran.returncode}"
     result = json.loads(ran.stdout.splitlines()[-1])
     answers = np.array(result["probabilities"], np.float32)
     return result["articles_per_second"], answers, "" if np.isfinite(answers).all() else "gives NaN or Inf"
@@ -226,28 +226,28 @@ def _measure_apart(folder: Path, name: str, target: str, texts: Sequence[str]) -
 
 def _judge(measured: list[Measured], probabilities: dict[str, np.ndarray]) -> list[Measured]:
     """Refuse the targets whose answers are not finite or that name other labels than the targets together do."""
-    finite = {one.target: probabilities[one.target] for one in measured if not one.refused}
+    finite = {entrant.target: probabilities[entrant.target] for entrant in measured if not entrant.refused}
     if len(finite) < 2:
         return measured
     together = np.median(list(finite.values()), axis=0).argmax(-1)
     judged = []
-    for one in measured:
-        agreement = (finite[one.target].argmax(-1) == together).mean() if one.target in finite else 1.0
-        refused = one.refused
+    for entrant in measured:
+        agreement = (finite[entrant.target].argmax(-1) == together).mean() if entrant.target in finite else 1.0
+        refused = entrant.refused
         if agreement < _AGREEMENT:
             refused = f"names the label of the others for {agreement:.0%} of the texts, expected {_AGREEMENT:.0%}"
-        judged.append(Measured(one.member, one.target, one.articles_per_second, refused))
+        judged.append(Measured(entrant.member, entrant.target, entrant.articles_per_second, refused))
     return judged
 
 
 def _packages() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in _PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            versions[name] = "absent"
+    return versions
 
 
 if __name__ == "__main__":

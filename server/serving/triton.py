@@ -109,14 +109,14 @@ def find_installation() -> Installation:
 
 
 def _pytriton() -> Path | None:
-    found = importlib.util.find_spec("pytriton")
-    return Path(found.submodule_search_locations[0]) if found and found.submodule_search_locations else None
+    spec = importlib.util.find_spec("pytriton")
+    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
 
 def _python_of(stub: Path) -> list[str]:
     """Return the Python that a stub embeds, as the name of the library that it wants says."""
-    found = re.search(rb"libpython(3\.\d+)\.so", stub.read_bytes()) if stub.is_file() else None
-    return [found[1].decode()] if found else []
+    match = re.search(rb"libpython(3\.\d+)\.so", stub.read_bytes()) if stub.is_file() else None
+    return [match[1].decode()] if match else []
 
 
 def find_libpython() -> Path | None:
@@ -367,7 +367,7 @@ def explain_load(log: str, of: str = "") -> str:
         model, version, reason = failed[-1]
         reason = reason.replace("\\n", "\n").replace('\\"', '"').strip()
         reason = "\n".join(line for line in reason.splitlines() if "<frozen importlib" not in line)
-        said = [line for line in log.splitlines() if "error while loading shared libraries" in line]
-        return "\n".join([f"model {model} version {version} failed to load: {reason}", *said[-1:]])
+        complaints = [line for line in log.splitlines() if "error while loading shared libraries" in line]
+        return "\n".join([f"model {model} version {version} failed to load: {reason}", *complaints[-1:]])
     looks = [reason for model, reason in _FAILED_LOOK.findall(log) if of in ("", model)]
     return looks[-1].replace('\\"', '"') if looks else ""

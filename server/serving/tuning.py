@@ -106,13 +106,13 @@ def tune(settings: Settings, model: str, texts: list[str], seconds: float, say: 
     for delay in DELAYS:
         measure(Setup(best.instances, best.threads, delay))
     words = sum(len(text.split()) for text in texts) / len(texts)
-    found = Tuning(choose(curve), prepared.target, curve, prepared.machine, cores, len(texts), round(words, 1))
+    tuned = Tuning(choose(curve), prepared.target, curve, prepared.machine, cores, len(texts), round(words, 1))
     record = _record(settings, model)
     record.parent.mkdir(parents=True, exist_ok=True)
     partial = record.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(tuned), indent=1))
     partial.replace(record)
-    return found
+    return tuned
 
 
 def applied(settings: Settings, model: str, without: str = "") -> Settings:
@@ -120,19 +120,19 @@ def applied(settings: Settings, model: str, without: str = "") -> Settings:
     `without` is not the one that serves.
     """
     try:
-        found = msgspec.json.decode(_record(settings, model, without).read_bytes(), type=Tuning)
+        tuned = msgspec.json.decode(_record(settings, model, without).read_bytes(), type=Tuning)
         loaded = manifest.load(latest_version(settings.model_repository / model, without))
     except (OSError, ServerError, msgspec.DecodeError):
         return settings
-    if not prepare.can_serve(found.target, loaded):
+    if not prepare.can_serve(tuned.target, loaded):
         return settings
     free = not (settings.instances or settings.threads)
     return replace(
         settings,
-        instances=found.best.instances if free else settings.instances,
-        threads=found.best.threads if free else settings.threads,
-        queue_delay=found.best.queue_delay if settings.queue_delay is None else settings.queue_delay,
-        target=settings.target or found.target,
+        instances=tuned.best.instances if free else settings.instances,
+        threads=tuned.best.threads if free else settings.threads,
+        queue_delay=tuned.best.queue_delay if settings.queue_delay is None else settings.queue_delay,
+        target=settings.target or tuned.target,
     )
 
 
@@ -160,7 +160,7 @@ def _server(settings: Settings, model: str, target: str, setup: Setup) -> Iterat
     """Serve by `newsdesk serve` on free ports; yields the HTTP port. Raises RuntimeError with what it said."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
-        ports = [one.getsockname()[1] for one in sockets]
+        ports = [listening.getsockname()[1] for listening in sockets]
     program = "from newsdesk.server.serving.commands import serve; import typer; typer.run(serve)"
     command = [sys.executable, "-P", "-c", program, "--json", "--no-gateway", "--model", model, "--target", target]
     for name, value in {
@@ -172,15 +172,15 @@ def _server(settings: Settings, model: str, target: str, setup: Setup) -> Iterat
         **dict(zip(("http-port", "grpc-port", "metrics-port"), ports, strict=True)),
     }.items():
         command += [f"--{name}", str(value)]
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, preexec_fn=processes.die_with_parent()
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=processes.die_with_parent()
         )
         try:
             deadline = time.monotonic() + _START_SECONDS
             while True:
-                said.seek(0)
-                output = said.read()
+                log.seek(0)
+                output = log.read()
                 if _serves(output):
                     break
                 if process.poll() is not None or time.monotonic() > deadline:

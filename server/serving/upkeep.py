@@ -28,7 +28,10 @@ def rollback(*, settings: Settings, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"withdrawn": withdrawn, "latest": serves, "running": running}))
         return
-    print("\n".join(f"the running server serves version {one}" for one in running) or f"version {serves} is the latest")
+    print(
+        "\n".join(f"the running server serves version {version}" for version in running)
+        or f"version {serves} is the latest"
+    )
 
 
 Action = Annotated[Literal["status", "promote", "withdraw"], typer.Argument(help="What to do.")]
@@ -90,24 +93,26 @@ def tune(*, texts: Texts = None, minutes: Minutes = 1.5, settings: Settings, as_
 
     try:
         model = repository.only(settings.model_repository, settings.model)
-        given = (
+        sample = (
             [line for line in texts.read_text("utf-8").splitlines() if line.strip()] if texts else prepare.articles()
         )
-        if not given:
+        if not sample:
             raise tuning.TuningError(f"{texts}: no text in it, expected one a line")
-        found = tuning.tune(settings, model, given, 60 * minutes, lambda what: print(what, file=sys.stderr, flush=True))
+        tuned = tuning.tune(
+            settings, model, sample, 60 * minutes, lambda what: print(what, file=sys.stderr, flush=True)
+        )
     except (ServerError, OSError, UnicodeDecodeError) as error:
         fail(error)
     if as_json:
-        print(msgspec.json.encode(found).decode())
+        print(msgspec.json.encode(tuned).decode())
         return
-    print(f"{found.target}, {found.texts} texts of {found.mean_words} words on average, {found.machine}\n")
+    print(f"{tuned.target}, {tuned.texts} texts of {tuned.mean_words} words on average, {tuned.machine}\n")
     head = f"p50 ms, {tuning.ALONE} client", f"texts/s, {tuning.MANY} clients", "p50 ms", "p99 ms"
     print(f"{'processes':>9} {'threads':>7} {'delay µs':>8} {head[0]:>16} {head[1]:>22} {head[2]:>7} {head[3]:>7}")
-    for point in found.curve:
+    for point in tuned.curve:
         setup = point.setup
         row = f"{setup.instances:9} {setup.threads:7} {setup.queue_delay:8} "
         if point.alone and point.many:
             row += f"{point.alone.p50_ms:16.1f} {point.many.per_second:22.0f} {point.many.p50_ms:7.0f} "
-            row += f"{point.many.p99_ms:7.0f}{'  serves' if setup == found.best else ''}"
+            row += f"{point.many.p99_ms:7.0f}{'  serves' if setup == tuned.best else ''}"
         print(row + point.refused)

@@ -22,10 +22,10 @@ class TritonPythonModel:
         self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def execute(self, requests):
-        given = {
+        options = {
             name: [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for request in requests]
             for name in NAMES
         }
-        (logits,) = self.session.run(["logits"], {name: np.concatenate(parts) for name, parts in given.items()})
-        ends = np.cumsum([len(part) for part in given["input_ids"]])[:-1]
+        (logits,) = self.session.run(["logits"], {name: np.concatenate(parts) for name, parts in options.items()})
+        ends = np.cumsum([len(part) for part in options["input_ids"]])[:-1]
         return [pb_utils.InferenceResponse([pb_utils.Tensor("logits", own)]) for own in np.split(logits, ends)]

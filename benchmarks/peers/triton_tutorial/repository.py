@@ -63,14 +63,14 @@ def write(folder: Path, checkpoint: Path, graph: Path, instances: int) -> None:
         "member": (ids, logits, "graph", str(graph)),
         "labels": (logits, answer, "labels", json.dumps(labels).replace('"', '\\"')),
     }
-    for name, (given, gives, key, value) in steps.items():
+    for name, (options, gives, key, value) in steps.items():
         version = folder / name / "1"
         version.mkdir(parents=True)
         shutil.copy(HERE / f"{name}.py", version / "model.py")
         batching = "dynamic_batching { preferred_batch_size: [ 8, 16 ] max_queue_delay_microseconds: 500 }"
         config = _STEPS.format(
             name=name,
-            tensors="\n".join([_tensors("input", given), _tensors("output", gives)]),
+            tensors="\n".join([_tensors("input", options), _tensors("output", gives)]),
             batching=batching if name == "member" else "dynamic_batching { }",
             instances=instances,
             parameters=f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}',

@@ -90,7 +90,9 @@ class Store:
     def of(self, caller: str) -> list[Record]:
         """Return a caller's jobs, the oldest first. Raises Unavailable."""
         self._check_open()
-        return sorted((one for one in self._records.values() if one.caller == caller), key=lambda one: one.created)
+        return sorted(
+            (record for record in self._records.values() if record.caller == caller), key=lambda record: record.created
+        )
 
     def find(self, id: str, caller: str) -> Record:
         """Return a caller's job. Raises NotFound, for another's as for none, and Unavailable."""
@@ -102,7 +104,11 @@ class Store:
 
     def next(self) -> Record | None:
         """Return the oldest job that is not at its end."""
-        return min((one for one in self._records.values() if not one.ended), key=lambda one: one.created, default=None)
+        return min(
+            (record for record in self._records.values() if not record.ended),
+            key=lambda record: record.created,
+            default=None,
+        )
 
     def folder(self, id: str) -> Folder:
         return Folder(self._folder / id)
@@ -110,8 +116,8 @@ class Store:
     def receive(self, caller: str) -> Incoming:
         """Return where a caller's file is to be put. Raises TooMany, Full and Unavailable."""
         self._check_open()
-        count = sum(one.caller == caller for one in self._records.values())
-        count += sum(one.caller == caller for one in self._incoming)
+        count = sum(job.caller == caller for job in self._records.values())
+        count += sum(job.caller == caller for job in self._incoming)
         if count >= self._most:
             raise TooMany(
                 f"You have {count} jobs, the most that are kept for a caller: DELETE /v1/jobs/<id> of those "
@@ -142,7 +148,7 @@ class Store:
     def remove_old(self) -> None:
         """Remove the jobs whose time is over."""
         since = time.time() - self._seconds
-        for record in [one for one in self._records.values() if one.ended and one.ended < since]:
+        for record in [old for old in self._records.values() if old.ended and old.ended < since]:
             self.forget_job(record.id)
             self.folder(record.id).remove()
 

@@ -36,8 +36,8 @@ class Rows:
 
     @property
     def qualities(self) -> Sequence[str | None]:
-        given = self.inputs.get(QUALITY)
-        return [quality.decode(errors="replace") for quality in given] if given else [None] * len(self.texts)
+        qualities = self.inputs.get(QUALITY)
+        return [quality.decode(errors="replace") for quality in qualities] if qualities else [None] * len(self.texts)
 
 
 def rows(request: Request, binary: bytes) -> Rows | None:
@@ -171,8 +171,8 @@ def _split(data: bytes) -> list[bytes] | None:
     return parts
 
 
-def _set(held: Any, given: Mapping[str, Any] | None) -> None:
-    for name, value in (given or {}).items():
+def _set(held: Any, parameters: Mapping[str, Any] | None) -> None:
+    for name, value in (parameters or {}).items():
         if name in _OF_HTTP:
             continue
         if isinstance(value, bool):

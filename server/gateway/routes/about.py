@@ -78,14 +78,14 @@ async def _describe(state: State, model: Model, about: dict[str, Any], config: d
         "labels": held.labels,
         "qualities": list(QUALITIES),
         "members": [
-            {"name": one.name, "kind": one.kind, "graphs": sorted(one.graphs), "max_length": one.max_length}
-            for one in held.members
+            {"name": part.name, "kind": part.kind, "graphs": sorted(part.graphs), "max_length": part.max_length}
+            for part in held.members
         ],
         "cascade": [
-            {"members": one.members, "thresholds": msgspec.to_builtins(one.thresholds)} for one in held.cascade
+            {"members": part.members, "thresholds": msgspec.to_builtins(part.thresholds)} for part in held.cascade
         ],
         "windows": msgspec.to_builtins(held.windows),
-        "outputs": [one["name"] for one in about.get("outputs", [])],
+        "outputs": [part["name"] for part in about.get("outputs", [])],
         "unsure": held.unsure and {"score": held.unsure.score, "share": share},
         "cpu_features": held.cpu_features,
         "figures": held.figures,

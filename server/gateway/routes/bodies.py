@@ -24,9 +24,11 @@ def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
 
 async def json_bytes(request: Request) -> bytes:
     """Return a body that says it is JSON, its structure checked. Raises Unsupported, Malformed and TooLarge."""
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given != "application/json":
-        raise Unsupported(f"The body is of type {given or 'unknown'!r:.80}, expected Content-Type: application/json.")
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise Unsupported(
+            f"The body is of type {content_type or 'unknown'!r:.80}, expected Content-Type: application/json."
+        )
     raw = await request.body()
     structure.check(raw, structure.VALUES + structure.VALUES_PER_TEXT * request.app.state.settings.max_texts)
     return raw
@@ -44,15 +46,15 @@ def _validated(model: type[Model], raw: bytes) -> Model:
         return model.model_validate_json(raw)
     except ValidationError as error:
         # Neither here nor in the log does an error repeat the text.
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        if found[0]["type"] == "json_invalid":
-            raise Malformed(f"The body is not JSON in UTF-8: {found[0]['msg']}.") from None
-        raise invalid(found) from None
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        if errors[0]["type"] == "json_invalid":
+            raise Malformed(f"The body is not JSON in UTF-8: {errors[0]['msg']}.") from None
+        raise invalid(errors) from None
 
 
-def invalid(found: Sequence[Any]) -> Invalid:
+def invalid(reasons: Sequence[Any]) -> Invalid:
     """Return the problem of what pydantic, or FastAPI with it, found wrong."""
-    errors = [{"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in found[:_SHOWN]]
+    errors = [{"where": ".".join(map(str, reason["loc"])), "what": reason["msg"]} for reason in reasons[:_SHOWN]]
     first = errors[0]
     return Invalid(f"{first['where'] or 'The body'}: {first['what']}.", errors=errors)
 

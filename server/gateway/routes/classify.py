@@ -32,13 +32,13 @@ router = APIRouter(tags=["classify"])
     openapi_extra=described(ClassifyRequest),
 )
 async def classify(
-    request: Request, given: Annotated[ClassifyRequest, Depends(json_body(ClassifyRequest))], model: str = ""
+    request: Request, body: Annotated[ClassifyRequest, Depends(json_body(ClassifyRequest))], model: str = ""
 ) -> Response:
     """Give texts their labels, by a model or by the default one. A text that cannot be read has an `error` in its
     place; the others are answered.
     """
-    texts = given.texts()
+    texts = body.texts()
     request.state.texts = len(texts)
-    items = await models.of(request, model).plane.classify(texts, given.asked())
+    items = await models.of(request, model).plane.classify(texts, body.asked())
     request.state.refused = sum(isinstance(item, TextRefused) for item in items)
     return Response(msgspec.json.encode({"items": [shown(item) for item in items]}), media_type="application/json")

@@ -131,7 +131,9 @@ def _answer(item: Item) -> Answer:
         return Answer(index=item.index, error=item.reason)
     members = None
     if item.members is not None:
-        members = [Member(name=name, probabilities=_scores(said)) for name, said in item.members.items()]
+        members = [
+            Member(name=name, probabilities=_scores(probabilities)) for name, probabilities in item.members.items()
+        ]
     uncertainty = None
     if item.uncertainty is not None:
         total, data, model = item.uncertainty

@@ -35,11 +35,11 @@ def index(request: Request) -> list[dict[str, str]]:
     return [
         {
             "name": model,
-            "version": one.version,
-            "state": "UNAVAILABLE" if one.unready else "READY",
-            "reason": one.unready,
+            "version": version.version,
+            "state": "UNAVAILABLE" if version.unready else "READY",
+            "reason": version.unready,
         }
-        for model, one in about.items()
+        for model, version in about.items()
     ]
 
 
@@ -143,10 +143,10 @@ async def revoke(request: Request, id: str, caller: Annotated[Caller, Depends(re
 
 def _check_parameters(raw: bytes) -> None:
     try:
-        given = msgspec.json.decode(raw or b"{}", type=dict[str, Any]).get("parameters") or {}
+        parameters = msgspec.json.decode(raw or b"{}", type=dict[str, Any]).get("parameters") or {}
     except msgspec.DecodeError as error:
         raise Malformed(f"The body is not a JSON object: {error}.") from None
-    if not isinstance(given, dict) or not given.keys() <= {"unload_dependents"}:
+    if not isinstance(parameters, dict) or not parameters.keys() <= {"unload_dependents"}:
         raise Forbidden("Only the parameter unload_dependents is taken: what a model is, the repository alone says.")
 
 

@@ -76,14 +76,14 @@ async def infer(request: Request, model: str) -> Response:
     """Inference, with JSON or binary tensors."""
     asked = of(request, model)
     path, version = path_of(request), str(request.path_params.get("version", ""))
-    headers, body, given, binary = await _checked(request, asked, version, await _body(request))
+    headers, body, inference_request, binary = await _checked(request, asked, version, await _body(request))
     once = asked.triton.once("POST", path, headers, body)
-    if given is None:
+    if inference_request is None:
         return _answered(await passage.infer(asked, body, len(body), once))
-    reply = await splitting.infer(asked, given, binary, version, len(body), once, _labels)
+    reply = await splitting.infer(asked, inference_request, binary, version, len(body), once, _labels)
     if isinstance(reply, Reply):
         return _answered(reply)
-    body, headers = tensors.written(reply, given)
+    body, headers = tensors.written(reply, inference_request)
     return Response(body, headers=headers)
 
 

@@ -90,16 +90,16 @@ async def _watch(websocket: WebSocket) -> None:
 async def _answer(websocket: WebSocket, message: str | None, index: int, model: str) -> dict[str, Any]:
     state = websocket.app.state
     gate: Gate = state.gate
-    given: Message | None = None
+    parsed: Message | None = None
     try:
         try:
             if message is None:
                 raise Malformed("The message is binary, expected text: an object in JSON.")
-            given = parse(Message, message)
+            parsed = parse(Message, message)
         finally:
             await gate.count(websocket.state.caller)
-        (item,) = await models.of(websocket, given.model or model).plane.classify(
-            given.texts(), given.asked(), wait=True
+        (item,) = await models.of(websocket, parsed.model or model).plane.classify(
+            parsed.texts(), parsed.asked(), wait=True
         )
         answer = shown(item)
     except NewsdeskError as error:
@@ -108,4 +108,4 @@ async def _answer(websocket: WebSocket, message: str | None, index: int, model: 
         answer = {"error": problem.detail}
         if problem.headers and "Retry-After" in problem.headers:
             answer["retry_after"] = int(problem.headers["Retry-After"])
-    return {**answer, "index": index, "id": given.id if given else None}
+    return {**answer, "index": index, "id": parsed.id if parsed else None}

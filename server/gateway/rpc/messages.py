@@ -60,7 +60,7 @@ def read(message: ModelInferRequest, most_values: int) -> tuple[inference.Reques
         for tensor in inputs:
             tensor.ClearField("contents")
     raw = message.raw_input_contents
-    given = {
+    fields = {
         "id": message.id or None,
         "parameters": _parameters(message.parameters),
         "inputs": [
@@ -74,10 +74,10 @@ def read(message: ModelInferRequest, most_values: int) -> tuple[inference.Reques
         ],
         "outputs": [{"name": output.name, "parameters": _parameters(output.parameters)} for output in message.outputs],
     }
-    if not given["outputs"]:
-        del given["outputs"]
+    if not fields["outputs"]:
+        del fields["outputs"]
     try:
-        request = msgspec.convert(given, inference.Request)
+        request = msgspec.convert(fields, inference.Request)
     except msgspec.ValidationError as error:
         raise Malformed(f"The message is not an inference request: {error}.") from None
     binary = b"".join(raw)
@@ -96,8 +96,8 @@ def _check_size(message: ModelInferRequest, most_values: int) -> None:
         raise Malformed(f"The request names more than {inference.MOST_TENSORS} inputs, or outputs.")
 
 
-def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = ((name, value, value.WhichOneof("parameter_choice")) for name, value in given.items())
+def _parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = ((name, value, value.WhichOneof("parameter_choice")) for name, value in parameters.items())
     return {name: getattr(value, choice) for name, value, choice in chosen if choice}
 
 
@@ -106,8 +106,8 @@ def _packed(tensor: Any) -> bytes:
     field, wide, dtype = _CONTENTS.get(tensor.datatype, ("raw_input_contents", None, None))
     others = [held.name for held, _ in tensor.contents.ListFields() if held.name != field]
     if others or tensor.datatype not in _CONTENTS:
-        given = f"has {others[0]}" if others else "has none"
-        raise Malformed(f"Input {tensor.name!r:.80} of {tensor.datatype!r:.20} {given}, expected {field}.")
+        contents = f"has {others[0]}" if others else "has none"
+        raise Malformed(f"Input {tensor.name!r:.80} of {tensor.datatype!r:.20} {contents}, expected {field}.")
     values = getattr(tensor.contents, field)
     if tensor.datatype == _BYTES:
         return pack_texts(values)

@@ -142,11 +142,11 @@ class Rpc:
 class _Handlers(grpc.GenericRpcHandler):
     """Every method takes a stream of messages, of which most read one, so that a call is admitted before it is read."""
 
-    def __init__(self, methods: list[Method], one: Callable[..., Any], many: Callable[..., Any]) -> None:
+    def __init__(self, methods: list[Method], single: Callable[..., Any], many: Callable[..., Any]) -> None:
         self._handlers = {
             PREFIX + method.name: grpc.stream_stream_rpc_method_handler(partial(many, method))
             if method.streams
-            else grpc.stream_unary_rpc_method_handler(partial(one, method))
+            else grpc.stream_unary_rpc_method_handler(partial(single, method))
             for method in methods
         }
 
