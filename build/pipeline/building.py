@@ -193,10 +193,14 @@ def _figures_of_member(branch: Branch, made: Mapping[str, Artifact]) -> dict[str
 
 
 def _entries(declared: Declaration, made: Mapping[str, Artifact]) -> list[dict[str, Any]]:
-    """Return the entries of all artifacts, under the names of their own stages: members may share an artifact."""
+    """Return the entries of all artifacts, under the names of their own stages: members may share an artifact.
+
+    Figures that the manifest has by themselves are not in them a second time.
+    """
     of_members = [id for branch in declared.branches for id in branch.stages.values()]
-    ids = [*SHARED, *of_members, "ensemble", "judge"]
-    return [{**made[id].entry, "name": declared.graph.stages[id].of} for id in ids if id in made]
+    named = [{**made[id].entry, "name": declared.graph.stages[id].of} for id in (*SHARED, *of_members) if id in made]
+    last = [made[id].entry for id in ("ensemble", "judge") if id in made]
+    return [*named, *({key: value for key, value in entry.items() if key != "figures"} for entry in last)]
 
 
 def _target(branches: list[Branch], made: Mapping[str, Artifact]) -> str:
