@@ -1,10 +1,12 @@
 """The commands on finished models: `builds` and `reference`. Heavy imports wait until they run."""
 
 import contextlib
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from newsdesk.build.commands import Artifacts, AsJson, Changes, RecipeName, assignment, refusals
@@ -41,6 +43,7 @@ def reference(
         str,
         typer.Option(help="Compile targets to ask, as `newsdesk serve` takes them.", show_default="its own"),
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Give a finished model the reference that live answers are held against (drift); nothing is fitted.
 
@@ -50,8 +53,12 @@ def reference(
         from newsdesk.build import progress
         from newsdesk.build import recipe as recipes
         from newsdesk.build import reference as references
+        from newsdesk.server.runtime import manifest
 
         chosen = recipes.load(recipe, dict(assignment(text) for text in changes or []))
         with contextlib.redirect_stdout(sys.stderr):
             version = references.add(chosen, artifacts, model_repository, target=target, say=progress.say)
-    print(f"{version / 'manifest.json'} has a reference; load the model anew where it is served")
+    if as_json:
+        print(json.dumps(msgspec.to_builtins(manifest.load(version).reference)))
+    else:
+        print(f"{version / 'manifest.json'} has a reference; load the model anew where it is served")

@@ -255,10 +255,24 @@ def _feedback(settings: GatewaySettings) -> list[Check]:
         privacy.make_folder(settings.feedback)
     except OSError as error:
         refused = f"corrections cannot be kept in {settings.feedback}: {error.strerror}"
-        return [Check("feedback", "problem", refused, "Name another folder: --feedback, or leave it out.")]
+        return [
+            Check(
+                "feedback",
+                "problem",
+                refused,
+                "Name another folder with --feedback (NEWSDESK_FEEDBACK), or leave it out.",
+            )
+        ]
     if not os.access(settings.feedback, os.W_OK | os.X_OK):
         refused = f"corrections cannot be kept in {settings.feedback}: this user may not write there"
-        return [Check("feedback", "problem", refused, "Name another folder: --feedback, or leave it out.")]
+        return [
+            Check(
+                "feedback",
+                "problem",
+                refused,
+                "Name another folder with --feedback (NEWSDESK_FEEDBACK), or leave it out.",
+            )
+        ]
     return [Check("feedback", "ok", f"corrections are kept in {settings.feedback}")]
 
 

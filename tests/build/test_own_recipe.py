@@ -77,7 +77,7 @@ def test_a_few_dozen_rows_without_an_encoder(built: Result, folder: Path):
 
 def test_live_answers_are_held_against_rows_that_no_fit_saw(built: Result, folder: Path):
     """The words of a row are its own: without it the model would not know some of them."""
-    held_against = manifest.load(folder / "models" / "ag_news" / "1").reference
+    held_against = manifest.load(folder / "models" / MODEL / "1").reference
     assert held_against is not None
     assert held_against.rows == 63
     assert held_against.unknown[0] < 63

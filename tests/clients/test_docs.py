@@ -5,10 +5,13 @@ import io
 import json
 import shlex
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.clients.triton_process import Ports
+from tests.holding import until
 from tests.test_docs import PAGES, Block, blocks, commands
 
 PROGRAMS = [block for page in PAGES for block in blocks(page) if block.language == "python"]
@@ -40,8 +43,18 @@ def test_programs_print_answers(block: Block, here: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("words", CALLS, ids=shlex.join)
-def test_requests_are_answered(words: list[str], here: dict[str, str]) -> None:
-    command = [moved(word, here) for word in words]
-    ran = subprocess.run([*command, "--fail"], capture_output=True, text=True, timeout=30, check=True)
-    answer = json.loads(ran.stdout)
-    assert answer.get("items") or answer["outputs"]
+def test_requests_are_answered(words: list[str], here: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "articles.csv").write_text("text,title,description\nmatch,match,goals\n")
+
+    def curl(command: list[str]) -> list[dict[str, Any]]:
+        asked = [moved(word, here) for word in command]
+        ran = subprocess.run([*asked, "--fail"], capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path)
+        return [json.loads(line) for line in ran.stdout.splitlines()]
+
+    if any("/ID" in word for word in words):
+        (job,) = curl(["curl", "-s", "localhost:8080/v1/jobs", "-F", "file=@articles.csv"])
+        until(lambda: curl(["curl", "-s", f"localhost:8080/v1/jobs/{job['id']}"])[0]["state"] == "done")
+        words = [word.replace("/ID", f"/{job['id']}") for word in words]
+    answers = curl(words)
+    assert answers
+    assert all(answer.keys() & {"items", "outputs", "jobs", "id", "label"} for answer in answers), answers

@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks import bulk, grpc_load
 from benchmarks.servers import Server
 from newsdesk.server.serving import load
+from newsdesk.server.serving.gateway import Gateway
 from tests.headlines import TEXTS, unique
 from tests.server.gateway import gateways
 
@@ -30,9 +31,16 @@ def test_refused_calls_are_failures(server: Server) -> None:
 
 
 def test_a_file_s_rows_are_answered_in_order_within_constant_memory(server: Server, tmp_path: Path) -> None:
-    with gateways.gateway(tmp_path, [server.http_port, server.grpc_port]) as client:
-        front = replace(server, gateway_port=client.base_url.port, pid=os.getpid())
+    launch = gateways.launch(tmp_path, [server.http_port, server.grpc_port])
+    gateway = Gateway(launch, tmp_path / "gateway.log")  # a process that is known by its command
+    gateway.start()
+    try:
+        gateways.until_listening(gateway)
+        front = replace(server, gateway_port=launch.settings.port, pid=os.getpid())
         sent = bulk.classify(front, unique(50), rows=2 * bulk.BATCH + 7, distinct=20, quality="fast")
+    finally:
+        gateway.ask_to_stop()
+        gateway.wait()
     assert (sent.answered, sent.problems) == (2 * bulk.BATCH + 7, 0), sent.first_problem
     assert len(sent.memory) >= 2
     assert 20 < sent.memory[0][1] < 400

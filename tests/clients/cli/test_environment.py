@@ -29,10 +29,13 @@ WRONG = {
     "MAX_QUEUE": "0", "MAX_CONNECTIONS": "0", "REQUEST_TIMEOUT": "nan", "HEDGE_SHARE": "0.5", "LOG_TEXTS": "perhaps",
     "METRICS_HOST": "nowhere.invalid", "CONFIG": "/nowhere.toml", "GATEWAY_GRPC_PORT": "70000",
     "TLS_CERT": "/alone.pem", "TLS_KEY": "/alone.pem", "TLS_CLIENT_CA": "/alone.pem",
+    "CANARY": "2", "SHADOW": "many", "ROLLOUT_RULE": "least", "MAX_JOBS": "0", "MAX_JOBS_MIB": "0", "JOB_HOURS": "-1.5",
+    "DRIFT_WINDOW": "3",
 }  # fmt: skip
 """Of each variable of `serve` that needs no look at the machine, a value that cannot be used."""
 AT_THE_MACHINE = {"MODEL_REPOSITORY": "/nowhere", "MODEL": "nowhere", "KEYS": "/", "JWT_SECRET_FILE": "/nowhere",
-                  "RATE_STORAGE_PASSWORD_FILE": "/nowhere", "STATE": "/proc/nowhere"}  # fmt: skip
+                  "RATE_STORAGE_PASSWORD_FILE": "/nowhere", "STATE": "/proc/nowhere",
+                  "FEEDBACK": "/proc/nowhere"}  # fmt: skip
 """Of those that name files, the same; they are read with the checks of the machine."""
 ANY_TEXT = {"JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLE_CLAIM"}
 

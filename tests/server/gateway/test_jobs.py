@@ -16,6 +16,7 @@ from newsdesk.server.gateway.keys import KeyFile, Role
 from newsdesk.server.gateway.problems import Full
 from newsdesk.server.gateway.settings import GatewaySettings
 from newsdesk.server.serving.gateway import Gateway
+from tests.holding import Hold
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
 
@@ -26,21 +27,23 @@ SECONDS = 90
 
 
 class Stalls:
-    """Texts at which the stand-in hangs for seconds, each once, until they are lifted."""
+    """Texts at which the stand-in holds, each once, until they are lifted."""
 
     def __init__(self, folder: Path, *rows: int) -> None:
-        self._markers = {row: folder / f"marker{row}" for row in rows}
+        self._holds = {row: Hold(folder / f"hold{row}") for row in rows}
+        for held in self._holds.values():
+            held.folder.mkdir()
 
     def csv(self, rows: int = ROWS) -> bytes:
         texts = [f"shares {row}" if row % 3 else f"match {row}" for row in range(rows)]
-        for row, marker in self._markers.items():
-            texts[row] = f"stand-in, stall at {marker}"
+        for row, held in self._holds.items():
+            texts[row] = held.stalling
         texts[5] = " "
         return "".join(["text\n", *(f'"{text}"\n' for text in texts)]).encode()
 
     def lift(self) -> None:
-        for marker in self._markers.values():
-            marker.touch()
+        for held in self._holds.values():
+            held.release()
 
 
 def until(client: httpx.Client, id: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_a_large_file_does_not_freeze_the_page(page: Page, tmp_path: Path) -> No
     expect(page.locator("#file-progress")).to_be_visible()
     expect(page.locator("#file-said")).to_contain_text("20,000 answered", timeout=60_000)
     longest, share = page.evaluate("[longest, share]")
-    assert longest < 1000 or share < 0.25, (longest, share)  # a machine full of other work is slow all the time
+    assert longest < 1000 or share < 0.5, (longest, share)  # a machine full of other work is slow all the time
     expect(page.locator("#file-rows tbody tr")).to_have_count(200)
     found = downloaded(page)
     assert [row["text"] for row in found] == [f"shares {i}" for i in range(count)]

