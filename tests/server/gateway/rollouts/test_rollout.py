@@ -131,16 +131,18 @@ def rolled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolled]:
 def test_a_version_that_fails_is_withdrawn_and_nobody_sees_it_fail(rolled: Rolled) -> None:
     with Load(rolled, "ag_news") as load:
         until(lambda: rolled.outcome("ag_news"), lambda: (rolled.status("ag_news"), rolled.server.text()))
-        until(lambda: load.answers[-20:] and {item.version for item in load.answers[-20:]} == {"1"}, rolled.server.text)
+        until(lambda: rolled.metric("newsdesk_gateway_trial_share", model="ag_news") == 0, rolled.server.text)
+        before = len(load.answers)
+        until(lambda: len(load.answers) > before + 60, rolled.server.text)
     assert load.failed == []
     assert {item.version for item in load.answers} == {"1", "2"}
+    assert {item.version for item in load.answers[before + 36 :]} == {"1"}  # what three callers had in flight aside
     assert "withdrawn: " in rolled.outcome("ag_news")
     assert "of its requests failed" in rolled.outcome("ag_news")
     assert (rolled.server.repository / "ag_news" / "2.withdrawn" / "model.py").is_file()
     requests = "newsdesk_gateway_version_requests_total"
     assert rolled.metric(requests, model="ag_news", version="2", role="canary", outcome="failed") > 0
     assert rolled.metric(requests, model="ag_news", version="1", role="current", outcome="failed") == 0
-    assert rolled.metric("newsdesk_gateway_trial_share", model="ag_news") == 0
 
 
 def test_a_version_that_is_tried_is_no_model_of_its_own_to_callers(rolled: Rolled) -> None:
@@ -212,7 +214,13 @@ def test_a_shadow_is_compared_and_answers_nobody(rolled: Rolled) -> None:
     with Client(rolled.urls[2], model="wires", api_key="") as client:
         assert client.classify("doom 1").version == "1"  # type: ignore[union-attr]
         rolled.server.until("wires@2: healed")  # its process ended of it
-        assert client.classify("doom 1").version == "1"  # type: ignore[union-attr] - and the text is not suspect
+        for _ in range(10):  # a shadow that has just been healed may lose a text, which nobody asks again
+            assert client.classify("doom 1").version == "1"  # type: ignore[union-attr] - and the text is not suspect
+            end = time.monotonic() + 5
+            while (deaths := rolled.server.text().count("wires@2: backend process")) < 2 and time.monotonic() < end:
+                time.sleep(0.05)
+            if deaths == 2:
+                break
         rolled.server.until("wires@2: healed", count=2)
     with Load(rolled, "wires") as load:
         until(lambda: rolled.outcome("wires"), lambda: (rolled.status("wires"), rolled.server.text()))
