@@ -7,6 +7,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from newsdesk.server.serving.triton import Installation, environment, find_installation
 from tests import launching
 
@@ -117,5 +119,14 @@ class Triton:
             self._process.kill()
             self._process.wait(5)
         self._process = None
+        self._end_stubs()
         for left in Path("/dev/shm").glob(f"newsdesk-test-{self.ports.grpc}-*"):  # by processes that were made to stop
             left.unlink()
+
+    def _end_stubs(self) -> None:
+        """End backend processes that outlived a server that was killed: nothing watches over this one."""
+        for process in psutil.process_iter(["exe", "cmdline"]):
+            if str(self._folder) in "".join(process.info["cmdline"] or ()) and process.name().startswith(
+                "triton_python"
+            ):
+                process.kill()
