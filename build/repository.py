@@ -98,8 +98,8 @@ def write(
         reference=reference,
         target=target,
         cpu_features=processor.changes_answers(),
-        figures=figures,
-        built=[portable(entry) for entry in built],
+        figures=shown(figures),
+        built=[_recorded(entry) for entry in built],
     )
     manifest.save(described, new)
     manifest.load(new)
@@ -168,6 +168,27 @@ def portable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [portable(inner) for inner in value]
     return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
+
+
+def _recorded(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return a stage's entry as the manifest has it."""
+    return portable(entry | {"figures": shown(entry["figures"])} if "figures" in entry else entry)
+
+
+_TRIED = "candidates", "frontier"
+"""Figures of what was not chosen."""
+
+
+def shown(value: Any) -> Any:
+    """Return figures for who reads the manifest: six digits each, and what was chosen without what was tried beside it.
+
+    The artifacts of the stages keep everything.
+    """
+    if isinstance(value, dict):
+        return {key: shown(inner) for key, inner in value.items() if key not in _TRIED}
+    if isinstance(value, list | tuple):
+        return [shown(inner) for inner in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _place(member: Fitted, folder: Path) -> Member:

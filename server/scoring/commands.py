@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from newsdesk.clients.cli.options import Delimiter, TextColumns
 from newsdesk.clients.rows import Form
 from newsdesk.server.contract import DEFAULT_QUALITY, Quality
 from newsdesk.server.runtime.errors import ServerError
@@ -35,13 +36,8 @@ def score(
     out: Annotated[str, typer.Argument(metavar="OUT", help="The file to write, or the folder; s3:// too.")],
     *,
     settings: Settings,
-    text_column: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Column of the text (default: text); several are joined by a space."),
-    ] = None,
-    delimiter: Annotated[
-        str, typer.Option(metavar="CHARACTER", help="What parts a CSV's cells (default: it is recognised).")
-    ] = "",
+    text_column: TextColumns = None,
+    delimiter: Delimiter = "",
     input_form: Annotated[
         Form | None, typer.Option("--input-format", help="What IN is (default: by its first bytes and name).")
     ] = None,
