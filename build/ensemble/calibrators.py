@@ -83,9 +83,8 @@ def isotonic(probabilities: np.ndarray, labels: np.ndarray) -> Isotonic:
     raw, calibrated = [], []
     for label, column in enumerate(probabilities.T.astype(np.float64)):
         line = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip").fit(column, labels == label)
-        # Answers are float32: twelve decimals say all of it, and the manifest stays small.
-        raw.append(line.X_thresholds_.round(12).tolist())
-        calibrated.append(line.y_thresholds_.round(12).tolist())
+        raw.append(line.X_thresholds_.tolist())
+        calibrated.append(line.y_thresholds_.tolist())
     return Isotonic(raw, calibrated)
 
 

@@ -192,15 +192,22 @@ def _figures_of_member(branch: Branch, made: Mapping[str, Artifact]) -> dict[str
     }
 
 
-def _entries(declared: Declaration, made: Mapping[str, Artifact]) -> list[dict[str, Any]]:
-    """Return the entries of all artifacts, under the names of their own stages: members may share an artifact.
+_TOLD = {"quantise", "compile", "verify", "evaluate", "ensemble", "judge"}
+"""Stages whose figures the manifest has by themselves: their entries go without."""
 
-    Figures that the manifest has by themselves are not in them a second time.
-    """
+
+def _entries(declared: Declaration, made: Mapping[str, Artifact]) -> list[dict[str, Any]]:
+    """Return the entries of all artifacts, under the names of their own stages: members may share an artifact."""
     of_members = [id for branch in declared.branches for id in branch.stages.values()]
-    named = [{**made[id].entry, "name": declared.graph.stages[id].of} for id in (*SHARED, *of_members) if id in made]
-    last = [made[id].entry for id in ("ensemble", "judge") if id in made]
-    return [*named, *({key: value for key, value in entry.items() if key != "figures"} for entry in last)]
+    entries = [
+        {**made[id].entry, "name": declared.graph.stages[id].of}
+        for id in (*SHARED, *of_members, "ensemble", "judge")
+        if id in made
+    ]
+    return [
+        {key: value for key, value in entry.items() if key != "figures" or entry["stage"] not in _TOLD}
+        for entry in entries
+    ]
 
 
 def _target(branches: list[Branch], made: Mapping[str, Artifact]) -> str:
