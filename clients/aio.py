@@ -4,10 +4,11 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
-from typing import Self, cast, overload
+from typing import Self, TypeVar, cast, overload
 
 from newsdesk.clients import feedback
 from newsdesk.clients.articles import Article, Text, read_rows, read_single
@@ -22,6 +23,8 @@ from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.schemes import connect_async
 from newsdesk.clients.transports import AsyncKeeper, AsyncTransport, Model, parse_all
 from newsdesk.server.contract import Quality
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -143,12 +146,7 @@ class AsyncClient:
     async def models(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """As `Client.models`."""
         deadline = self._settings.deadline(timeout)
-        retries = Retries(self._settings.retries, deadline)
-        while True:
-            try:
-                return await self._here().transport.models(deadline.left())
-            except NewsdeskError as error:
-                await asyncio.sleep(retries.pause(error))
+        return await self._repeated(lambda: self._here().transport.models(deadline.left()), deadline)
 
     async def feedback(
         self, corrections: Correction | Iterable[Correction], *, model: str = "", timeout: float | None = None
@@ -156,16 +154,20 @@ class AsyncClient:
         """As `Client.feedback`."""
         deadline = self._settings.deadline(timeout)
         path = feedback.path(model, self._settings.addresses[0])
-        kept = 0
-        for body in feedback.bodies(corrections):
-            retries = Retries(self._settings.retries, deadline)
-            while True:
-                try:
-                    kept += await cast(AsyncKeeper, self._here().transport).feedback(body, path, deadline.left())
-                    break
-                except NewsdeskError as error:
-                    await asyncio.sleep(retries.pause(error))
-        return kept
+
+        def keep(body: bytes) -> Awaitable[int]:
+            return cast(AsyncKeeper, self._here().transport).feedback(body, path, deadline.left())
+
+        return sum([await self._repeated(partial(keep, body), deadline) for body in feedback.bodies(corrections)])
+
+    async def _repeated(self, call: Callable[[], Awaitable[_Answer]], deadline: Deadline) -> _Answer:
+        """As `Client._repeated`."""
+        retries = Retries(self._settings.retries, deadline)
+        while True:
+            try:
+                return await call()
+            except NewsdeskError as error:
+                await asyncio.sleep(retries.pause(error))
 
     async def _in_order(
         self, texts: Iterable[Text | Article], options: Options, deadline: Callable[[], Deadline]

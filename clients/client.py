@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from os import PathLike
-from typing import Self, cast, overload
+from typing import Self, TypeVar, cast, overload
 
 from newsdesk.clients import feedback
 from newsdesk.clients.articles import Article, Text, read_rows, read_single
@@ -24,6 +25,7 @@ from newsdesk.clients.schemes import connect
 from newsdesk.clients.transports import Address, Keeper, Model, Transport, parse_all
 from newsdesk.server.contract import Quality
 
+_Answer = TypeVar("_Answer")
 DEFAULT_URL = "grpc://127.0.0.1:8001"
 
 
@@ -211,12 +213,7 @@ class Client:
     def models(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Return the names of the models that the server has."""
         deadline = self._settings.deadline(timeout)
-        retries = Retries(self._settings.retries, deadline)
-        while True:
-            try:
-                return self._here().transport.models(deadline.left())
-            except NewsdeskError as error:
-                time.sleep(retries.pause(error))
+        return self._repeated(lambda: self._here().transport.models(deadline.left()), deadline)
 
     def feedback(
         self, corrections: Correction | Iterable[Correction], *, model: str = "", timeout: float | None = None
@@ -229,16 +226,20 @@ class Client:
         """
         deadline = self._settings.deadline(timeout)
         path = feedback.path(model, self._settings.addresses[0])
-        kept = 0
-        for body in feedback.bodies(corrections):
-            retries = Retries(self._settings.retries, deadline)
-            while True:
-                try:
-                    kept += cast(Keeper, self._here().transport).feedback(body, path, deadline.left())
-                    break
-                except NewsdeskError as error:
-                    time.sleep(retries.pause(error))
-        return kept
+
+        def keep(body: bytes) -> int:
+            return cast(Keeper, self._here().transport).feedback(body, path, deadline.left())
+
+        return sum(self._repeated(partial(keep, body), deadline) for body in feedback.bodies(corrections))
+
+    def _repeated(self, call: Callable[[], _Answer], deadline: Deadline) -> _Answer:
+        """Return what a call gives, which is made again after a failure that may pass."""
+        retries = Retries(self._settings.retries, deadline)
+        while True:
+            try:
+                return call()
+            except NewsdeskError as error:
+                time.sleep(retries.pause(error))
 
     def _in_order(
         self, texts: Iterable[Text | Article], options: Options, deadline: Callable[[], Deadline]
