@@ -97,14 +97,14 @@ def measuring(python: str, model: Path, texts: Path | None, page: Path, rehearse
 def report(steps: list[Step], seconds: float, page: Path) -> list[dict[str, object]]:
     """Run the steps within the seconds, write what became of them after each, and return that."""
     end = time.monotonic() + seconds
+    about = {"machine": processor.describe(), "cores": granted_cores(), "gpu": str(gpu.find() or "none")}
+    about["date"] = time.strftime("%Y-%m-%d")
+    page.parent.mkdir(parents=True, exist_ok=True)
     done: list[dict[str, object]] = []
     for step in steps:
         left = min(step.seconds, end - time.monotonic())
         print(f"{step.name}: at most {max(left, 0):.0f} s", file=sys.stderr, flush=True)
         done.append({"step": step.name, "command": " ".join(step.command), **run(step.command, left)})
-        about = {"machine": processor.describe(), "cores": granted_cores(), "gpu": str(gpu.find() or "none")}
-        about["date"] = time.strftime("%Y-%m-%d")
-        page.parent.mkdir(parents=True, exist_ok=True)
         page.with_suffix(".json").write_text(json.dumps({**about, "steps": done}, indent=1) + "\n")
     return done
 

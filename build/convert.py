@@ -34,7 +34,10 @@ def convert(
         ),
     ] = None,
     texts: Annotated[
-        Path | None, typer.Option(help="Your own texts, one a line: buckets of lengths are placed by them.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Your own texts, one a line: buckets of lengths are placed by them."
+        ),
     ] = None,
     output: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path("gpu_repository"),
     as_json: AsJson = False,
@@ -51,16 +54,14 @@ def convert(
         from newsdesk.build.recipe import Engines
 
         variants = variant or ["fp16", "int8-fp16"]
-        wanted = {
-            "runtimes": engine or [],
-            "variants": [name for name in variants if name != "fp32"],
-            "compute_capabilities": capability or None,
-        }
+        wanted = {"runtimes": engine or [], "variants": [name for name in variants if name != "fp32"]}
+        if capability:
+            wanted["compute_capabilities"] = capability
         try:
-            settings = msgspec.convert({key: value for key, value in wanted.items() if value is not None}, Engines)
+            settings = msgspec.convert(wanted, Engines)
         except msgspec.ValidationError as error:
             raise BuildError(f"{error}; see newsdesk convert --help") from error
-        lines = texts.read_text(encoding="utf-8").splitlines() if texts else []
+        lines = texts.read_text(encoding="utf-8", errors="replace").splitlines() if texts else []
         with contextlib.redirect_stdout(sys.stderr):
             figures = conversion.convert(
                 model, output, variants, settings, [line for line in lines if line.strip()], progress.say
