@@ -50,17 +50,21 @@ def convert(
     with refusals():
         from newsdesk.build import progress
         from newsdesk.build.compile import convert as conversion
+        from newsdesk.build.compile.engine import INSTALL
         from newsdesk.build.errors import BuildError
         from newsdesk.build.recipe import Engines
 
-        variants = variant or ["fp16", "int8-fp16"]
-        wanted = {"runtimes": engine or [], "variants": [name for name in variants if name != "fp32"]}
+        variants, runtimes = variant or ["fp16", "int8-fp16"], engine or []
+        for option, names, known in (
+            ("--variant", variants, conversion.VARIANTS),
+            ("--engine", runtimes, tuple(INSTALL)),
+        ):
+            if unknown := sorted({*names} - {*known}):
+                raise BuildError(f"{option} {unknown[0]}: expected one of {', '.join(known)}")
+        wanted = {"runtimes": runtimes, "variants": [name for name in variants if name != "fp32"]}
         if capability:
             wanted["compute_capabilities"] = capability
-        try:
-            settings = msgspec.convert(wanted, Engines)
-        except msgspec.ValidationError as error:
-            raise BuildError(f"{error}; see newsdesk convert --help") from error
+        settings = msgspec.convert(wanted, Engines)
         lines = texts.read_text(encoding="utf-8", errors="replace").splitlines() if texts else []
         with contextlib.redirect_stdout(sys.stderr):
             figures = conversion.convert(

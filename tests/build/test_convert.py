@@ -57,3 +57,12 @@ def test_what_cannot_be_converted_is_refused(model: Path, tmp_path: Path) -> Non
     (tmp_path / "floats" / "config.pbtxt").touch()
     with pytest.raises(BuildError, match="no encoder has an int8 graph"):
         conversion.convert(tmp_path / "floats", tmp_path / "out", ["fp16"], Engines(), [], quiet)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"), [("--variant", "fp4", "fp32, fp16"), ("--engine", "cuda", "tensorrt")]
+)
+def test_an_option_that_is_none_is_told_what_there_is(option: str, value: str, expected: str, tmp_path: Path) -> None:
+    ran = CliRunner().invoke(app, ["convert", option, value, "--output", str(tmp_path)])
+    assert ran.exit_code == 1
+    assert f"{option} {value}: expected one of {expected}" in ran.stderr
