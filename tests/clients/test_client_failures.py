@@ -203,9 +203,12 @@ def test_what_was_in_flight_is_not_sent_again_where_the_caller_does_that(own_tri
             with pytest.raises(Interrupted) as interrupted:
                 await held
             assert before <= interrupted.value.sent <= killed
-            with pytest.raises(ServerUnavailable) as refused:
-                await client.classify("match", timeout=0.5)
-            assert not isinstance(refused.value, Interrupted)
+            refused: BaseException | None = interrupted.value
+            end = time.monotonic() + 30
+            while isinstance(refused, Interrupted):  # the connection that is being closed may take another call
+                assert time.monotonic() < end
+                (refused,) = await asyncio.gather(client.classify("match", timeout=0.5), return_exceptions=True)
+            assert isinstance(refused, ServerUnavailable)
 
     asyncio.run(call())
 
