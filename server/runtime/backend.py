@@ -47,7 +47,19 @@ _LEAST_BOUND, _MOST_BOUND = 8.0, 600.0
 
 
 class TritonPythonModel:
+    """The model as Triton's Python backend calls it."""
+
     def initialize(self, args: dict[str, str]) -> None:
+        """Load the version's members, and begin to show that this process works.
+
+        Args:
+            args: Triton's: "model_repository" and "model_version" name the folder, "model_config" is its configuration,
+                JSON; "model_name" and "model_instance_name" go to the metrics
+
+        Raises:
+            ManifestError: the folder does not match its manifest.
+            EngineError: a member cannot run here.
+        """
         lifeline.hold()
         folder = Path(args["model_repository"]) / args["model_version"]
         config = json.loads(args["model_config"])
@@ -79,6 +91,14 @@ class TritonPythonModel:
 
     @heartbeat.working()
     def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer a batch of requests, each with its own response, an error among them.
+
+        Args:
+            requests: inputs TEXT, BYTES [n, 1], and QUALITY, BYTES [n, 1], which may be missing
+
+        Returns:
+            A response a request, in their order: the outputs that the request names, of the contract's shapes.
+        """
         responses: list[Any] = [None] * len(requests)
         texts: list[str] = []
         qualities: list[Array] = []
@@ -104,6 +124,7 @@ class TritonPythonModel:
         return responses
 
     def finalize(self) -> None:
+        """Hand the last counts over and give back what the engines hold."""
         heartbeat.stop()
         self._metrics.hand_over(now=True)
         self._classifier.close()

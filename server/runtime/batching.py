@@ -33,7 +33,11 @@ class Shapes(Protocol):
     def plan(self, lengths: Sequence[int]) -> list[list[int]]:
         """Part texts of these lengths into groups, the cheapest way.
 
-        Returns indices into `lengths`; every one stands in exactly one group.
+        Args:
+            lengths: of the texts, in tokens
+
+        Returns:
+            Indices into `lengths`; every one stands in exactly one group.
         """
         ...
 
@@ -48,8 +52,10 @@ class Shapes(Protocol):
 
 @dataclass(frozen=True)
 class FreeShapes:
-    """The shapes of an engine that takes any. Where nothing else is said, all are alike to it; the cost is then
-    measured with ONNX Runtime and MiniLM-L6."""
+    """The shapes of an engine that takes any.
+
+    Where nothing else is said, all are alike to it; the cost is then measured with ONNX Runtime and MiniLM-L6.
+    """
 
     most: int
     """Tokens that the member reads at once."""
@@ -65,18 +71,22 @@ class FreeShapes:
     """Whether kernels are made for each shape, which the first batch of it waits for."""
 
     def width(self, length: int) -> int:
+        """Return the next multiple of `step` tokens that leaves no register nearly full, or `most`."""
         width = -(-length // self.step) * self.step
         if width % self.lanes == self.lanes - self.step > 0:
             width += self.step
         return min(width, self.most)
 
     def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Part texts into groups of `sizes`; a group costs `overhead` and its tokens."""
         return partition(lengths, self.width, self.sizes, self.overhead)
 
     def computed(self, count: int, length: int) -> int:
+        """Return the tokens of a group, padding included."""
         return count * length
 
     def warm(self, shortest: int, longest: int) -> list[tuple[int, int]]:
+        """Return all shapes between the lengths where kernels are compiled, else the shortest text alone."""
         return self.between(shortest, longest) if self.compiled else [(1, shortest)]
 
     def between(self, shortest: int, longest: int) -> list[tuple[int, int]]:
@@ -86,11 +96,14 @@ class FreeShapes:
 
 
 def compiled_shapes(most: int) -> FreeShapes:
-    """Return the shapes of a member that reads `most` tokens at once, for an engine that makes kernels for each.
+    """Return the shapes of an engine that makes kernels for each.
 
     About a hundred cover the news. Measured with OpenVINO and MiniLM-L6: a change of shape takes 0.6 ms, the time of 20
     tokens, and attention over 44 tokens longer than over 48, because its softmax has a slow tail where registers of
     AVX-512 are not full (8 texts: 14.2 against 13.2 ms).
+
+    Args:
+        most: tokens that the member reads at once
     """
     return FreeShapes(most, (8, 4, 2, 1), step=4, lanes=16, overhead=20, compiled=True)
 
@@ -99,15 +112,19 @@ class BagShapes:
     """The shapes of a bag of n-grams, whatever the engine. Its ids are no tokens."""
 
     def width(self, length: int) -> int:
+        """Return `length`: ids are padded to the longest text of a group."""
         return length
 
     def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Part texts into groups as `bags` does."""
         return bags(lengths)
 
     def computed(self, count: int, length: int) -> int:
+        """Return 0: no tokens are computed."""
         return 0
 
     def warm(self, shortest: int, longest: int) -> list[tuple[int, int]]:
+        """Return one shape, whatever the lengths: a bag has no kernels of its own for others."""
         return [_WARM_BAG]
 
 
@@ -146,7 +163,11 @@ def partition(
 def bags(lengths: Sequence[int]) -> list[list[int]]:
     """Part the texts of a bag: a group is cut in two, where that saves most, as long as it saves BAG_OVERHEAD.
 
-    Returns indices into `lengths`; every one stands in exactly one group.
+    Args:
+        lengths: of the texts, in ids
+
+    Returns:
+        Indices into `lengths`; every one stands in exactly one group.
     """
     order = np.argsort(np.negative(lengths), kind="stable")
     widths = np.asarray(lengths)[order]
@@ -170,7 +191,17 @@ def bags(lengths: Sequence[int]) -> list[list[int]]:
 def pad(
     ids: Sequence[Sequence[int] | Array], groups: list[list[int]], pad_id: int, shapes: Shapes
 ) -> Iterator[tuple[Array, Array]]:
-    """Yield each group's ids and mask, INT64 [group, width of the longest]."""
+    """Yield each group's ids and mask.
+
+    Args:
+        ids: of each text, INT [length]
+        groups: indices into `ids`
+        pad_id: the id that stands where a text has ended
+        shapes: decide a group's width
+
+    Yields:
+        Ids and mask, INT64 [texts of the group, width of the longest]; the mask is 1 where an id is.
+    """
     for group in groups:
         longest = max(len(ids[i]) for i in group)
         shape = len(group), shapes.width(longest)

@@ -19,7 +19,8 @@ Knots = Annotated[list[float], Meta(min_length=1)]
 class Calibrate(Protocol):
     """Calibrates FP [n, labels] to FP64 [n, labels]; texts' words, INT [n], where it goes by length."""
 
-    def __call__(self, probabilities: Array, lengths: Array | None = None) -> Array: ...
+    def __call__(self, probabilities: Array, lengths: Array | None = None) -> Array:
+        """Calibrate the distributions of n texts."""
 
 
 class Uncalibrated(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="none"):
@@ -72,7 +73,11 @@ Calibrator = Uncalibrated | Temperature | TemperatureByLength | Platt | Vector |
 
 
 def ready(calibrator: Calibrator) -> Calibrate:
-    """Return what calibrates FP [n, labels] to FP64 [n, labels]."""
+    """Return what calibrates FP [n, labels] to FP64 [n, labels].
+
+    Args:
+        calibrator: as the manifest has it; one that goes by length needs the texts' words with every call
+    """
     match calibrator:
         case Uncalibrated():
             return lambda probabilities, lengths=None: probabilities.astype(np.float64)
@@ -89,7 +94,11 @@ def ready(calibrator: Calibrator) -> Calibrate:
 
 
 def softmax(logits: Array) -> Array:
-    """Return FP64 rows of sum one."""
+    """Return FP64 rows of sum one.
+
+    Args:
+        logits: FP [..., labels]
+    """
     shifted: Array = np.exp(logits - logits.max(-1, keepdims=True), dtype=np.float64)
     shifted /= shifted.sum(-1, keepdims=True)
     return shifted

@@ -30,7 +30,11 @@ _watch = _Watch()
 
 @contextmanager
 def watching(gone: Callable[[], bool]) -> Iterator[None]:
-    """Have `check` ask whether all callers are gone."""
+    """Have `check` ask whether all callers are gone.
+
+    Args:
+        gone: is asked every EVERY_SECONDS at most, while the work within goes on
+    """
     _watch.gone, _watch.due = gone, time.monotonic() + EVERY_SECONDS
     try:
         yield
@@ -39,7 +43,11 @@ def watching(gone: Callable[[], bool]) -> Iterator[None]:
 
 
 def check() -> None:
-    """Raises Cancelled where all callers are gone, asking now and then. It is a step of the work at hand, too."""
+    """Raise Cancelled where all callers are gone, asking now and then. It is a step of the work at hand, too.
+
+    Raises:
+        Cancelled: nobody waits for the batch.
+    """
     heartbeat.beat()
     if _watch.gone is not None and time.monotonic() >= _watch.due:
         _watch.due = time.monotonic() + EVERY_SECONDS

@@ -50,6 +50,7 @@ class Stage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def name(self) -> str:
+        """Its members, joined by +."""
         return name(self.members)
 
 
@@ -80,9 +81,11 @@ class Step:
         self._may_answer = (self._thresholds <= 1).any(-1)
 
     def probabilities(self, members: Array, lengths: Array | None = None) -> Array:
-        """Return the calibrated combination, FP32 [n, labels], of all members' FP [members, n, labels].
+        """Return the calibrated combination of members, FP32 [n, labels].
 
-        `lengths` are the texts' words, INT [n]; a stage that goes by length needs them.
+        Args:
+            members: all members' probabilities, FP [members, n, labels]
+            lengths: of the texts in words, INT [n]; a stage that goes by length needs them
         """
         return self._calibrate(self._combine(members[self.members], lengths), lengths).astype(np.float32)
 
@@ -91,7 +94,12 @@ class Step:
         return bool(self._may_answer[quality].any())
 
     def decide(self, probabilities: Array, quality: Array) -> Array:
-        """Return which texts are answered, BOOL [n]; probabilities FP32 [n, labels], quality INT [n] into QUALITIES."""
+        """Return which texts are answered, BOOL [n].
+
+        Args:
+            probabilities: FP [n, labels]
+            quality: of each text, INT [n] into QUALITIES
+        """
         answered: Array = probabilities.max(-1) >= self._thresholds[quality, probabilities.argmax(-1)]
         return answered
 
@@ -158,19 +166,29 @@ def name(members: list[str]) -> str:
 
 
 def replay(cascade: Cascade, members: Array, quality: int, lengths: Array | None = None) -> Answered:
-    """Answer n texts, all of one quality, whose members' answers, FP32 [members, n, labels], are known.
+    """Answer n texts, all of one quality, whose members' answers are known.
 
-    `lengths` are the texts' words, INT [n].
+    Args:
+        cascade: the stages
+        members: probabilities, FP32 [members, n, labels]
+        quality: place in QUALITIES
+        lengths: of the texts in words, INT [n]; a stage that goes by length needs them
     """
     asked = np.full(members.shape[1], quality)
     return cascade.answer(asked, lambda member, rows: lambda: members[member, rows], lengths)
 
 
 def enough(stages: Sequence[tuple[list[str], Combiner]], lengths: Array) -> Array:
-    """Return after which stages nothing can change by asking on, BOOL [stages - 1, n], for texts of `lengths` INT [n].
+    """Return after which stages nothing can change by asking on.
 
-    `stages` are the members of each and their combiner. A member that is not asked yet changes nothing where all later
-    stages give it no weight.
+    A member that is not asked yet changes nothing where all later stages give it no weight.
+
+    Args:
+        stages: the members of each and their combiner
+        lengths: of the texts in words, INT [n]
+
+    Returns:
+        BOOL [stages - 1, n].
     """
     weights = [combine.weights(combiner, len(members), lengths) for members, combiner in stages]
     ends = np.ones((len(stages) - 1, len(lengths)), bool)
@@ -184,10 +202,16 @@ def enough(stages: Sequence[tuple[list[str], Combiner]], lengths: Array) -> Arra
 
 
 def uncertainty(stages: list[Stage], order: list[str], answered: Answered, lengths: Array) -> Array:
-    """Return how uncertain answers to texts of `lengths` INT [n] words are, FP32 [n, 3], in nats: in all, of the data,
-    of the model, as `combine.uncertainty` splits it, among the members of the stage that answered.
+    """Return how uncertain answers are among the members of the stage that answered, by `combine.uncertainty`.
 
-    `order` names the members as they stand in `answered`.
+    Args:
+        stages: of the cascade
+        order: the members' names as they stand in `answered`
+        answered: n answers
+        lengths: of the texts in words, INT [n]
+
+    Returns:
+        In nats, FP32 [n, 3]: in all, of the data, of the model.
     """
     split = np.empty((len(lengths), 3), np.float32)
     for i, stage in enumerate(stages):
@@ -207,7 +231,11 @@ def alone(member: str, labels: int) -> Stage:
 
 
 def check(stages: list[Stage], order: list[str]) -> None:
-    """Raise ValueError, with the stage and what was expected, unless all sizes match the members and each other."""
+    """Check that all sizes match the members and each other.
+
+    Raises:
+        ValueError: the stage, its size and what was expected.
+    """
     if not stages:
         raise ValueError("the cascade has no stage, expected one at least")
     labels = len(stages[0].thresholds.best)

@@ -1,5 +1,6 @@
-"""Case that a text has lost: a tokenizer that tells "Apple" from "apple" finds little that it knows in capitals, or
-without any.
+"""Case that a text has lost.
+
+A tokenizer that tells "Apple" from "apple" finds little that it knows in capitals, or without any.
 """
 
 import math

@@ -101,8 +101,14 @@ class Classifier:
             member.close()
 
     def classify(self, texts: list[str], quality: Array | None = None) -> BatchAnswers:
-        """Answer clean texts (see `read`), each as if it had come alone; qualities INT [n] into QUALITIES, None means
-        balanced for all.
+        """Answer clean texts (see `read`), each as if it had come alone.
+
+        Args:
+            texts: clean, n of them
+            quality: of each text, INT [n] into QUALITIES; None means balanced for all
+
+        Raises:
+            Cancelled: nobody waits for the answers any more.
         """
         work, windows, unknown = Work(), np.ones(len(texts), np.int32), np.zeros(len(texts))
 
@@ -138,12 +144,24 @@ class Classifier:
         return self._unsure is not None
 
     def uncertainty(self, answers: BatchAnswers) -> Array:
-        """Return how uncertain answers are, FP32 [n, 3], in nats: in all, of the data, of the model (`Uncertainty`)."""
+        """Return how uncertain n answers are (`UncertaintySplit`).
+
+        Returns:
+            In nats, FP32 [n, 3]: in all, of the data, of the model.
+        """
         answered = Answered(answers.probabilities, answers.stages, answers.members.transpose(1, 0, 2))
         return cascade.uncertainty(self._described, self._order, answered, answers.lengths)
 
     def unsure(self, answers: BatchAnswers, quality: Array) -> Array:
-        """Return which answers are not sure, BOOL [n], of the qualities INT [n]; none where the manifest is silent."""
+        """Return which answers are not sure.
+
+        Args:
+            answers: to n texts
+            quality: that each was answered in, INT [n] into QUALITIES
+
+        Returns:
+            BOOL [n]; none is marked where the manifest does not say when.
+        """
         if self._unsure is None:
             return np.zeros(len(answers.stages), np.bool_)
         scores = unsure.scores(self._unsure.score, answers.probabilities, self.uncertainty(answers))

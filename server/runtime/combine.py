@@ -26,7 +26,8 @@ Stack = Callable[[Array], Array]
 class Combine(Protocol):
     """Combines FP [members, n, labels] to FP64 [n, labels]; texts' words, INT [n], where it goes by length."""
 
-    def __call__(self, members: Array, lengths: Array | None = None) -> Array: ...
+    def __call__(self, members: Array, lengths: Array | None = None) -> Array:
+        """Combine the members' distributions of n texts."""
 
 
 class Mean(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="mean"):
@@ -81,8 +82,11 @@ Combiner = Mean | Weighted | Bayes | Ranks | ByLength | Stacked
 
 
 class UncertaintySplit(NamedTuple):
-    """The uncertainty of n answers in nats, FP64 [n] each: the total is the entropy of the average, the data's share
-    that of the members, and the model's share their disagreement."""
+    """The uncertainty of n answers in nats, FP64 [n] each.
+
+    The total is the entropy of the average, the data's share that of the members, and the model's share their
+    disagreement.
+    """
 
     total: Array
     data: Array
@@ -94,7 +98,12 @@ class UncertaintySplit(NamedTuple):
 def ready(combiner: Combiner, stack: Stack | None = None) -> Combine:
     """Return what combines FP [members, n, labels] to FP64 [n, labels], each row finite and of sum one.
 
-    `stack` runs the graph of a Stacked combiner; the others need none.
+    Args:
+        combiner: as the manifest has it; one that goes by length needs the texts' words with every call
+        stack: runs the graph of a Stacked combiner; the others need none
+
+    Raises:
+        ValueError: a Stacked combiner without `stack`.
     """
     match combiner:
         case Mean():
@@ -112,9 +121,15 @@ def ready(combiner: Combiner, stack: Stack | None = None) -> Combine:
 
 
 def weights(combiner: Combiner, members: int, lengths: Array) -> Array:
-    """Return the weights of the members in an average of the combiner's, FP64 [n, members], each row of sum one.
+    """Return the weights of the members in an average of the combiner's. One that is no average weighs all alike.
 
-    `lengths` INT [n] are the texts' words. A combiner that is no average weighs all alike.
+    Args:
+        combiner: as the manifest has it
+        members: how many there are
+        lengths: of each text in words, INT [n]
+
+    Returns:
+        FP64 [n, members], each row of sum one.
     """
     match combiner:
         case Weighted(member_weights) | Bayes(member_weights):
@@ -128,16 +143,26 @@ def weights(combiner: Combiner, members: int, lengths: Array) -> Array:
 
 
 def features(members: Array) -> Array:
-    """Return what a stacker sees: log-probabilities, member after member, FP32 [n, members × labels]."""
+    """Return what a stacker sees: log-probabilities, member after member.
+
+    Args:
+        members: FP [members, n, labels]
+
+    Returns:
+        FP32 [n, members × labels].
+    """
     logs: Array = np.log(np.maximum(members, FLOOR, dtype=np.float64))
     return logs.transpose(1, 0, 2).reshape(members.shape[1], -1).astype(np.float32)
 
 
 def uncertainty(members: Array, weights: Array) -> UncertaintySplit:
-    """Split the uncertainty of an average, FP [members, n, labels] under weights [members], or [n, members] of each
-    text, of sum one.
+    """Split the uncertainty of an average.
 
-    Depeweg et al., Decomposition of UncertaintySplit in Bayesian Deep Learning (2018), equation 1.
+    Depeweg et al., Decomposition of Uncertainty in Bayesian Deep Learning (2018), equation 1.
+
+    Args:
+        members: probabilities, FP [members, n, labels]
+        weights: [members], or [n, members] of each text; of sum one
     """
     weighed = weights.T if weights.ndim > 1 else weights[:, None]
     total = entropy((weighed[:, :, None] * members).sum(0))

@@ -28,10 +28,13 @@ class Index:
 
 
 def stability_index(actual: Array, expected: Array) -> float:
-    """Return Σ (a − e) · ln(a / e) over bins, of shares FP [bins] each of which counts as FLOOR at least.
+    """Return the population stability index, Σ (a − e) · ln(a / e) over bins.
 
-    The population stability index: below 0.1 little has changed, above 0.25 much has (Siddiqi, Credit Risk Scorecards,
-    2006).
+    Below 0.1 little has changed, above 0.25 much has (Siddiqi, Credit Risk Scorecards, 2006).
+
+    Args:
+        actual: shares, FP [bins], each of which counts as FLOOR at least
+        expected: the same of the reference
     """
     a, e = np.maximum(actual, FLOOR), np.maximum(expected, FLOOR)
     return float(((a - e) * np.log(a / e)).sum())
@@ -41,6 +44,11 @@ def by_chance(bins_used: int, answers: int, rows: int) -> float:
     """Return the index that answers like the reference's stay below in 95 of 100 cases.
 
     Yurdakul, Statistical Properties of Population Stability Index (2018), its normal approximation.
+
+    Args:
+        bins_used: bins that the reference has rows in
+        answers: how many are held against it
+        rows: of the reference
     """
     free = max(bins_used - 1, 0)
     return float((1 / answers + 1 / rows) * (free + _QUANTILE * np.sqrt(2 * free)))
@@ -66,7 +74,13 @@ class Drift:
         return self._waiting_answers >= self.window
 
     def add(self, answers: BatchAnswers, quality: Array, among: Array | None = None) -> None:
-        """Note a batch; quality INT [n] into QUALITIES. `among`, BOOL [n], are those that count; None: all."""
+        """Note a batch.
+
+        Args:
+            answers: to n texts
+            quality: of each, INT [n] into QUALITIES
+            among: those that count, BOOL [n]; None: all
+        """
         self._waiting.append((answers, quality, among))
         self._waiting_answers += len(quality)
 

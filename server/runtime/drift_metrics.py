@@ -51,13 +51,19 @@ class DriftMetrics:
         self._due = 0.0
 
     def add(self, answers: BatchAnswers, quality: Array, texts: list[str]) -> None:
-        """Note a batch; quality INT [n] into QUALITIES. newsdesk's own texts do not count."""
+        """Note a batch of n texts. newsdesk's own texts do not count.
+
+        Args:
+            answers: to them
+            quality: of each, INT [n] into QUALITIES
+            texts: as they were read
+        """
         own = not OWN_TEXTS.isdisjoint(texts)
         among = np.array([text not in OWN_TEXTS for text in texts]) if own else None
         self._drift.add(answers, quality, among)
 
     def hand_over(self, now: bool = False) -> None:
-        """Give Triton what has gathered, if it is time."""
+        """Give Triton what has gathered, if it is time (every EVERY_SECONDS), a window is full, or `now`."""
         if not (now or self._drift.due or time.monotonic() >= self._due):
             return
         counts = self._drift.take()

@@ -35,8 +35,15 @@ class _Texts(Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Finding:
-    """How near one engine, or the whole ensemble, comes: the largest difference of a probability, the share of texts
-    with the same label; and how many texts a second it read, each batch for the second time."""
+    """How near one engine, or the whole ensemble, comes.
+
+    Attributes:
+        name: the member and its target, or "ensemble"
+        largest: difference of a probability
+        agreement: the share of texts with the same label
+        limit: the most that `largest` may be
+        per_second: texts read, each batch for the second time
+    """
 
     name: str
     largest: float
@@ -46,11 +53,19 @@ class Finding:
 
     @property
     def passed(self) -> bool:
+        """Whether both the difference and the agreement are within their limits."""
         return self.largest <= self.limit and self.agreement >= AGREEMENT
 
 
 def write(folder: Path, version: Path, manifest: Manifest, texts: list[str]) -> None:
-    """Run every graph of a version folder on clean texts, through ONNX Runtime, and keep ids and logits in `folder`."""
+    """Run every graph of a version folder through ONNX Runtime, and keep ids and logits.
+
+    Args:
+        folder: is made; TEXTS and ARRAYS are written there
+        version: the version folder
+        manifest: its manifest
+        texts: clean
+    """
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Array] = {}
     for member in manifest.members:
@@ -73,7 +88,11 @@ class Golden:
 
     @classmethod
     def load(cls, folder: Path) -> "Golden":
-        """Raises ManifestError."""
+        """Read the folder that `write` wrote.
+
+        Raises:
+            ManifestError: a file is missing or damaged.
+        """
         try:
             texts = msgspec.json.decode((folder / TEXTS).read_bytes(), type=_Texts).texts
             with np.load(folder / ARRAYS) as file:
@@ -87,9 +106,17 @@ class Golden:
         return lengths
 
     def of(self, member: Member, version: Path, target: str, against: str = "") -> Finding:
-        """Compare a member's engine for a target with the golden logits of the variant `against`, or its own.
+        """Compare a member's engine for a target with golden logits.
 
-        Raises ManifestError where the member's reader gives other ids, EngineError.
+        Args:
+            member: as the manifest has it
+            version: the version folder
+            target: what the engine is loaded for
+            against: the variant whose logits are expected; empty: the target's own
+
+        Raises:
+            ManifestError: the member's reader gives other ids.
+            EngineError: the target cannot run here.
         """
         ids, mask = self.arrays[f"{member.name}/ids"], self.arrays[f"{member.name}/mask"]
         if not all(map(np.array_equal, read(member, version, self.texts), (ids, mask))):
@@ -107,7 +134,12 @@ class Golden:
         return _compare(f"{member.name} {target}", *answers, limit, len(ids) / seconds)
 
     def check(self, version: Path, manifest: Manifest, target: str = "") -> Iterator[Finding]:
-        """Yield how near each member's engine for the target comes, then the ensemble. Raises as `of`."""
+        """Yield how near each member's engine for the target comes, then the ensemble.
+
+        Raises:
+            ManifestError: a member's reader gives other ids.
+            EngineError: a target cannot run here.
+        """
         chosen = targets.choose(target, manifest)
         limits = []
         for member in manifest.members:

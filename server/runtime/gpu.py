@@ -12,6 +12,8 @@ _NAME_BYTES = 256
 
 @dataclass(frozen=True)
 class Gpu:
+    """A GPU, as its driver describes it."""
+
     name: str
     compute_capability: str
     """ "9.0" """

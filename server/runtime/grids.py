@@ -16,17 +16,22 @@ OVERHEAD = 2048
 
 
 class Grid:
-    """The shapes of an engine: `batches` × `lengths`, both ascending."""
+    """The shapes of an engine: `batches` (texts) × `lengths` (tokens), both ascending."""
 
     def __init__(self, batches: Sequence[int], lengths: Sequence[int]) -> None:
         self.batches, self.lengths = sorted(set(batches)), sorted(set(lengths))
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
+        """All shapes, texts × tokens."""
         return [(batch, length) for batch in self.batches for length in self.lengths]
 
     def fit(self, count: int, length: int) -> tuple[int, int]:
-        """Return the least shape that holds `count` texts of `length` tokens. Raises ValueError beyond the last."""
+        """Return the least shape that holds `count` texts of `length` tokens.
+
+        Raises:
+            ValueError: the group is beyond the last shape.
+        """
         if count > self.batches[-1] or length > self.lengths[-1]:
             raise ValueError(
                 f"{count} texts of {length} tokens, expected at most {self.batches[-1]} of {self.lengths[-1]}"
@@ -54,7 +59,15 @@ class Grid:
         return self.shapes
 
     def pad(self, ids: Array, mask: Array) -> tuple[Array, Array]:
-        """Return ids and mask, INT64 [batch, length], with rows and columns of nothing up to a shape of the grid."""
+        """Pad a group with rows and columns of zeros up to a shape of the grid.
+
+        Args:
+            ids: INT64 [texts, length]
+            mask: INT64 [texts, length]
+
+        Returns:
+            Both, INT64 [batch, length] of the shape.
+        """
         batch, length = self.fit(*ids.shape)
         beyond = (0, batch - ids.shape[0]), (0, length - ids.shape[1])
         return np.pad(ids, beyond), np.pad(mask, beyond)

@@ -26,8 +26,12 @@ _LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """Seconds since the last step of the work at hand, None while there is none, since the last look, and that a step
-    may take.
+    """The seconds that a process shows.
+
+    Attributes:
+        step: since the last step of the work at hand, None while there is none
+        look: since the last look
+        bound: that a step may take
     """
 
     step: float | None
@@ -46,9 +50,11 @@ _heart = _Heart()
 
 
 def start(bound: float, environment: Mapping[str, str] = os.environ) -> None:
-    """Begin to show this process's work, each step of which takes at most `bound` seconds unless it hangs.
+    """Begin to show this process's work. Nothing happens where nobody watches, or the disk is full.
 
-    Nothing happens where nobody watches, or the disk is full.
+    Args:
+        bound: seconds that each step takes at most unless it hangs
+        environment: names the folder (VARIABLE)
     """
     folder = environment.get(VARIABLE, "")
     if not folder:

@@ -19,13 +19,25 @@ def words(texts: list[str]) -> Array:
 
 
 def buckets(lengths: Array | None, bounds: list[int]) -> Array:
-    """Return the bucket of each length INT [n], INT64 [n], from 0. Raises ValueError where no lengths are given."""
+    """Return the bucket of each length, INT64 [n], from 0.
+
+    Args:
+        lengths: words, INT [n]
+        bounds: rising
+
+    Raises:
+        ValueError: no lengths are given.
+    """
     if lengths is None:
         raise ValueError("what goes by length was given no lengths, expected the words of each text")
     return np.searchsorted(bounds, lengths, side="right")
 
 
 def check(bounds: list[int]) -> None:
-    """Raise ValueError unless the bounds rise."""
+    """Check that the bounds rise.
+
+    Raises:
+        ValueError: they do not.
+    """
     if any(low >= high for low, high in pairwise(bounds)):
         raise ValueError(f"bounds {bounds}, expected rising numbers of words")

@@ -73,6 +73,8 @@ class Windows(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The contents of manifest.json. Its own check refuses members, stages and sizes that do not match each other."""
+
     schema: int
     name: str
     labels: Annotated[list[str], Meta(min_length=2)]
@@ -115,6 +117,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise ValueError(f"no stage of the cascade asks {', '.join(sorted(unasked))}; leave out who is not asked")
 
     def files(self) -> list[File]:
+        """Return every file that the manifest names."""
         of_members = [
             file for member in self.members for file in (member.reader, *member.graphs.values(), *member.data)
         ]
@@ -127,7 +130,11 @@ def code(folder: Path) -> list[File]:
 
 
 def load(folder: Path) -> Manifest:
-    """Read a version folder's manifest and check every file it names. Raises ManifestError with the reason."""
+    """Read a version folder's manifest and check every file it names.
+
+    Raises:
+        ManifestError: the manifest or a file cannot be read, or does not match; the message says which and what to do.
+    """
     path = folder / FILE
     try:
         raw = path.read_bytes()
@@ -149,7 +156,10 @@ def load(folder: Path) -> Manifest:
 def check_code(folder: Path) -> None:
     """Check the files that Triton runs before it does: a model.py cannot check itself.
 
-    A manifest that cannot be read passes: `load`, which the model.py of a build calls, says why. Raises ManifestError.
+    A manifest that cannot be read passes: `load`, which the model.py of a build calls, says why.
+
+    Raises:
+        ManifestError: a file cannot be read, or is not the one that was built.
     """
     try:
         named = msgspec.json.decode((folder / FILE).read_bytes(), type=_Code)

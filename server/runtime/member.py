@@ -65,8 +65,9 @@ class LoadedMember:
         self._read = reader(folder / about.reader.path, about.max_length, windows.overlap)
 
     def warm_up(self) -> None:
-        """Compute once, so that no request waits for what comes with the first; where an engine compiles kernels for
-        every shape, for the lengths of most news.
+        """Compute once, so that no request waits for what comes with the first.
+
+        Where an engine compiles kernels for every shape, that is done for the lengths of most news.
         """
         shortest, longest = (min(length, self._about.max_length) for length in _WARM_LENGTHS)
         for shape in self._shapes.warm(shortest, longest):
@@ -77,7 +78,14 @@ class LoadedMember:
         return self.submit(texts)()
 
     def submit(self, texts: list[str]) -> Callable[[], MemberOutput]:
-        """Start on texts, and return what waits for the output. A GPU is only given the work; others compute now."""
+        """Start on texts, and return what waits for the output. A GPU is only given the work; others compute now.
+
+        Args:
+            texts: clean, one at least
+
+        Raises:
+            Cancelled: nobody waits for the batch any more.
+        """
         *before, last = _chunks(texts)
         parts = [self._submit(chunk)() for chunk in before]  # each to its end: what they hold together is bounded
         waiting = self._submit(last)
@@ -124,7 +132,13 @@ class LoadedMember:
 
 
 def reader(path: Path, max_length: int, overlap: float) -> Read:
-    """Return what reads texts by a member's reader file; a `max_length` of 0 means a bag."""
+    """Return what reads texts by a member's reader file.
+
+    Args:
+        path: a tokenizer, features or terms
+        max_length: tokens read at once; 0 means a bag
+        overlap: the least share of a window that the next one reads again, 0 to 0.9
+    """
     if not max_length:
         return partial(_read_bag, terms.load(path))
     return partial(_read_tokens, Tokens(path, max_length), overlap)

@@ -36,8 +36,9 @@ Key = tuple[str, ...]
 
 
 class Metrics:
-    """The counters of one model; those of every backend process add up. All are there from the start: a rate needs the
-    zero before the first.
+    """The counters of one model; those of every backend process add up.
+
+    All are there from the start: a rate needs the zero before the first.
     """
 
     def __init__(self, place: dict[str, str], stages: list[str], drift: DriftMetrics | None = None) -> None:
@@ -59,7 +60,13 @@ class Metrics:
         self._due = 0.0
 
     def answered(self, answers: BatchAnswers, quality: Array, texts: list[str]) -> None:
-        """Count a batch of texts; quality INT [n] into QUALITIES."""
+        """Count a batch of n texts.
+
+        Args:
+            answers: to them
+            quality: of each, INT [n] into QUALITIES
+            texts: as they were read
+        """
         gathered, work = self._gathered, answers.work
         gathered["real_tokens",] += work.real_tokens
         gathered["computed_tokens",] += work.computed_tokens
@@ -80,7 +87,7 @@ class Metrics:
         self._gathered["failures", kind] += requests
 
     def hand_over(self, now: bool = False) -> None:
-        """Give Triton what has gathered, if it is time."""
+        """Give Triton what has gathered, if it is time (every EVERY_SECONDS) or `now`."""
         if self._drift:
             self._drift.hand_over(now)
         if not now and time.monotonic() < self._due:

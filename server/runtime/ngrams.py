@@ -64,7 +64,11 @@ class Ngrams:
 
     @classmethod
     def load(cls, path: Path) -> "Ngrams":
-        """Read a features file. Raises ManifestError with what is wrong in it."""
+        """Read a features file.
+
+        Raises:
+            ManifestError: something in it is wrong; the message says what.
+        """
         try:
             file = msgspec.json.decode(path.read_bytes(), type=_FeaturesFile)
             known = np.unpackbits(np.frombuffer(zlib.decompress(file.known), np.uint8)) if file.known else None
@@ -77,6 +81,7 @@ class Ngrams:
         return cls(file.features, None if known is None else known[: file.features.buckets].astype(bool))
 
     def save(self, path: Path) -> None:
+        """Write the features file that `load` reads."""
         known = b"" if self.known is None else zlib.compress(np.packbits(self.known).tobytes(), 9)
         path.write_bytes(msgspec.json.encode(_FeaturesFile(features=self.features, known=known)))
 
@@ -88,7 +93,14 @@ class Ngrams:
         return self.read(texts)[0]
 
     def read(self, texts: list[str]) -> tuple[list[Array], Array]:
-        """Return each text's ids, as `encode` does, and how many of its n-grams are known, and in all, INT64 [n, 2]."""
+        """Return each text's ids, as `encode` does, and how many of its n-grams are known.
+
+        Args:
+            texts: clean, n of them
+
+        Returns:
+            The ids, INT64 [ids of the text] each, and the n-grams known and in all, INT64 [n, 2].
+        """
         every: list[Array] = []
         counted = [np.empty((0, 2), np.int64)]
         for chunk in _chunks(texts):

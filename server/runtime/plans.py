@@ -43,7 +43,16 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def check(target: str, plan: Plan, command: str) -> None:
-    """Raise EngineError where this machine cannot run the plan; `command` is what builds it again."""
+    """Check that this machine can run a plan.
+
+    Args:
+        target: stands in the message
+        plan: as the manifest has it
+        command: builds the plan again
+
+    Raises:
+        EngineError: the machine cannot run it.
+    """
     refuse(target, plan, command, gpu.find(), installed(plan.runtime))
 
 
@@ -58,7 +67,18 @@ def installed(runtime: str) -> str:
 
 
 def refuse(target: str, plan: Plan, command: str, here: Gpu | None, version: str) -> None:
-    """Compare a plan with a GPU and an installed version. Raises EngineError with both sides of what differs."""
+    """Compare a plan with a GPU and an installed version.
+
+    Args:
+        target: stands in the message
+        plan: as the manifest has it
+        command: builds the plan again
+        here: the machine's GPU
+        version: of the plan's runtime that is installed; empty where none is
+
+    Raises:
+        EngineError: both sides of what differs.
+    """
     built = f"{target}: built with {plan.runtime} {plan.version} for compute capability " + ", ".join(
         plan.compute_capabilities
     )

@@ -66,11 +66,20 @@ class Reference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def rows(self) -> int:
+        """How many rows there are."""
         return sum(self.words)
 
 
 def bins(values: Array, bounds: Sequence[float]) -> Array:
-    """Return the bin of each value FP or INT [n], INT64 [n]."""
+    """Return the bin of each value.
+
+    Args:
+        values: FP or INT [n]
+        bounds: rising; a bin holds the values up to its bound, that included
+
+    Returns:
+        INT64 [n], 0 to len(bounds).
+    """
     return np.searchsorted(bounds, values, side="left")
 
 

@@ -24,7 +24,8 @@ def models(repository: Path) -> list[str]:
 def choose(repository: Path, wanted: Sequence[str] = ()) -> list[str]:
     """Return the names of the models that are wanted, in their order, else of all in the repository.
 
-    Raises RepositoryError where there are none, or not all that are wanted.
+    Raises:
+        RepositoryError: there is no model, or not every one that is wanted.
     """
     held = models(repository)
     if missing := [name for name in wanted if name not in held]:
@@ -42,7 +43,11 @@ def choose(repository: Path, wanted: Sequence[str] = ()) -> list[str]:
 
 
 def only(repository: Path, wanted: Sequence[str] = ()) -> str:
-    """Return the name of the model that is wanted, or of the only one. Raises RepositoryError where there are more."""
+    """Return the name of the model that is wanted, or of the only one.
+
+    Raises:
+        RepositoryError: several are meant, or none is there.
+    """
     held = choose(repository, wanted)
     if len(held) > 1:
         raise RepositoryError(f"several models are meant: {', '.join(held)}. Name one of them with --model.")
@@ -56,9 +61,14 @@ def versions(model: Path) -> list[Path]:
 
 
 def latest_version(model: Path, without: str = "") -> Path:
-    """Return a model's version folder with the highest number, the one that Triton serves; `without` is passed over.
+    """Return a model's version folder with the highest number, the one that Triton serves.
 
-    Raises RepositoryError.
+    Args:
+        model: the model's folder
+        without: the number of a version that is passed over
+
+    Raises:
+        RepositoryError: no model folder, a name that Triton cannot serve, or no version.
     """
     if not (model / CONFIG).is_file():
         raise RepositoryError(
@@ -74,15 +84,20 @@ def latest_version(model: Path, without: str = "") -> Path:
 
 
 def configuration(version: Path) -> Path:
-    """Return the config.pbtxt that a version folder is served with: its own, which its manifest names, or, in folders
-    of older builds, the one that is beside it for any Triton.
+    """Return the config.pbtxt that a version folder is served with.
+
+    That is its own, which its manifest names, or, in folders of older builds, the one that is beside it for any Triton.
     """
     own = version / CONFIG
     return own if own.is_file() else version.parent / CONFIG
 
 
 def find_version(repository: Path) -> Path:
-    """Return the version folder with the highest number of a repository's one model. Raises ManifestError."""
+    """Return the version folder with the highest number of a repository's one model.
+
+    Raises:
+        ManifestError: no version with a manifest, or several models.
+    """
     versions = [folder.parent for folder in repository.glob(f"*/*/{FILE}") if folder.parent.name.isdigit()]
     if not versions:
         raise ManifestError(f"{repository}: no <model>/<version>/{FILE}; name one with --model-repository")

@@ -15,7 +15,14 @@ _PLACES = {name.encode(): place for place, name in enumerate(QUALITIES)}
 
 
 def read(raw: bytes) -> str:
-    """Return the clean text of one article as it came over the wire. Raises TextError with the reason."""
+    """Return the clean text of one article as it came over the wire.
+
+    Args:
+        raw: UTF-8, at most MAX_TEXT_BYTES
+
+    Raises:
+        TextError: the text is too long, not UTF-8 or empty.
+    """
     if len(raw) > MAX_TEXT_BYTES:
         raise TextError(f"{len(raw)} bytes, expected at most {MAX_TEXT_BYTES}, send a shorter text")
     try:
@@ -28,7 +35,14 @@ def read(raw: bytes) -> str:
 
 
 def read_texts(raw: Array) -> list[str]:
-    """Return a request's clean texts. Raises TextError with every bad one's index and reason."""
+    """Return a request's clean texts.
+
+    Args:
+        raw: bytes, OBJECT [n]
+
+    Raises:
+        TextError: the index and the reason of bad ones, SHOWN at most.
+    """
     texts, refused = [], []
     for index, text in enumerate(raw):
         heartbeat.beat()
@@ -42,9 +56,14 @@ def read_texts(raw: Array) -> list[str]:
 
 
 def read_qualities(raw: Array | None, count: int) -> Array:
-    """Return the place in QUALITIES of each of a request's texts, INT64 [count]; None means balanced for all of them.
+    """Return the place in QUALITIES of each of a request's texts, INT64 [count].
 
-    Raises QualityError with every bad one's index.
+    Args:
+        raw: names of qualities, bytes, OBJECT [count]; None means balanced for all
+        count: texts of the request
+
+    Raises:
+        QualityError: the index and the name of bad ones, SHOWN at most.
     """
     if raw is None:
         return np.full(count, DEFAULT)

@@ -9,9 +9,10 @@ from newsdesk.server.runtime.errors import EngineError
 
 
 def load(path: Path) -> Stack:
-    """Open a graph: `features` FP32 [n, members × labels] → `probabilities` FP32 [n, labels].
+    """Open a graph, which runs on one thread: `features` FP32 [n, members × labels] → `probabilities` FP32 [n, labels].
 
-    It runs on one thread. Raises EngineError where it cannot be opened.
+    Raises:
+        EngineError: ONNX Runtime cannot open it.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

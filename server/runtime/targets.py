@@ -1,5 +1,6 @@
-"""Which compile target each member is served with, as one line: "openvino:int8" for every member that has it, or
-"minilm=openvino:int8,student=onnxruntime:fp32".
+"""Which compile target each member is served with, as one line.
+
+It is "openvino:int8" for every member that has it, or "minilm=openvino:int8,student=onnxruntime:fp32".
 """
 
 from newsdesk.server.runtime import plans
@@ -12,7 +13,11 @@ EVERY = ""
 
 
 def parse(line: str) -> dict[str, str]:
-    """Return member → target, EVERY for a target without a member. Raises EngineError with what was expected."""
+    """Return member → target, EVERY for a target without a member.
+
+    Raises:
+        EngineError: a part of the line is no target, or names a member twice.
+    """
     by_member: dict[str, str] = {}
     for part in filter(None, map(str.strip, line.split(","))):
         name, named, target = part.rpartition("=")
@@ -35,8 +40,10 @@ def write(of_members: dict[str, str]) -> str:
 def choose(line: str, manifest: Manifest) -> dict[str, str]:
     """Return each member's target: the line's, and where it has none that the member's graphs allow, the manifest's.
 
-    A line measured for one version of a model may serve the next: names of other members are passed over. Raises
-    EngineError where a member is given a target that it has no graph for, or none has one for the target of all.
+    A line measured for one version of a model may serve the next: names of other members are passed over.
+
+    Raises:
+        EngineError: a member is given a target that it has no graph for, or none has one for the target of all.
     """
     wanted, built = parse(line), parse(manifest.target)
     every = wanted.get(EVERY, "")
@@ -54,8 +61,11 @@ def choose(line: str, manifest: Manifest) -> dict[str, str]:
 
 
 def check(line: str, manifest: Manifest) -> None:
-    """Raise EngineError as `choose` does, where the line names who is no member, and where a chosen engine was built
-    for another machine."""
+    """Check a line against a model and this machine.
+
+    Raises:
+        EngineError: `choose` refuses it, it names who is no member, or a chosen engine was built for another machine.
+    """
     members = [member.name for member in manifest.members]
     if strangers := sorted(parse(line).keys() - {EVERY, *members}):
         raise EngineError(f"target {line!r} names {', '.join(strangers)}, but the members are {', '.join(members)}")

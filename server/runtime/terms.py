@@ -34,7 +34,8 @@ class _TermsFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def load(path: Path) -> "Ngrams | Terms":
     """Return what reads texts for a bag: by the features of its n-grams, or by a linear member's terms.
 
-    Raises ManifestError with what is wrong in the file.
+    Raises:
+        ManifestError: something in the file is wrong; the message says what.
     """
     try:
         fields = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
@@ -58,7 +59,11 @@ class Terms:
 
     @classmethod
     def load(cls, path: Path) -> "Terms":
-        """Read a terms file. Raises ManifestError with what is wrong in it."""
+        """Read a terms file.
+
+        Raises:
+            ManifestError: something in it is wrong; the message says what.
+        """
         try:
             file = msgspec.json.decode(path.read_bytes(), type=_TermsFile)
             blocks = [_known(block) for block in file.blocks]
@@ -67,6 +72,7 @@ class Terms:
         return cls(blocks)
 
     def save(self, path: Path) -> None:
+        """Write the terms file that `load` reads."""
         blocks = [
             _Block(features=block.features, known=zlib.compress(np.packbits(_known_buckets(block)).tobytes(), 9))
             for block in self.blocks
@@ -78,7 +84,14 @@ class Terms:
         return self.read(texts)[0]
 
     def read(self, texts: list[str]) -> tuple[list[Array], Array]:
-        """Return each text's ids, as `encode` does, and how many of its n-grams are known, and in all, INT64 [n, 2]."""
+        """Return each text's ids, as `encode` does, and how many of its n-grams are known.
+
+        Args:
+            texts: clean, n of them
+
+        Returns:
+            The ids, INT64 [ids of the text] each, and the n-grams known and in all, INT64 [n, 2].
+        """
         keys, counted = [], np.zeros((len(texts), 2), np.int64)
         for start, block in zip(self.starts, self.blocks, strict=True):
             ids, of_block = block.read(texts)

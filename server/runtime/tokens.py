@@ -24,7 +24,7 @@ class Tokens:
         self._room = max_length - len(self._before) - len(self._after)
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """Return each text's ids, special tokens included, cut at the end to at most `max_length` of them."""
+        """Return each text's ids, INT [length], special tokens included, cut at the end to `max_length` of them."""
         kept = self._most - len(self._after)
         return [
             ids if len(ids) <= self._most else ids[:kept] + self._after
@@ -32,11 +32,18 @@ class Tokens:
         ]
 
     def windows(self, texts: list[str], overlap: float) -> tuple[list[list[int] | Array], Array]:
-        """Return the ids of every window, text after text, and how many windows each text has, INT64 [n].
+        """Return the ids of every window, text after text.
 
         A text of at most `max_length` ids is one window. A longer one has as few as hold all of it when each shares at
-        least `overlap` (0 to 1) of its room with the next; all are full, and they stand at even distances. Special
-        tokens stand around each. Linear in the text.
+        least `overlap` of its room with the next; all are full, and they stand at even distances. Special tokens stand
+        around each. Linear in the text.
+
+        Args:
+            texts: clean, n of them
+            overlap: a share, 0 to 1
+
+        Returns:
+            The ids of each window, INT [length], and how many windows each text has, INT64 [n].
         """
         return self.read(texts, overlap)[:2]
 

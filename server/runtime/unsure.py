@@ -38,8 +38,13 @@ class Unsure(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def thresholds(self, share: float | None = None) -> Array:
         """Return the scores, by the place in QUALITIES, above which an answer is marked; FP64 [3].
 
-        Shares in the table are met, others interpolated; below the least of them it is that; 0 marks nothing. Raises
-        ManifestError for a share that is beyond the table.
+        Shares in the table are met, others interpolated; below the least of them it is that; 0 marks nothing.
+
+        Args:
+            share: of in-domain texts that are to be marked, 0 to MOST; None means the manifest's
+
+        Raises:
+            ManifestError: the share is beyond the table.
         """
         wanted = self.share if share is None else share
         if not 0 <= wanted <= MOST:
@@ -51,8 +56,12 @@ class Unsure(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 def scores(score: Score, probabilities: Array, uncertainty: Array) -> Array:
-    """Return how unsure answers are, FP64 [n]: probabilities FP [n, labels], uncertainty FP [n, 3] with the total
-    first.
+    """Return how unsure answers are, FP64 [n].
+
+    Args:
+        score: the measure
+        probabilities: FP [n, labels]
+        uncertainty: in nats, FP [n, 3] with the total first
     """
     match score:
         case "entropy":

@@ -27,7 +27,16 @@ Rule = Literal["mean"] | Place | Confidence
 
 
 def combine(probabilities: Array, counts: Array, rule: Rule = "mean") -> Array:
-    """Return FP64 [texts, labels] of all texts' windows FP [windows, labels], `counts` INT [texts] of them a text."""
+    """Combine the windows of texts.
+
+    Args:
+        probabilities: of each window, text after text, FP [windows, labels]
+        counts: windows of each text, INT [texts]
+        rule: the manifest's
+
+    Returns:
+        FP64 [texts, labels].
+    """
     if len(probabilities) == len(counts):
         return probabilities.astype(np.float64, copy=False)
     starts = np.cumsum(counts) - counts

@@ -25,6 +25,8 @@ _NOTICE_SECONDS = 1.0
 
 
 class CandidateKeeper(Keeper):
+    """The keeper of a version that is tried beside the current one, for as long as the trial goes on."""
+
     def __init__(
         self,
         deployment: Deployment,

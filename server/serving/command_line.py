@@ -55,12 +55,17 @@ def taking(
 
 
 def default_file() -> Path:
+    """Return the file that is read where none is named."""
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(base) / "newsdesk" / FILE
 
 
 def read(file: Path) -> dict[str, Any]:
-    """Return the options that a file sets. Raises SettingsError, which names what cannot be used."""
+    """Return the options that a file sets.
+
+    Raises:
+        SettingsError: the file cannot be read, or the message names what in it cannot be used.
+    """
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

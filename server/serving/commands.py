@@ -100,8 +100,14 @@ def doctor(*, settings: Settings, as_json: AsJson = False) -> None:
 
 
 def settings_of(*, gateway: bool | None = False, **values: Any) -> Settings:
-    """Return the settings of options by their names, with a gateway unless `gateway` is False; None stands for one
-    that is not set. Ends with code 2 where they cannot be used.
+    """Return the settings of options by their names; None stands for one that is not set.
+
+    Args:
+        gateway: False for settings without a gateway
+        values: of the options of `Settings` and `GatewaySettings`
+
+    Raises:
+        typer.Exit: with code 2, when it was said which cannot be used.
     """
     try:
         settings = Settings(config=values.get("config"), **options.fill(Settings, values))
@@ -132,6 +138,11 @@ def _event(kind: str, **about: Any) -> None:
 
 
 def fail(error: Exception) -> None:
+    """Say what stopped a command, and end it with code 1.
+
+    Raises:
+        typer.Exit: always.
+    """
     typer.echo(f"newsdesk: {error}", err=True)
     raise typer.Exit(1) from error
 

@@ -16,6 +16,8 @@ from newsdesk.server.serving.settings import Settings
 
 @dataclass(frozen=True)
 class Deployment:
+    """How one version of a model is served."""
+
     folder: Path
     """The model's folder in the repository, which is called as the model is."""
     target: str
@@ -37,7 +39,11 @@ class Deployment:
         return self.candidate.name if self.candidate else self.folder.name
 
     def version(self) -> Path:
-        """Return the folder of the version to serve. Raises RepositoryError."""
+        """Return the folder of the version to serve.
+
+        Raises:
+            RepositoryError: there is none, or no more.
+        """
         if self.candidate is None:
             return latest_version(self.folder, self.without)
         folder = self.folder / self.candidate.version
@@ -47,10 +53,18 @@ class Deployment:
 
 
 def plan(settings: Settings, say: Callable[[str], None]) -> tuple[list[Deployment], list[Deployment]]:
-    """Return how to serve the models that are wanted, each measured on this machine where that was not done before, and
-    the candidates beside them.
+    """Return how to serve the models that are wanted, and the candidates beside them.
 
-    Raises RepositoryError, ManifestError and PreparationError.
+    Each is measured on this machine where that was not done before. A candidate that cannot be served is passed over.
+
+    Args:
+        settings: name the models and the candidates
+        say: is told what takes time, and what is passed over
+
+    Raises:
+        RepositoryError: a model or a candidate that is named cannot be served so.
+        ManifestError: a model's folder does not match its manifest.
+        PreparationError: no target is left for a member of a model.
     """
     models = repository.choose(settings.model_repository, settings.model)
     candidates = {candidate.model: candidate for candidate in _candidates(settings, models, say)}

@@ -11,7 +11,12 @@ from newsdesk.server.serving.workspace import GENERATION
 
 
 class Endpoint:
-    """Calls raise TritonError; Refusal where Triton answered with an error."""
+    """The calls of one model.
+
+    Raises:
+        Refusal: by any call, where Triton answered with an error.
+        TritonError: by any call, where it did not answer.
+    """
 
     def __init__(self, triton: Triton, model: str) -> None:
         self._triton, self._model = triton, model
@@ -22,7 +27,15 @@ class Endpoint:
         return self._triton.stopped
 
     def infer(self, text: str, timeout: float) -> Answer:
-        """Ask for one text's label."""
+        """Ask for one text's label.
+
+        Args:
+            text: the article
+            timeout: seconds
+
+        Raises:
+            TritonError: no answer, or none of the contract's shape.
+        """
         inputs = [{"name": TEXT, "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
         began = time.perf_counter()
         answer = self._ask("infer", {"inputs": inputs}, timeout)
@@ -35,7 +48,7 @@ class Endpoint:
             raise TritonError(f"the model's answer is not of the contract: {json.dumps(answer)[:300]}") from error
 
     def answered(self, timeout: float) -> int:
-        """Return how many requests the model has computed since it was loaded."""
+        """Return how many requests the model has computed since it was loaded; `timeout` is seconds."""
         stats = [version["inference_stats"] for version in self._ask("stats", None, timeout)["model_stats"]]
         return sum(counted["success"]["count"] - counted["cache_hit"]["count"] for counted in stats)
 
@@ -52,10 +65,11 @@ class Endpoint:
         return self._triton.stubs(self._model)
 
     def log_size(self) -> int:
+        """Return the bytes of Triton's log."""
         return self._triton.log_size()
 
     def failed_load(self, since: int) -> str:
-        """Return why a load failed, from the log from a size of it on, or ""."""
+        """Return why a load failed, from byte `since` of the log on, or ""."""
         return self._triton.failed_load(self._model, since)
 
     def _ask(self, what: str, body: dict[str, Any] | None, timeout: float) -> Any:

@@ -82,6 +82,7 @@ class Gateway:
 
     @property
     def url(self) -> str:
+        """The address under which this machine reaches it."""
         return self._launch.settings.local_url
 
     @property
@@ -91,10 +92,15 @@ class Gateway:
 
     @property
     def running(self) -> bool:
+        """Whether its process lives."""
         return self._process is not None and self._process.poll() is None
 
     def live(self) -> bool:
-        """Whether it listens. Raises GatewayError where it has ended, or takes too long."""
+        """Return whether it listens.
+
+        Raises:
+            GatewayError: it has ended, or takes too long.
+        """
         if not self.running:
             raise GatewayError(f"the gateway ended with code {self.exit_code}: {self._reason()}\nIts log: {self.log}")
         settings = self._launch.settings
@@ -151,11 +157,12 @@ class Gateway:
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
+        """End it at once, with SIGKILL."""
         if self._process is not None and self.running:
             self._process.kill()
 
     def wait(self) -> None:
-        """Wait for its end, bounded."""
+        """Wait for its end, _DRAIN_SECONDS at most; then it is killed."""
         if self._process is None:
             return
         self._end_pulse()
@@ -179,8 +186,9 @@ class Gateway:
 def beside(
     settings: Settings, deployments: Sequence[Deployment], candidates: Sequence[Deployment], workspace: Workspace
 ) -> Gateway:
-    """Return the gateway before a server with these settings and models. The only model, or the first that is named,
-    answers where a caller names none.
+    """Return the gateway before a server with these settings and models, which is not yet started.
+
+    The only model, or the first that is named, answers where a caller names none.
     """
     assert settings.gateway is not None
     launch = Launch(

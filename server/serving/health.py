@@ -20,6 +20,13 @@ def ask(host: str, port: int, path: str, timeout: float, tls: bool = False) -> i
     """Return the status that is answered, UNSHOWN, or 0 where nothing is answered.
 
     Whose certificate it is does not matter: nothing is told, and who else could listen on loopback is not asked either.
+
+    Args:
+        host: an address of this machine
+        port: that is asked
+        path: of the health route
+        timeout: seconds
+        tls: whether the port speaks TLS
     """
     connection = _connection(host, port, timeout, tls)
     shaken = False

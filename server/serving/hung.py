@@ -12,9 +12,16 @@ _LIVELY_SECONDS = 3.0
 
 
 def end(stubs: Collection[Process], folder: Path) -> Iterator[str]:
-    """End those that make no step for longer than a step may take, or show nothing at all; yield each one's fault.
+    """End those that make no step for longer than a step may take, or show nothing at all.
 
     Where no process has looked of late the machine is at fault, which is full of other work or has slept.
+
+    Args:
+        stubs: backend processes
+        folder: of their heartbeats
+
+    Yields:
+        The fault of each that is ended.
     """
     beats = {stub: beat for stub in stubs if (beat := heartbeat.read(folder, stub.pid))}
     if any(beat.look < _LIVELY_SECONDS for beat in beats.values()):

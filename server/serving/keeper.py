@@ -36,6 +36,8 @@ class Broken(ServerError):
 
 
 class Keeper:
+    """One model's life in a server: what it serves, what is asked of it, and which backend processes are its own."""
+
     def __init__(
         self,
         deployment: Deployment,
@@ -65,7 +67,12 @@ class Keeper:
     # Before the server starts, and when it has.
 
     def place(self) -> None:
-        """Have the server find what the model repository holds now. Raises ServerError and OSError."""
+        """Have the server find what the model repository holds now.
+
+        Raises:
+            ServerError: the model cannot be served.
+            OSError: a full disk.
+        """
         self._place(self._render())
 
     def began(self, triton: Triton) -> None:
@@ -104,7 +111,11 @@ class Keeper:
         self._deployment = deployment
 
     def step(self) -> None:
-        """Go on with what is under way, else look for what is to be done. Raises Broken."""
+        """Go on with what is under way, else look for what is to be done.
+
+        Raises:
+            Broken: the server has to be started anew.
+        """
         self._end_retired()
         for fault in hung.end(self._stubs, self._workspace.heartbeats):
             self._say(fault)  # what died is healed
@@ -200,8 +211,11 @@ class Keeper:
         self._say("unloaded")
 
     def _load(self, generation: str) -> Steps:
-        """Have Triton load a generation; the one before answers until it can. Raises Refusal where Triton refuses it,
-        TritonError where it takes too long.
+        """Have Triton load a generation; the one before answers until it can.
+
+        Raises:
+            Refusal: Triton refuses it.
+            TritonError: it takes longer than LOAD_SECONDS.
         """
         before = self._endpoint.stubs() | self._stubs
         logged = self._endpoint.log_size()
@@ -237,7 +251,9 @@ class Keeper:
     def choose(self) -> None:
         """Have the server find what is to serve next: what is wished for, else what served last.
 
-        Raises ServerError and OSError.
+        Raises:
+            ServerError: the model cannot be served.
+            OSError: a full disk.
         """
         wanted, self.wanted = self.wanted, ""
         self._asked |= bool(wanted)

@@ -14,12 +14,16 @@ from newsdesk.server.serving.settings import default_state
 
 
 class Action(StrEnum):
+    """The things to do with keys."""
+
     create = "create"
     list = "list"
     revoke = "revoke"
 
 
 class RoleName(StrEnum):
+    """The roles that a key can have, by their names."""
+
     reader = "reader"
     operator = "operator"
     admin = "admin"

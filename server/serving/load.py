@@ -20,7 +20,7 @@ _FULL_SECONDS = 15
 
 @dataclass(frozen=True)
 class Reading:
-    """What one run showed: answers per second, and the latency's quantiles in milliseconds.
+    """The result of one run: answers per second, and the latency's quantiles in milliseconds.
 
     A server that answers in bursts may end two of them within a run, more than it can go on with: what it is credited
     with is at most its clients over their mean latency, which is the same where no time passes between an answer and
@@ -57,10 +57,22 @@ def run(
     warm_up: float = 2,
     kind: "type[Client] | None" = None,
 ) -> Reading:
-    """Send `requests` round and round from `clients` connections for `seconds`; `kind` is another protocol's client.
+    """Send requests round and round, and return what was seen.
 
     Before that, uncounted: `warm_up` seconds, and on until each client was answered once (at most _FULL_SECONDS), or
     a slow server's queue would not yet be as long as it will be.
+
+    Args:
+        host: of the server
+        port: of the server
+        requests: whole, as `encode` makes them
+        clients: connections, each with one request under way
+        seconds: that are counted
+        warm_up: seconds
+        kind: another protocol's client
+
+    Raises:
+        RuntimeError: nothing was answered within `seconds`.
     """
     return asyncio.run(_run(host, port, requests, clients, seconds, warm_up, kind or Client))
 
@@ -101,7 +113,14 @@ async def _run(
 
 
 def read(clients: int, latencies: np.ndarray, failures: int, elapsed: float) -> Reading:
-    """Return what was seen in `elapsed` seconds of closed-loop clients; latencies FP64 [answers] in seconds."""
+    """Return what was seen of closed-loop clients.
+
+    Args:
+        clients: how many
+        latencies: seconds, FP64 [answers], one at least
+        failures: answers that were no success
+        elapsed: seconds
+    """
     per_second = min(len(latencies) / elapsed, clients / float(latencies.mean()))
     p50, p99 = 1e3 * np.quantile(latencies, [0.5, 0.99])
     return Reading(clients, len(latencies), failures, per_second, float(p50), float(p99))
@@ -116,20 +135,25 @@ class Client(asyncio.Protocol):
         self.reset()
 
     def reset(self) -> None:
+        """Count from here on."""
         self.latencies: list[float] = []
         self.failures = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the connection."""
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
 
     def send(self) -> None:
+        """Send the next request."""
         self.sent = time.perf_counter()
         self.write(next(self.source))
 
     def write(self, request: bytes) -> None:
+        """Write a request to the connection."""
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
+        """Take bytes of a response, and count it once it is whole."""
         self.buffer += data
         head, parted, body = self.buffer.partition(b"\r\n\r\n")
         if not parted or not whole(head, body):
@@ -149,6 +173,7 @@ class Client(asyncio.Protocol):
             self.done.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Count a connection that was closed too early as a failure."""
         if not self.stopped:
             self.failures += 1
         if not self.done.done():
@@ -156,7 +181,15 @@ class Client(asyncio.Protocol):
 
 
 def whole(head: bytes, body: bytes) -> bool:
-    """Whether a response is complete, by its head (Content-Length, or chunks) and the body so far."""
+    """Return whether a response is complete.
+
+    Args:
+        head: its header lines, with Content-Length or chunks
+        body: the bytes so far
+
+    Raises:
+        RuntimeError: the head says no length.
+    """
     for line in head.lower().split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name == b"content-length":

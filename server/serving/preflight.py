@@ -38,6 +38,8 @@ Level = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Check:
+    """The finding of one check, and what to do about it."""
+
     name: str
     level: Level
     found: str
@@ -254,8 +256,10 @@ def _state(state: Path) -> Check:
 
 
 def _models(settings: Settings) -> list[Check]:
-    """Check every model that is to be served. One that cannot be keeps the server from starting: that is told, with how
-    to serve the others."""
+    """Check every model that is to be served.
+
+    One that cannot be keeps the server from starting: that is told, with how to serve the others.
+    """
     try:
         served = repository.choose(settings.model_repository, settings.model)
     except ServerError as error:

@@ -1,7 +1,6 @@
-"""Choose the compile target that serves each member: the fastest of those that answer alike on this very machine,
-measured once.
+"""Choose the compile target that serves each member: the fastest of those that answer alike on this very machine.
 
-Each target is measured in a process of its own, so that one that crashes, hangs or eats memory is only out of the race.
+Each target is measured once, in a process of its own: one that crashes, hangs or eats memory is only out of the race.
 """
 
 import importlib.metadata
@@ -66,6 +65,8 @@ class Measured(Struct, frozen=True):
 
 
 class Preparation(Struct, frozen=True):
+    """The record of a measurement, kept in the state folder."""
+
     targets: dict[str, str]
     """Member → the target that serves it."""
     measured: list[Measured]
@@ -87,11 +88,20 @@ def prepare(
     texts: Sequence[str] = (),
     version: Path | None = None,
 ) -> Preparation:
-    """Return the targets to serve a model folder with, from the record in `state` or measured now and recorded there,
-    for a version of it, by default the latest.
+    """Return the targets to serve a version of a model with, as recorded, or measured now and recorded.
 
-    They are measured on `texts` where some are given, else on made-up ones as long as news.
-    Raises ManifestError, RepositoryError, or PreparationError where no target is left for a member.
+    Args:
+        model: the model's folder
+        state: the folder of records
+        say: is told that it takes time
+        again: whether to measure in spite of a record
+        texts: what is classified; without any, made-up ones as long as news
+        version: a version folder; None means the latest
+
+    Raises:
+        ManifestError: the folder does not match its manifest.
+        RepositoryError: there is no version.
+        PreparationError: no target is left for a member.
     """
     folder = version or latest_version(model)
     loaded = manifest.load(folder)
@@ -155,8 +165,9 @@ def available(member: Member) -> list[str]:
 
 
 def articles() -> list[str]:
-    """Return 64 different texts of a news feed's lengths: mean about 48 tokens, lognormal, 20 to 110; always the same
-    ones.
+    """Return 64 different texts, always the same ones.
+
+    They have a news feed's lengths: mean about 48 tokens, lognormal, 20 to 110.
     """
     random = np.random.default_rng(7)
     mean = np.log(_MEAN_WORDS) - _SPREAD**2 / 2
@@ -170,7 +181,17 @@ def articles() -> list[str]:
 
 
 def measure(folder: Path, name: str, target: str, texts: Sequence[str]) -> tuple[float, np.ndarray]:
-    """Return a member's articles per second with one thread after warm-up, and its probabilities, FP [n, labels]."""
+    """Measure a member with one thread, after warm-up.
+
+    Args:
+        folder: the version folder
+        name: the member's
+        target: what its engine is loaded for
+        texts: clean, n of them
+
+    Returns:
+        Articles per second, and the probabilities, FP [n, labels].
+    """
     from newsdesk.server.runtime.member import LoadedMember  # its engines' packages take a while to import
 
     loaded = manifest.load(folder)

@@ -36,8 +36,9 @@ def make_folder(folder: Path) -> None:
 
 
 def close(state: Path) -> None:
-    """Close to others what a server of before left open in a state folder. The folder itself is its owner's business:
-    it may be one that others need.
+    """Close to others what a server of before left open in a state folder.
+
+    The folder itself is its owner's business: it may be one that others need.
     """
     for name in "run", "log", "prepared", "tuned":
         with contextlib.suppress(OSError):

@@ -18,6 +18,8 @@ _COMPUTING_SECONDS = 600.0
 
 
 class Probes:
+    """The real requests of one model, and the faults that they showed."""
+
     def __init__(self) -> None:
         self._count = 0
         self._answered = -1

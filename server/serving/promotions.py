@@ -10,7 +10,11 @@ _FILE = "promoted.json"
 
 
 def note(state: Path, version: Path) -> None:
-    """Note that a version folder was promoted. Raises OSError."""
+    """Note that a version folder was promoted.
+
+    Raises:
+        OSError: a full disk, or a folder that cannot be read.
+    """
     held = _read(state) | {version.parent.name: _identity(version)}
     partial = state / f"{_FILE}.partial"
     partial.write_bytes(msgspec.json.encode(held))

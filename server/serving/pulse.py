@@ -24,6 +24,7 @@ class Pulse:
         return self.answered and self._missed >= _MISSED
 
     def stop(self) -> None:
+        """Ask no more."""
         self._over.set()
 
     def _ask(self) -> None:

@@ -29,7 +29,8 @@ class SettingsError(ServerError):
 def default_repository() -> Path:
     """Return the checkout's model repository (editable install), else the one in the working directory.
 
-    Raises SettingsError where there is neither.
+    Raises:
+        SettingsError: there is neither.
     """
     here = Path(__file__).resolve().parents[2] / "model_repository", Path("model_repository").resolve()
     for folder in here:
@@ -73,7 +74,11 @@ _DELAY = Expected(f"microseconds, 0 to {_LONGEST_DELAY}", lambda delay: 0 <= del
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Raises SettingsError, naming the flag and the variable, for a value that cannot be used."""
+    """The options of `newsdesk serve`.
+
+    Raises:
+        SettingsError: a value cannot be used; the message names the flag and the variable.
+    """
 
     config: Path | None = None
     """The file that settings came from, too."""
@@ -162,16 +167,27 @@ class Settings:
 
     @property
     def cache_bytes(self) -> int:
-        """0 where there is no cache."""
+        """The cache's size in bytes, 0 where there is none."""
         return size(self.cache)
 
     @property
     def instance_count(self) -> int:
+        """Backend processes of each model."""
         return self.instances or max(FEWEST_INSTANCES, granted_cores())
 
 
 def with_gateway(settings: Settings, *, host: str = "", keys: Path | None = None, **values: Any) -> Settings:
-    """Return settings with a gateway, by default on `host` and with its keys in the state folder."""
+    """Return settings with a gateway.
+
+    Args:
+        settings: without one
+        host: its address; empty: that of the settings
+        keys: its file of keys; None: the one in the state folder
+        values: its further options
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
     try:
         address = addresses.resolve(host) if host else settings.host
     except ValueError as error:

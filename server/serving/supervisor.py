@@ -22,10 +22,11 @@ _TICK_SECONDS = 0.2
 
 
 class Supervisor:
-    """One server for as long as it is wanted. Use it from the main thread: it handles SIGINT, SIGTERM and SIGHUP (stop
-    when the requests at hand are answered; at the second, at once; a SIGHUP that is ignored at the start stays so),
-    SIGUSR1 (load every model anew from the model repository) and SIGUSR2 (unload every model until then). For one model
-    the same is asked for by a file in the server's directory (see `servers.wish`).
+    """One server for as long as it is wanted. Use it from the main thread: it handles signals.
+
+    SIGINT, SIGTERM and SIGHUP stop it when the requests at hand are answered; at the second, at once; a SIGHUP that is
+    ignored at the start stays so. SIGUSR1 loads every model anew from the model repository, SIGUSR2 unloads every model
+    until then. For one model the same is asked for by a file in the server's directory (see `servers.wish`).
 
     Once it has served, it never gives up: what does not start is started again, after pauses that grow.
     """
@@ -76,7 +77,11 @@ class Supervisor:
     def run(self, ready: Callable[[dict[str, Answer]], None]) -> None:
         """Serve until a signal: start, call `ready` with each model's first answer, watch, stop, clean up.
 
-        Raises ServerError, with the reason, where the server does not start or does not stay up.
+        Args:
+            ready: is given the answers, model → answer
+
+        Raises:
+            ServerError: the server does not start, with the reason.
         """
         for dead in workspace.remove_dead(self._settings.state):
             self._say(f"removed what a killed server left behind ({dead})")

@@ -71,6 +71,8 @@ class Installation:
 
 @dataclass(frozen=True)
 class Answer:
+    """The model's answer to one text, and the seconds that it took."""
+
     label: str
     probability: float
     answered_by: str
@@ -80,7 +82,8 @@ class Answer:
 def find_installation() -> Installation:
     """Return nvidia-pytriton's where it is installed, else the container's.
 
-    Raises TritonError with what is missing and what to install.
+    Raises:
+        TritonError: what is missing and what to install.
     """
     python, package = f"{sys.version_info.major}.{sys.version_info.minor}", _pytriton()
     if package is None and not CONTAINER.is_dir():
@@ -130,6 +133,7 @@ def find_libpython() -> Path | None:
 
 
 def loader_has_libpython() -> bool:
+    """Return whether the system's loader finds a shared libpython of the running Python's version."""
     return ctypes.util.find_library(f"python{sys.version_info.major}.{sys.version_info.minor}") is not None
 
 
@@ -164,7 +168,11 @@ class Triton:
         self._stop_logged_from: int | None = None
 
     def start(self) -> None:
-        """Start it from the main thread; it dies when that thread does. Returns before it is ready."""
+        """Start it from the main thread; it dies when that thread does. Returns before it is ready.
+
+        Raises:
+            TritonError: a part of it is missing.
+        """
         installation = find_installation()
         with contextlib.suppress(OSError):
             self.log.replace(self.log.with_suffix(".previous.log"))
@@ -229,6 +237,7 @@ class Triton:
 
     @property
     def pid(self) -> int:
+        """The number of its process."""
         assert self._process is not None
         return self._process.pid
 
@@ -239,6 +248,7 @@ class Triton:
 
     @property
     def running(self) -> bool:
+        """Whether its process lives."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -261,13 +271,14 @@ class Triton:
         return {stub for stub in living if any(part.startswith(place) for part in stub.arguments)} if model else living
 
     def log_size(self) -> int:
+        """Return the bytes of its log, 0 where it has none."""
         try:
             return self.log.stat().st_size
         except OSError:
             return 0
 
     def failed_load(self, model: str, since: int) -> str:
-        """Return why a load of a model failed, from the log from a size of it on, or ""."""
+        """Return why a load of a model failed, from byte `since` of the log on, or ""."""
         return explain_load(self._read_log(since), model)
 
     def _read_log(self, since: int = 0) -> str:
@@ -279,7 +290,17 @@ class Triton:
             return ""
 
     def ask(self, path: str, body: dict[str, Any] | None, timeout: float) -> Any:
-        """Ask over HTTP. Raises TritonError; Refusal where Triton answered with an error."""
+        """Ask over HTTP and return the answer's JSON.
+
+        Args:
+            path: of the route
+            body: is sent as JSON by POST; None asks by GET
+            timeout: seconds
+
+        Raises:
+            Refusal: Triton answered with an error.
+            TritonError: it did not answer, or not in JSON.
+        """
         connection = http.client.HTTPConnection(self._settings.local_host, self._settings.http_port, timeout=timeout)
         try:
             if body is None:
@@ -307,6 +328,7 @@ class Triton:
             os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
+        """End it at once, with SIGKILL."""
         if self.running:
             os.kill(self.pid, signal.SIGKILL)
 

@@ -58,6 +58,8 @@ class Point(Struct, frozen=True):
 
 
 class Tuning(Struct, frozen=True):
+    """The record of a tuning, kept in the state folder."""
+
     best: Setup
     target: str
     curve: list[Point]
@@ -75,7 +77,11 @@ def candidates(cores: int) -> list[Setup]:
 
 
 def choose(curve: list[Point]) -> Setup:
-    """Return the set-up with the highest throughput; of those that come near, the one fastest for one client."""
+    """Return the set-up with the highest throughput; of those that come near, the one fastest for one client.
+
+    Raises:
+        TuningError: none could be measured.
+    """
     measured = [point for point in curve if point.alone and point.many]
     if not measured:
         raise TuningError("no set-up could be measured: " + "; ".join(point.refused for point in curve))
@@ -85,9 +91,17 @@ def choose(curve: list[Point]) -> Setup:
 
 
 def tune(settings: Settings, model: str, texts: list[str], seconds: float, say: Callable[[str], None]) -> Tuning:
-    """Measure a model for about `seconds` in all, record what was found in the state folder, and return it.
+    """Measure a model, record what was found in the state folder, and return it.
 
-    Raises ServerError where no engine can serve, or no set-up starts.
+    Args:
+        settings: of the server
+        model: its name in the repository
+        texts: what is classified, one at least
+        seconds: of all loads together, about
+        say: is told of each set-up
+
+    Raises:
+        ServerError: no engine can serve, or no set-up starts.
     """
     sample = random.Random(7).sample(texts, min(len(texts), prepare.TEXTS))
     prepared = prepare.prepare(settings.model_repository / model, settings.state, say, again=True, texts=sample)
@@ -116,8 +130,9 @@ def tune(settings: Settings, model: str, texts: list[str], seconds: float, say: 
 
 
 def applied(settings: Settings, model: str, without: str = "") -> Settings:
-    """Return settings with what `tune` found for a model on this machine, wherever they leave it open. The version
-    `without` is not the one that serves.
+    """Return settings with what `tune` found for a model on this machine, wherever they leave it open.
+
+    The version `without` is not the one that serves.
     """
     try:
         tuned = msgspec.json.decode(_record(settings, model, without).read_bytes(), type=Tuning)

@@ -101,10 +101,21 @@ class Workspace:
         version: Path | None = None,
         name: str = "",
     ) -> str:
-        """Make a generation of a model folder's version, the latest where none is given, and return its number, for
-        `place`. `name` is the one to serve it by, where it is not the folder's.
+        """Make a generation of a model folder's version, for `place`, and return its number.
 
-        Raises RepositoryError and ManifestError.
+        Args:
+            source: the model's folder
+            parameters: of the backend, as its configuration carries them
+            instances: backend processes
+            cached: whether Triton's response cache is asked
+            delay: microseconds that a request may wait for others; None leaves the model's own
+            version: a version folder; None means the latest
+            name: to serve it by; empty: the folder's
+
+        Raises:
+            RepositoryError: the configuration asks for what newsdesk does not keep to, or there is no version.
+            ManifestError: the files that Triton runs are not those that were built.
+            OSError: a full disk.
         """
         version, name = version or latest_version(source), name or source.name
         manifest.check_code(version)
@@ -125,8 +136,10 @@ class Workspace:
         return self._generate(rendering)
 
     def renew(self, model: str) -> str:
-        """Make a further generation of a model's proven one, the same but for a parameter that nothing reads, and
-        return its number: Triton keeps the backend processes, dead ones too, of a model that is as it was.
+        """Make a further generation of a model's proven one and return its number.
+
+        It is the same but for a parameter that nothing reads: Triton keeps the backend processes, dead ones too, of a
+        model that is as it was.
         """
         return self._generate(self._renderings_of[self._proven[model]])
 
@@ -242,8 +255,10 @@ def _run(rendering: Path, version: str) -> str:
 
 
 def check_configurations(version: Path) -> None:
-    """Raise RepositoryError where the configuration that is served, or the one beside it, asks for what newsdesk does
-    not keep to.
+    """Check the configuration that is served, and the one beside it.
+
+    Raises:
+        RepositoryError: one asks for what newsdesk does not keep to.
     """
     for path in dict.fromkeys((configuration(version), version.parent / CONFIG)):
         _check_configuration(path, version.parent.name)

@@ -40,7 +40,13 @@ def load(target: str, graph: Path, threads: int = 1) -> Engine:
 
     An engine's package is imported when a target asks for it: a machine has some of them, and each takes a while.
 
-    Raises EngineError where the target is unknown or cannot run here.
+    Args:
+        target: one of TARGETS
+        graph: an ONNX file, or a plan of TensorRT
+        threads: of an engine on the CPU
+
+    Raises:
+        EngineError: the target is unknown or cannot run here.
     """
     if target not in TARGETS:
         raise EngineError(f"target {target!r} is unknown; expected one of {', '.join(TARGETS)}")

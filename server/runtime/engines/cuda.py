@@ -17,7 +17,11 @@ NO_DRIVER = {cuda.cudaError_t.cudaErrorInsufficientDriver, cuda.cudaError_t.cuda
 
 
 def call(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
-    """Call CUDA and return what it gives. Raises EngineError with CUDA's own words."""
+    """Call CUDA and return what it gives: nothing, one value or a list.
+
+    Raises:
+        EngineError: CUDA's own words for what failed.
+    """
     error, *results = function(*arguments)
     if error in NO_DRIVER:
         raise EngineError("this machine has no NVIDIA GPU, or no driver for it. Serve a target of the processor.")
@@ -28,15 +32,17 @@ def call(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
 
 
 def new_stream() -> Any:
+    """Return a stream that does not wait for the default one."""
     return call(cuda.cudaStreamCreateWithFlags, _NON_BLOCKING)
 
 
 def new_event() -> Any:
+    """Return an event that keeps no time."""
     return call(cuda.cudaEventCreateWithFlags, _NO_TIMING)
 
 
 def device(nbytes: int) -> int:
-    """Return the address of memory on the GPU, zeroed, until `free`."""
+    """Return the address of `nbytes` bytes of memory on the GPU, zeroed, until `free`."""
     address = call(cuda.cudaMalloc, max(nbytes, 1))
     call(cuda.cudaMemset, address, 0, max(nbytes, 1))
     return int(address)
@@ -63,28 +69,34 @@ def free_pinned(array: Array) -> None:
 
 
 def upload(source: Array, target: int, stream: Any) -> None:
+    """Queue the copy of an array to an address on the GPU."""
     kind = cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
     call(cuda.cudaMemcpyAsync, target, source.ctypes.data, source.nbytes, kind, stream)
 
 
 def download(source: int, target: Array, stream: Any) -> None:
+    """Queue the copy of memory on the GPU to an array, which must be as large."""
     kind = cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
     call(cuda.cudaMemcpyAsync, target.ctypes.data, source, target.nbytes, kind, stream)
 
 
 def record(event: Any, stream: Any) -> None:
+    """Queue an event behind what the stream has to do."""
     call(cuda.cudaEventRecord, event, stream)
 
 
 def wait(event: Any) -> None:
+    """Wait until the stream has come to an event."""
     call(cuda.cudaEventSynchronize, event)
 
 
 def launch(graph: Any, stream: Any) -> None:
+    """Queue a captured graph."""
     call(cuda.cudaGraphLaunch, graph, stream)
 
 
 def synchronise(stream: Any) -> None:
+    """Wait until a stream has nothing more to do."""
     call(cuda.cudaStreamSynchronize, stream)
 
 

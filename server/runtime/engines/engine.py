@@ -11,8 +11,9 @@ COMPILED = "NEWSDESK_COMPILED"
 
 
 class Engine(Protocol):
-    """A graph, compiled and ready to run. It uses one thread unless told otherwise: processes, not threads, fill the
-    cores. It is not shared between threads.
+    """A graph, compiled and ready to run.
+
+    It uses one thread unless told otherwise: processes, not threads, fill the cores. It is not shared between threads.
     """
 
     def shapes(self, most: int) -> Shapes:
@@ -28,6 +29,9 @@ class Engine(Protocol):
 
         Returns:
             A function that gives the logits, FP32 [texts, labels].
+
+        Raises:
+            EngineError: a GPU's engine cannot queue it.
         """
         ...
 

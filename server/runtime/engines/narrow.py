@@ -33,9 +33,15 @@ class _Weights:
 def narrow(model: ModelProto, folder: Path) -> bool:
     """Divide the channels of weights that two products could saturate by what they are too large, and their scales.
 
-    A channel's values are rounded anew, at most to half as many. Weights in files are found in `folder`, and stand in
-    the model then. Returns False, with the model as it was, where a product of two quantised values has no constant
-    weights, symmetric and read by nobody else, so that there is no telling what its products are.
+    A channel's values are rounded anew, at most to half as many.
+
+    Args:
+        model: is changed; weights in files stand in it then
+        folder: of those files
+
+    Returns:
+        False, with the model as it was, where a product of two quantised values has no constant weights, symmetric and
+        read by nobody else, so that there is no telling what its products are.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     dequantised = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}

@@ -31,7 +31,13 @@ def settings(threads: int) -> onnxruntime.SessionOptions:
 
 
 def open_session(graph: Path, precision: str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-    """Read a graph for the CPU: as it is written, or in int8 (Q/DQ) with every product in int8, and none saturated."""
+    """Read a graph for the CPU: as it is written, or in int8 (Q/DQ) with every product in int8, and none saturated.
+
+    Args:
+        graph: an ONNX file, whose weights may lie beside it
+        precision: "int8" rearranges the graph; any other one leaves it
+        options: are added to
+    """
     parted = pairs.load(graph) if precision == "int8" else None
     narrowed = parted is not None and processor.adds_in_16_bits() and narrow(parted, graph.parent)
     # U8S8 products would saturate on such a processor; with this they are U8U8, which is slower, and exact.
@@ -53,9 +59,11 @@ class OnnxRuntime(Engine):
         self._has_types = any(value.name == "token_type_ids" for value in self._session.get_inputs())
 
     def shapes(self, most: int) -> Shapes:
+        """Return shapes that are all alike to the engine."""
         return FreeShapes(most)
 
     def submit(self, ids: Array, mask: Array) -> Callable[[], Array]:
+        """Compute a group's logits now."""
         feed = {"input_ids": ids, "attention_mask": mask}
         if self._has_types:
             feed["token_type_ids"] = np.zeros_like(ids)
@@ -63,13 +71,15 @@ class OnnxRuntime(Engine):
         return lambda: logits
 
     def close(self) -> None:
+        """Drop the session."""
         self._session = None
 
 
 class OnnxRuntimeGpu(Engine):
     """Runs a graph at the shapes of a grid, by the provider "cuda" or "tensorrt" (its engines are kept beside it).
 
-    Raises EngineError where the ONNX Runtime that is installed has no such provider, or this machine no GPU for it.
+    Raises:
+        EngineError: the ONNX Runtime that is installed has no such provider, or this machine no GPU for it.
     """
 
     _PROVIDERS = MappingProxyType({"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"})
@@ -96,15 +106,18 @@ class OnnxRuntimeGpu(Engine):
         self._inputs = [value.name for value in self._session.get_inputs()]
 
     def shapes(self, most: int) -> Shapes:
+        """Return the grid for engines that say nothing of their shapes."""
         return ANY
 
     def submit(self, ids: Array, mask: Array) -> Callable[[], Array]:
+        """Compute a group's logits now, padded to a shape of the grid."""
         padded, padded_mask = ANY.pad(ids, mask)
         feed = {"input_ids": padded, "attention_mask": padded_mask, "token_type_ids": np.zeros_like(padded)}
         logits: Array = self._session.run(["logits"], {name: feed[name] for name in self._inputs})[0][: len(ids)]
         return lambda: logits
 
     def close(self) -> None:
+        """Drop the session."""
         self._session = None
 
     def _settings(self, graph: Path) -> dict[str, str]:

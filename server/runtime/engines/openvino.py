@@ -33,9 +33,11 @@ class OpenVino(Engine):
         self._has_types = any("token_type_ids" in value.names for value in self._request.model_inputs)
 
     def shapes(self, most: int) -> Shapes:
+        """Return the shapes of an engine that compiles kernels for each."""
         return compiled_shapes(most)
 
     def submit(self, ids: Array, mask: Array) -> Callable[[], Array]:
+        """Compute a group's logits now."""
         feed = {"input_ids": ids, "attention_mask": mask}
         if self._has_types:
             feed["token_type_ids"] = np.zeros_like(ids)
@@ -43,6 +45,7 @@ class OpenVino(Engine):
         return lambda: logits
 
     def close(self) -> None:
+        """Drop the compiled graph."""
         self._request = None
 
 

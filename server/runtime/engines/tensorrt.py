@@ -27,7 +27,11 @@ Profile = tuple[tuple[int, ...], ...]
 
 
 class TensorRt(Engine):
-    """Runs a plan. Raises EngineError where this TensorRT or this GPU cannot load it."""
+    """Runs a plan.
+
+    Raises:
+        EngineError: this TensorRT or this GPU cannot load it.
+    """
 
     def __init__(self, plan: Path, runtime: str) -> None:
         self._trt = trt = importlib.import_module(runtime)
@@ -53,9 +57,11 @@ class TensorRt(Engine):
         self._free: dict[tuple[int, int], list[_Slot]] = defaultdict(list)
 
     def shapes(self, most: int) -> Shapes:
+        """Return the grid of the plan's own profiles."""
         return self._grid
 
     def submit(self, ids: Array, mask: Array) -> Callable[[], Array]:
+        """Queue a group into a free slot of its shape, or a new one."""
         shape = self._grid.fit(*ids.shape)
         slot = self._free[shape].pop() if self._free[shape] else self._new_slot(shape)
         slot.queue(ids, mask)
@@ -68,6 +74,7 @@ class TensorRt(Engine):
         return result
 
     def close(self) -> None:
+        """Wait for what is queued, and free all memory on the GPU."""
         cuda.synchronise(self._stream)
         for slots in self._free.values():
             for slot in slots:
@@ -151,9 +158,12 @@ class _Slot:
 
 
 def grid_of(profiles: list[Profile]) -> Grid:
-    """Return the grid whose shapes are the ends of an engine's profiles, each (least, best, most).
+    """Return the grid whose shapes are the ends of an engine's profiles.
 
     Where a profile spans many batches (TensorRT-RTX's do), the powers of two within it are shapes too.
+
+    Args:
+        profiles: each the (least, best, most) shape, texts × tokens
     """
     batches, lengths = set(), set()
     for least, _, most in profiles:
@@ -163,7 +173,15 @@ def grid_of(profiles: list[Profile]) -> Grid:
 
 
 def profile_of(profiles: list[Profile], shape: tuple[int, int]) -> int:
-    """Return the number of the profile that holds a shape. Raises EngineError where none does."""
+    """Return the number of the profile that holds a shape.
+
+    Args:
+        profiles: each the (least, best, most) shape, texts × tokens
+        shape: texts × tokens
+
+    Raises:
+        EngineError: no profile holds it.
+    """
     for number, (least, _, most) in enumerate(profiles):
         if all(low <= at <= high for low, at, high in zip(least, shape, most, strict=True)):
             return number
