@@ -192,8 +192,21 @@ def _save_tokenizer(tokenizer: Any, path: Path, vocab_size: int) -> int:
             f"the tokenizer gives ids up to {highest}, but the model has embeddings for {vocab_size}. "
             "Resize the model's embeddings, or take the tokenizer that belongs to it."
         )
-    backend.save(str(path))
+    path.write_text(shorten_scores(backend.to_str()), encoding="utf-8")
     return tokenizer.pad_token_id
+
+
+def shorten_scores(tokenizer: str) -> str:
+    """Return a tokenizer.json whose unigram scores have the digits of the float32 that they are, and no more.
+
+    A third of such a file is digits that widening to float64 made up. Texts are read as before, but where two ways to
+    read one are equally probable to seven digits.
+    """
+    described = json.loads(tokenizer)
+    model = described["model"]
+    if model["type"] == "Unigram":
+        model["vocab"] = [[piece, float(str(np.float32(score)))] for piece, score in model["vocab"]]
+    return json.dumps(described, ensure_ascii=False, separators=(",", ":"))
 
 
 def _check_contract(graph: Path) -> None:

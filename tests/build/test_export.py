@@ -63,6 +63,17 @@ def test_tokenizer_is_saved_without_truncation_and_padding_and_says_the_same(exp
     assert Tokenizer.from_file(str(tiny.folder / export.TOKENIZER)).encode(text).ids == theirs
 
 
+def test_unigram_scores_keep_the_digits_of_float32_alone():
+    wide = {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["▁", -3.9299705028533936], ["s", -5.5]]}
+    short = json.loads(export.shorten_scores(json.dumps({"model": wide})))["model"]
+    assert short == wide | {"vocab": [["<unk>", 0.0], ["▁", -3.9299705], ["s", -5.5]]}
+
+
+def test_word_pieces_are_kept_as_they_are():
+    model = {"type": "WordPiece", "vocab": {"[PAD]": 0, "é": 1}}
+    assert json.loads(export.shorten_scores(json.dumps({"model": model}))) == {"model": model}
+
+
 def test_ids_beyond_the_embeddings_are_refused(tmp_path: Path):
     save(tmp_path / "checkpoint", vocab_size=len(VOCABULARY) - 1)
     with pytest.raises(
