@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,13 @@ def test_they_keep_to_their_schemas(schema: str, file: str) -> None:
 
 def test_the_workflow_calls_the_script_that_anybody_can() -> None:
     assert "- run: .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
+def test_every_folder_of_code_is_installed() -> None:
+    """An editable install has all of them, whatever the list says; another one does not."""
+    code = (file for part in ("build", "clients", "server") for file in (ROOT / part).rglob("__init__.py"))
+    folders = {".".join(("newsdesk", *file.parent.relative_to(ROOT).parts)) for file in code}
+    assert set(SETUPTOOLS["packages"]) == folders
 
 
 def test_version_and_licence_are_the_same_everywhere() -> None:
