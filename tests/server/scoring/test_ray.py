@@ -27,7 +27,9 @@ def _node() -> dict[str, Any]:
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """A cluster of two nodes of a core each, and the one that may be killed."""
+    # A machine with other work takes its time.
     monkeypatch.setenv("RAY_agent_register_timeout_ms", "120000")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
