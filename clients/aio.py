@@ -4,13 +4,13 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from typing import Self, TypeVar, cast, overload
 
-from newsdesk.clients import feedback
+from newsdesk.clients import feedback, jobs
 from newsdesk.clients.articles import Article, Text, read_rows, read_single
 from newsdesk.clients.calls import AsyncCalls
 from newsdesk.clients.chunk import Chunk, Item, cut
@@ -18,6 +18,7 @@ from newsdesk.clients.client import DEFAULT_URL, Settings, only
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, Interrupted, NewsdeskError, RequestRefused
 from newsdesk.clients.feedback import Correction
+from newsdesk.clients.jobs import AsyncJobs, AsyncSender, Reply, Request
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.schemes import connect_async
@@ -159,6 +160,20 @@ class AsyncClient:
             return cast(AsyncKeeper, self._here().transport).feedback(body, path, deadline.left())
 
         return sum([await self._repeated(partial(keep, body), deadline) for body in feedback.bodies(corrections)])
+
+    @property
+    def jobs(self) -> AsyncJobs:
+        """As `Client.jobs`."""
+        jobs.check(self._settings.addresses)
+        return AsyncJobs(self._send_job, self._settings.deadline)
+
+    async def _send_job(self, request: Request) -> Reply:
+        deadline = self._settings.deadline(None)
+
+        def send() -> Awaitable[Reply]:
+            return cast(AsyncSender, self._here().transport).send(request, deadline.left())
+
+        return await (send() if isinstance(request.body, Iterator) else self._repeated(send, deadline))
 
     async def _repeated(self, call: Callable[[], Awaitable[_Answer]], deadline: Deadline) -> _Answer:
         """As `Client._repeated`."""

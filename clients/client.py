@@ -12,13 +12,14 @@ from itertools import chain, islice
 from os import PathLike
 from typing import Self, TypeVar, cast, overload
 
-from newsdesk.clients import feedback
+from newsdesk.clients import feedback, jobs
 from newsdesk.clients.articles import Article, Text, read_rows, read_single
 from newsdesk.clients.calls import Calls
 from newsdesk.clients.chunk import Chunk, Item, cut
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
 from newsdesk.clients.feedback import Correction
+from newsdesk.clients.jobs import Jobs, Reply, Request, Sender
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.schemes import connect
@@ -231,6 +232,20 @@ class Client:
             return cast(Keeper, self._here().transport).feedback(body, path, deadline.left())
 
         return sum(self._repeated(partial(keep, body), deadline) for body in feedback.bodies(corrections))
+
+    @property
+    def jobs(self) -> Jobs:
+        """The files that the gateway answers in its own time. Raises RequestRefused where the address is no gateway."""
+        jobs.check(self._settings.addresses)
+        return Jobs(self._send_job, self._settings.deadline)
+
+    def _send_job(self, request: Request) -> Reply:
+        deadline = self._settings.deadline(None)
+
+        def send() -> Reply:
+            return cast(Sender, self._here().transport).send(request, deadline.left())
+
+        return send() if isinstance(request.body, Iterator) else self._repeated(send, deadline)
 
     def _repeated(self, call: Callable[[], _Answer], deadline: Deadline) -> _Answer:
         """Return what a call gives, which is made again after a failure that may pass."""

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from newsdesk.clients.errors import BadResponse, RequestRefused
 from newsdesk.clients.feedback import kept
+from newsdesk.clients.jobs import Reply, Request
 from newsdesk.clients.options import Options
 from newsdesk.clients.transports import Address, Answer, Model, only
 from newsdesk.clients.web import AsyncWeb, Web
@@ -38,6 +39,9 @@ class GatewayTransport:
         """Send corrections, and return how many were kept."""
         return kept(self._web.call("POST", path, corrections, _JSON, timeout)[0])
 
+    def send(self, request: Request, timeout: float) -> Reply:
+        return self._web.call(request.method, request.path, request.body, request.headers, timeout)
+
     def close(self) -> None:
         self._web.close()
 
@@ -64,6 +68,9 @@ class AsyncGatewayTransport:
     async def feedback(self, corrections: bytes, path: str, timeout: float) -> int:
         """Send corrections, and return how many were kept."""
         return kept((await self._web.call("POST", path, corrections, _JSON, timeout))[0])
+
+    async def send(self, request: Request, timeout: float) -> Reply:
+        return await self._web.call(request.method, request.path, request.body, request.headers, timeout)
 
     async def close(self) -> None:
         await self._web.close()

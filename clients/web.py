@@ -1,8 +1,9 @@
 """HTTP requests with a deadline, their failures as NewsdeskError's: over urllib3, and over aiohttp."""
 
+import asyncio
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import aiohttp
 import urllib3
@@ -15,6 +16,10 @@ from newsdesk.clients.transports import Address
 _KEPT_CONNECTIONS = 128
 # Nothing was sent where no connection comes about: there is time left to try again, or another server.
 _LONGEST_CONNECTING = 5.0
+_GOOD = {200, 202, 206}
+
+Body = bytes | Iterator[bytes] | None
+"""Pieces are sent as they come, for as long as that takes: the time then bounds the wait for the answer alone."""
 
 
 class Web:
@@ -27,9 +32,9 @@ class Web:
         )
 
     def call(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+        self, method: str, path: str, body: Body, headers: Mapping[str, str], timeout: float
     ) -> tuple[bytes, Mapping[str, str]]:
-        """Return the body and the headers of a 200. `path` comes behind the address's own."""
+        """Return the body and the headers of a success. `path` comes behind the address's own."""
         url = self._address.url
         try:
             response = self._pool.urlopen(
@@ -47,7 +52,7 @@ class Web:
             raise _timed_out(url, error, connecting, timeout) from error
         except urllib3.exceptions.HTTPError as error:
             raise unavailable(url, error) from error
-        if response.status != 200:
+        if response.status not in _GOOD:
             raise _error(response.status, response.data, response.headers, url)
         return response.data, response.headers
 
@@ -64,7 +69,7 @@ class AsyncWeb:
         self._session = aiohttp.ClientSession(_origin(address), connector=self._connector)
 
     async def call(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
+        self, method: str, path: str, body: Body, headers: Mapping[str, str], timeout: float
     ) -> tuple[bytes, Mapping[str, str]]:
         """As `Web.call`."""
         url = self._address.url
@@ -72,10 +77,14 @@ class AsyncWeb:
             async with self._session.request(
                 method,
                 self._address.path + path,
-                data=body,
+                data=_paced(body) if isinstance(body, Iterator) else body,
                 headers={**headers, **carried(), **_presented(self._address)},
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, _LONGEST_CONNECTING)),
+                timeout=aiohttp.ClientTimeout(
+                    total=None if isinstance(body, Iterator) else timeout,
+                    sock_connect=min(timeout, _LONGEST_CONNECTING),
+                    sock_read=timeout,
+                ),
             ) as response:
                 data = await response.read()
         except TimeoutError as error:
@@ -83,7 +92,7 @@ class AsyncWeb:
             raise _timed_out(url, error, connecting, timeout) from error
         except aiohttp.ClientError as error:
             raise unavailable(url, error) from error
-        if response.status != 200:
+        if response.status not in _GOOD:
             raise _error(response.status, data, response.headers, url)
         return data, response.headers
 
@@ -94,6 +103,12 @@ class AsyncWeb:
         """Close without the loop, which has ended: aiohttp logs an error for a session that is left open."""
         self._session.detach()
         list(self._connector.close().__await__())
+
+
+async def _paced(body: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Read the pieces beside the loop: most are of a file."""
+    while piece := await asyncio.to_thread(next, body, b""):
+        yield piece
 
 
 def _origin(address: Address) -> str:

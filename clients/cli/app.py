@@ -13,6 +13,7 @@ from newsdesk.clients.articles import Text
 from newsdesk.clients.cli.commands import CommandGroup
 from newsdesk.clients.cli.feedback import feedback
 from newsdesk.clients.cli.formats import Format, header, line
+from newsdesk.clients.cli.jobs import jobs
 from newsdesk.clients.cli.options import ApiKey, Delimiter, InputForm, Model, TextColumns, Timeout, Url
 from newsdesk.clients.cli.selection import select
 from newsdesk.clients.cli.texts import FIRST_RETRIES, Answers, opened, shown_progress
@@ -49,6 +50,7 @@ def newsdesk(
 app.command(cls=Command)(models)
 app.command(cls=Command)(select)
 app.command(cls=Command)(feedback)
+app.command(cls=Command)(jobs)
 
 
 @app.command(cls=Command)
