@@ -36,6 +36,8 @@ SHM_BYTES = 4 * 2**20
 # is refused to everybody. Triton's restrictions ask for a header, which the command line shows to all; but neither HTTP
 # nor gRPC has a header with a colon in its name.
 _REFUSED_TO_ALL = "model-repository,shared-memory,trace,logging:nobody:can-send-this=never"
+# Vertex AI's: Triton would listen on a further port of every address, which its restrictions do not cover.
+_OPENS_A_PORT = "AIP_MODE"
 _POLL_SECONDS = 1
 _REINSTALL = "pip install --force-reinstall --no-deps nvidia-pytriton==0.7.0"
 _EXIT_SECONDS = 8
@@ -144,6 +146,7 @@ def environment(installation: Installation) -> dict[str, str]:
     its working directory whatever PYTHONSAFEPATH says, so that this must be one that holds no modules.
     """
     variables = processes.environment_apart()
+    variables.pop(_OPENS_A_PORT, None)
     libpython = find_libpython()
     libraries = [str(libpython.parent)] if libpython else []
     libraries += [str(installation.libraries), *filter(None, [variables.get("LD_LIBRARY_PATH")])]

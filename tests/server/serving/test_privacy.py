@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from newsdesk.server.serving import privacy
+from newsdesk.server.serving.triton import environment, find_installation
 from tests.launching import SHM, Server
 from tests.strangers import as_nobody, needs_root, readable, send_grpc, send_http
 
@@ -13,6 +16,12 @@ _MANAGEMENT = {
     "POST /v2/repository/models/ag_news/unload": b"{}",
     "GET /v2/systemsharedmemory/status": b"",
     "POST /v2/systemsharedmemory/region/all/register": b'{"key":"/x","offset":0,"byte_size":8}',
+    "POST /v2/systemsharedmemory/unregister": b"{}",
+    "GET /v2/cudasharedmemory/region/all/status": b"",
+    "POST /v2/cudasharedmemory/region/all/register": b'{"raw_handle":{"b64":""},"device_id":0,"byte_size":8}',
+    "POST /v2/cudasharedmemory/region/all/unregister": b"{}",
+    "POST /v2/repository/named/index": b"{}",
+    "POST /v2/models/ag_news/trace/setting": b'{"trace_level":["TIMESTAMPS"]}',
     "GET /v2/trace/setting": b"",
     "POST /v2/trace/setting": b'{"trace_level":["TIMESTAMPS"]}',
     "GET /v2/logging": b"",
@@ -20,7 +29,8 @@ _MANAGEMENT = {
 }
 _CALLS = (
     "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload", "SystemSharedMemoryStatus",
-    "SystemSharedMemoryRegister", "CudaSharedMemoryStatus", "TraceSetting", "LogSettings",
+    "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister", "CudaSharedMemoryStatus", "CudaSharedMemoryRegister",
+    "CudaSharedMemoryUnregister", "TraceSetting", "LogSettings",
 )  # fmt: skip
 
 
@@ -41,6 +51,28 @@ def test_nobody_manages_it_with_whatever_the_command_lines_say(server: Server) -
             assert send_grpc(grpc, call, (prefix + name, value)) != "ok", (call, prefix)
     assert send_grpc(grpc, "ServerReady", (b"triton-grpc-protocol-nobody", b"never")) == "ok"
     assert server.classify()[0] == 200
+
+
+def test_no_spelling_of_a_refused_route_is_answered(server: Server) -> None:
+    http = server.ports[0]
+    for route, body in _MANAGEMENT.items():
+        method, path = route.split()
+        spellings = [f"{path}?x=1", f"http://x{path}"]  # which are the same, and so refused
+        assert {send_http(http, method, spelling, body) for spelling in spellings} == {403}, route
+        spellings = [f"{path}/", f"/{path}", f"/x/..{path}", f"{path};x", f"{path}#x", path.upper()]
+        spellings += [path.replace("/v2", "/v2/"), path.replace("/v2", "/v2/."), path.replace("e", "%65")]
+        for spelling in spellings:
+            assert send_http(http, method, spelling, body) in (0, 400, 403, 404, 405), spelling
+        for other in "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS":
+            assert send_http(http, other, path, body) in (0, 400, 403, 404, 405), (other, path)
+    assert server.classify()[0] == 200
+
+
+def test_no_variable_of_a_platform_opens_a_port_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vertex AI's AIP_MODE does, on every address, and Triton's restrictions do not hold there."""
+    monkeypatch.setenv("AIP_MODE", "PREDICTION")
+    monkeypatch.setenv("AIP_HTTP_PORT", "8080")
+    assert "AIP_MODE" not in environment(find_installation())
 
 
 @needs_root
