@@ -18,6 +18,7 @@ _GARBAGE = 10_000, 20, 20
 
 
 def main() -> None:
+    """Serve until a signal, by the Launch on standard input. Ends with code 1 where it could not listen."""
     launch = Launch.decode(sys.stdin.buffer.read())
     logs.configure()
     server: uvicorn.Server

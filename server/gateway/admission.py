@@ -58,7 +58,15 @@ class Piece:
 
 
 def pieces(texts: Sequence[Text], quality: str | None) -> list[Piece]:
-    """Cut texts into pieces of bounded cost; a long text is one by itself. At quality "fast" none is long."""
+    """Cut texts into pieces of bounded cost; a long text is one by itself. At quality "fast" none is long.
+
+    Args:
+        texts: of one request
+        quality: that they are asked for in; None means balanced
+
+    Returns:
+        Pieces of at most MAX_BATCH texts that hold all of them, in their order.
+    """
     weight = _WEIGHTS[quality or DEFAULT_QUALITY]
     cut: list[Piece] = []
     start = cost = 0
@@ -102,7 +110,15 @@ class Queue:
 
     @asynccontextmanager
     async def place(self, load: int, wait: bool) -> AsyncIterator[None]:
-        """Hold a place for texts. Where there is none, `wait` for it, or raise TooMany."""
+        """Hold a place for texts while the block runs.
+
+        Args:
+            load: as how many texts they count (see `load`)
+            wait: for a place, where there is none
+
+        Raises:
+            TooMany: there is no place, and `wait` is False.
+        """
         who = caller.get()
         async with self._changed:
             if wait:
@@ -133,7 +149,8 @@ class Queue:
 class Turn:
     """A piece's turn at the model: entering waits for it, at most until `end` (monotonic); leaving gives it on.
 
-    Raises Late.
+    Raises:
+        Late: on entering, where `end` passes first.
     """
 
     piece: Piece
@@ -163,6 +180,7 @@ class Turn:
         self.turns.end(self)
 
     def grant(self) -> None:
+        """Let the piece go."""
         if self.granted is not None and not self.granted.done():
             self.granted.set_result(None)
         self.granted = None
@@ -209,7 +227,7 @@ class _FairQueue:
 
 
 class Turns:
-    """For one event loop. `instances` is the number of backend processes."""
+    """The turns of all pieces, for one event loop. `instances` is the number of backend processes."""
 
     def __init__(self, instances: int) -> None:
         self._instances = instances
@@ -220,10 +238,11 @@ class Turns:
         self._timer: asyncio.TimerHandle | None = None
 
     def turn(self, piece: Piece, end: float | None) -> Turn:
-        """Return the turn of a piece of the calling request, to be entered."""
+        """Return the turn of a piece of the calling request, to be entered; `end` is in monotonic seconds, None is never."""
         return Turn(piece, caller.get(), self, end, behind.get())
 
     def ask(self, turn: Turn) -> None:
+        """Have a turn wait, and be granted when it may go."""
         turn.granted = asyncio.get_running_loop().create_future()
         self._queue_of(turn).add(turn)
         self._dispatch()
@@ -237,6 +256,7 @@ class Turns:
             self._dispatch()
 
     def end(self, turn: Turn) -> None:
+        """Give on what a granted turn took."""
         self._behinds -= turn.behind
         if turn.piece.long:
             self._longs -= 1

@@ -76,10 +76,16 @@ _PREFLIGHT_SECONDS = 600
 
 
 def create(launch: Launch, stopping: Callable[[], bool], certificates: Certificates | None = None) -> Observed:
-    """Return the ASGI application, beside which the same is served over gRPC while it lives. `stopping` says whether
-    streams without an end of their own must end.
+    """Return the ASGI application, beside which the same is served over gRPC while it lives.
 
-    Raises GatewaySettingsError and TracesError.
+    Args:
+        launch: what the process is started with
+        stopping: says whether streams without an end of their own must end
+        certificates: of both ports; None where they are not encrypted
+
+    Raises:
+        GatewaySettingsError: a setting cannot be used.
+        TracesError: the address for traces cannot be used.
     """
     telemetry, rates, tracing = Telemetry(), Rates(launch.settings), _tracing()
 

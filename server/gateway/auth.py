@@ -41,7 +41,17 @@ class Gate:
         self._roles = Roles(settings)
 
     async def admit(self, connection: HTTPConnection, least: Role) -> Caller:
-        """Raises Unauthenticated, Forbidden and TooMany."""
+        """Return who makes a request, counted against the caller's rate.
+
+        Args:
+            connection: of the request
+            least: the role that it needs
+
+        Raises:
+            Unauthenticated: no valid key or token.
+            Forbidden: the caller's role is below `least`.
+            TooMany: the caller's rate is used up.
+        """
         try:
             caller = await self._identify(connection)
             connection.state.caller = caller.id
@@ -54,13 +64,20 @@ class Gate:
         return caller
 
     async def count(self, caller: str) -> None:
-        """Count what comes over an open connection, a message for a request. Raises TooMany."""
+        """Count what comes over an open connection, a message for a request.
+
+        Raises:
+            TooMany: the caller's rate is used up.
+        """
         await self._rates.count(caller)
 
     async def check(self, connection: HTTPConnection, least: Role) -> None:
         """Look again at who is on an open connection.
 
-        Raises Unauthenticated and Forbidden for who may no longer be, and Unavailable where that cannot be known.
+        Raises:
+            Unauthenticated: the key or token is no longer valid.
+            Forbidden: the caller's role is below `least` now.
+            Unavailable: that cannot be known.
         """
         try:
             _check(await self._identify(connection), least)
@@ -91,14 +108,18 @@ class Gate:
 
 
 class Roles:
-    """What a token says that its bearer may do."""
+    """The roles that tokens give their bearers."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._claim = settings.jwt_role_claim
         self._names = [role.name for role in Role if role < Role.admin or settings.jwt_admin]
 
     def of_token(self, claims: dict[str, object]) -> Caller:
-        """Raises Unauthenticated."""
+        """Return the caller that a token's claims name.
+
+        Raises:
+            Unauthenticated: its role is none that a token may give.
+        """
         role = claims.get(self._claim, Role.reader.name)
         if not isinstance(role, str) or role not in self._names:
             more = "" if role != Role.admin.name else "; --jwt-admin lets tokens be an administrator's, too"

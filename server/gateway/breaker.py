@@ -16,7 +16,7 @@ _RECENT_SECONDS = 5.0
 
 
 class Breaker:
-    """For one event loop."""
+    """The circuit breaker of one model, for one event loop."""
 
     def __init__(self) -> None:
         self._failures = 0
@@ -42,7 +42,11 @@ class Breaker:
         self._answered, self._failures = time.monotonic(), 0
 
     def check(self) -> None:
-        """Raises Unavailable while it is open."""
+        """Let requests pass while it is closed.
+
+        Raises:
+            Unavailable: it is open.
+        """
         if self.open:
             raise Unavailable(
                 f"The model has not answered {self._failures} requests in a row: the gateway asks on by itself, and "

@@ -29,7 +29,11 @@ class _Files:
 
 
 class Certificates:
-    """Raises GatewaySettingsError for files that cannot be used at the start."""
+    """The certificates of both ports.
+
+    Raises:
+        GatewaySettingsError: at the start, for files that cannot be used.
+    """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings

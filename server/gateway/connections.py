@@ -18,10 +18,13 @@ _SEPARATORS = len(": \r\n")
 
 
 class Connection(Protocol):
+    """A connection that `Connections` counts."""
+
     transport: asyncio.Transport
 
     @property
-    def idle(self) -> bool: ...
+    def idle(self) -> bool:
+        """Whether no request is under way."""
 
 
 class Connections:
@@ -41,6 +44,7 @@ class Connections:
             victim.transport.abort()
 
     def leave(self, connection: Connection) -> None:
+        """Count a connection no more."""
         address = _address(connection.transport)
         held = self._by_address.get(address, {})
         held.pop(connection, None)
@@ -66,35 +70,42 @@ class Http(HttpToolsProtocol):
 
     @property
     def idle(self) -> bool:
+        """Whether no request is under way."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count the connection, and expect its first head."""
         super().connection_made(transport)
         self._expect()
         self._within.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Count the connection no more."""
         self._within.leave(self)
         self._expected()
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over: a WebSocket is counted as one."""
         self._within.leave(self)
         self._expected()
         super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
+        """Parse what has come, and refuse a head that goes on too long."""
         self._unparsed += len(data)
         super().data_received(data)
         if self._unparsed > HEAD_BYTES + len(data):
             self._refuse(431, "The head of the request is too large.")
 
     def on_message_begin(self) -> None:
+        """Expect a head."""
         super().on_message_begin()
         self._head_bytes = self._unparsed = 0
         self._expect()
 
     def on_url(self, url: bytes) -> None:
+        """Take a part of the URL, which counts for the head."""
         self._count(len(url))
         super().on_url(url)
 
@@ -104,19 +115,23 @@ class Http(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        """Expect no head any more."""
         self._expected()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        """Take a part of the body, which does not count for the head."""
         self._unparsed = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        """Expect nothing more, where the request is answered."""
         if self.idle:
             self._expected()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """Expect the rest of a body whose request is answered before its end."""
         super().on_response_complete()
         if self.cycle.more_body and not self.pipeline:  # nobody reads it any more
             self._expect()
@@ -169,10 +184,12 @@ class WebSockets(WebSocketsSansIOProtocol):
         self._within = within
 
     def connection_made(self, transport: Any) -> None:
+        """Count the connection."""
         super().connection_made(transport)
         self._within.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Count the connection no more."""
         self._within.leave(self)
         super().connection_lost(exc)
 

@@ -51,15 +51,22 @@ def spans(text: str) -> list[tuple[int, int]]:
 
 
 def without(text: str, span: tuple[int, int]) -> str:
+    """Return a text without a span of it."""
     return text[: span[0]] + text[span[1] :]
 
 
 def explained(
     text: str, prediction: Prediction, places: Sequence[tuple[int, int]], items: Sequence[Prediction | TextRefused]
 ) -> Explained:
-    """Return the prediction with its words. `items` answer the text without each of `places`, with all labels.
+    """Return the prediction with its words.
 
     A span without which the text is refused (nothing visible is left) is not among the words.
+
+    Args:
+        text: as it was given
+        prediction: its answer, with all labels
+        places: its spans
+        items: answers to the text without each of `places`, with all labels
     """
     whole = prediction.probability
     words = tuple(

@@ -33,10 +33,16 @@ class Feedback:
         self.folder = folder
 
     def append(self, model: str, corrections: Sequence[dict[str, Any]], about: dict[str, Any]) -> None:
-        """Write corrections behind those of a model, all of them or none; `about` stands in each line, too.
+        """Write corrections behind those of a model, all of them or none.
 
-        Raises Full where the file has its most bytes, or the disk has no room, and Unavailable where it cannot be
-        written.
+        Args:
+            model: its name, which names the file
+            corrections: a line each
+            about: stands in each line, too
+
+        Raises:
+            Full: the file has its MOST_BYTES, or the disk has no room.
+            Unavailable: the file cannot be written.
         """
         made = {CORRECTED_AT: now(time.time())}
         lines = b"".join(msgspec.json.encode(made | line | about) + b"\n" for line in corrections)

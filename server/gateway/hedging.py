@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class Hedging:
-    """For one event loop. `share` of the texts may be asked for twice; at 0 none is."""
+    """The hedging of one model, for one event loop. `share` of the texts may be asked for twice; at 0 none is."""
 
     def __init__(self, share: float, hedged: Callable[[int], None]) -> None:
         """`hedged` is told how many texts are asked for again."""
@@ -34,7 +34,12 @@ class Hedging:
         self._late, self._until_measured = float("inf"), _LEARNT
 
     async def answer(self, texts: int, ask: Callable[[], Awaitable[Result]]) -> Result:
-        """Ask, and where that takes long ask once more. The one that loses is cancelled."""
+        """Ask, and where that takes long ask once more. The one that loses is cancelled.
+
+        Args:
+            texts: how many the request holds; one of more than MAX_BATCH is asked for once
+            ask: sends the request
+        """
         if not 0 < texts <= MAX_BATCH or not self._share:
             return await ask()
         self._earned = min(self._earned + self._share * texts, MAX_BATCH)

@@ -33,6 +33,8 @@ _Shape = Annotated[list[Annotated[int, Meta(ge=1, le=_LARGEST)]], Meta(min_lengt
 
 
 class Tensor(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """An input of a request. Without `data` its elements are in the binary part."""
+
     name: str
     datatype: _Datatype
     shape: _Shape
@@ -41,6 +43,8 @@ class Tensor(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Output(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """An output that a request wants."""
+
     name: str
     parameters: _Parameters | None = None
 
@@ -59,9 +63,19 @@ class Request(Struct, omit_defaults=True):
 
 
 def read(body: bytes, header_length: str | None, most_values: int) -> tuple[Request | None, bytes]:
-    """Return the request, and what of the body is binary. A length of 0 means that all of it is one text: no request.
+    """Read a request's body.
 
-    Raises Malformed, and TooLarge for more values than are taken.
+    Args:
+        body: JSON, and binary data behind it
+        header_length: bytes of the JSON, as the header says it; None: all of the body
+        most_values: of the JSON that are taken
+
+    Returns:
+        The request, and what of the body is binary. A length of 0 means that all of it is one text: no request.
+
+    Raises:
+        Malformed: it is no inference request, or one that Triton had better not see.
+        TooLarge: it holds more values than are taken.
     """
     length = len(body) if header_length is None else _length(header_length, len(body))
     if header_length is not None and not length:
@@ -78,9 +92,11 @@ def read(body: bytes, header_length: str | None, most_values: int) -> tuple[Requ
 
 
 def check(request: Request, binary: bytes, most_values: int) -> None:
-    """Leave out the parameters that say nothing.
+    """Check a request, and leave out the parameters that say nothing.
 
-    Raises Malformed for what Triton had better not see, and TooLarge for more texts than any request may hold values.
+    Raises:
+        Malformed: it holds what Triton had better not see.
+        TooLarge: an input has more than `most_values` texts.
     """
     request.parameters = _checked(request.parameters, _OF_REQUEST, "the request's parameters")
     for output in request.outputs or ():
@@ -105,7 +121,15 @@ def content(request: Request, binary: bytes) -> bytes:
 
 
 def check_classified(names: list[str], config: Mapping[str, Any]) -> None:
-    """Raises Malformed where classes are wanted of an output without labels: Triton divides by their number, 0."""
+    """Check that outputs wanted as classes have labels: Triton divides by their number, 0.
+
+    Args:
+        names: of those outputs
+        config: Triton's configuration of the model
+
+    Raises:
+        Malformed: one has none.
+    """
     labelled = [output["name"] for output in config.get("output", ()) if output.get("label_filename")]
     for name in names:
         if name not in labelled:

@@ -42,6 +42,8 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
+    """An API key, without its secret."""
+
     id: str
     name: str
     role: str
@@ -52,7 +54,7 @@ class Key:
     revoked: float | None = None
 
     def state(self, now: float) -> str:
-        """Return "valid", "expired" or "revoked"."""
+        """Return "valid", "expired" or "revoked"; `now` is seconds since 1970."""
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and now >= self.expires else "valid"
@@ -67,7 +69,11 @@ class KeyFile:
         self._keys: dict[str, Key] = {}
 
     def keys(self) -> dict[str, Key]:
-        """Return the keys by id, oldest first. Raises KeysError for a file that is not one of keys."""
+        """Return the keys by id, oldest first.
+
+        Raises:
+            KeysError: the file is not one of keys.
+        """
         try:
             status = self.path.stat()
             seen = status.st_mtime_ns, status.st_size, status.st_ino
@@ -84,14 +90,31 @@ class KeyFile:
         return self._keys
 
     def find(self, secret: str, now: float) -> Key | None:
-        """Return the valid key that was given, comparing in a time that says nothing about how far it was right."""
+        """Return the valid key that was given, comparing in a time that says nothing about how far it was right.
+
+        Args:
+            secret: the whole key, nd_…
+            now: seconds since 1970
+
+        Raises:
+            KeysError: the file is not one of keys.
+        """
         match = _KEY.fullmatch(secret)
         key = self.keys().get(match["id"]) if match else None
         same = hmac.compare_digest(_digest(secret), key.sha256 if key else _NOBODY)
         return key if key and same and key.state(now) == "valid" else None
 
     def create(self, name: str, role: Role, days: float | None) -> tuple[Key, str]:
-        """Make a key and return it with its secret text, which is kept nowhere. Raises KeysError."""
+        """Make a key and return it with its secret text, which is kept nowhere.
+
+        Args:
+            name: of who gets it, 1 to 64 characters
+            role: the key's
+            days: until it expires, at most 36500; None: it does not
+
+        Raises:
+            KeysError: the name or the days cannot be used.
+        """
         if not re.fullmatch(r"[\w .@-]{1,64}", name):
             raise KeysError(f"name is {name!r}, expected 1 to 64 letters, digits, spaces or .@-_")
         if days is not None and not 0 < days <= 36_500:
@@ -111,7 +134,11 @@ class KeyFile:
         return key, text
 
     def revoke(self, id: str) -> Key:
-        """Raises KeysError where there is no such key. One that was revoked before stays as it was."""
+        """Revoke a key and return it. One that was revoked before stays as it was.
+
+        Raises:
+            KeysError: there is no such key.
+        """
         with self._writing() as keys:
             if id not in keys:
                 raise KeysError(f"there is no key {id!r} in {self.path}: `newsdesk keys list` shows them")

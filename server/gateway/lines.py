@@ -28,9 +28,17 @@ class Lines(NamedTuple):
 
 
 async def answer(plane: Plane, read: Iterator[list[Given]], asked: Asked, index: int = 0) -> AsyncGenerator[Lines]:
-    """Yield the lines of each batch that is read, the first of which has `index`.
+    """Yield the lines of each batch that is read.
 
-    Raises NewsdeskError and Problem, for what ends the reading when all that comes before it is answered.
+    Args:
+        plane: of the model that is asked
+        read: yields the batches
+        asked: of each text
+        index: of the first text
+
+    Raises:
+        NewsdeskError: the model could not be asked.
+        Problem: the reading ended with it; all that comes before is answered first.
     """
     taken: deque[list[Given]] = deque()
     failed: list[Problem] = []
@@ -59,8 +67,10 @@ def unexpected(error: Exception) -> Problem:
 async def _read(
     read: Iterator[list[Given]], taken: deque[list[Given]], failed: list[Problem]
 ) -> AsyncIterator[list[Text]]:
-    """Yield the texts of the batches, which are `taken`. What ends the reading is kept for when all that comes before
-    it is answered."""
+    """Yield the texts of the batches, which are `taken`.
+
+    An error that ends the reading is kept for when all that comes before it is answered.
+    """
     try:
         while batch := await following(read):
             taken.append(batch)

@@ -23,6 +23,7 @@ class JsonLines(logging.Formatter):
     """The record's `fields`, as `log` gives them, beside time, level and what happened."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return a record as a line of JSON."""
         entry: dict[str, Any] = {
             "time": now(record.created),
             "level": record.levelname.lower(),
@@ -45,6 +46,7 @@ def configure() -> None:
 
 
 def log(event: str, level: int = logging.INFO, exc_info: BaseException | None = None, **fields: Any) -> None:
+    """Write a line: what happened, and its fields."""
     access.log(level, event, extra={"fields": fields}, exc_info=exc_info)
 
 
@@ -57,6 +59,7 @@ class AuditLog:
             path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, **entry: Any) -> None:
+        """Append an entry with the time, and see it on disk."""
         line = msgspec.json.encode({"time": now(time.time()), **entry}) + b"\n"
         try:
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -70,5 +73,5 @@ class AuditLog:
 
 
 def now(seconds: float) -> str:
-    """Return a time as it stands in logs: ISO 8601 in UTC, to the millisecond."""
+    """Return a time, `seconds` since 1970, as it stands in logs: ISO 8601 in UTC, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

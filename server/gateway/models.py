@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
+    """One model, with the ways to ask it."""
+
     name: str
     plane: Plane
     triton: Triton
@@ -34,7 +36,7 @@ class Model:
 
 
 class Models:
-    """For one event loop."""
+    """The models that are served, by name, for one event loop."""
 
     def __init__(
         self, launch: Launch, telemetry: Telemetry, session: aiohttp.ClientSession, tracing: "Tracing | None"
@@ -52,7 +54,12 @@ class Models:
         return len(self._served)
 
     def of(self, name: str = "") -> Model:
-        """Return the model of a name, without one the default. Raises NotFound, and Malformed where there is none."""
+        """Return the model of a name, without one the default.
+
+        Raises:
+            NotFound: there is no such model.
+            Malformed: no model is named, and none is the default.
+        """
         if not name and not self.default:
             raise Malformed(
                 f"No model is named, and {len(self)} are served: {self.names}. Name one: /v1/models/<model>/classify, "
@@ -63,9 +70,10 @@ class Models:
         return model
 
     def check_ready(self, only: str = "") -> list[Model]:
-        """Return the models that are in service, or one of them: all have answered lately.
+        """Return the models that are in service, or `only` one of them: all have answered lately.
 
-        Raises Unavailable, with what its server last said of it, where one has not.
+        Raises:
+            Unavailable: one has not; the message is what its server last said of it.
         """
         asked = [self.of(only)] if only else list(self)
         late = [model for model in asked if not model.plane.ready]
@@ -87,6 +95,7 @@ class Models:
 
     @property
     def names(self) -> str:
+        """The names of all, joined by commas."""
         return ", ".join(self._served)
 
     def watch(self) -> list[asyncio.Task[None]]:
@@ -98,6 +107,7 @@ class Models:
         ]
 
     async def close(self) -> None:
+        """Close the connections of all."""
         for model in self:
             await model.plane.close()
             if model.rollout:
@@ -125,7 +135,12 @@ def _trial(model: Model) -> Iterator[Coroutine[Any, Any, None]]:
 
 
 def of(connection: HTTPConnection, name: str = "") -> Model:
-    """Return the model that a request is for, and note it for metrics and log. Raises NotFound and Malformed."""
+    """Return the model that a request is for, and note it for metrics and log.
+
+    Raises:
+        NotFound: there is no such model.
+        Malformed: no model is named, and none is the default.
+    """
     models: Models = connection.app.state.models
     model = models.of(name)
     connection.state.model = model.name

@@ -64,12 +64,15 @@ _HEADERS = {
 
 
 class Observed:
+    """The application within the layer."""
+
     def __init__(
         self, app: ASGIApp, settings: GatewaySettings, telemetry: Telemetry, tracing: "Tracing | None" = None
     ) -> None:
         self._app, self._settings, self._telemetry, self._tracing = app, settings, telemetry, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI has it, and log it at its end."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
         elif self._tracing and scope["path"] not in _QUIET:

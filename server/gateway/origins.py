@@ -20,12 +20,15 @@ _OWN = ("same-origin", "none")
 
 
 class Origins:
+    """The application behind the rules on hosts and origins."""
+
     def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
         self._app, self._checks = app, settings.checks_hosts
         self._names = {"localhost", settings.host.lower(), *(name.lower() for name in settings.allowed_host)}
         self._listed = settings.cors_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI has it, or turn it away."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return

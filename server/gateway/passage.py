@@ -17,13 +17,21 @@ _NAME = re.compile(r"[\w.-]+")
 
 
 def check_name(what: str, name: str) -> None:
-    """Raises NotFound for what no model, or version, is called."""
+    """Check what a model, or a version, could be called.
+
+    Raises:
+        NotFound: none is called so.
+    """
     if not _NAME.fullmatch(name) or not name.strip("."):
         raise NotFound(f"There is no {what} {name!r:.80}.")
 
 
 async def check_outputs(model: Model, version: str, request: inference.Request) -> None:
-    """Raises Malformed where classes are wanted of an output of the model that has none."""
+    """Check that outputs wanted as classes have labels.
+
+    Raises:
+        Malformed: an output of the model has none.
+    """
     if classified := request.classified():
         tried = model.rollout.candidate.version if model.rollout else ""
         path = f"/v2/models/{model.name}" + (f"/versions/{version}" if version not in ("", tried) else "")
@@ -33,9 +41,20 @@ async def check_outputs(model: Model, version: str, request: inference.Request) 
 async def infer(
     model: Model, content: bytes, size: int, once: Once[AnyReply], seconds: float | None = None
 ) -> AnyReply:
-    """Pass a request on that was read and checked, in its turn. `content` is what the model reads of it.
+    """Pass a request on that was read and checked, in its turn.
 
-    Raises Poisonous, TooMany, Late and Unavailable.
+    Args:
+        model: that is asked
+        content: what it reads of the request
+        size: bytes of the request
+        once: sends it
+        seconds: that the caller waits; None: as long as a request may take
+
+    Raises:
+        Poisonous: it has ended the model's process twice.
+        TooMany: the queue is full.
+        Late: its turn did not come in time.
+        Unavailable: the circuit breaker is open.
     """
     model.triton.suspects.check(content)
     async with model.plane.passing(size):
@@ -48,7 +67,9 @@ async def infer(
 def judge(status: int, reason: str) -> tuple[int, str]:
     """Return the status that an error of Triton's should have, and its words without what is internal.
 
-    Raises TooMany and Late.
+    Raises:
+        TooMany: Triton's queue is full.
+        Late: the request's own `timeout` passed.
     """
     if status >= _ERROR and _QUEUE_FULL in reason.lower():
         raise TooMany("The model's queue is full: send it again in a moment.")

@@ -39,16 +39,25 @@ _STREAM_REQUESTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Asked(Options):
-    """What a caller wants to know of each text, whatever the protocol. Raises ValueError.
+    """The caller's wishes for each text, whatever the protocol.
 
-    explain   which words mattered: the model reads up to explain.MOST_SPANS more texts for it, of the same quality
+    Attributes:
+        explain: which words mattered: the model reads up to explain.MOST_SPANS more texts for it, of the same quality
+
+    Raises:
+        ValueError: a wish cannot be met.
     """
 
     explain: bool = False
 
 
 class Plane:
-    """Of one model, for one event loop. Calls raise NewsdeskError, and TooMany where the queue is full."""
+    """The data plane of one model, for one event loop.
+
+    Raises:
+        NewsdeskError: by any call, where the model is not asked or fails.
+        TooMany: by any call, where the queue is full.
+    """
 
     def __init__(
         self,
@@ -79,18 +88,25 @@ class Plane:
         """The version that is tried beside this one."""
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._client.close()
         await self._prober.close()
 
     async def labels(self) -> tuple[str, ...]:
+        """Return the model's labels, in their order."""
         with self._breaker.counting():
             return await self._client.labels()
 
     async def classify(self, texts: Sequence[str], asked: Asked, wait: bool = False) -> list[Item]:
         """Answer texts in their order; a text that is refused has a TextRefused in its place.
 
-        Where the queue is full, `wait` for room instead of raising TooMany. Raises TooLarge for more than may be taken
-        at once.
+        Args:
+            texts: of one request
+            asked: of each
+            wait: for room where the queue is full, instead of raising TooMany
+
+        Raises:
+            TooLarge: more texts than may be taken, or explained, at once.
         """
         self._check(len(texts), asked)
         async with self._room(texts, wait):
@@ -238,7 +254,13 @@ class Plane:
 
     @asynccontextmanager
     async def passing(self, size: int) -> AsyncIterator[None]:
-        """Take the turn of a request of `size` bytes that is passed through. Raises TooMany, Late and Unavailable."""
+        """Take the turn of a request of `size` bytes that is passed through.
+
+        Raises:
+            TooMany: the queue is full.
+            Late: the turn did not come in time.
+            Unavailable: the circuit breaker is open.
+        """
         end = time.monotonic() + self.timeout
         async with self._placed(1, 1, wait=False), self._turns.turn(of_body(size), end):
             yield
@@ -278,6 +300,7 @@ class Plane:
 
     @property
     def ready(self) -> bool:
+        """Whether the model has answered lately."""
         return self._breaker.ready
 
     @property

@@ -55,10 +55,14 @@ class Unauthenticated(Problem):
 
 
 class Forbidden(Problem):
+    """A caller who may not do this."""
+
     status, kind = 403, "forbidden"
 
 
 class NotFound(Problem):
+    """A name that nothing has."""
+
     status, kind = 404, "not-found"
 
 
@@ -75,10 +79,14 @@ class Slow(Problem):
 
 
 class TooLarge(Problem):
+    """More than is taken at once."""
+
     status, kind = 413, "too-large"
 
 
 class Unsupported(Problem):
+    """A body of a type that is not taken."""
+
     status, kind = 415, "unsupported-media-type"
 
 
@@ -122,6 +130,8 @@ class Unimplemented(Problem):
 
 
 class Unavailable(Problem):
+    """A model, or a part of the gateway, that does not answer now."""
+
     status, kind = 503, "unavailable"
 
     def __init__(self, detail: str) -> None:
@@ -129,6 +139,8 @@ class Unavailable(Problem):
 
 
 class Late(Problem):
+    """An answer that did not come in time."""
+
     status, kind = 504, "deadline-exceeded"
 
 
@@ -221,6 +233,7 @@ def describe(problem: HTTPException, request_id: str) -> dict[str, Any]:
 
 
 def respond(problem: HTTPException, request_id: str) -> Response:
+    """Return the response that tells of a problem."""
     body = msgspec.json.encode(describe(problem, request_id))
     return Response(body, problem.status_code, problem.headers, MEDIA_TYPE)
 

@@ -15,7 +15,11 @@ from newsdesk.server.machine import addresses
 
 
 class Rates:
-    """Raises GatewaySettingsError where Redis is wanted and its client is not installed."""
+    """The counts of callers' requests.
+
+    Raises:
+        GatewaySettingsError: Redis is wanted and its client is not installed.
+    """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._limit = parse(settings.rate_limit) if settings.rate_limit else None
@@ -34,7 +38,12 @@ class Rates:
         self._window = MovingWindowRateLimiter(storage)
 
     async def count(self, caller: str) -> None:
-        """Count a request. Raises TooMany with the time to wait; one that is turned away does not count."""
+        """Count a request; one that is turned away does not count.
+
+        Raises:
+            TooMany: the limit is reached; with the time to wait.
+            Unavailable: the storage of the counts does not answer.
+        """
         if self._limit is None:
             return
         try:

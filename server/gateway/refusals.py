@@ -14,7 +14,7 @@ _MOST, _EACH_SECONDS = 30, 2.0
 
 
 class Refusals:
-    """For one event loop."""
+    """The notes of who was turned away, for one event loop."""
 
     def __init__(self, audit: AuditLog) -> None:
         self._audit = audit

@@ -18,6 +18,7 @@ class Article(BaseModel):
     description: StrictStr = ""
 
     def joined(self) -> str:
+        """Return it as one text."""
         return f"{self.title} {self.description}"
 
 
@@ -49,6 +50,8 @@ def as_text(text: str | Article) -> str:
 
 
 class ClassifyRequest(BaseModel):
+    """Texts, and what is wanted of their answers."""
+
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"examples": [{"text": "Wall Street bears claw back into the black", "top_k": 2}]},
@@ -73,13 +76,17 @@ class ClassifyRequest(BaseModel):
     ] = False
 
     def asked(self) -> Asked:
+        """Return what is wanted of each text."""
         return Asked(self.top_k, self.quality, self.members, self.uncertainty, self.explain)
 
     def texts(self) -> list[str]:
+        """Return the texts, as a model reads them."""
         return [as_text(text) for text in (self.text if isinstance(self.text, list) else [self.text])]
 
 
 class Word(BaseModel):
+    """A word, and what it means for the label."""
+
     text: Annotated[str, Field(description="A word, or a run of words of a long text.")]
     start: Annotated[int, Field(description="Its place in the text, in Unicode characters.")]
     end: int
@@ -97,6 +104,8 @@ class Uncertainty(BaseModel):
 
 
 class Answer(BaseModel):
+    """The answer to a text."""
+
     index: Annotated[int, Field(description="Position of the text in the request, from 0.")]
     label: str
     probabilities: Annotated[dict[str, float], Field(description="Most probable first; all labels, or the top_k.")]
@@ -121,15 +130,21 @@ class Answer(BaseModel):
 
 
 class Refusal(BaseModel):
+    """A text that cannot be read."""
+
     index: int
     error: Annotated[str, Field(description="What is wrong with this text, and what to do. The others are answered.")]
 
 
 class ClassifyResponse(BaseModel):
+    """The answers."""
+
     items: Annotated[list[Answer | Refusal], Field(description="One for each text, in the request's order.")]
 
 
 class Labels(BaseModel):
+    """A model's labels."""
+
     labels: Annotated[list[str], Field(description="In the order of the model's PROBABILITIES.")]
 
 

@@ -52,7 +52,11 @@ class GatewaySettingsError(ServerError):
 
 @dataclass(frozen=True, kw_only=True)
 class GatewaySettings:
-    """Raises GatewaySettingsError, naming the flag and the variable, for a value that cannot be used."""
+    """The gateway's options.
+
+    Raises:
+        GatewaySettingsError: a value cannot be used; the message names the flag and the variable.
+    """
 
     PANEL: ClassVar = "Gateway"
     """The heading above these options in help."""
@@ -159,6 +163,7 @@ class GatewaySettings:
 
     @property
     def rule(self) -> Rule:
+        """When a candidate is promoted or withdrawn without a command."""
         return Rule.parse(self.rollout_rule) or Rule()
 
     @property
@@ -178,7 +183,11 @@ class GatewaySettings:
         return f"grpc{'s' * self.encrypted}://{place}" if self.grpc_port else None
 
     def rate_storage_password(self) -> str:
-        """Return Redis' password, "" where there is no file of it. Raises GatewaySettingsError."""
+        """Return Redis' password, "" where there is no file of it.
+
+        Raises:
+            GatewaySettingsError: the file cannot be read.
+        """
         path = self.rate_storage_password_file
         try:
             return path.read_text(encoding="utf-8").strip() if path else ""
@@ -186,7 +195,11 @@ class GatewaySettings:
             raise _refused("rate_storage_password_file", path, f"a file to read ({error})") from error
 
     def secret(self) -> bytes:
-        """Return the HS256 secret, empty where there is none. Raises GatewaySettingsError where it is too short."""
+        """Return the HS256 secret, empty where there is none.
+
+        Raises:
+            GatewaySettingsError: its file cannot be read, or holds fewer than 32 bytes.
+        """
         if self.jwt_secret_file is None:
             return b""
         try:
@@ -201,7 +214,7 @@ class GatewaySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What a gateway process is started with: its settings, and where the server behind it is."""
+    """The start of a gateway process: its settings, and where the server behind it is."""
 
     settings: GatewaySettings
     grpc_url: str
@@ -223,10 +236,12 @@ class Launch:
     """The versions that run beside the current ones, each with its model's name."""
 
     def encode(self) -> bytes:
+        """Return it as JSON."""
         return options.encode(self)
 
     @classmethod
     def decode(cls, raw: bytes) -> Self:
+        """Return the Launch that `encode` wrote."""
         return options.decode(raw, cls)
 
 

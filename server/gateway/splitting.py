@@ -35,8 +35,21 @@ async def infer(
 ) -> AnyReply | ModelInferResponse:
     """Answer a request that was read and checked: as Triton's own reply, or put together where a candidate answers.
 
-    `once` sends it to the current version, and `labels` reads such a reply for a shadow.
-    Raises Poisonous, TooMany, Late and Unavailable.
+    Args:
+        model: that is asked
+        request: its JSON, or what gRPC says of it
+        binary: its binary data
+        version: that the caller named, or ""
+        size: bytes of the request
+        once: sends it to the current version
+        labels: reads the labels of such a reply, for a shadow
+        seconds: that the caller waits; None: as long as a request may take
+
+    Raises:
+        Poisonous: it has ended the model's process twice.
+        TooMany: the queue is full.
+        Late: its turn did not come in time.
+        Unavailable: the circuit breaker is open, or the version that was named does not answer.
     """
     rollout, content = model.rollout, inference.content(request, binary)
     if rollout is None:

@@ -23,9 +23,15 @@ _OPEN, _CLOSE = b"[{", b"]}"
 
 
 def check(raw: bytes, most: int = VALUES) -> None:
-    """Raises Malformed for JSON that is nested deeper than DEPTH, TooLarge for more than `most` values or a huge one.
+    """Check how deep JSON is nested, and how many values it holds. Whether it is JSON is for the parser to say.
 
-    Whether it is JSON is for the parser to say.
+    Args:
+        raw: the JSON
+        most: values that are taken
+
+    Raises:
+        Malformed: it is nested deeper than DEPTH.
+        TooLarge: it holds more than `most` values, or a huge one.
     """
     if len(raw) <= _SMALL and raw.count(b"[") + raw.count(b"{") <= DEPTH:
         return

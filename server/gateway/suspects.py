@@ -42,7 +42,10 @@ Result = TypeVar("Result")
 
 
 class Suspects:
-    """For one event loop. `counts` asks Triton; a model that is loaded anew, as after each death, counts from zero."""
+    """The suspects of one model, for one event loop.
+
+    `counts` asks Triton; a model that is loaded anew, as after each death, counts from zero.
+    """
 
     def __init__(self, counts: Callable[[], Awaitable[Counts]]) -> None:
         self._counts = counts
@@ -55,7 +58,11 @@ class Suspects:
         self._whole.set()
 
     def check(self, content: bytes) -> None:
-        """Raises Poisonous for a request that has ended a process twice."""
+        """Let a request pass that has not ended a process twice.
+
+        Raises:
+            Poisonous: it has.
+        """
         if self._strikes and self._struck(key(content)) >= _STRIKES:
             raise Poisonous(f"The request {_REASON}.")
 
@@ -67,9 +74,15 @@ class Suspects:
     async def texts(
         self, texts: Sequence[Text], ask: Callable[[Sequence[Text], bool], Awaitable[list[Item]]], end: float
     ) -> list[Item]:
-        """Answer texts in their order. `ask` asks the model for some of them, and is told whether for one alone.
+        """Answer texts in their order. A text that ended a process twice is refused in its place.
 
-        A text that ended a process twice is refused in its place. Raises NewsdeskError, but Interrupted.
+        Args:
+            texts: of one request
+            ask: asks the model for some of them, and is told whether for one alone
+            end: of the time that they may take, in monotonic seconds
+
+        Raises:
+            NewsdeskError: any but Interrupted.
         """
         together = [place for place, text in enumerate(texts) if not self._strikes or not self._struck(key(text))]
         items: dict[int, Item] = {}
@@ -86,7 +99,17 @@ class Suspects:
         return [items[place] for place in range(len(texts))]
 
     async def request(self, content: bytes, ask: Callable[[], Awaitable[Result]], end: float) -> Result:
-        """Answer a request that cannot be taken apart. Raises Poisonous, and NewsdeskError but Interrupted."""
+        """Answer a request that cannot be taken apart.
+
+        Args:
+            content: what it is known by
+            ask: sends it
+            end: of the time that it may take, in monotonic seconds
+
+        Raises:
+            Poisonous: it ended a process twice.
+            NewsdeskError: any but Interrupted.
+        """
         own = key(content)
         if not self._struck(own):
             try:
@@ -198,6 +221,7 @@ class Suspects:
 
 
 def key(content: Text) -> bytes:
+    """Return what content is known by, 16 bytes."""
     encoded = content.encode(errors="surrogatepass") if isinstance(content, str) else content
     return hashlib.blake2b(encoded, digest_size=16).digest()
 

@@ -13,6 +13,8 @@ _WINDOW_SECONDS = 10.0
 
 
 class Telemetry:
+    """The counts of a gateway."""
+
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -63,8 +65,15 @@ class Telemetry:
         self._counted: Counts[tuple[str, str]] = Counts()
 
     def request(self, route: str, status: int, seconds: float, timed: bool, model: str = "") -> None:
-        """Count a request, for a model where it is for one; `timed` ones are those whose time is the model's, not the
-        caller's."""
+        """Count a request, for a model where it is for one.
+
+        Args:
+            route: of the request
+            status: of the answer
+            seconds: that it took
+            timed: whether the time is the model's, not the caller's
+            model: its name, or ""
+        """
         self._requests.labels(route, str(status), model).inc()
         self._counted[model, "requests"] += 1
         self._counted[model, "errors"] += status >= 500
@@ -73,6 +82,7 @@ class Telemetry:
             self._recent.append((time.monotonic(), seconds, model))
 
     def texts(self, model: str, answered: int, refused: int) -> None:
+        """Count texts of a model that were answered and refused."""
         self._texts.labels("answered", model).inc(answered)
         self._counted[model, "texts"] += answered
         if refused:
@@ -80,17 +90,25 @@ class Telemetry:
             self._counted[model, "refused"] += refused
 
     def version(self, model: str, version: str, role: str, outcome: str, seconds: float) -> None:
-        """Count a request, or a part of one, to a version while a candidate is tried. `role` is current, canary or
-        shadow.
+        """Count a request, or a part of one, to a version while a candidate is tried.
+
+        Args:
+            model: its name
+            version: its number
+            role: "current", "canary" or "shadow"
+            outcome: "answered", or what came of it instead
+            seconds: that it took
         """
         self._of_version.labels(model, version, role, outcome).inc()
         if outcome == "answered":
             self._seconds_of_version.labels(model, version, role).observe(seconds)
 
     def shadowed(self, model: str, version: str, outcome: str, texts: int = 1) -> None:
+        """Count texts for a shadow: "agreed", "disagreed", "dropped" or "failed"."""
         self._shadowed.labels(model, version, outcome).inc(texts)
 
     def trial(self, model: str, version: str, share: float) -> None:
+        """Note the share of the texts that a candidate answers at present."""
         self._trial.labels(model, version).set(share)
 
     def exposition(self) -> bytes:
@@ -105,8 +123,10 @@ class Telemetry:
         return totals
 
     def latency(self, model: str = "") -> dict[str, float | None]:
-        """Return the median and 99th percentile of the last ten seconds, of a model or of all, in milliseconds; None
-        without requests.
+        """Return the median and 99th percentile of the last ten seconds, in milliseconds; None without requests.
+
+        Args:
+            model: of which; empty: of all
         """
         since = time.monotonic() - _WINDOW_SECONDS
         seconds = sorted(taken for at, taken, of in self._recent if at >= since and model in ("", of))
@@ -118,5 +138,5 @@ class Telemetry:
 
 
 def rates(before: dict[str, int], after: dict[str, int], seconds: float) -> dict[str, Any]:
-    """Return how fast each total grew."""
+    """Return how fast each total grew, a second, between two looks `seconds` apart."""
     return {f"{name}_per_second": round((after[name] - before[name]) / seconds, 1) for name in after}

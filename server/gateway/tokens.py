@@ -22,7 +22,11 @@ _FETCH_SECONDS = 5
 
 
 class Tokens:
-    """Checks tokens. Raises GatewaySettingsError for a secret that cannot be used."""
+    """Checks tokens.
+
+    Raises:
+        GatewaySettingsError: the secret cannot be used.
+    """
 
     def __init__(self, settings: GatewaySettings, session: aiohttp.ClientSession) -> None:
         self._secret = settings.secret()
@@ -35,7 +39,12 @@ class Tokens:
         }
 
     async def claims(self, token: str) -> dict[str, Any]:
-        """Return what a valid token says. Raises Unauthenticated with the reason, and Unavailable without any keys."""
+        """Return what a valid token says.
+
+        Raises:
+            Unauthenticated: it is refused, with the reason.
+            Unavailable: there are no public keys yet.
+        """
         try:
             head = jwt.get_unverified_header(token)
             if head.get("alg") in _SHARED and self._secret:
@@ -58,7 +67,12 @@ class PublicKeys:
         self._fetching = asyncio.Lock()
 
     async def find(self, kid: str) -> jwt.PyJWK:
-        """Return the key with an id, or the only one for a token without. Raises jwt.PyJWTError."""
+        """Return the key with an id, or the only one for a token without.
+
+        Raises:
+            jwt.PyJWTError: there is no such key.
+            Unavailable: no keys could be read yet.
+        """
         # Who needs what is being fetched waits for it; whose key is known goes on.
         if self._wanted(kid) and not (kid in self._keys and self._fetching.locked()):
             async with self._fetching:

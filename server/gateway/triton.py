@@ -33,6 +33,8 @@ _ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class Answered(Protocol):
+    """A reply of Triton's, over either protocol."""
+
     @property
     def good(self) -> bool:
         """Whether the request was answered, and not with an error."""
@@ -48,7 +50,7 @@ Once = Callable[[float], Awaitable[AnyReply]]
 
 @dataclass(frozen=True)
 class Reply:
-    """Of Triton's HTTP side."""
+    """A reply of Triton's HTTP side."""
 
     status: int
     headers: Mapping[str, str]
@@ -63,9 +65,11 @@ class Reply:
 
     @property
     def good(self) -> bool:
+        """Whether the request was answered, and not with an error."""
         return self.status < 400
 
     def away(self, url: str) -> ServerUnavailable | None:
+        """Return why the request is to be sent again, None for an answer, be it an error of the request's own."""
         if self.status < 500:
             return None
         return away(self.status, self.error(), url)
@@ -78,12 +82,14 @@ def away(status: int | str, reason: str, url: str) -> ServerUnavailable | None:
 
 
 def open_session() -> aiohttp.ClientSession:
-    """To be called, and closed, in the event loop that it is for. Bodies stay as they are, compressed ones too."""
+    """Return a session, to be made and closed in the event loop that it is for. Packed bodies stay packed."""
     connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
     return aiohttp.ClientSession(connector=connector, auto_decompress=False, skip_auto_headers=_ADDED)
 
 
 class Triton:
+    """Triton's HTTP side, as asked for one model."""
+
     def __init__(self, launch: Launch, session: aiohttp.ClientSession, breaker: Breaker, model: str) -> None:
         """`model` is the one whose requests these are: its suspects, and its breaker."""
         self._model = model
@@ -92,7 +98,12 @@ class Triton:
         self.suspects = Suspects(self._counts)
 
     async def ask(self, method: str, path: str) -> Any:
-        """Return a JSON answer. Raises NewsdeskError."""
+        """Return a JSON answer.
+
+        Raises:
+            NewsdeskError: Triton answered with an error, or not.
+            Unavailable: the circuit breaker is open.
+        """
         reply = await self.send(method, path, {}, b"")
         if reply.status != 200:
             raise error_of(reply.status, reply.error(), self._url)
@@ -101,7 +112,9 @@ class Triton:
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Return whatever Triton answers, errors of the request's own among it.
 
-        Raises NewsdeskError and Unavailable.
+        Raises:
+            NewsdeskError: nothing answered within the time limit.
+            Unavailable: the circuit breaker is open.
         """
         return await self.ask_until_answered(self.once(method, path, headers, body))
 
@@ -110,16 +123,30 @@ class Triton:
         return lambda timeout: self._once(method, path, {**headers, **carried()}, body, timeout)
 
     async def ask_until_answered(self, once: Once[AnyReply]) -> AnyReply:
-        """Return an answer. Requests are repeated within the time limit while nothing answers, or a backend process is
-        dead. Raises NewsdeskError and Unavailable.
+        """Return an answer; the request is repeated while nothing answers, or a backend process is dead.
+
+        Raises:
+            NewsdeskError: nothing answered within the time limit.
+            Unavailable: the circuit breaker is open.
         """
         self._breaker.check()
         with self._breaker.counting():
             return await self._until_answered(once, Deadline(self._timeout, self._url))
 
     async def infer(self, content: bytes, once: Once[AnyReply], seconds: float | None = None) -> AnyReply:
-        """Return what `ask_until_answered` does. A request that was in flight when a process ended is sent once more,
-        and alone; `content` is what it is known by. Raises Poisonous for one that ends another.
+        """Return what `ask_until_answered` does.
+
+        A request that was in flight when a process ended is sent once more, and alone.
+
+        Args:
+            content: what the request is known by
+            once: sends it
+            seconds: that the caller waits; None: as long as a request may take
+
+        Raises:
+            Poisonous: it ended a process twice.
+            NewsdeskError: nothing answered within the time limit.
+            Unavailable: the circuit breaker is open.
         """
         timeout = self._timeout if seconds is None else min(seconds, self._timeout)
         deadline = Deadline(timeout, self._url)

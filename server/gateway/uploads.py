@@ -23,6 +23,8 @@ class Given(NamedTuple):
 
 
 class Form(StrEnum):
+    """The forms that a file may be in."""
+
     csv = "csv"
     jsonl = "jsonl"
     parquet = "parquet"
@@ -40,7 +42,11 @@ _SUFFIXES = {".csv": Form.csv, ".tsv": Form.csv, ".jsonl": Form.jsonl, ".ndjson"
 
 
 def form_of(wanted: Form | None, content_type: str, name: str) -> Form:
-    """Return the form that was asked for, else that of the name, else that of the type. Raises Unsupported."""
+    """Return the form that was asked for, else that of the name, else that of the type.
+
+    Raises:
+        Unsupported: none of them says it.
+    """
     plain = PurePath(name.lower().removesuffix(".gz"))
     form = wanted or _SUFFIXES.get(plain.suffix) or _TYPES.get(content_type)
     if form is None:
@@ -54,7 +60,16 @@ def form_of(wanted: Form | None, content_type: str, name: str) -> Form:
 def batches(file: BinaryIO, form: Form, columns: Sequence[str], delimiter: str, size: int) -> Iterator[list[Given]]:
     """Yield the file's texts, `size` at a time, and fewer of long ones. A row that is none has a Refusal in its place.
 
-    Raises Invalid, behind what came before it, for a file that cannot be read, and Unsupported for one of another kind.
+    Args:
+        file: is read to its end
+        form: of the file
+        columns: of the text, joined by a space
+        delimiter: of a CSV's cells; empty: recognised
+        size: texts of a batch at most
+
+    Raises:
+        Invalid: the file cannot be read; behind what came before it.
+        Unsupported: the file is of another kind.
     """
     batch: list[Given] = []
     held = 0

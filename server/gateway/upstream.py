@@ -25,9 +25,11 @@ class RpcReply:
 
     @property
     def good(self) -> bool:
+        """Whether the request was answered, and not with an error."""
         return self.code == _OK
 
     def away(self, url: str) -> ServerUnavailable | None:
+        """Return why the request is to be sent again, None for an answer, be it an error of the request's own."""
         return None if self.good else away(self.code, self.reason, url)
 
 
@@ -55,4 +57,5 @@ class Upstream:
         return send
 
     async def close(self) -> None:
+        """Close the connection."""
         await self._channel.close()

@@ -41,6 +41,7 @@ class Record(Struct, kw_only=True):
 
     @property
     def asked(self) -> Asked:
+        """The caller's wishes for each text."""
         return Asked(self.top_k, self.quality, self.members, self.uncertainty)
 
     def shown(self) -> dict[str, Any]:
@@ -89,6 +90,7 @@ class Folder:
         return file
 
     def remove(self) -> None:
+        """Remove all of it."""
         shutil.rmtree(self.path, ignore_errors=True)
 
     @property

@@ -34,7 +34,7 @@ _COME_BACK = {429: _MOST_ATTEMPTS, 503: _MOST_ATTEMPTS, 504: _MOST_ATTEMPTS, 500
 
 
 class Runner:
-    """For one event loop."""
+    """The runner of a store's jobs, for one event loop."""
 
     def __init__(self, store: Store, models: Models, gate: Gate) -> None:
         self._store, self._models, self._gate = store, models, gate

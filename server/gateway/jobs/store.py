@@ -28,13 +28,20 @@ class Incoming:
         self._store = store
 
     def open(self) -> BinaryIO:
+        """Return the file, empty, to write to."""
         return _Bounded(self, self.folder.input.open("w+b"))  # type: ignore[return-value]
 
     def grow(self, size: int) -> None:
+        """Count `size` bytes that are to be written.
+
+        Raises:
+            Full: there is no room for them.
+        """
         self._store.check_room(size)
         self.size += size
 
     def discard(self) -> None:
+        """Take no job of it, and remove it."""
         self._store.forget(self)
         self.folder.remove()
 
@@ -55,7 +62,7 @@ class _Bounded:
 
 
 class Store:
-    """For one event loop and one gateway: whoever has not `open`ed it may neither take jobs nor show them."""
+    """The jobs, for one event loop and one gateway: whoever has not `open`ed it may neither take jobs nor show them."""
 
     def __init__(self, folder: Path, settings: GatewaySettings) -> None:
         self._folder, self._most_bytes = folder, settings.max_jobs_mib * _MIB
@@ -83,19 +90,29 @@ class Store:
         return True
 
     def close(self) -> None:
+        """Let another gateway have the folder."""
         if self._lock is not None:
             os.close(self._lock)
         self._lock = None
 
     def of(self, caller: str) -> list[Record]:
-        """Return a caller's jobs, the oldest first. Raises Unavailable."""
+        """Return a caller's jobs, the oldest first.
+
+        Raises:
+            Unavailable: the store is not open.
+        """
         self._check_open()
         return sorted(
             (record for record in self._records.values() if record.caller == caller), key=lambda record: record.created
         )
 
     def find(self, id: str, caller: str) -> Record:
-        """Return a caller's job. Raises NotFound, for another's as for none, and Unavailable."""
+        """Return a caller's job.
+
+        Raises:
+            NotFound: there is none, or it is another's.
+            Unavailable: the store is not open.
+        """
         self._check_open()
         record = self._records.get(id)
         if record is None or record.caller != caller:
@@ -111,10 +128,17 @@ class Store:
         )
 
     def folder(self, id: str) -> Folder:
+        """Return where a job lies, or would."""
         return Folder(self._folder / id)
 
     def receive(self, caller: str) -> Incoming:
-        """Return where a caller's file is to be put. Raises TooMany, Full and Unavailable."""
+        """Return where a caller's file is to be put.
+
+        Raises:
+            TooMany: the caller has as many jobs as are kept for one.
+            Full: the disk is.
+            Unavailable: the store is not open.
+        """
         self._check_open()
         count = sum(job.caller == caller for job in self._records.values())
         count += sum(job.caller == caller for job in self._incoming)
@@ -134,6 +158,7 @@ class Store:
         return incoming
 
     def forget(self, incoming: Incoming) -> None:
+        """Count a file no more among those that are being taken."""
         self._incoming.discard(incoming)
 
     def add(self, incoming: Incoming, record: Record) -> None:
@@ -153,7 +178,11 @@ class Store:
             self.folder(record.id).remove()
 
     def check_room(self, more: int) -> None:
-        """Raises Full where there is no room for so many bytes more."""
+        """Check that there is room for `more` bytes.
+
+        Raises:
+            Full: there is none.
+        """
         held = sum(self.folder(id).bytes for id in list(self._records))
         held += sum(incoming.size for incoming in list(self._incoming))
         if held + more > self._most_bytes:
@@ -175,5 +204,6 @@ def problem_of(error: OSError) -> Problem:
 
 
 def remove_quietly(path: Path) -> None:
+    """Remove a file where that can be done."""
     with suppress(OSError):
         path.unlink()

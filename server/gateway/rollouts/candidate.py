@@ -44,7 +44,10 @@ class CandidateFailed(Exception):
 
 
 class CandidateClient:
-    """For one event loop. No text is asked for twice, and none is suspect for what becomes of the candidate."""
+    """The ways to ask a candidate, for one event loop.
+
+    No text is asked for twice, and none is suspect for what becomes of the candidate.
+    """
 
     def __init__(self, launch: Launch, candidate: Candidate, telemetry: Telemetry, trial: Trial) -> None:
         self.candidate, self._telemetry, self._trial = candidate, telemetry, trial
@@ -65,10 +68,15 @@ class CandidateClient:
 
     @property
     def paused(self) -> bool:
+        """Whether it is not asked for a while."""
         return time.monotonic() < self._resumes
 
     async def classify(self, texts: Sequence[Text], asked: Options) -> list[Item]:
-        """Answer texts in their order. Raises CandidateFailed."""
+        """Answer texts in their order.
+
+        Raises:
+            CandidateFailed: it gave no answer within its time.
+        """
 
         async def ask(end: float) -> list[Item]:
             cut = pieces(texts, asked.quality)
@@ -92,10 +100,15 @@ class CandidateClient:
                 return [refused]
 
     async def pass_on(self, message: bytes, texts: int, seconds: float | None = None) -> RpcReply:
-        """Return what it answers to a request of the Open Inference Protocol, or that it refuses it. `seconds` are
-        those that the caller waits.
+        """Return what it answers to a request of the Open Inference Protocol, or that it refuses it.
 
-        Raises CandidateFailed.
+        Args:
+            message: a ModelInferRequest
+            texts: how many it holds
+            seconds: that the caller waits, of which a share is the candidate's
+
+        Raises:
+            CandidateFailed: it gave no answer within its time.
         """
 
         async def ask(end: float) -> RpcReply:
@@ -139,5 +152,6 @@ class CandidateClient:
             self._resumes = time.monotonic() + _PAUSE_SECONDS
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._client.close()
         await self.upstream.close()

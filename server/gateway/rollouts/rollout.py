@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 class Rollout:
-    """For one event loop. `queued` says how many texts are on their way to the current version."""
+    """The roll-out of one model, for one event loop. `queued` gives the texts on their way to the current version."""
 
     def __init__(self, launch: Launch, candidate: Candidate, telemetry: Telemetry, queued: Callable[[], int]) -> None:
         self.candidate = candidate
@@ -76,8 +76,12 @@ class Rollout:
     ) -> list[Item]:
         """Answer texts in their order, by `current` what the candidate is not for or fails on.
 
-        With `versions` each text is for that one, and what the candidate fails on is refused: an answer of the other
-        would not be comparable. Raises what `current` raises.
+        Args:
+            texts: of one request
+            asked: of each
+            current: asks the current version; what it raises is raised
+            versions: which version each text is for; what the candidate then fails on is refused: an answer of the
+                other would not be comparable
         """
         if versions is None:
             own = self.chosen(texts)
@@ -187,4 +191,5 @@ class Rollout:
         }
 
     async def close(self) -> None:
+        """Close the candidate's connections."""
         await self.client.close()

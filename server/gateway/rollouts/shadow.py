@@ -34,7 +34,7 @@ class Compared:
 
 
 class Shadow:
-    """For one event loop. `queued` says how many texts are on their way to the current version."""
+    """The queue of one shadow, for one event loop. `queued` gives the texts on their way to the current version."""
 
     def __init__(self, client: CandidateClient, telemetry: Telemetry, trial: Trial, queued: Callable[[], int]) -> None:
         self._client, self._telemetry, self._trial, self._queued = client, telemetry, trial, queued

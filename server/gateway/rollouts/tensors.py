@@ -26,16 +26,18 @@ _DTYPES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Rows:
-    """What a request holds of each text: the element of every input."""
+    """The content of a request by its texts: the element of every input."""
 
     inputs: Mapping[str, Sequence[bytes]]
 
     @property
     def texts(self) -> Sequence[bytes]:
+        """The texts."""
         return self.inputs[TEXT]
 
     @property
     def qualities(self) -> Sequence[str | None]:
+        """The quality that each text is asked for in, None where it names none."""
         qualities = self.inputs.get(QUALITY)
         return [quality.decode(errors="replace") for quality in qualities] if qualities else [None] * len(self.texts)
 
@@ -55,7 +57,14 @@ def rows(request: Request, binary: bytes) -> Rows | None:
 
 
 def message(request: Request, held: Rows, places: Sequence[int], model: str) -> ModelInferRequest:
-    """Return the request for some of its texts, to a model."""
+    """Return the request for some of its texts, to a model.
+
+    Args:
+        request: of all texts
+        held: its texts
+        places: of those that are asked for
+        model: its name
+    """
     made = ModelInferRequest(model_name=model, id=request.id or "")
     _set(made.parameters, request.parameters)
     for name, parts in held.inputs.items():
@@ -67,10 +76,15 @@ def message(request: Request, held: Rows, places: Sequence[int], model: str) -> 
 
 
 def merge(parts: Sequence[tuple[Sequence[int], ModelInferResponse]], model: str, version: str) -> ModelInferResponse:
-    """Return the answers to parts of a request, each with the places of its texts, as one answer in their order.
+    """Return the answers to parts of a request as one answer in the order of its texts.
 
-    `version` is said of the whole; where several versions answered, VERSIONS says which is whose.
-    Raises BadResponse where the answers are not alike.
+    Args:
+        parts: of each, the places of its texts and the answer to them
+        model: its name
+        version: said of the whole; where several versions answered, VERSIONS says which is whose
+
+    Raises:
+        BadResponse: the answers are not alike.
     """
     count = sum(len(places) for places, _ in parts)
     first = parts[0][1]

@@ -21,6 +21,7 @@ class Seen:
         self._seconds: deque[float] = deque(maxlen=_KEPT)
 
     def note(self, texts: int, seconds: float, failed: bool) -> None:
+        """Note a request of so many texts, the seconds that it took, and whether it failed."""
         self.count += 1
         self._failed.append(failed)
         if texts <= _FEW:
@@ -33,15 +34,18 @@ class Seen:
 
     @property
     def timed(self) -> int:
+        """How many requests have a time that counts."""
         return len(self._seconds)
 
     @property
     def seconds(self) -> float:
-        """The median time of the last small requests."""
+        """The median time of the last small requests, in seconds."""
         return median(self._seconds) if self._seconds else 0.0
 
 
 class Trial:
+    """The comparison of a candidate with the current version."""
+
     def __init__(self, rule: Rule, compared: bool) -> None:
         """`compared` says whether the candidate is compared text by text, as a shadow is, or answers, as a canary."""
         self._rule, self._compared = rule, compared
@@ -50,6 +54,7 @@ class Trial:
         self.texts_compared = 0
 
     def compare(self, agreed: bool) -> None:
+        """Note a text that both answered."""
         self.texts_compared += 1
         self._disagreed.append(not agreed)
 
@@ -79,6 +84,7 @@ class Trial:
         return own > self._rule.latency * current + _NOISE_SECONDS
 
     def figures(self) -> dict[str, float]:
+        """Return what was seen so far, by name: counts, shares, and medians in milliseconds."""
         return {
             "requests": self.candidate.count,
             "failed_share": round(self.candidate.failed, 4),

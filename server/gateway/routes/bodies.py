@@ -14,7 +14,10 @@ _SHOWN = 20
 
 
 def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
-    """Return the dependency that reads the body as JSON of a model. Raises Unsupported, Malformed and Invalid."""
+    """Return the dependency that reads the body as JSON of a model.
+
+    The dependency raises Unsupported, Malformed, TooLarge and Invalid.
+    """
 
     async def read(request: Request) -> Model:
         return _validated(model, await json_bytes(request))
@@ -23,7 +26,13 @@ def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
 
 
 async def json_bytes(request: Request) -> bytes:
-    """Return a body that says it is JSON, its structure checked. Raises Unsupported, Malformed and TooLarge."""
+    """Return a body that says it is JSON, its structure checked.
+
+    Raises:
+        Unsupported: it says that it is something else.
+        Malformed: it is nested too deep, or no JSON.
+        TooLarge: it holds more values than are taken.
+    """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise Unsupported(
@@ -35,7 +44,13 @@ async def json_bytes(request: Request) -> bytes:
 
 
 def parse(model: type[Model], raw: str) -> Model:
-    """Raises Malformed for what is not JSON, Invalid for what is not of the model, TooLarge for too many values."""
+    """Return JSON as a model.
+
+    Raises:
+        Malformed: it is not JSON.
+        Invalid: it is not of the model.
+        TooLarge: it holds more values than are taken.
+    """
     encoded = raw.encode(errors="surrogatepass")
     structure.check(encoded)
     return _validated(model, encoded)

@@ -34,8 +34,9 @@ router = APIRouter(tags=["classify"])
 async def classify(
     request: Request, body: Annotated[ClassifyRequest, Depends(json_body(ClassifyRequest))], model: str = ""
 ) -> Response:
-    """Give texts their labels, by a model or by the default one. A text that cannot be read has an `error` in its
-    place; the others are answered.
+    """Give texts their labels, by a model or by the default one.
+
+    A text that cannot be read has an `error` in its place; the others are answered.
     """
     texts = body.texts()
     request.state.texts = len(texts)

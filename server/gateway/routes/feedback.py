@@ -32,6 +32,8 @@ class Correction(BaseModel):
 
 
 class FeedbackRequest(RootModel[list[Correction] | Correction]):
+    """A correction, or a list of them."""
+
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"text": "Shares slide as oil rises", "label": "Business"}]}
     )
@@ -45,10 +47,13 @@ class FeedbackRequest(RootModel[list[Correction] | Correction]):
     ]
 
     def corrections(self) -> list[Correction]:
+        """Return the corrections as a list."""
         return self.root if isinstance(self.root, list) else [self.root]
 
 
 class FeedbackResponse(BaseModel):
+    """The number of corrections that were kept."""
+
     kept: Annotated[int, Field(description="Corrections that were kept: all that were sent.")]
 
 
@@ -76,8 +81,9 @@ async def feedback(
     body: Annotated[FeedbackRequest, Depends(json_body(FeedbackRequest))],
     model: str = "",
 ) -> FeedbackResponse:
-    """Keep corrections of a model's labels, or of the default one's: `{"text", "label", "predicted"?, "note"?}`, or a
-    list of those. All are kept, or none.
+    """Keep corrections of a model's labels, or of the default one's: all are kept, or none.
+
+    A correction is `{"text", "label", "predicted"?, "note"?}`; a list of those is taken, too.
     """
     asked = models.of(request, model)
     corrections = body.corrections()

@@ -86,7 +86,15 @@ async def received(
 ) -> tuple[BinaryIO, str, str]:
     """Take the whole file to disk, so that callers who first send and then read don't wait for themselves.
 
-    Returns the file, its type and its name; it is one that is `made`, or, of a form, a temporary one. Raises Invalid.
+    Args:
+        request: with the file as its body, or as `file` of a form
+        made: makes the file for a body; that of a form is a temporary one
+
+    Returns:
+        The file, its type and its name.
+
+    Raises:
+        Invalid: the form has no file.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "multipart/form-data":

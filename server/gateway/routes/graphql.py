@@ -38,18 +38,24 @@ _CLOSE = TokenKind.BRACE_R, TokenKind.BRACKET_R, TokenKind.PAREN_R
 
 @strawberry.type
 class Score:
+    """A label and its probability."""
+
     label: str
     probability: float
 
 
 @strawberry.type
 class Member:
+    """A member's own probabilities."""
+
     name: str
     probabilities: list[Score]
 
 
 @strawberry.type(description="A word, or a run of words of a long text, and what the label loses without it.")
 class Word:
+    """A word, or a run of words of a long text, and what the label loses without it."""
+
     text: str
     start: int
     end: int
@@ -58,11 +64,15 @@ class Word:
 
 @strawberry.enum
 class Quality(Enum):
+    """How sure the cheaper members must be."""
+
     fast, balanced, best = QUALITIES
 
 
 @strawberry.type(description="In nats: in all, of the data, of the model.")
 class Uncertainty:
+    """The uncertainty of an answer, in nats."""
+
     total: float
     data: float
     model: float
@@ -70,6 +80,8 @@ class Uncertainty:
 
 @strawberry.type(description="Either a label with probabilities, or an error.")
 class Answer:
+    """Either a label with probabilities, or an error."""
+
     index: int
     label: str | None = None
     probabilities: list[Score] = strawberry.field(default_factory=list)
@@ -85,6 +97,8 @@ class Answer:
 
 @strawberry.type
 class Query:
+    """The queries."""
+
     @strawberry.field(description="The texts' labels, in their order; by the default model where none is named.")
     async def classify(
         self,
@@ -97,6 +111,7 @@ class Query:
         uncertainty: bool = False,
         model: str = "",
     ) -> list[Answer]:
+        """Return the answers to texts, in their order."""
         request: Request = info.context["request"]
         if top_k is not None and top_k < 1:
             raise _error(Invalid(f"topK is {top_k}, expected at least 1."))
@@ -108,6 +123,7 @@ class Query:
 
     @strawberry.field(description="A model's labels.")
     async def labels(self, info: strawberry.Info, model: str = "") -> list[str]:
+        """Return a model's labels."""
         try:
             return list(await served.of(info.context["request"], model).plane.labels())
         except (NewsdeskError, Problem) as error:
@@ -115,6 +131,7 @@ class Query:
 
     @strawberry.field(description="The models that serve, as /v1/models says it.")
     async def models(self, info: strawberry.Info) -> list[JSON]:
+        """Return what /v1/models says."""
         try:
             return [JSON(model) for model in await about.describe_all(info.context["request"].app.state)]
         except NewsdeskError as error:
@@ -122,6 +139,8 @@ class Query:
 
 
 class Schema(strawberry.Schema):
+    """The schema, whose errors are not logged."""
+
     def process_errors(self, errors: list[GraphQLError], execution_context: Any = None) -> None:
         """Log nothing: what strawberry would log repeats the query, and with it the texts."""
 
@@ -172,7 +191,10 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 async def bounded(request: HTTPConnection) -> None:
     """Refuse what is no GraphQL request, or too much of one, before anything walks through it.
 
-    Raises Unsupported, Malformed and TooLarge.
+    Raises:
+        Unsupported: the body says that it is no JSON.
+        Malformed: it is no GraphQL request, or nested too deep.
+        TooLarge: it is too much of one.
     """
     if not isinstance(request, Request) or request.method != "POST":  # the route is a WebSocket's, too
         return
@@ -185,7 +207,12 @@ async def bounded(request: HTTPConnection) -> None:
 
 
 def check_query(query: str) -> None:
-    """Raises TooLarge for a query of too many tokens, names or fragments, Malformed for one that is nested too deep."""
+    """Check how much a query is.
+
+    Raises:
+        TooLarge: it has too many tokens, names or fragments.
+        Malformed: it is nested too deep.
+    """
     lexer, counts, depth = Lexer(Source(query)), Counter[TokenKind | None](), 0
     try:
         while (kind := lexer.advance().kind) is not TokenKind.EOF:

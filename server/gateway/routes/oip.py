@@ -111,10 +111,11 @@ async def _body(request: Request) -> bytes:
 async def _checked(
     request: Request, model: Model, version: str, body: bytes
 ) -> tuple[dict[str, str], bytes, inference.Request | None, bytes]:
-    """Return headers and body to pass on, and the request that they are with its binary data; None for a body that is
-    a text.
+    """Return headers and body to pass on, and the request that they are with its binary data; None for a text's body.
 
-    Raises Malformed and TooLarge for what Triton had better not see.
+    Raises:
+        Malformed: it holds what Triton had better not see.
+        TooLarge: it holds more values than are taken.
     """
     headers = headers_of(request)
     most = structure.VALUES + structure.VALUES_PER_TEXT * request.app.state.settings.max_texts
@@ -147,7 +148,11 @@ def _answered(reply: Reply) -> Response:
 
 
 def path_of(request: Request) -> str:
-    """Return the path to ask Triton for, of the names in the route. Raises NotFound for what no model is called."""
+    """Return the path to ask Triton for, of the names in the route.
+
+    Raises:
+        NotFound: no model, or version, is called so.
+    """
     names = {name: str(value) for name, value in request.path_params.items()}
     for name, value in names.items():
         passage.check_name(name, value)
@@ -156,6 +161,7 @@ def path_of(request: Request) -> str:
 
 
 def headers_of(request: Request) -> dict[str, str]:
+    """Return the headers of a request that Triton is told."""
     return {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
 
 

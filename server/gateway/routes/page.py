@@ -33,6 +33,7 @@ async def page(request: Request) -> Response:
 
 @router.get("/page/{name}")
 async def file(name: str) -> Response:
+    """A file of the page."""
     if name not in _FILES:
         raise NotFound(f"The page has no file {name!r:.80}.")
     return _sent(name, _FILES[name])

@@ -27,6 +27,8 @@ Answers = asyncio.Queue[asyncio.Task[dict[str, Any]]]
 
 
 class Message(ClassifyRequest):
+    """A message of a stream: one text."""
+
     text: Given
     id: Annotated[StrictStr | StrictInt | None, Field(description="Comes back with the answer.")] = None
     model: Annotated[StrictStr, Field(description="Which model, else that of the connection.")] = ""
@@ -35,10 +37,11 @@ class Message(ClassifyRequest):
 @router.websocket("/v1/models/{model}/stream", dependencies=only(Role.reader))
 @router.websocket("/v1/stream", dependencies=only(Role.reader))
 async def stream(websocket: WebSocket, model: str = "") -> None:
-    """A message is `{"text", "id"?, "model"?, "top_k"?, …}`, as /v1/classify takes it; its answer is an item, with the
-    id. Without `model`, the connection's answers (/v1/stream?model=…), else the default one.
+    """Answer messages in their order, until the caller goes or may no longer be here.
 
-    Each counts as a request of the caller's. It ends when the caller goes, or may no longer be here.
+    A message is `{"text", "id"?, "model"?, "top_k"?, …}`, as /v1/classify takes it; its answer is an item, with the
+    id. Without `model`, the connection's answers (/v1/stream?model=…), else the default one. Each counts as a request
+    of the caller's.
     """
     await websocket.accept()
     waiting: Answers = asyncio.Queue(_WAITING)

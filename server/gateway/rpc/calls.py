@@ -60,10 +60,12 @@ class RpcCall:
 
     @property
     def connection(self) -> HTTPConnection:
+        """The call as Starlette's connection."""
         return HTTPConnection(self._scope)
 
     @property
     def address(self) -> str:
+        """The caller's address."""
         return str(self._scope["client"][0])
 
     def trailers(self) -> tuple[tuple[str, str], ...]:
@@ -84,7 +86,11 @@ class Concurrency:
 
     @contextmanager
     def counted(self, address: str) -> Iterator[None]:
-        """Raises TooMany."""
+        """Count a call of an address while the block runs.
+
+        Raises:
+            TooMany: as many as may be are under way.
+        """
         if self._by_address[address] >= self._most:
             raise TooMany(f"{self._most} calls of {address} are under way, the most that may be.")
         self._by_address[address] += 1

@@ -33,7 +33,11 @@ _CONTENTS: dict[str, tuple[str, Any, Any]] = {
 
 
 def parse(kind: type[Message], raw: bytes) -> Any:
-    """Return a message, without what newer versions of the protocol may have in it. Raises Malformed."""
+    """Return a message, without what newer versions of the protocol may have in it.
+
+    Raises:
+        Malformed: it is none of its kind.
+    """
     try:
         message = kind.FromString(raw)
     except DecodeError:
@@ -45,7 +49,13 @@ def parse(kind: type[Message], raw: bytes) -> Any:
 def read(message: ModelInferRequest, most_values: int) -> tuple[inference.Request, bytes]:
     """Return the request and its binary data, checked. Typed contents become raw ones in the message, too.
 
-    Raises Malformed, and TooLarge for more values than are taken.
+    Args:
+        message: is changed
+        most_values: that are taken
+
+    Raises:
+        Malformed: it is no inference request, or one that Triton had better not see.
+        TooLarge: it holds more values than are taken.
     """
     inputs = message.inputs
     _check_size(message, most_values)

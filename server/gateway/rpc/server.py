@@ -38,7 +38,7 @@ _TICK_SECONDS, _CLOSE_SECONDS = 0.1, 1.0
 
 
 class Rpc:
-    """For the event loop that it is made in, beside an application whose state it shares."""
+    """The gRPC server of an application, whose state it shares, for the event loop that it is made in."""
 
     def __init__(
         self,
@@ -70,7 +70,11 @@ class Rpc:
         self._server.add_generic_rpc_handlers((_Handlers(service.methods(), self._answer_one, self._answer_many),))
 
     async def start(self) -> None:
-        """Listen. Raises GatewaySettingsError where the port is taken."""
+        """Listen.
+
+        Raises:
+            GatewaySettingsError: the port is taken.
+        """
         place = f"{addresses.bracketed(self._settings.host)}:{self._settings.grpc_port}"
         try:
             if self._certificates:

@@ -32,7 +32,7 @@ _INTERNAL = (
 
 
 class Service:
-    """For one event loop, with the gateway's own state: one data plane under both protocols."""
+    """The protocol's methods over the gateway's own state: one data plane under both protocols, for one event loop."""
 
     def __init__(self, launch: Launch, state: State, upstream: Upstream, stopping: Callable[[], bool]) -> None:
         self._settings, self._upstream, self._stopping = launch.settings, upstream, stopping
@@ -40,6 +40,7 @@ class Service:
         self._most = structure.VALUES + structure.VALUES_PER_TEXT * launch.settings.max_texts
 
     def methods(self) -> list[Method]:
+        """Return every method that is answered, be it by a refusal."""
         about = "ModelMetadata", "ModelConfig", "ModelStatistics"
         return [
             Method("ServerLive", None, self._live),

@@ -25,8 +25,16 @@ Answers = asyncio.Queue["asyncio.Task[bytes] | None"]
 async def answer_stream(call: RpcCall, answer: Answer, stopping: Callable[[], bool]) -> None:
     """Answer each request in its turn; an error of one is its answer's `error_message`, and the others go on.
 
-    Each counts as a request of the caller's. Raises Problem for a caller who may no longer be here, and Unavailable
-    when the gateway stops.
+    Each counts as a request of the caller's.
+
+    Args:
+        call: the stream
+        answer: answers one request, within the seconds that the caller's deadline leaves
+        stopping: says whether the gateway stops
+
+    Raises:
+        Problem: the caller may no longer be here.
+        Unavailable: the gateway stops.
     """
     waiting: Answers = asyncio.Queue(_WAITING)
     tasks = [asyncio.create_task(part) for part in (_read(call, answer, waiting), _watch(call, stopping))]
