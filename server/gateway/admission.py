@@ -238,7 +238,7 @@ class Turns:
         self._timer: asyncio.TimerHandle | None = None
 
     def turn(self, piece: Piece, end: float | None) -> Turn:
-        """Return the turn of a piece of the calling request, to be entered; `end` is in monotonic seconds, None is never."""
+        """Return the turn of a piece of the calling request, to be entered before `end`, in monotonic seconds."""
         return Turn(piece, caller.get(), self, end, behind.get())
 
     def ask(self, turn: Turn) -> None:

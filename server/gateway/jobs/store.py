@@ -136,7 +136,7 @@ class Store:
 
         Raises:
             TooMany: the caller has as many jobs as are kept for one.
-            Full: the disk is.
+            Full: the disk has no room.
             Unavailable: the store is not open.
         """
         self._check_open()
