@@ -72,6 +72,7 @@ class Rule:
     errors        largest share of its requests that may fail, and more than of the current version's
     latency       how many times the current version's median it may take; of a canary alone
     disagreement  largest share of texts to which it may give another label; of a shadow alone
+    drift         largest stability index of its labels' shares against the current version's; of a canary alone
     promote       requests after which it is promoted where it has kept to the rest; 0 leaves that to a command
     """
 
@@ -79,6 +80,7 @@ class Rule:
     errors: float = 0.01
     latency: float = 2.0
     disagreement: float = 0.1
+    drift: float = 0.25
     promote: int = 0
 
     @classmethod

@@ -63,6 +63,8 @@ async def infer(
     reply = await rollout.noted(count, passage.infer(model, content, size, once, seconds), _well)
     if held and rollout.shadow and reply.good:
         _offer(rollout, held, labels(reply))
+    if held and rollout.answers and not version and reply.good:
+        rollout.trial.current.labelled(zip(held.texts, labels(reply) or (), strict=False))
     return reply
 
 
@@ -102,6 +104,9 @@ async def _shared(
         if not again.good:
             return None
         parts.append((own, ModelInferResponse.FromString(again.body)))
+    for places, answer in parts:
+        seen = rollout.trial.candidate if tried and places is own else rollout.trial.current
+        seen.labelled(zip((held.texts[place] for place in places), tensors.labels(answer) or (), strict=False))
     try:
         return tensors.merge(parts, model.name, parts[0][1].model_version)
     except NewsdeskError:  # outputs of other shapes: members that the other version lacks

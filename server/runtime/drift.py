@@ -11,12 +11,9 @@ from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.classifier import BatchAnswers
 from newsdesk.server.runtime.reference import CONFIDENCE, LEAST, UNKNOWN, WINDOW, WORDS, Reference, bins
+from newsdesk.server.runtime.stability import by_chance, stability_index
 
-FLOOR = 1e-3
-"""The share that a bin has at least: an empty one would make the index infinite."""
 HISTOGRAMS = "labels", "confidence", "words", "unknown"
-_QUANTILE = 1.645
-"""Of the normal distribution, at 95 %."""
 
 
 @dataclass(frozen=True)
@@ -25,33 +22,6 @@ class Index:
 
     value: float
     by_chance: float
-
-
-def stability_index(actual: Array, expected: Array) -> float:
-    """Return the population stability index, Σ (a − e) · ln(a / e) over bins.
-
-    Below 0.1 little has changed, above 0.25 much has (Siddiqi, Credit Risk Scorecards, 2006).
-
-    Args:
-        actual: shares, FP [bins], each of which counts as FLOOR at least
-        expected: the same of the reference
-    """
-    a, e = np.maximum(actual, FLOOR), np.maximum(expected, FLOOR)
-    return float(((a - e) * np.log(a / e)).sum())
-
-
-def by_chance(bins_used: int, answers: int, rows: int) -> float:
-    """Return the index that answers like the reference's stay below in 95 of 100 cases.
-
-    Yurdakul, Statistical Properties of Population Stability Index (2018), its normal approximation.
-
-    Args:
-        bins_used: bins that the reference has rows in
-        answers: how many are held against it
-        rows: of the reference
-    """
-    free = max(bins_used - 1, 0)
-    return float((1 / answers + 1 / rows) * (free + _QUANTILE * np.sqrt(2 * free)))
 
 
 class Drift:

@@ -71,6 +71,8 @@ def _trial_line(trial: dict[str, Any]) -> str:
         lines.append(f"  version {of}: {trial[f'{whose}requests']} requests, {failed:.1%} failed, median {took:g} ms")
     if trial["texts_compared"]:
         lines.append(f"  {trial['texts_compared']} texts compared, {trial['disagreement_share']:.1%} disagree")
+    if trial["drift_index"]:
+        lines.append(f"  the shares of their labels differ by an index of {trial['drift_index']:.2f}")
     return "\n".join(lines)
 
 

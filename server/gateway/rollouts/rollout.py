@@ -15,7 +15,7 @@ from newsdesk.server.gateway.logs import log
 from newsdesk.server.gateway.rollouts import buckets
 from newsdesk.server.gateway.rollouts.candidate import CandidateClient, CandidateFailed, Item, Text
 from newsdesk.server.gateway.rollouts.shadow import Compared, Shadow
-from newsdesk.server.gateway.rollouts.trial import Trial
+from newsdesk.server.gateway.rollouts.trial import Seen, Trial
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.suspects import moved
 from newsdesk.server.gateway.telemetry import Telemetry
@@ -36,9 +36,9 @@ class Rollout:
     def __init__(self, launch: Launch, candidate: Candidate, telemetry: Telemetry, queued: Callable[[], int]) -> None:
         self.candidate = candidate
         self._run, self._telemetry = launch.run, telemetry
-        self._trial = Trial(launch.settings.rule, compared=not candidate.share)
-        self.client = CandidateClient(launch, candidate, telemetry, self._trial)
-        self.shadow = None if candidate.share else Shadow(self.client, telemetry, self._trial, queued)
+        self.trial = Trial(launch.settings.rule, compared=not candidate.share)
+        self.client = CandidateClient(launch, candidate, telemetry, self.trial)
+        self.shadow = None if candidate.share else Shadow(self.client, telemetry, self.trial, queued)
         self._salt = candidate.version
         self._current, self._tried = Served(""), Served("", unready="it is being started")
         self._verdict: tuple[str, str] | None = None
@@ -91,6 +91,8 @@ class Rollout:
         if not own:
             items = await self.noted(len(texts), current(texts))
             self._offer(texts, items, asked)
+            if versions is None:
+                self._spread(self.trial.current, texts, items)
             return items
         others = sorted(set(range(len(texts))).difference(own))
         trying = asyncio.create_task(self._try([texts[place] for place in own], asked))
@@ -101,6 +103,9 @@ class Rollout:
             trying.cancel()
             await asyncio.gather(trying, return_exceptions=True)
             raise
+        if versions is None:
+            self._spread(self.trial.candidate, [texts[place] for place in own], answers or ())
+            self._spread(self.trial.current, [texts[place] for place in others], rest)
         if answers is None:
             answers = (
                 [TextRefused(place, _NOT_THE_SAME) for place in range(len(own))]
@@ -134,7 +139,7 @@ class Rollout:
         finally:
             if outcome:
                 seconds = time.monotonic() - began
-                self._trial.current.note(texts, seconds, outcome == "failed")
+                self.trial.current.note(texts, seconds, outcome == "failed")
                 self._telemetry.version(self.candidate.model, self._current.version, "current", outcome, seconds)
 
     def _offer(self, texts: Sequence[Text], items: Sequence[Item], asked: Options) -> None:
@@ -143,6 +148,13 @@ class Rollout:
                 Compared(text, asked.quality, item.label)
                 for text, item in zip(texts, items, strict=True)
                 if isinstance(item, Prediction)
+            )
+
+    def _spread(self, seen: Seen, texts: Sequence[Text], items: Sequence[Item]) -> None:
+        """Note the labels of a version that is tried on some of the texts."""
+        if self.answers:
+            seen.labelled(
+                (text, item.label) for text, item in zip(texts, items, strict=False) if isinstance(item, Prediction)
             )
 
     # What becomes of it.
@@ -155,7 +167,7 @@ class Rollout:
             self._tried = served.get(self.candidate.name, self._tried)
             share = self.candidate.share if self.active else 0.0
             self._telemetry.trial(self.candidate.model, self.candidate.version, share)
-            if self._verdict is None and self.active and (verdict := self._trial.verdict()):
+            if self._verdict is None and self.active and (verdict := self.trial.verdict()):
                 self._decide(*verdict)
             with suppress(OSError):  # a full disk
                 self._write()
@@ -187,7 +199,7 @@ class Rollout:
             "share": self.candidate.share,
             "current": self._current.version,
             "state": tried.outcome or decided or tried.refused or tried.unready or "tried",
-            **self._trial.figures(),
+            **self.trial.figures(),
         }
 
     async def close(self) -> None:

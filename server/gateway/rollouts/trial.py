@@ -1,9 +1,13 @@
 """What was seen of a candidate beside the current version, and what the rule says to it."""
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable
 from statistics import median
 
+import numpy as np
+
 from newsdesk.server.rollouts import PROMOTE, WITHDRAW, Rule
+from newsdesk.server.runtime.stability import by_chance, stability_index
 
 _KEPT = 1000
 """Requests, and texts compared, that are judged: the last ones, so that a candidate that turns bad late is seen."""
@@ -19,6 +23,7 @@ class Seen:
         self.count = 0
         self._failed: deque[bool] = deque(maxlen=_KEPT)
         self._seconds: deque[float] = deque(maxlen=_KEPT)
+        self._labels: dict[int, str] = {}
 
     def note(self, texts: int, seconds: float, failed: bool) -> None:
         """Note a request of so many texts, the seconds that it took, and whether it failed."""
@@ -26,6 +31,19 @@ class Seen:
         self._failed.append(failed)
         if texts <= _FEW:
             self._seconds.append(seconds)
+
+    def labelled(self, answers: Iterable[tuple[str | bytes, str]]) -> None:
+        """Note the labels of texts. A text counts once: one that many ask for is always the same version's."""
+        for text, label in answers:
+            self._labels.pop(place := hash(text), None)
+            self._labels[place] = label
+        while len(self._labels) > _KEPT:
+            del self._labels[next(iter(self._labels))]
+
+    @property
+    def labels(self) -> Counter[str]:
+        """The labels of the last texts."""
+        return Counter(self._labels.values())
 
     @property
     def failed(self) -> float:
@@ -63,6 +81,15 @@ class Trial:
         """The share of the last texts that it gave another label."""
         return sum(self._disagreed) / len(self._disagreed) if self._disagreed else 0.0
 
+    def drift(self) -> tuple[float, float]:
+        """Return the stability index of the labels' shares, and what chance alone stays below; zeros before enough."""
+        own, current = self.candidate.labels, self.current.labels
+        if min(own.total(), current.total()) < self._rule.least:
+            return 0.0, 0.0
+        labels = sorted(own | current)
+        shares = [np.array([seen[label] / seen.total() for label in labels]) for seen in (own, current)]
+        return stability_index(*shares), by_chance(len(labels), own.total(), current.total())
+
     def verdict(self) -> tuple[str, str] | None:
         """Return PROMOTE or WITHDRAW, and why; None while the rule says neither."""
         rule, own, current = self._rule, self.candidate, self.current
@@ -76,6 +103,9 @@ class Trial:
         elif min(own.timed, current.timed) >= rule.least and self._slow(own.seconds, current.seconds):
             took = f"{own.seconds * 1e3:.1f} ms, {current.seconds * 1e3:.1f} ms of the current version's"
             return WITHDRAW, f"half of its requests took more than {took}"
+        index, chance = (0.0, 0.0) if self._compared else self.drift()
+        if index > max(rule.drift, chance):
+            return WITHDRAW, f"its labels are spread unlike the current version's, by an index of {index:.2f}"
         if rule.promote and own.count >= rule.promote and (not self._compared or self.texts_compared >= rule.least):
             return PROMOTE, f"it kept to the rule for {own.count} requests"
         return None
@@ -94,4 +124,5 @@ class Trial:
             "current_median_ms": round(self.current.seconds * 1e3, 2),
             "texts_compared": self.texts_compared,
             "disagreement_share": round(self.disagreement, 4),
+            "drift_index": round(self.drift()[0], 4),
         }

@@ -1,4 +1,4 @@
-"""A real Triton with a second version of three models: one that fails, one that is promoted, and a shadow.
+"""A real Triton with a second version of four models: one fails, one drifts, one is promoted, and one is a shadow.
 
 Each model is asked by clients of every protocol meanwhile. No request of theirs fails.
 """
@@ -31,7 +31,8 @@ CURRENT = STAND_IN.read_text()
 OTHER = CURRENT.replace('KEYWORDS = {"treaty": 0, "match": 1,', 'KEYWORDS = {"treaty": 1, "match": 0,')
 FAILING = CURRENT.replace('"stand-in, fail" in text', '"storm" in text')
 DEADLY = OTHER.replace('"stand-in, end " in text', '"doom" in text')
-SECOND = {"ag_news": FAILING, "topics": OTHER, "wires": DEADLY}
+SKEWED = CURRENT.replace('KEYWORDS = {"treaty": 0, "match": 1,', 'KEYWORDS = {"treaty": 1, "match": 1,')
+SECOND = {"ag_news": FAILING, "topics": OTHER, "wires": DEADLY, "feeds": SKEWED}
 SHARE = 0.3
 TEXTS = [f"{word} number {number}" for number in range(60) for word in ("treaty", "match", "shares", "storm")]
 
@@ -115,8 +116,9 @@ def rolled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolled]:
         shutil.copytree(folder / "1", folder / "2")
         (folder / "2" / "model.py").write_text(second)
     options = ["--target", "openvino:int8", "--instances", "1", "--gateway-port", rest, "--gateway-grpc-port", grpc]
-    options += ["--canary", "ag_news=2:30%", "--canary", "topics=2:30%", "--shadow", "wires=2"]
-    options += ["--rollout-rule", "least=40,errors=5%,latency=1000"]
+    for name in "ag_news", "topics", "feeds":
+        options += ["--canary", f"{name}=2:30%"]
+    options += ["--shadow", "wires=2", "--rollout-rule", "least=40,errors=5%,latency=1000"]
     server = Server(repository, tmp_path_factory.mktemp("rollouts") / "state", options=options).start()
     try:
         server.until("Ctrl-C stops it")
@@ -143,6 +145,15 @@ def test_a_version_that_fails_is_withdrawn_and_nobody_sees_it_fail(rolled: Rolle
     requests = "newsdesk_gateway_version_requests_total"
     assert rolled.metric(requests, model="ag_news", version="2", role="canary", outcome="failed") > 0
     assert rolled.metric(requests, model="ag_news", version="1", role="current", outcome="failed") == 0
+
+
+def test_a_version_whose_labels_drift_is_withdrawn(rolled: Rolled) -> None:
+    """It answers all requests, in time: only the shares of its labels tell."""
+    with Load(rolled, "feeds") as load:
+        until(lambda: rolled.outcome("feeds"), lambda: (rolled.status("feeds"), rolled.server.text()))
+    assert load.failed == []
+    assert "withdrawn: its labels are spread unlike the current version's" in rolled.outcome("feeds")
+    assert (rolled.server.repository / "feeds" / "2.withdrawn").is_dir()
 
 
 def test_a_version_that_is_tried_is_no_model_of_its_own_to_callers(rolled: Rolled) -> None:

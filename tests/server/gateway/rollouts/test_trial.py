@@ -1,6 +1,7 @@
 """The rule, which texts a canary answers, and the shadow's queue, without a server."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -72,6 +73,41 @@ def test_a_shadow_is_judged_by_what_it_answers_and_not_by_its_time() -> None:
     assert made.verdict() is None
     made.compare(agreed=False)
     assert made.verdict() == (WITHDRAW, "it gave 10.9% of the texts another label")
+
+
+def label(seen: Seen, first: int, **counts: int) -> None:
+    labels = [label for label, count in counts.items() for _ in range(count)]
+    seen.labelled((f"text {number}", label) for number, label in enumerate(labels, first))
+
+
+def test_a_canary_whose_labels_drift_is_withdrawn() -> None:
+    made = trial()
+    see(made.candidate, 200)
+    label(made.current, 0, World=500, Sports=500)
+    label(made.candidate, 5000, World=70, Sports=29)
+    assert made.verdict() is None  # of 99 texts
+    label(made.candidate, 6000, World=1)
+    assert made.verdict() is None  # an index of 0.17
+    label(made.candidate, 7000, World=200)
+    expected = (270 / 300 - 0.5) * math.log(271 / 300 / 0.5) + (29 / 300 - 0.5) * math.log(29 / 300 / 0.5)
+    assert made.drift()[0] == pytest.approx(expected, abs=0.01)
+    assert made.figures()["drift_index"] == round(made.drift()[0], 4)
+    why = f"its labels are spread unlike the current version's, by an index of {made.drift()[0]:.2f}"
+    assert made.verdict() == (WITHDRAW, why)
+
+
+def test_labels_drift_by_more_than_chance_and_each_text_counts_once() -> None:
+    made = trial(Rule(least=10, drift=0.0))
+    see(made.candidate, 200)
+    label(made.current, 0, World=12, Sports=8)
+    label(made.candidate, 5000, World=8, Sports=12)
+    assert 0 < made.drift()[0] < made.drift()[1]
+    assert made.verdict() is None
+    for _ in range(500):
+        label(made.candidate, 5000, World=1)
+    assert made.candidate.labels == {"World": 8, "Sports": 12}
+    label(made.candidate, 9000, World=2000)
+    assert made.candidate.labels == {"World": 1000}  # the last ones
 
 
 def test_it_is_promoted_by_the_rule_where_the_rule_says_so() -> None:
