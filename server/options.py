@@ -53,9 +53,14 @@ class Option:
 
 
 def option(default: Any, about: str, *, factory: Callable[[], Any] | None = None, **more: Any) -> Any:
-    """Return a dataclass field that is an option. `more` are arguments of Option, and of `dataclasses.field` its repr.
+    """Return a dataclass field that is an option.
 
-    A field without a default (`dataclasses.MISSING`) is left out on the command line, and filled by the settings.
+    Args:
+        default: of the field; one without (`dataclasses.MISSING`) is left out on the command line, and filled by the
+            settings
+        about: the line of `--help`
+        factory: makes the default, instead
+        more: arguments of Option, and of `dataclasses.field` its repr
     """
     own: dict[str, Any] = {"repr": more.pop("repr", True), "metadata": {_KEY: Option(about, **more)}}
     if factory is not None:
@@ -83,6 +88,7 @@ def named(name: str) -> str:
 
 
 def variable(name: str) -> str:
+    """Return the environment's variable of an option."""
     return f"NEWSDESK_{name.upper()}"
 
 
@@ -93,9 +99,13 @@ def refusal(settings: type, field: str, value: object, expected: str) -> str:
 
 
 def normalise(settings: Any, error: type[ServerError]) -> None:
-    """Make the paths of a settings object absolute, and raise `error` for the first value that cannot be used.
+    """Make the paths of a settings object absolute, and check its values.
 
     Call it in `__post_init__`: whoever reads the settings may run in another directory.
+
+    Args:
+        settings: is changed
+        error: is raised for the first value that cannot be used
     """
     for _, field, declared in options(type(settings)):
         value = getattr(settings, field.name)
@@ -115,4 +125,5 @@ def encode(settings: Any) -> bytes:
 
 
 def decode(raw: bytes, settings: type[_T]) -> _T:
+    """Return the dataclass that `encode` wrote."""
     return msgspec.json.decode(raw, type=settings, dec_hook=lambda kind, value: kind(value))

@@ -37,6 +37,7 @@ class Candidate:
 
     @property
     def kind(self) -> str:
+        """What it is: "canary" or "shadow"."""
         return "canary" if self.share else "shadow"
 
     def __str__(self) -> str:
@@ -68,12 +69,13 @@ def parse_shadow(line: str) -> Candidate | None:
 class Rule:
     """When a candidate is withdrawn, and when it is promoted. Shares are in 0 to 1; each is over the last requests.
 
-    least         requests that it must have had before anything is decided
-    errors        largest share of its requests that may fail, and more than of the current version's
-    latency       how many times the current version's median it may take; of a canary alone
-    disagreement  largest share of texts to which it may give another label; of a shadow alone
-    drift         largest stability index of its labels' shares against the current version's; of a canary alone
-    promote       requests after which it is promoted where it has kept to the rest; 0 leaves that to a command
+    Attributes:
+        least: requests that it must have had before anything is decided
+        errors: largest share of its requests that may fail, and more than of the current version's
+        latency: how many times the current version's median it may take; of a canary alone
+        disagreement: largest share of texts to which it may give another label; of a shadow alone
+        drift: largest stability index of its labels' shares against the current version's; of a canary alone
+        promote: requests after which it is promoted where it has kept to the rest; 0 leaves that to a command
     """
 
     least: int = 200

@@ -13,7 +13,8 @@ _ELSEWHERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 def resolve(host: str) -> str:
     """Return the IP address of a host: the IPv4 one, where a name has both.
 
-    Raises ValueError where there is none, or where it names a zone (fe80::1%eth0), which tritonserver cannot read.
+    Raises:
+        ValueError: there is none, or it names a zone (fe80::1%eth0), which tritonserver cannot read.
     """
     try:
         address = ipaddress.ip_address(host)

@@ -23,6 +23,8 @@ _PATHS = (
 
 @dataclass(frozen=True)
 class Process:
+    """A process, which may be no more."""
+
     pid: int
     start: int
     """Clock ticks since boot."""
@@ -38,6 +40,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
+        """Whether it is there, and not dead."""
         return self.state not in _GONE
 
     @property
@@ -74,23 +77,29 @@ class Process:
         return raw.decode(errors="replace").split("\0")
 
     def yield_to_others(self, nice: int) -> None:
-        """Have its threads, and those that they start, compute when others need the cores less."""
+        """Have its threads, and those that they start, compute when others need the cores less: at `nice`, up to 19."""
         with contextlib.suppress(OSError):
             for thread in (_PROC / str(self.pid) / "task").iterdir():
                 os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
 
     def kill(self) -> None:
+        """End it at once, where it is alive."""
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
 
 def myself() -> Process:
+    """Return this process."""
     return find(os.getpid())
 
 
 def find(pid: int) -> Process:
-    """Raises OSError where there is no such process."""
+    """Return a living process, or one that is dead and not reaped.
+
+    Raises:
+        OSError: there is no such process.
+    """
     return Process(pid, _stat(pid)[3])
 
 
@@ -107,14 +116,18 @@ def children(parent: int, comm: str) -> set[Process]:
 
 
 def pid_namespace() -> int:
+    """Return the number of this process's namespace of process ids."""
     return (_PROC / "self/ns/pid").stat().st_ino
 
 
 def die_with_parent(*also: Callable[[], None], parent: int = 0) -> Callable[[], None]:
-    """Return what a new child must call (Popen's preexec_fn) to be killed as soon as the thread that started it ends,
-    and to do what else is given. `parent` is the process of that thread, this one unless another is named.
+    """Return what a new child must call (Popen's preexec_fn) to be killed as soon as the thread that started it ends.
 
     Start such a child from the main thread only: the kernel watches the thread, not the process.
+
+    Args:
+        also: are called after that
+        parent: the id of that thread's process; 0 means this one
     """
     prctl, parent = ctypes.CDLL(None).prctl, parent or os.getpid()
 

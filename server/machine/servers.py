@@ -19,8 +19,13 @@ _NAME = re.compile(r"newsdesk-(?P<namespace>[0-9a-f]+)-(?P<pid>\d+)-(?P<start>\d
 
 
 class Served(Struct, frozen=True):
-    """The state of a model of a running server: the number of the version that it serves, how often it was told to load
-    or unload it, and in words why the last of that was refused, and why it is not ready.
+    """The state of a model of a running server.
+
+    Attributes:
+        version: the number of the version that it serves
+        loads: how often it was told to load or unload the model
+        refused: why the last of that was refused
+        unready: why the model is not ready
     """
 
     version: str

@@ -18,7 +18,11 @@ class TracesError(ServerError):
 
 
 def endpoint(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the URL that spans are posted to, "" where they are not wanted. Raises TracesError."""
+    """Return the URL that spans are posted to, "" where they are not wanted.
+
+    Raises:
+        TracesError: a variable asks for what is not offered.
+    """
     of_traces = environ.get(f"{_PREFIX}_TRACES_ENDPOINT", "")
     base = environ.get(f"{_PREFIX}_ENDPOINT", "")
     url = of_traces or (base and f"{base.rstrip('/')}/v1/traces")

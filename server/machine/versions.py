@@ -14,7 +14,11 @@ _TICK_SECONDS = 0.1
 
 
 def set_aside(version: Path) -> None:
-    """Take a version folder out of service, in one rename. Raises RepositoryError."""
+    """Take a version folder out of service, in one rename.
+
+    Raises:
+        RepositoryError: it cannot be renamed.
+    """
     try:
         version.rename(version.with_name(version.name + WITHDRAWN))
     except OSError as error:
@@ -24,7 +28,11 @@ def set_aside(version: Path) -> None:
 def withdraw(model: Path) -> tuple[str, str]:
     """Take the highest version of a model folder out of service, in one rename.
 
-    Returns its number and that of the version before, which now serves. Raises RepositoryError where there is none.
+    Returns:
+        Its number and that of the version before, which now serves.
+
+    Raises:
+        RepositoryError: there is no version before it.
     """
     latest = latest_version(model)
     before = repository.versions(model)[:-1]
@@ -40,7 +48,11 @@ def withdraw(model: Path) -> tuple[str, str]:
 def reload(state: Path, model: str) -> list[str]:
     """Have every running server with this state folder that serves a model load it anew, and wait until each has.
 
-    Returns the version each serves. Raises RepositoryError with the reason where one refused.
+    Returns:
+        The version that each serves.
+
+    Raises:
+        RepositoryError: one refused, with the reason, or took longer than five minutes.
     """
     return ask(state, model, LOAD)
 
@@ -48,14 +60,28 @@ def reload(state: Path, model: str) -> list[str]:
 def unload(state: Path, model: str) -> list[str]:
     """Have every running server with this state folder that serves a model unload it, and wait until each has.
 
-    Returns the version each would serve. Raises RepositoryError where one does not.
+    Returns:
+        The version that each would serve.
+
+    Raises:
+        RepositoryError: one does not, or took longer than five minutes.
     """
     return ask(state, model, UNLOAD)
 
 
 def decide(state: Path, candidate: str, action: str) -> str:
-    """Have every running server with this state folder promote or withdraw a candidate, by the name that Triton serves
-    it by, and wait until each has. Returns what became of it. Raises RepositoryError where it goes on as before.
+    """Have every running server with this state folder promote or withdraw a candidate, and wait until each has.
+
+    Args:
+        state: the servers' state folder
+        candidate: the name that Triton serves it by
+        action: PROMOTE or WITHDRAW
+
+    Returns:
+        What became of it.
+
+    Raises:
+        RepositoryError: it goes on as before, or nobody tries it.
     """
     ask(state, candidate, action)
     outcomes = [served[candidate].outcome for _, _, served in servers.running(state) if candidate in served]
@@ -67,7 +93,11 @@ def decide(state: Path, candidate: str, action: str) -> str:
 def ask(state: Path, model: str, action: str) -> list[str]:
     """Have every running server with this state folder that serves a model do what is asked, and wait until each has.
 
-    Returns the version each serves then. Raises RepositoryError with the reason where one refused.
+    Returns:
+        The version that each serves then.
+
+    Raises:
+        RepositoryError: one refused, with the reason, or took longer than five minutes.
     """
     before = {}
     for owner, root, served in servers.running(state):

@@ -65,7 +65,12 @@ class Answers:
 
 
 class Scorer:
-    """A model in this process. Raises ManifestError and EngineError where it cannot run here."""
+    """A model in this process.
+
+    Raises:
+        ManifestError: its folder does not match its manifest.
+        EngineError: with the first texts, or `load`, where a member cannot run here.
+    """
 
     def __init__(self, model: Model) -> None:
         self._model = model

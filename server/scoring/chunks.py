@@ -41,7 +41,18 @@ class Chunk:
 
 
 def chunks(file: BinaryIO, name: str, form: Form, reading: Reading) -> Iterator[Chunk]:
-    """Yield the chunks of an open file, at least one. Raises RowsError, for another form too, and OSError."""
+    """Yield the chunks of an open file, at least one.
+
+    Args:
+        file: is read to its end
+        name: stands in messages
+        form: that it must be of
+        reading: how it is read
+
+    Raises:
+        RowsError: it cannot be read as rows, or is of another form.
+        OSError: it cannot be read.
+    """
     reader = Reader(file, name, form=reading.form, columns=reading.columns, delimiter=reading.delimiter)
     if reader.form is not form:
         raise RowsError(f"{name}: this is a {reader.form} file by its first bytes, expected {form}")

@@ -23,7 +23,11 @@ _held: dict[str, Scorer] = {}
 
 
 class Cluster:
-    """As many tasks at once as the cluster has cores, or `count` of them. Raises ScoreError."""
+    """As many tasks at once as the cluster has cores, or `count` of them.
+
+    Raises:
+        ScoreError: ray is not installed, or no cluster answers.
+    """
 
     def __init__(self, model: Model, count: int = 0) -> None:
         try:
@@ -47,6 +51,11 @@ class Cluster:
         self._task = ray.remote(num_cpus=model.threads, max_retries=-1)(_answer)
 
     def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, Answers]]:
+        """Yield the answers to the texts of each key, as they are there.
+
+        Raises:
+            ScoreError: the cluster does not go on.
+        """
         digest = manifest.digest(self._model.folder / manifest.FILE)
 
         def submit(texts: Texts) -> Any:

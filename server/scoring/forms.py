@@ -52,7 +52,11 @@ class Style:
         return [self.prefix + name for name in (*own, *(_UNCERTAINTY if self.uncertainty else ()))]
 
     def check(self, kept: Sequence[str], added: Sequence[str]) -> None:
-        """Raises RowsError where a column of the input is called as one that is added."""
+        """Check that no column of the input (`kept`) is called as one that is `added`.
+
+        Raises:
+            RowsError: one is.
+        """
         if both := sorted(set(kept) & set(added)):
             raise RowsError(
                 f"the input has a column {both[0]!r}, as an answer has: choose how those of the answers begin, as "
@@ -72,7 +76,18 @@ def merged(chunk: Chunk, answers: Answers) -> dict[int, str]:
 
 
 def part(form: Form, name: str, chunk: Chunk, answers: Answers, style: Style) -> bytes:
-    """Return a chunk with its answers. Raises RowsError where columns of both have the same name."""
+    """Return a chunk with its answers, as bytes that `join` takes.
+
+    Args:
+        form: of the file
+        name: of the file that is written: .tsv has tabs
+        chunk: its rows
+        answers: to its texts
+        style: of the added columns
+
+    Raises:
+        RowsError: columns of both have the same name, or two of the input.
+    """
     if form is Form.parquet:
         return _arrow(chunk, answers, style)
     if form is Form.jsonl:

@@ -70,7 +70,18 @@ class _File:
 
 
 def run(job: Job, workers: Workers, say: Callable[[str], None]) -> Outcome:
-    """Score the files that are not scored yet, and return how it went. Raises ScoreError, ServerError and OSError."""
+    """Score the files that are not scored yet, and return how it went.
+
+    Args:
+        job: what is scored
+        workers: answer its texts
+        say: is told of files that fail, and how far it is
+
+    Raises:
+        ScoreError: the files cannot be scored so, or nobody can go on.
+        ServerError: the model cannot run here.
+        OSError: the output cannot be written.
+    """
     (source, inside), (place, out) = place_of(job.source), place_of(job.out)
     if type(source) is type(place) and f"{out}/".startswith(f"{inside}/"):
         raise ScoreError(f"{job.out} lies in {job.source}, which is read: write elsewhere")

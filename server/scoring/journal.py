@@ -36,13 +36,17 @@ class Progress:
 
 
 class Journal:
-    """Of the job that writes `out`, in a folder beside it."""
+    """The journal of the job that writes `out`, in a folder beside it."""
 
     def __init__(self, place: Place, out: str) -> None:
         self._place, self.folder = place, out + _SUFFIX
 
     def begin(self, about: Mapping[str, Any]) -> None:
-        """Note what a job is made with. Raises ScoreError where one that was begun otherwise is not at its end."""
+        """Note what a job is made with.
+
+        Raises:
+            ScoreError: one that was begun otherwise is not at its end.
+        """
         path = f"{self.folder}/{_JOB}"
         if not self._place.exists(path):
             self._write(path, json.dumps(about, indent=1, sort_keys=True).encode())
@@ -59,6 +63,7 @@ class Journal:
 
     @property
     def begun(self) -> bool:
+        """Whether a job was begun, and is not at its end."""
         return self._place.exists(f"{self.folder}/{_JOB}")
 
     def read(self, name: str, stamp: str) -> Progress:
@@ -84,6 +89,7 @@ class Journal:
         self._write(f"{self.folder}/{progress.name(number)}", part)
 
     def path(self, progress: Progress, number: int) -> str:
+        """Return where a part lies."""
         return f"{self.folder}/{progress.name(number)}"
 
     def finish(self, progress: Progress) -> None:
@@ -102,6 +108,7 @@ class Journal:
                 self._place.remove(f"{self.folder}/{name}")
 
     def remove(self) -> None:
+        """Remove the folder: the job is at its end."""
         self._place.remove(f"{self.folder}/{_JOB}")
         self._place.remove(self.folder)
 

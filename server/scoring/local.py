@@ -25,6 +25,11 @@ class Processes:
         self.count, self._model = count, model
 
     def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, Answers]]:
+        """Yield the answers to the texts of each key, as they are there.
+
+        Raises:
+            ScoreError: a process was ended.
+        """
         os.environ |= dict.fromkeys(_ONE_THREAD, "1")  # as the server's backend processes have it
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(self.count, spawn, _begin, (self._model, os.getpid())) as pool:

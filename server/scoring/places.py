@@ -23,21 +23,32 @@ class Place(Protocol):
     def names(self, folder: str) -> set[str]:
         """Return what a folder holds; nothing where there is none."""
 
-    def exists(self, path: str) -> bool: ...
+    def exists(self, path: str) -> bool:
+        """Return whether there is a file or a folder."""
 
-    def open(self, path: str) -> BinaryIO: ...
+    def open(self, path: str) -> BinaryIO:
+        """Return a file, to be read."""
 
-    def create(self, path: str) -> contextlib.AbstractContextManager[BinaryIO]: ...
+    def create(self, path: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        """Yield a file to write, which is there once the block ends without an error."""
 
     def remove(self, path: str) -> None:
         """Remove a file, or a folder with all that it holds, where there is one."""
 
     def lock(self, folder: str) -> contextlib.AbstractContextManager[None]:
-        """Keep a second process out of a folder, which is made. Raises ScoreError where one is there."""
+        """Keep a second process out of a folder, which is made.
+
+        Raises:
+            ScoreError: one is there.
+        """
 
 
 def place_of(path: str) -> tuple[Place, str]:
-    """Return where a path or URL lies, and its path there. Raises ScoreError."""
+    """Return where a path or URL lies, and its path there.
+
+    Raises:
+        ScoreError: a package for such URLs is missing.
+    """
     if "://" not in path:
         return Local(), str(Path(path).expanduser().absolute())
     kind = path.partition("://")[0]
@@ -54,7 +65,10 @@ def place_of(path: str) -> tuple[Place, str]:
 
 
 class Local:
+    """This machine's file system."""
+
     def find(self, path: str) -> dict[str, str]:
+        """Return the files below a path, with their sizes and times."""
         root = Path(path)
         if not root.is_dir():
             return {"": _stamp(root)} if root.is_file() else {}
@@ -62,19 +76,23 @@ class Local:
         return {file.relative_to(root).as_posix(): _stamp(file) for file in files}
 
     def names(self, folder: str) -> set[str]:
+        """Return what a folder holds."""
         try:
             return set(os.listdir(folder))
         except FileNotFoundError:
             return set()
 
     def exists(self, path: str) -> bool:
+        """Return whether there is a file or a folder."""
         return os.path.exists(path)
 
     def open(self, path: str) -> BinaryIO:
+        """Return a file, to be read."""
         return open(path, "rb")
 
     @contextmanager
     def create(self, path: str) -> Iterator[BinaryIO]:
+        """Yield a hidden file beside it, which takes its name once it is on disk."""
         whole = Path(path)
         whole.parent.mkdir(parents=True, exist_ok=True)
         partial = whole.with_name(f".{whole.name}.partial")
@@ -89,6 +107,7 @@ class Local:
             raise
 
     def remove(self, path: str) -> None:
+        """Remove a file, or a folder with all that it holds."""
         if os.path.isdir(path):
             shutil.rmtree(path)
         else:
@@ -96,6 +115,11 @@ class Local:
 
     @contextmanager
     def lock(self, folder: str) -> Iterator[None]:
+        """Keep a second process out of a folder, which is made.
+
+        Raises:
+            ScoreError: one is there.
+        """
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, _LOCK), "wb") as lock:
             try:
@@ -106,27 +130,34 @@ class Local:
 
 
 class Remote:
+    """A file system of fsspec's."""
+
     def __init__(self, system: Any) -> None:
         self._system = system
 
     def find(self, path: str) -> dict[str, str]:
+        """Return the files below a path, with their sizes and tags or times."""
         found = self._system.find(path, detail=True)
         return {name.removeprefix(path).lstrip("/"): _remote_stamp(about) for name, about in found.items()}
 
     def names(self, folder: str) -> set[str]:
+        """Return what a folder holds."""
         try:
             return {name.rsplit("/", 1)[-1] for name in self._system.ls(folder, detail=False, refresh=True)}
         except FileNotFoundError:
             return set()
 
     def exists(self, path: str) -> bool:
+        """Return whether there is a file or a folder."""
         return bool(self._system.exists(path))
 
     def open(self, path: str) -> BinaryIO:
+        """Return a file, to be read."""
         return cast(BinaryIO, self._system.open(path, "rb"))
 
     @contextmanager
     def create(self, path: str) -> Iterator[BinaryIO]:
+        """Yield a file to write, which is committed once the block ends without an error."""
         file = self._system.open(path, "wb", autocommit=False)
         try:
             yield file
@@ -138,12 +169,13 @@ class Remote:
         file.commit()
 
     def remove(self, path: str) -> None:
+        """Remove a file, or a folder with all that it holds."""
         with contextlib.suppress(FileNotFoundError):
             self._system.rm(path, recursive=True)
 
     @contextmanager
     def lock(self, folder: str) -> Iterator[None]:
-        """Nothing keeps a second process out here; both would write the same parts."""
+        """Keep nobody out: a second process would write the same parts."""
         yield
 
 

@@ -12,12 +12,15 @@ AHEAD = 2
 
 
 class Workers(Protocol):
+    """The workers of a job. `count` of them answer at once."""
+
     count: int
 
     def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, Answers]]:
         """Yield the answers to the texts of each key, as they are there; no more is read than is needed for that.
 
-        Raises ScoreError where nobody can go on.
+        Raises:
+            ScoreError: nobody can go on.
         """
 
 
@@ -31,9 +34,11 @@ def ask(
     """Yield the answers to questions, `most` of which are under way at once.
 
     Args:
-        submit: Hand out texts; return what stands for their answers, to be hashed.
-        first: Wait for one of several of those, and return it.
-        result: Return the answers that one stands for.
+        questions: keys and their texts
+        most: that are handed out before the first is waited for
+        submit: hands out texts; returns what stands for their answers, to be hashed
+        first: waits for one of several of those, and returns it
+        result: returns the answers that one stands for
     """
     waiting: dict[Any, Key] = {}
     for key, texts in questions:

@@ -18,7 +18,7 @@ PORT = 8000
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0, 1 where a check is not passed, 2 where nothing could be run."""
+    """Run a command, and return the exit code: 0, 1 where a check is not passed, 2 where nothing could be run."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)

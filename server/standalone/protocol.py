@@ -64,8 +64,12 @@ class _Body(Struct):
 
 @dataclass(frozen=True)
 class Asked:
-    """A request: clean texts, their qualities, INT64 [n] into QUALITIES, and the names of the outputs wanted; none for
-    those that are not given unless they are named.
+    """A request's content.
+
+    Attributes:
+        texts: clean, n of them
+        qualities: of each, INT64 [n] into QUALITIES
+        outputs: the names of those wanted; none means all but those that are given only where they are named
     """
 
     texts: list[str]
@@ -75,7 +79,11 @@ class Asked:
 
 
 def read(body: bytes) -> Asked:
-    """Raises RequestError with what was given and expected."""
+    """Read a request's body.
+
+    Raises:
+        RequestError: it is refused, with what was given and expected.
+    """
     try:
         request = msgspec.json.decode(body, type=_Body)
     except msgspec.DecodeError as error:
@@ -105,10 +113,17 @@ def read(body: bytes) -> Asked:
 
 
 def write(model: str, asked: Asked, classifier: Classifier, batch: BatchAnswers, own: slice) -> bytes:
-    """Return the JSON of the answers to one request, which stand at `own`. Raises RequestError where one is no number,
-    or where the model does not say what is asked for.
+    """Return the JSON of the answers to one request. The statuses of errors are Triton's own.
 
-    The statuses are Triton's own: 500 for what could not be computed.
+    Args:
+        model: its name
+        asked: the request
+        classifier: that answered
+        batch: the answers to several requests
+        own: where those to this request stand in it
+
+    Raises:
+        RequestError: an answer is no number (500), or the model does not say what is asked for.
     """
     answers = batch.part(own)
     if not (np.isfinite(answers.probabilities).all() and np.isfinite(answers.members).all()):

@@ -34,12 +34,18 @@ class Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
+        """Bind the socket, and look no name up."""
         # http.server asks the name service for the host's name here, which can take seconds; nobody reads it.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
 
     def infer(self, body: bytes) -> bytes:
+        """Return the answer to a request's body.
+
+        Raises:
+            RequestError: it is refused, with the HTTP status.
+        """
         asked = protocol.read(body)
         try:
             share = self.worker.answer(asked, REQUEST_SECONDS)
@@ -56,6 +62,7 @@ class Server(ThreadingHTTPServer):
         return msgspec.json.encode({"model_stats": [{"name": self.model, "version": self.version}]})
 
     def about(self) -> bytes:
+        """Return the model's metadata."""
         return protocol.metadata(self.model, self.version, self.classifier)
 
 

@@ -34,7 +34,13 @@ class Worker:
         threading.Thread(target=self._work, name="worker", daemon=True).start()
 
     def answer(self, asked: Asked, timeout: float) -> Share:
-        """Raises Full, TimeoutError, or whatever the classifier raised."""
+        """Answer a request, within `timeout` seconds.
+
+        Raises:
+            Full: as many requests wait as may.
+            TimeoutError: there is no answer in time.
+            Exception: whatever the classifier raised.
+        """
         promised: Future[Share] = Future()
         try:
             self._waiting.put_nowait((asked, promised))
