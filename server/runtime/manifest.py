@@ -135,6 +135,17 @@ def load(folder: Path) -> Manifest:
     Raises:
         ManifestError: the manifest or a file cannot be read, or does not match; the message says which and what to do.
     """
+    manifest = read(folder)
+    _check(folder, manifest.files())
+    return manifest
+
+
+def read(folder: Path) -> Manifest:
+    """Read a version folder's manifest, and none of the files that it names.
+
+    Raises:
+        ManifestError: the manifest cannot be read; the message says why and what to do.
+    """
     path = folder / FILE
     try:
         raw = path.read_bytes()
@@ -146,11 +157,9 @@ def load(folder: Path) -> Manifest:
             raise ManifestError(
                 f"{path}: schema {schema}, but this newsdesk reads schema {SCHEMA}. Rebuild the model with it."
             )
-        manifest = msgspec.json.decode(raw, type=Manifest)
+        return msgspec.json.decode(raw, type=Manifest)
     except msgspec.DecodeError as error:
         raise ManifestError(f"{path}: not a manifest: {error}. {REPAIR}") from error
-    _check(folder, manifest.files())
-    return manifest
 
 
 def check_code(folder: Path) -> None:

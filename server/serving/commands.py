@@ -64,18 +64,23 @@ def serve(*, settings: Settings, as_json: Events = False) -> None:
 
 @configured("model_repository", "model", "state")
 def prepare(*, settings: Settings, as_json: AsJson = False) -> None:
-    """Measure each member's compile targets on this machine, record the fastest for `serve`, and print all of them."""
+    """Measure each member's compile targets on this machine, print them, and record the fastest for `serve`.
+
+    The graphs that are rewritten for it are kept, too.
+    """
     os.umask(privacy.UMASK)
     import msgspec
 
-    from newsdesk.server.runtime.repository import choose
+    from newsdesk.server.runtime.repository import choose, latest_version
+    from newsdesk.server.serving import graphs, steps
     from newsdesk.server.serving.prepare import prepare as measure
 
+    say = _hush if as_json else _say
     try:
         for model in choose(settings.model_repository, settings.model):
-            preparation = measure(
-                settings.model_repository / model, settings.state, _hush if as_json else _say, again=True
-            )
+            folder = settings.model_repository / model
+            preparation = measure(folder, settings.state, say, again=True)
+            steps.finish(graphs.making(latest_version(folder), preparation.target, settings.state, say))
             if as_json:
                 print(json.dumps({"model": model, **msgspec.to_builtins(preparation)}))
             else:

@@ -12,11 +12,12 @@ from newsdesk.server.machine.servers import LOAD, Served
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.runtime.repository import RepositoryError
-from newsdesk.server.serving import hung
+from newsdesk.server.serving import graphs, hung
 from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.endpoint import Endpoint
 from newsdesk.server.serving.probes import Probes
 from newsdesk.server.serving.settings import Settings
+from newsdesk.server.serving.steps import finish
 from newsdesk.server.serving.triton import Refusal, Triton, TritonError
 from newsdesk.server.serving.workspace import Workspace
 
@@ -73,7 +74,7 @@ class Keeper:
             ServerError: the model cannot be served.
             OSError: a full disk.
         """
-        self._place(self._render())
+        self._place(finish(self._render()))
 
     def began(self, triton: Triton) -> None:
         """Note that a server has been started, which does not yet answer."""
@@ -181,7 +182,7 @@ class Keeper:
         self._say(f"loading {self._deployment.folder} anew")
         before = self._rendered
         try:
-            generation = self._render()
+            generation = yield from self._render()
         except (ServerError, OSError) as error:
             self._refuse(error)
             return
@@ -259,7 +260,7 @@ class Keeper:
         self._asked |= bool(wanted)
         self._rendered = self._content
         if wanted == LOAD:
-            self._place(self._render())
+            self._place(finish(self._render()))
             self.unloaded = False
         elif wanted or self.unloaded:
             self._workspace.empty(self.model)
@@ -308,8 +309,8 @@ class Keeper:
         self._workspace.place(self.model, generation)
         self._placed = generation
 
-    def _render(self) -> str:
-        """Return the number of a generation of what the model repository holds now."""
+    def _render(self) -> Generator[None, None, str]:
+        """Make a generation of what the model repository holds now, and return its number."""
         deployment, cached = self._deployment, bool(self._settings.cache_bytes)
         version = deployment.version()
         digest = manifest.digest(version / manifest.FILE)
@@ -324,8 +325,16 @@ class Keeper:
             parameters["unsure_share"] = str(self._settings.unsure_share)
         if self._settings.drift_window is not None:
             parameters["drift_window"] = str(self._settings.drift_window)
+        rewritten = yield from graphs.making(version, deployment.target, self._settings.state, self._say)
         generation = self._workspace.render(
-            deployment.folder, parameters, deployment.instances, cached, deployment.queue_delay, version, self.model
+            deployment.folder,
+            parameters,
+            deployment.instances,
+            cached,
+            deployment.queue_delay,
+            version,
+            self.model,
+            rewritten,
         )
         self._rendered = version.name, digest
         return generation

@@ -40,7 +40,7 @@ def close(state: Path) -> None:
 
     The folder itself is its owner's business: it may be one that others need.
     """
-    for name in "run", "log", "prepared", "tuned":
+    for name in "run", "log", "prepared", "tuned", "graphs":
         with contextlib.suppress(OSError):
             (state / name).chmod(0o700)
     with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from newsdesk.server.machine.servers import LOAD, UNLOAD
 from newsdesk.server.runtime.errors import ServerError
-from newsdesk.server.serving import gateway, privacy, workspace
+from newsdesk.server.serving import gateway, graphs, privacy, workspace
 from newsdesk.server.serving.candidates import CandidateKeeper
 from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.keeper import LOAD_SECONDS, PROBES_FAILED, Broken, Keeper
@@ -85,6 +85,7 @@ class Supervisor:
         """
         for dead in workspace.remove_dead(self._settings.state):
             self._say(f"removed what a killed server left behind ({dead})")
+        graphs.remove_unnamed(self._settings.state, self._settings.model_repository)
         ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # by nohup
         stops = [number for number in _STOP if not (ignored and number == signal.SIGHUP)]
         handlers = {number: signal.signal(number, self._on_stop) for number in stops}

@@ -192,6 +192,7 @@ class Triton:
                         lifeline.VARIABLE: f"{held}:{self._workspace.lifeline}",
                         heartbeat.VARIABLE: str(self._workspace.heartbeats),
                         engines.COMPILED: str(self._workspace.compiled),
+                        engines.REWRITTEN: str(self._workspace.renderings),
                     },
                     cwd=self._workspace.root,
                     pass_fds=[held],

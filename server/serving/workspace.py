@@ -8,7 +8,9 @@ import contextlib
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -16,6 +18,7 @@ import msgspec
 from newsdesk.server.machine import processes, servers
 from newsdesk.server.machine.servers import Served
 from newsdesk.server.runtime import manifest
+from newsdesk.server.runtime.engines import rewrites
 from newsdesk.server.runtime.manifest import CONFIG
 from newsdesk.server.runtime.repository import RepositoryError, configuration, latest_version
 from newsdesk.server.serving import privacy
@@ -68,7 +71,9 @@ class Workspace:
         """What backend processes show of their work."""
         self.lifeline = self.root / "lifeline"
         """A FIFO by which backend processes see their server end."""
-        self._renderings, self._generations = self.root / "renderings", self.root / "generations"
+        self.renderings = self.root / "renderings"
+        """Models as they are served, generation by generation: a version's files, and what is rewritten of them."""
+        self._generations = self.root / "generations"
         self._wishes = self.root / "wishes"
         self._count = 0
         self._renderings_of: dict[str, Path] = {}
@@ -81,7 +86,7 @@ class Workspace:
         privacy.make_folder(self.root)
         python = self.backends / "python"
         python.mkdir(parents=True)
-        made = self.repository, self.watched, self.heartbeats, self._renderings, self._generations, self._wishes
+        made = self.repository, self.watched, self.heartbeats, self.renderings, self._generations, self._wishes
         for folder in made:
             folder.mkdir()
         os.mkfifo(self.lifeline, 0o600)
@@ -100,6 +105,7 @@ class Workspace:
         delay: int | None = None,
         version: Path | None = None,
         name: str = "",
+        rewritten: Mapping[Path, Path] = MappingProxyType({}),
     ) -> str:
         """Make a generation of a model folder's version, for `place`, and return its number.
 
@@ -111,6 +117,7 @@ class Workspace:
             delay: microseconds that a request may wait for others; None leaves the model's own
             version: a version folder; None means the latest
             name: to serve it by; empty: the folder's
+            rewritten: files to have beside the version's own, by their places below its folder
 
         Raises:
             RepositoryError: the configuration asks for what newsdesk does not keep to, or there is no version.
@@ -123,9 +130,14 @@ class Workspace:
         config = _configured(configuration(version), parameters, instances, cached, delay)
         config.name = name
         self._count += 1
-        rendering = self._renderings / name / str(self._count)
+        rendering = self.renderings / name / str(self._count)
         try:
             _place(version, rendering / version.name)
+            for stray in (file for form in rewrites.FORMS for file in rendering.rglob(f"*.{form}")):
+                stray.unlink()  # of another rendering that was copied, perhaps from another machine
+            for place, file in rewritten.items():
+                with contextlib.suppress(FileNotFoundError):  # another server removed it: nothing needs it
+                    _place(file, rendering / version.name / place)
             for file in source.iterdir():
                 if file.is_file() and file.name != CONFIG:
                     _place(file, rendering / file.name)
@@ -179,7 +191,7 @@ class Workspace:
         """Note that a generation answers, and remove what is left of the model's others."""
         kept = self._generations / model / generation, self._renderings_of[generation]
         self._proven[model] = generation
-        for folder in *(self._generations / model).iterdir(), *(self._renderings / model).iterdir():
+        for folder in *(self._generations / model).iterdir(), *(self.renderings / model).iterdir():
             if folder not in kept:
                 self._renderings_of.pop(folder.name, None)
                 shutil.rmtree(folder, ignore_errors=True)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from newsdesk.server.runtime import gpu
 from newsdesk.server.runtime.engines.engine import COMPILED, Engine
+from newsdesk.server.runtime.engines.rewrites import REWRITTEN
 from newsdesk.server.runtime.errors import EngineError
 
-__all__ = ["COMPILED", "INSTALL", "TARGETS", "Engine", "here", "load"]
+__all__ = ["COMPILED", "INSTALL", "REWRITTEN", "TARGETS", "Engine", "here", "load"]
 
 TARGETS = {
     "openvino:int8": "int8",

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from newsdesk.server.runtime import processor
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.batching import FreeShapes, Shapes
-from newsdesk.server.runtime.engines import pairs
+from newsdesk.server.runtime.engines import rewrites
 from newsdesk.server.runtime.engines.engine import Engine
-from newsdesk.server.runtime.engines.narrow import narrow
 from newsdesk.server.runtime.errors import EngineError
 from newsdesk.server.runtime.grids import ANY
+
+MERGING = "CommonSubexpressionElimination"
+"""ONNX Runtime's optimiser that would make one of pairs that are alike again."""
 
 
 def settings(threads: int) -> onnxruntime.SessionOptions:
@@ -35,20 +36,15 @@ def open_session(graph: Path, precision: str, options: onnxruntime.SessionOption
 
     Args:
         graph: an ONNX file, whose weights may lie beside it
-        precision: "int8" rearranges the graph; any other one leaves it
+        precision: "int8" rewrites the graph, unless it is kept so; any other one leaves it
         options: are added to
     """
-    parted = pairs.load(graph) if precision == "int8" else None
-    narrowed = parted is not None and processor.adds_in_16_bits() and narrow(parted, graph.parent)
+    form, source = rewrites.read(graph) if precision == "int8" else (rewrites.AS_WRITTEN, str(graph))
     # U8S8 products would saturate on such a processor; with this they are U8U8, which is slower, and exact.
-    options.add_session_config_entry("session.x64quantprecision", "0" if narrowed else "1")
-    providers = ["CPUExecutionProvider"]
-    if parted is None:
-        return onnxruntime.InferenceSession(str(graph), options, providers)
+    options.add_session_config_entry("session.x64quantprecision", "0" if form == rewrites.NARROWED else "1")
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
-    serialised = parted.SerializeToString()
-    del parted  # as large as the weights
-    return onnxruntime.InferenceSession(serialised, options, providers, disabled_optimizers=[pairs.MERGING])
+    disabled = [] if form == rewrites.AS_WRITTEN else [MERGING]
+    return onnxruntime.InferenceSession(source, options, ["CPUExecutionProvider"], disabled_optimizers=disabled)
 
 
 class OnnxRuntime(Engine):

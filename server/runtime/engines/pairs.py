@@ -11,9 +11,6 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-MERGING = "CommonSubexpressionElimination"
-"""ONNX Runtime's optimiser that would make one of pairs that are alike again."""
-
 
 def load(path: Path) -> ModelProto | None:
     """Return the graph with its pairs changed, or None where it has none. Weights in other files stay there."""

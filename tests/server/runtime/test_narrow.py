@@ -12,6 +12,7 @@ from benchmarks import MODEL
 from newsdesk.server.runtime import engines, manifest, processor
 from newsdesk.server.runtime.engines import pairs
 from newsdesk.server.runtime.engines.narrow import ROOM, narrow
+from newsdesk.server.runtime.engines.onnxruntime import MERGING
 from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.serving.settings import Settings
 from tests.server.runtime.quantised import LABELS, WIDTH, pairs_graph
@@ -36,7 +37,7 @@ def test_the_largest_activations_and_weights_are_added_without_saturation(tmp_pa
     expected = pytest.approx(3 * WIDTH * 127 * (np.sin(1) / 200) * 127 * 0.01, rel=1e-4)
     assert engines.load("onnxruntime:int8", graph)(*feed.values()) == expected
     if processor.adds_in_16_bits():  # or there is nothing to narrow for
-        plain = onnxruntime.InferenceSession(pairs.load(graph).SerializeToString(), disabled_optimizers=[pairs.MERGING])
+        plain = onnxruntime.InferenceSession(pairs.load(graph).SerializeToString(), disabled_optimizers=[MERGING])
         assert plain.run(None, feed)[0] != expected
 
 

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from benchmarks import MODEL
 from newsdesk.server.runtime import engines, manifest, processor
 from newsdesk.server.runtime.engines import pairs
+from newsdesk.server.runtime.engines.onnxruntime import MERGING
 from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.serving.settings import Settings
 from tests.server.runtime.quantised import pairs_graph
@@ -86,6 +87,6 @@ def _run_as(graph: Path, exact: str, folder: Path, parted: bool = True) -> Count
     options.add_session_config_entry("session.x64quantprecision", exact)
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
     given = pairs.load(graph).SerializeToString() if parted else str(graph)
-    onnxruntime.InferenceSession(given, options, disabled_optimizers=[pairs.MERGING] if parted else [])
+    onnxruntime.InferenceSession(given, options, disabled_optimizers=[MERGING] if parted else [])
     optimised = onnx.load(folder / "optimised.onnx", load_external_data=False)
     return Counter(node.op_type for node in optimised.graph.node)
