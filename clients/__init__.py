@@ -24,7 +24,7 @@ from newsdesk.clients.errors import (
     TooManyRequests,
 )
 from newsdesk.clients.feedback import Correction
-from newsdesk.clients.jobs import Job
+from newsdesk.clients.job import Job
 from newsdesk.clients.prediction import Prediction
 from newsdesk.server.contract import Quality
 

@@ -92,13 +92,14 @@ def choose(
 
     Args:
         by: `mixed` chooses the texts that stand best for all candidates, each of which counts as much as its score;
-            `diversity` the same, and each counts the same.
-        texts: The candidates.
-        scores: Of each candidate, at least 0; of none where `by` is not `scored`.
-        count: How many to choose.
-        labelled: Texts that have labels: what is like them needs none.
+            `diversity` the same, and each counts the same
+        texts: the candidates
+        scores: of each candidate, at least 0; of none where `by` is not `scored`
+        count: how many to choose
+        labelled: texts that have labels: what is like them needs none
 
-    Raises ModuleNotFoundError where scikit-learn is needed and missing.
+    Raises:
+        ModuleNotFoundError: scikit-learn is needed and missing.
     """
     if not by.compares:
         ranked = sorted(range(len(texts)), key=lambda place: -scores[place])

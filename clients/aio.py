@@ -10,7 +10,7 @@ from functools import partial
 from os import PathLike
 from typing import Self, TypeVar, cast, overload
 
-from newsdesk.clients import feedback, jobs
+from newsdesk.clients import feedback, job
 from newsdesk.clients.articles import Article, Text, read_rows, read_single
 from newsdesk.clients.calls import AsyncCalls
 from newsdesk.clients.chunk import Chunk, Item, cut
@@ -18,7 +18,8 @@ from newsdesk.clients.client import DEFAULT_URL, Settings, only
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, Interrupted, NewsdeskError, RequestRefused
 from newsdesk.clients.feedback import Correction
-from newsdesk.clients.jobs import AsyncJobs, AsyncSender, Reply, Request
+from newsdesk.clients.job import AsyncSender, Reply, Request
+from newsdesk.clients.jobs import AsyncJobs
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.schemes import connect_async
@@ -61,7 +62,21 @@ class AsyncClient:
         micro_batching: bool = False,
         repeat_interrupted: bool = True,
     ) -> None:
-        """`repeat_interrupted` says whether what was in flight when a process ended is sent again, too."""
+        """Make a client with the arguments of `Client`, but shared memory.
+
+        Args:
+            url: of the server, or of several
+            timeout: seconds that a call may take
+            retries: of a request
+            concurrency: requests in flight at once
+            model: that is asked where a call names none
+            api_key: key or bearer token
+            ca_file: certificates to trust
+            cert_file: the caller's own certificate
+            key_file: its key
+            micro_batching: whether single calls go together
+            repeat_interrupted: whether what was in flight when a process ended is sent again, too
+        """
         addresses = parse_all(url, model, api_key, str(ca_file), str(cert_file), str(key_file))
         self._repeat_interrupted = repeat_interrupted
         self._settings = Settings(addresses, timeout, retries, concurrency, micro_batching)
@@ -164,7 +179,7 @@ class AsyncClient:
     @property
     def jobs(self) -> AsyncJobs:
         """As `Client.jobs`."""
-        jobs.check(self._settings.addresses)
+        job.check(self._settings.addresses)
         return AsyncJobs(self._send_job, self._settings.deadline)
 
     async def _send_job(self, request: Request) -> Reply:

@@ -21,7 +21,8 @@ _TABLE = (
 def read_single(text: Any) -> Text | None:
     """Return the text to send for a text or an article, None for what may hold many.
 
-    Raises TypeError for a mapping that is no article.
+    Raises:
+        TypeError: a mapping is no article.
     """
     text = _plain(text)
     if isinstance(text, str | bytes):
@@ -30,7 +31,11 @@ def read_single(text: Any) -> Text | None:
 
 
 def read_row(row: Any, index: int) -> Text:
-    """Return the text to send for one row. Raises TypeError for what is neither a text nor an article."""
+    """Return the text to send for one row, the `index`-th.
+
+    Raises:
+        TypeError: it is neither a text nor an article.
+    """
     row = _plain(row)
     if isinstance(row, str | bytes):
         return row
@@ -41,7 +46,11 @@ def read_row(row: Any, index: int) -> Text:
 
 
 def read_rows(texts: Any) -> Iterable[Any]:
-    """Return what gives the rows in their order. Raises TypeError for what gives something else, or no order."""
+    """Return what gives the rows in their order.
+
+    Raises:
+        TypeError: `texts` gives something else, as a table does, or no order.
+    """
     single = read_single(texts)
     if single is not None:
         return [single]

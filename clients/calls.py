@@ -40,7 +40,7 @@ class Call:
 
 
 class Calls:
-    """For the threads of one process. `send` answers texts; `most_texts` is how many a request takes."""
+    """The calls of the threads of one process. `send` answers texts; `most_texts` is how many a request takes."""
 
     def __init__(
         self,
@@ -54,7 +54,11 @@ class Calls:
         self._lock = threading.Lock()
 
     def answer(self, text: Text, options: Options, deadline: Deadline) -> Item:
-        """Raises NewsdeskError."""
+        """Answer a text, alone or together with others.
+
+        Raises:
+            NewsdeskError: there is no answer, or none before the deadline.
+        """
         item: Future[Item | None] = Future()
         with self._lock:
             alone = self._room > 0
@@ -108,7 +112,7 @@ class Calls:
 
 
 class AsyncCalls:
-    """For one event loop."""
+    """The calls of one event loop."""
 
     def __init__(
         self,
@@ -121,7 +125,11 @@ class AsyncCalls:
         self._flying: set[asyncio.Task[None]] = set()
 
     async def answer(self, text: Text, options: Options, deadline: Deadline) -> Item:
-        """Raises NewsdeskError."""
+        """Answer a text, alone or together with others.
+
+        Raises:
+            NewsdeskError: there is no answer, or none before the deadline.
+        """
         if self._room > 0:
             self._room -= 1
             landed = self._take_off()

@@ -52,7 +52,13 @@ class Chunk:
     def accept(self, answers: Sequence[Answer | str], model: Model, options: Options) -> None:
         """Put the answers to the waiting texts, or why they are refused, at their places.
 
-        Raises BadResponse when they name other labels.
+        Args:
+            answers: to each waiting text, in their order
+            model: that was asked
+            options: of the call
+
+        Raises:
+            BadResponse: an answer names other labels.
         """
         for (place, _), answer in zip(self._waiting, answers, strict=True):
             index = self._first + place
@@ -129,7 +135,11 @@ def _by_name(model: Model, rows: Sequence[Sequence[float]] | None) -> dict[str, 
 
 
 def cut(texts: Iterable[Text | Article], max_batch: int) -> Iterator[Chunk]:
-    """Cut texts into chunks of at most `max_batch` texts, lazily. Raises TypeError for what is not a text."""
+    """Cut texts into chunks of at most `max_batch` texts and about 8 MiB, lazily.
+
+    Raises:
+        TypeError: something is not a text.
+    """
     chunk, size = Chunk(0), 0
     for index, row in enumerate(texts):
         text = read_row(row, index)

@@ -12,14 +12,15 @@ from itertools import chain, islice
 from os import PathLike
 from typing import Self, TypeVar, cast, overload
 
-from newsdesk.clients import feedback, jobs
+from newsdesk.clients import feedback, job
 from newsdesk.clients.articles import Article, Text, read_rows, read_single
 from newsdesk.clients.calls import Calls
 from newsdesk.clients.chunk import Chunk, Item, cut
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
 from newsdesk.clients.feedback import Correction
-from newsdesk.clients.jobs import Jobs, Reply, Request, Sender
+from newsdesk.clients.job import Reply, Request, Sender
+from newsdesk.clients.jobs import Jobs
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.schemes import connect
@@ -32,7 +33,11 @@ DEFAULT_URL = "grpc://127.0.0.1:8001"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a client is made with; `Client` says what each means."""
+    """The arguments of a client; `Client` says what each means.
+
+    Raises:
+        ValueError: one is out of its bounds.
+    """
 
     addresses: tuple[Address, ...]
     timeout: float
@@ -53,6 +58,7 @@ class Settings:
         return self.addresses[0].model
 
     def deadline(self, timeout: float | None) -> Deadline:
+        """Return the deadline of a call that begins now; None is the client's own timeout."""
         url = ",".join(address.url for address in self.addresses)
         return Deadline(self.timeout if timeout is None else timeout, url)
 
@@ -72,28 +78,32 @@ class Client:
         with Client() as client:
             client.classify("Wall Street bears claw back into the black").label
 
-    url             grpc://host:port (Triton's gRPC, or the gateway's), http://host:port (their HTTP; tensors are binary
-                    over both), or gateway+http://host:port (the gateway's REST); grpcs, https and gateway+https are
-                    encrypted. Several servers that serve the same model, as "grpc://a:8081,b:8081" or a list, are asked
-                    as one: the one with the fewest requests in flight, past those that do not answer
-    timeout         seconds that a call may take, retries included
-    retries         how often a request is repeated, after growing pauses while the server is unavailable; 20 go on for
-                    about 20 seconds, longer than a server takes that is started again
-    concurrency     requests in flight at once when there are more texts than one request takes
-    model           name of the model at the server; without, the server's only or default one
-    api_key         key or bearer token for the gateway; without, NEWSDESK_API_KEY; "" for none
-    ca_file         certificates (PEM) to trust instead of the system's
-    cert_file       certificate (PEM) of the caller's own, for a server that wants one, and
-    key_file        its key
-    micro_batching  send single calls that come while `concurrency` requests are in flight together as one request,
-                    once one of those ends; nobody waits for company
-    shared_memory   hand texts over by system shared memory, over grpc:// to a Triton of the same host and user; where
-                    it refuses (`newsdesk serve` closes these endpoints) one RuntimeWarning says why, and texts are sent
-                    as ever. News texts are small: expect little of it.
-
     One client may be used by any number of threads, and in processes forked from its own, which connect anew. (A
     program that imports grpc before newsdesk and forks must set GRPC_ENABLE_FORK_SUPPORT=1 first.)
-    Raises ValueError for a URL of another kind. Calls raise NewsdeskError.
+
+    Args:
+        url: grpc://host:port (Triton's gRPC, or the gateway's), http://host:port (their HTTP; tensors are binary over
+            both), or gateway+http://host:port (the gateway's REST); grpcs, https and gateway+https are encrypted.
+            Several servers that serve the same model, as "grpc://a:8081,b:8081" or a list, are asked as one: the one
+            with the fewest requests in flight, past those that do not answer
+        timeout: seconds that a call may take, retries included
+        retries: how often a request is repeated, after growing pauses while the server is unavailable; 20 go on for
+            about 20 seconds, longer than a server takes that is started again
+        concurrency: requests in flight at once when there are more texts than one request takes
+        model: name of the model at the server; without, the server's only or default one
+        api_key: key or bearer token for the gateway; without, NEWSDESK_API_KEY; "" for none
+        ca_file: certificates (PEM) to trust instead of the system's
+        cert_file: certificate (PEM) of the caller's own, for a server that wants one
+        key_file: its key
+        micro_batching: send single calls that come while `concurrency` requests are in flight together as one request,
+            once one of those ends; nobody waits for company
+        shared_memory: hand texts over by system shared memory, over grpc:// to a Triton of the same host and user;
+            where it refuses (`newsdesk serve` closes these endpoints) one RuntimeWarning says why, and texts are sent
+            as ever. News texts are small: expect little of it
+
+    Raises:
+        ValueError: the URL is of another kind, or an argument is out of its bounds.
+        NewsdeskError: by any call, where there is no answer.
     """
 
     def __init__(
@@ -171,17 +181,20 @@ class Client:
     ) -> Prediction | list[Item]:
         """Classify one text, or a list of any length in its order.
 
-        text     str, or bytes in UTF-8: an article's title, a space, its description; or {"title": …, "description": …}
-                 or {"text": …}. A list, a column of pandas, polars or Arrow, or any other iterable holds many of those
-        top_k    the k highest probabilities only
-        quality  "fast", "balanced" (what None means) or "best": how sure a cheap member must be to answer alone
-        members  whether predictions hold what each member that was asked said by itself
-        uncertainty  whether they hold how uncertain they are, where the server says that
-        model    name of the model, instead of the client's
-        timeout  seconds, instead of the client's
+        Args:
+            text: str, or bytes in UTF-8: an article's title, a space, its description; or {"title": …, "description":
+                …} or {"text": …}. A list, a column of pandas, polars or Arrow, or any other iterable holds many of
+                those
+            top_k: the k highest probabilities only
+            quality: "fast", "balanced" (what None means) or "best": how sure a cheap member must be to answer alone
+            members: whether predictions hold what each member that was asked said by itself
+            uncertainty: whether they hold how uncertain they are, where the server says that
+            model: name of the model, instead of the client's
+            timeout: seconds, instead of the client's
 
-        A text alone that the server refuses raises TextRefused; in a list, a TextRefused stands in its place. Raises
-        TypeError for what is no text, and for what has no rows or no order: a table, a set.
+        Raises:
+            TextRefused: the server refuses a text that is alone; in a list, a TextRefused stands in its place.
+            TypeError: it is no text, or has no rows or no order: a table, a set.
         """
         options = Options(top_k, quality, members, uncertainty, model=model)
         deadline = self._settings.deadline(timeout)
@@ -203,7 +216,17 @@ class Client:
         model: str = "",
         timeout: float | None = None,
     ) -> Iterator[Item]:
-        """Classify texts as they come, in their order and in constant memory. `timeout` is for each request."""
+        """Classify texts as they come, in their order and in constant memory.
+
+        Args:
+            texts: as `classify` takes them
+            top_k: as of `classify`, and so are the next four
+            quality: of all texts
+            members: as of `classify`
+            uncertainty: as of `classify`
+            model: as of `classify`
+            timeout: seconds of each request
+        """
         options = Options(top_k, quality, members, uncertainty, model=model)
         return self._in_order(read_rows(texts), options, lambda: self._settings.deadline(timeout))
 
@@ -223,7 +246,15 @@ class Client:
 
         `newsdesk serve --feedback FOLDER` takes them, at its REST address (gateway+http://). They are sent in requests
         of some each, and a request is kept whole or not at all. To send one twice changes nothing: of a text the last
-        correction counts. Raises RequestRefused where a label is none of the model's, or nothing is taken.
+        correction counts.
+
+        Args:
+            corrections: one, or many
+            model: name of the model, instead of the client's
+            timeout: seconds, instead of the client's
+
+        Raises:
+            RequestRefused: a label is none of the model's, or nothing is taken.
         """
         deadline = self._settings.deadline(timeout)
         path = feedback.path(model, self._settings.addresses[0])
@@ -235,8 +266,12 @@ class Client:
 
     @property
     def jobs(self) -> Jobs:
-        """The files that the gateway answers in its own time. Raises RequestRefused where the address is no gateway."""
-        jobs.check(self._settings.addresses)
+        """The files that the gateway answers in its own time.
+
+        Raises:
+            RequestRefused: the address is no gateway.
+        """
+        job.check(self._settings.addresses)
         return Jobs(self._send_job, self._settings.deadline)
 
     def _send_job(self, request: Request) -> Reply:
@@ -328,7 +363,11 @@ class Client:
 
 
 def only(items: list[Item]) -> Prediction:
-    """Return the answer to a text that was given alone. Raises TextRefused when that is the answer."""
+    """Return the answer to a text that was given alone.
+
+    Raises:
+        TextRefused: that is the answer.
+    """
     (item,) = items
     if isinstance(item, TextRefused):
         raise item

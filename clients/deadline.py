@@ -17,7 +17,11 @@ class Deadline:
         self.url = url
 
     def left(self) -> float:
-        """Seconds left. Raises DeadlineExceeded when there are none."""
+        """Return the seconds left.
+
+        Raises:
+            DeadlineExceeded: there are none.
+        """
         left = self.end - time.monotonic()
         if left <= 0:
             raise late(self.url)
@@ -34,10 +38,12 @@ class Retries:
         self._last: ServerUnavailable | None = None
 
     def pause(self, error: NewsdeskError) -> float:
-        """Return the seconds to wait before the next try: exponential, with jitter, and as the server asks; none where
-        another server may answer.
+        """Return the seconds to wait before the next try.
 
-        Raises the error when a repetition cannot help, and when none is left or none fits before the deadline.
+        They grow exponentially, with jitter, and are as many as the server asks; none where another server may answer.
+
+        Raises:
+            NewsdeskError: the error itself: a repetition cannot help, none is left, or none fits before the deadline.
         """
         if isinstance(error, DeadlineExceeded) and self._last is not None:
             raise self._last from error

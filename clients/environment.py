@@ -17,6 +17,7 @@ class Command(typer.core.TyperCommand):
     """A command whose options may come from variables, and stand in help under the headings of their panels."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the help of the options, by their panels."""
         panels: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             ours = "Arguments" if parameter.param_type_name == "argument" else "Options"
@@ -27,6 +28,7 @@ class Command(typer.core.TyperCommand):
                 formatter.write_dl(records)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options, and name the variable or flag that holds a wrong value."""
         if links := pass_over_service_links():
             named = ", ".join(f"{name}={value}" for name, value in links.items())
             typer.echo(f"newsdesk: warning: no setting, passed over: {named}. {_ADVICE}", err=True)

@@ -10,8 +10,9 @@ class NewsdeskError(Exception):
 class ServerUnavailable(NewsdeskError):
     """Nothing answers at the address, or the server cannot answer now. Retried; raised when the retries are used up.
 
-    retry_after  seconds that the server asks to wait, 0 where it does not say
-    elsewhere    whether another server of the client's may answer at once
+    Attributes:
+        retry_after: seconds that the server asks to wait, 0 where it does not say
+        elsewhere: whether another server of the client's may answer at once
     """
 
     retry_after: float = 0.0
@@ -21,8 +22,9 @@ class ServerUnavailable(NewsdeskError):
 class Interrupted(ServerUnavailable):
     """The request was in flight when the server or the model's process ended, and may be why it did. Retried.
 
-    process  Triton's name of the model's process, "" where the server itself went away
-    sent     monotonic time at which the request was sent, 0 where nobody noted it
+    Attributes:
+        process: Triton's name of the model's process, "" where the server itself went away
+        sent: monotonic time at which the request was sent, 0 where nobody noted it
     """
 
     process: str = ""
@@ -107,9 +109,13 @@ _BY_STATUS: dict[str | int | None, type[NewsdeskError]] = {
 
 
 def error_of(status: str | int, message: str, url: str, retry_after: str | None = None) -> NewsdeskError:
-    """Return the error for a gRPC code name or an HTTP status, with the server's message and what to do.
+    """Return the error for a status, with the server's message and what to do.
 
-    `retry_after` is the header of that name, of which only seconds count.
+    Args:
+        status: a gRPC code's name, or an HTTP status
+        message: the server's
+        url: that was asked
+        retry_after: the header of that name, of which only seconds count
     """
     kind = _BY_STATUS.get(status, ServerFailed)
     if kind is ServerFailed and (dead := _DEAD_PROCESS.search(message)):
@@ -135,10 +141,12 @@ def error_of(status: str | int, message: str, url: str, retry_after: str | None 
 
 
 def unavailable(url: str, detail: object) -> ServerUnavailable:
+    """Return the error of a server that does not answer."""
     return ServerUnavailable(_away(url, detail))
 
 
 def interrupted(url: str, detail: object, process: str = "") -> Interrupted:
+    """Return the error of a request whose server, or `process` of a model, ended."""
     error = Interrupted(_away(url, detail))
     error.process = process
     return error
@@ -152,4 +160,5 @@ def _away(url: str, detail: object) -> str:
 
 
 def late(url: str) -> DeadlineExceeded:
+    """Return the error of a deadline that has passed."""
     return DeadlineExceeded(f"{url} has not answered in the time given: allow more with `timeout`, or send less.")

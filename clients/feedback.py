@@ -17,10 +17,11 @@ from newsdesk.server.contract import MAX_BATCH
 class Correction:
     """A text and its right label.
 
-    text       as `Client.classify` takes one
-    label      one of the model's labels
-    predicted  the label that was wrong, where it is known
-    note       for who reads the corrections
+    Attributes:
+        text: as `Client.classify` takes one
+        label: one of the model's labels
+        predicted: the label that was wrong, where it is known
+        note: for who reads the corrections
     """
 
     text: Text | Article
@@ -32,7 +33,9 @@ class Correction:
 def bodies(corrections: Correction | Iterable[Correction]) -> Iterator[bytes]:
     """Yield the bodies of the requests that send corrections, some in each.
 
-    Raises TextRefused for a text that is not UTF-8, and RequestRefused for a label or note that is not Unicode.
+    Raises:
+        TextRefused: a text is not UTF-8.
+        RequestRefused: a label or note is not Unicode.
     """
     remaining = iter([corrections] if isinstance(corrections, Correction) else corrections)
     first = 0
@@ -48,7 +51,11 @@ def bodies(corrections: Correction | Iterable[Correction]) -> Iterator[bytes]:
 
 
 def path(model: str, address: Address) -> str:
-    """Return where corrections of a model are sent. Raises RequestRefused where the address is no gateway's REST."""
+    """Return where corrections of a model are sent.
+
+    Raises:
+        RequestRefused: the address is no gateway's REST.
+    """
     if not address.scheme.startswith("gateway"):
         raise RequestRefused(
             f"{address.url} takes no feedback: give the gateway's address, as gateway+http://127.0.0.1:8080"
@@ -58,7 +65,11 @@ def path(model: str, address: Address) -> str:
 
 
 def kept(body: bytes) -> int:
-    """Return how many corrections an answer says were kept. Raises BadResponse."""
+    """Return how many corrections an answer says were kept.
+
+    Raises:
+        BadResponse: it says nothing of the kind.
+    """
     try:
         return int(json.loads(body)["kept"])
     except (ValueError, KeyError, TypeError) as error:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from newsdesk.clients.errors import BadResponse, RequestRefused
 from newsdesk.clients.feedback import kept
-from newsdesk.clients.jobs import Reply, Request
+from newsdesk.clients.job import Reply, Request
 from newsdesk.clients.options import Options
 from newsdesk.clients.transports import Address, Answer, Model, only
 from newsdesk.clients.web import AsyncWeb, Web
@@ -17,18 +17,21 @@ _JSON = {"Content-Type": "application/json"}
 
 
 class GatewayTransport:
-    """Blocking."""
+    """The blocking transport to a gateway."""
 
     def __init__(self, address: Address) -> None:
         self._web, self._address = Web(address), address
 
     def models(self, timeout: float) -> tuple[str, ...]:
+        """Return the names of the models that are served."""
         return tuple(_served(self._web.call("GET", "/v1/models", None, {}, timeout)[0], self._address))
 
     def describe(self, name: str, timeout: float) -> Model:
+        """Return what a model is."""
         return _model(name, self._web.call("GET", "/v1/models", None, {}, timeout)[0], self._address)
 
     def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer | str]:
+        """Return an answer for each text, or why it is refused."""
         readable, refused = _decoded(texts)
         if not readable:
             return [refused[index] for index in range(len(texts))]
@@ -40,25 +43,30 @@ class GatewayTransport:
         return kept(self._web.call("POST", path, corrections, _JSON, timeout)[0])
 
     def send(self, request: Request, timeout: float) -> Reply:
+        """Send a request about jobs."""
         return self._web.call(request.method, request.path, request.body, request.headers, timeout)
 
     def close(self) -> None:
+        """Close the connections."""
         self._web.close()
 
 
 class AsyncGatewayTransport:
-    """For the event loop that it is made in."""
+    """The transport to a gateway for the event loop that it is made in."""
 
     def __init__(self, address: Address) -> None:
         self._web, self._address = AsyncWeb(address), address
 
     async def models(self, timeout: float) -> tuple[str, ...]:
+        """Return the names of the models that are served."""
         return tuple(_served((await self._web.call("GET", "/v1/models", None, {}, timeout))[0], self._address))
 
     async def describe(self, name: str, timeout: float) -> Model:
+        """Return what a model is."""
         return _model(name, (await self._web.call("GET", "/v1/models", None, {}, timeout))[0], self._address)
 
     async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer | str]:
+        """Return an answer for each text, or why it is refused."""
         readable, refused = _decoded(texts)
         if not readable:
             return [refused[index] for index in range(len(texts))]
@@ -70,12 +78,15 @@ class AsyncGatewayTransport:
         return kept((await self._web.call("POST", path, corrections, _JSON, timeout))[0])
 
     async def send(self, request: Request, timeout: float) -> Reply:
+        """Send a request about jobs."""
         return await self._web.call(request.method, request.path, request.body, request.headers, timeout)
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._web.close()
 
     def abandon(self) -> None:
+        """Close what can be closed when the loop has ended."""
         self._web.abandon()
 
 

@@ -19,6 +19,8 @@ _FIGURE_WIDTH = 40
 
 
 class Action(StrEnum):
+    """The things to do with models."""
+
     list = "list"
     load = "load"
     unload = "unload"

@@ -7,7 +7,11 @@ from newsdesk.server.contract import DEFAULT_QUALITY, QUALITIES, Quality
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of one call; `Client.classify` says what each means. Raises ValueError for a value that cannot be used."""
+    """The options of one call; `Client.classify` says what each means.
+
+    Raises:
+        ValueError: a value cannot be used.
+    """
 
     top_k: int | None = None
     quality: Quality | None = None

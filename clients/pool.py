@@ -40,11 +40,12 @@ T = TypeVar("T")
 class Replica(Generic[T]):
     """A server of a pool, and what its answers say of it.
 
-    flying    requests in flight
-    failures  how often in a row it was put aside
-    lapses    errors in a row, of the kinds of _LAPSES
-    until     monotonic time before which it is not asked
-    spell     how often it was put aside in all: what was sent in an earlier spell says nothing of this one
+    Attributes:
+        flying: requests in flight
+        failures: how often in a row it was put aside
+        lapses: errors in a row, of the kinds of _LAPSES
+        until: monotonic time before which it is not asked
+        spell: how often it was put aside in all: what was sent in an earlier spell says nothing of this one
     """
 
     transport: T
@@ -55,11 +56,16 @@ class Replica(Generic[T]):
     spell: int = 0
 
     def free(self, now: float) -> bool:
-        """Whether it may be asked. One that was put aside is tried by one request at a time."""
+        """Return whether it may be asked at `now`. One that was put aside is tried by one request at a time."""
         return self.until <= now and not (self.failures and self.flying)
 
     def judge(self, error: NewsdeskError | None, now: float) -> None:
-        """Put it aside, or take it back, by how a request ended; None = with answers."""
+        """Put it aside, or take it back, by how a request ended.
+
+        Args:
+            error: of the request; None: it was answered
+            now: monotonic time
+        """
         if isinstance(error, TooManyRequests):
             self.failures = self.lapses = 0
             self.until = now + error.retry_after
@@ -89,7 +95,7 @@ class Attempt(Generic[T]):
 
 
 class Pool(Generic[T]):
-    """For any number of threads, or for one event loop."""
+    """Servers that serve the same, for any number of threads, or for one event loop."""
 
     def __init__(self, transports: Sequence[T]) -> None:
         self._replicas = [Replica(transport) for transport in transports]
@@ -97,6 +103,7 @@ class Pool(Generic[T]):
 
     @property
     def transports(self) -> list[T]:
+        """The transports to all servers."""
         return [replica.transport for replica in self._replicas]
 
     @contextmanager
@@ -104,6 +111,12 @@ class Pool(Generic[T]):
         """Choose the server for a request, and judge it by how the body ends.
 
         A server that is tried again gets a part of the time, so that enough is left to ask another.
+
+        Args:
+            timeout: seconds
+
+        Raises:
+            NewsdeskError: what the body raised; ServerUnavailable where a server that was tried again was late.
         """
         with self._lock:
             replica = self._choose(time.monotonic())
@@ -142,60 +155,71 @@ class Pool(Generic[T]):
 
 
 class PooledTransport:
-    """Blocking."""
+    """The blocking transport to any of several servers."""
 
     def __init__(self, transports: Sequence[Transport]) -> None:
         self._pool = Pool(transports)
 
     def models(self, timeout: float) -> tuple[str, ...]:
+        """Return the names of the models that one of them serves."""
         with self._pool.attempt(timeout) as attempt:
             return attempt.transport.models(attempt.timeout)
 
     def describe(self, name: str, timeout: float) -> Model:
+        """Return what a model is."""
         with self._pool.attempt(timeout) as attempt:
             return attempt.transport.describe(name, attempt.timeout)
 
     def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> Sequence[Answer | str]:
+        """Return an answer for each text, or why it is refused."""
         with self._pool.attempt(timeout) as attempt:
             return attempt.transport.infer(texts, model, options, attempt.timeout)
 
     def feedback(self, corrections: bytes, path: str, timeout: float) -> int:
+        """Send corrections to one of them, and return how many were kept."""
         with self._pool.attempt(timeout) as attempt:
             return cast(Keeper, attempt.transport).feedback(corrections, path, attempt.timeout)
 
     def close(self) -> None:
+        """Close the connections to all."""
         for transport in self._pool.transports:
             transport.close()
 
 
 class AsyncPooledTransport:
-    """For the event loop that it is made in."""
+    """The transport to any of several servers, for the event loop that it is made in."""
 
     def __init__(self, transports: Sequence[AsyncTransport]) -> None:
         self._pool = Pool(transports)
 
     async def models(self, timeout: float) -> tuple[str, ...]:
+        """Return the names of the models that one of them serves."""
         with self._pool.attempt(timeout) as attempt:
             return await attempt.transport.models(attempt.timeout)
 
     async def describe(self, name: str, timeout: float) -> Model:
+        """Return what a model is."""
         with self._pool.attempt(timeout) as attempt:
             return await attempt.transport.describe(name, attempt.timeout)
 
     async def infer(
         self, texts: Sequence[bytes], model: Model, options: Options, timeout: float
     ) -> Sequence[Answer | str]:
+        """Return an answer for each text, or why it is refused."""
         with self._pool.attempt(timeout) as attempt:
             return await attempt.transport.infer(texts, model, options, attempt.timeout)
 
     async def feedback(self, corrections: bytes, path: str, timeout: float) -> int:
+        """Send corrections to one of them, and return how many were kept."""
         with self._pool.attempt(timeout) as attempt:
             return await cast(AsyncKeeper, attempt.transport).feedback(corrections, path, attempt.timeout)
 
     async def close(self) -> None:
+        """Close the connections to all."""
         for transport in self._pool.transports:
             await transport.close()
 
     def abandon(self) -> None:
+        """Close what can be closed when the loop has ended."""
         for transport in self._pool.transports:
             transport.abandon()

@@ -6,19 +6,20 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the service says about one text.
+    """The service's answer to one text.
 
-    index          position of the text in what was given to `classify` or `stream`
-    label          the most probable label
-    probabilities  label → probability in [0, 1], most probable first; all labels, or the first `top_k`
-    answered_by    the stage that answered: its members' names, joined by "+"
-    windows        how many overlapping windows of the text were read; 1 unless it is long
-    members        member → label → probability, of the members that were asked; None unless wanted
-    unsure         whether the text is unlike those that the model was fitted for, or undecided: its label may mean
-                   nothing; None where the server does not say
-    uncertainty    in nats: in all, of the data (more members would not help), of the model (how far the members that
-                   were asked disagree); None unless wanted, and where the server does not say
-    version        the number of the model's version that answered; "" where the server does not say
+    Attributes:
+        index: position of the text in what was given to `classify` or `stream`
+        label: the most probable label
+        probabilities: label → probability in [0, 1], most probable first; all labels, or the first `top_k`
+        answered_by: the stage that answered: its members' names, joined by "+"
+        windows: how many overlapping windows of the text were read; 1 unless it is long
+        members: member → label → probability, of the members that were asked; None unless wanted
+        unsure: whether the text is unlike those that the model was fitted for, or undecided: its label may mean
+            nothing; None where the server does not say
+        uncertainty: in nats: in all, of the data (more members would not help), of the model (how far the members that
+            were asked disagree); None unless wanted, and where the server does not say
+        version: the number of the model's version that answered; "" where the server does not say
     """
 
     index: int

@@ -39,7 +39,11 @@ _UNANSWERED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED, grp
 
 
 class Region:
-    """`size` bytes of this process's, under a name of their own. Raises OSError where /dev/shm has no room."""
+    """Shared memory of this process's: `size` bytes under a name of their own.
+
+    Raises:
+        OSError: /dev/shm has no room.
+    """
 
     def __init__(self, size: int) -> None:
         self.name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
@@ -56,12 +60,15 @@ class Region:
             os.close(opened)
 
     def write(self, data: bytes) -> None:
+        """Write to its start."""
         self._bytes[: len(data)] = data
 
     def unlink(self) -> None:
+        """Remove its name."""
         self._file.unlink(missing_ok=True)
 
     def close(self) -> None:
+        """Give the memory back."""
         self._bytes.close()
 
 
@@ -79,8 +86,15 @@ class Regions:
 
     @contextlib.contextmanager
     def shared(self, request: service_pb2.ModelInferRequest, timeout: float) -> Iterator[None]:
-        """Move the request's texts into a region while it is sent. Raises RpcError, and ServerUnavailable where the
-        server has forgotten the region.
+        """Move the request's texts into a region while it is sent.
+
+        Args:
+            request: is changed
+            timeout: seconds
+
+        Raises:
+            grpc.RpcError: the request failed.
+            ServerUnavailable: the server has forgotten the region.
         """
         place = [tensor.name for tensor in request.inputs].index(TEXT)
         data = request.raw_input_contents[place]

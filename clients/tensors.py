@@ -44,12 +44,16 @@ class Tensor:
 
 
 def pack_texts(texts: Sequence[bytes]) -> bytes:
-    """Return the elements of a BYTES tensor."""
+    """Return the elements of a BYTES tensor: each behind its length, UINT32 little endian."""
     return b"".join(part for text in texts for part in (struct.pack("<I", len(text)), text))
 
 
 def unpack_texts(data: bytes) -> list[str]:
-    """Return the elements of a BYTES tensor. Raises BadResponse where lengths and data do not agree."""
+    """Return the elements of a BYTES tensor.
+
+    Raises:
+        BadResponse: lengths and data do not agree, or an element is no UTF-8.
+    """
     texts = []
     at = 0
     try:
@@ -83,9 +87,18 @@ def outputs(options: Options, model: Model) -> tuple[str, ...]:
 def read_answers(
     tensors: Mapping[str, Tensor], count: int, model: Model, options: Options, versions: Sequence[str] = ("",)
 ) -> list[Answer]:
-    """Return the answers to `count` texts. Raises Incomplete, and BadResponse for wrong shapes, NaN and Inf.
+    """Return the answers to texts.
 
-    `versions` are those that `read_versions` returns.
+    Args:
+        tensors: the outputs, by name
+        count: texts that were sent
+        model: that was asked
+        options: of the call
+        versions: that `read_versions` returns
+
+    Raises:
+        Incomplete: an output is missing.
+        BadResponse: a shape is wrong, or a number is NaN or Inf.
     """
     asked = outputs(options, model)
     missing = [name for name in asked if name not in tensors]
@@ -126,6 +139,9 @@ def read_labels(outputs: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Return the label names in the model's order, from `probability:position:name` of the classification extension.
 
     https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_classification.md
+
+    Raises:
+        BadResponse: the output or its names are missing.
     """
     if PROBABILITIES not in outputs:
         raise BadResponse(f"the answer has no {PROBABILITIES}: is the model one of newsdesk's?")

@@ -17,13 +17,14 @@ _EXPECTED = "grpc://host:port, http://host:port or gateway+http://host:port, eac
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a client needs to know of the model.
+    """The model, as far as a client needs to know it.
 
-    labels     in the order of its probabilities
-    members    in the order of their own probabilities
-    max_batch  the most texts in one request
-    outputs    of UNCERTAINTY and UNSURE, those that it has
-    name       at the server
+    Attributes:
+        labels: in the order of its probabilities
+        members: in the order of their own probabilities
+        max_batch: the most texts in one request
+        outputs: of UNCERTAINTY and UNSURE, those that it has
+        name: at the server
     """
 
     labels: tuple[str, ...]
@@ -51,40 +52,65 @@ class Answer:
 
 
 class Transport(Protocol):
-    """One server, for any number of threads. Times out after `timeout` seconds; errors are NewsdeskError's.
+    """One server, for any number of threads.
 
-    `models` returns the names of those that are served, and `describe` what one of them is; by the name "", the only
-    one or the default. `infer` returns an answer for each text, or why that text is refused.
+    Raises:
+        NewsdeskError: by any call, where there is no answer within its `timeout` seconds.
     """
 
-    def models(self, timeout: float) -> tuple[str, ...]: ...
-    def describe(self, name: str, timeout: float) -> Model: ...
-    def infer(
-        self, texts: Sequence[bytes], model: Model, options: Options, timeout: float
-    ) -> Sequence[Answer | str]: ...
-    def close(self) -> None: ...
+    def models(self, timeout: float) -> tuple[str, ...]:
+        """Return the names of the models that are served."""
+
+    def describe(self, name: str, timeout: float) -> Model:
+        """Return what a model is; by the name "", the only one or the default."""
+
+    def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> Sequence[Answer | str]:
+        """Return an answer for each text, or why it is refused.
+
+        Args:
+            texts: UTF-8
+            model: as `describe` returns it
+            options: of the call
+            timeout: seconds
+        """
+
+    def close(self) -> None:
+        """Close the connections."""
 
 
 class Keeper(Protocol):
-    """A transport to a gateway, which takes corrections: `feedback` sends them, and returns how many were kept."""
+    """A transport to a gateway, which takes corrections."""
 
-    def feedback(self, corrections: bytes, path: str, timeout: float) -> int: ...
+    def feedback(self, corrections: bytes, path: str, timeout: float) -> int:
+        """Send corrections, and return how many were kept."""
 
 
 class AsyncKeeper(Protocol):
-    async def feedback(self, corrections: bytes, path: str, timeout: float) -> int: ...
+    """A transport to a gateway, which takes corrections, for asyncio."""
+
+    async def feedback(self, corrections: bytes, path: str, timeout: float) -> int:
+        """Send corrections, and return how many were kept."""
 
 
 class AsyncTransport(Protocol):
-    """One server, for one event loop. `abandon` closes what can be closed when that loop has ended."""
+    """One server, for one event loop: the calls of `Transport`."""
 
-    async def models(self, timeout: float) -> tuple[str, ...]: ...
-    async def describe(self, name: str, timeout: float) -> Model: ...
+    async def models(self, timeout: float) -> tuple[str, ...]:
+        """As `Transport.models`."""
+
+    async def describe(self, name: str, timeout: float) -> Model:
+        """As `Transport.describe`."""
+
     async def infer(
         self, texts: Sequence[bytes], model: Model, options: Options, timeout: float
-    ) -> Sequence[Answer | str]: ...
-    async def close(self) -> None: ...
-    def abandon(self) -> None: ...
+    ) -> Sequence[Answer | str]:
+        """As `Transport.infer`."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+    def abandon(self) -> None:
+        """Close what can be closed when the loop has ended."""
 
 
 def current(names: Iterable[str]) -> tuple[str, ...]:
@@ -93,7 +119,12 @@ def current(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def only(names: Sequence[str], url: str) -> str:
-    """Return the name of the only model. Raises ServerUnavailable where none is loaded, RequestRefused for several."""
+    """Return the name of the only model.
+
+    Raises:
+        ServerUnavailable: none is loaded.
+        RequestRefused: several are.
+    """
     if not names:
         raise unavailable(url, "no model is loaded")
     if len(names) > 1:
@@ -105,11 +136,13 @@ def only(names: Sequence[str], url: str) -> str:
 class Address:
     """A URL taken apart: `scheme`, `host:port`, and the path before the protocol's own; and what to present there.
 
-    model    the name of the model that is asked where a call names none; "" for the only one
-    key      API key or bearer token, "" for none
-    ca_file  certificates to trust instead of the system's, "" for the system's
-    cert_file, key_file  the caller's own certificate and its key, "" for none
-    shared_memory  whether texts go by system shared memory
+    Attributes:
+        model: the name of the model that is asked where a call names none; "" for the only one
+        key: API key or bearer token, "" for none
+        ca_file: certificates to trust instead of the system's, "" for the system's
+        cert_file: the caller's own certificate, "" for none
+        key_file: its key, "" for none
+        shared_memory: whether texts go by system shared memory
     """
 
     scheme: str
@@ -124,6 +157,7 @@ class Address:
 
     @property
     def url(self) -> str:
+        """The URL, without what is presented."""
         return f"{self.scheme}://{self.netloc}{self.path}"
 
 
@@ -137,7 +171,10 @@ def parse_all(
 ) -> tuple[Address, ...]:
     """Take apart one URL or several, in a list or with commas between them, each once.
 
-    After a comma a host alone is of the scheme before it. Raises ValueError as `parse`, and for several schemes.
+    After a comma a host alone is of the scheme before it. The other arguments are those of `parse`.
+
+    Raises:
+        ValueError: `parse` refuses one, there is none, or they are of several schemes.
     """
     urls: list[str] = []
     for part in [part for line in ([url] if isinstance(url, str) else url) for part in line.split(",")]:
@@ -154,10 +191,18 @@ def parse_all(
 def parse(
     url: str, model: str, key: str | None = None, ca_file: str = "", cert_file: str = "", key_file: str = ""
 ) -> Address:
-    """Without a key, NEWSDESK_API_KEY is presented.
+    """Take a URL apart.
 
-    Raises ValueError for anything but the schemes of _PORTS, for certificates that the scheme has no use for, and for
-    a certificate without its key.
+    Args:
+        url: of one of the schemes of _PORTS
+        model: that is asked where a call names none
+        key: that is presented; None: NEWSDESK_API_KEY
+        ca_file: certificates to trust
+        cert_file: the caller's own certificate
+        key_file: its key
+
+    Raises:
+        ValueError: the URL is another, has no use for certificates, or a certificate comes without its key.
     """
     expected = f"url is {_shown(url)!r}, expected {_EXPECTED}"
     try:

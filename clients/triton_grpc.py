@@ -52,7 +52,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 class GrpcTransport:
-    """Blocking. A gRPC channel is one HTTP/2 connection that any number of threads may use at once."""
+    """The blocking transport. A gRPC channel is one HTTP/2 connection that any number of threads may use at once."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -61,6 +61,7 @@ class GrpcTransport:
         self._regions = Regions(self._stub, address.url) if address.shared_memory else None
 
     def models(self, timeout: float) -> tuple[str, ...]:
+        """Return the names of the models that are served."""
         try:
             known = {"timeout": timeout, "metadata": _presented(self._address)}
             return _names(self._stub.ModelStatistics(service_pb2.ModelStatisticsRequest(), **known))
@@ -68,6 +69,7 @@ class GrpcTransport:
             raise _error(error, self._address) from error
 
     def describe(self, name: str, timeout: float) -> Model:
+        """Return what a model is."""
         name = name or only(self.models(timeout), self._address.url)
         try:
             known = {"timeout": timeout, "metadata": _presented(self._address)}
@@ -78,6 +80,7 @@ class GrpcTransport:
         return _model(name, config.config, probe)
 
     def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+        """Return an answer for each text."""
         request, end = _infer_request(texts, options, model), time.monotonic() + timeout
         try:
             with self._regions.shared(request, timeout) if self._regions else contextlib.nullcontext():
@@ -89,13 +92,14 @@ class GrpcTransport:
         return read_answers(_outputs(response), len(texts), model, options, _versions(response))
 
     def close(self) -> None:
+        """Close the connection."""
         if self._regions:
             self._regions.close()
         self._channel.close()
 
 
 class AsyncGrpcTransport:
-    """For the event loop that it is made in, over a blocking channel's futures.
+    """The transport for the event loop that it is made in, over a blocking channel's futures.
 
     Not grpc.aio: once a process has used that, gRPC hangs in every process forked from it.
     """
@@ -106,6 +110,7 @@ class AsyncGrpcTransport:
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     async def models(self, timeout: float) -> tuple[str, ...]:
+        """Return the names of the models that are served."""
         asked = service_pb2.ModelStatisticsRequest()
         try:
             known = {"timeout": timeout, "metadata": _presented(self._address)}
@@ -114,6 +119,7 @@ class AsyncGrpcTransport:
             raise _error(error, self._address) from error
 
     async def describe(self, name: str, timeout: float) -> Model:
+        """Return what a model is."""
         name = name or only(await self.models(timeout), self._address.url)
         asked = service_pb2.ModelConfigRequest(name=name)
         try:
@@ -125,6 +131,7 @@ class AsyncGrpcTransport:
         return _model(name, config.config, probe)
 
     async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+        """Return an answer for each text."""
         try:
             request = _infer_request(texts, options, model)
             response = await _end(
@@ -135,9 +142,11 @@ class AsyncGrpcTransport:
         return read_answers(_outputs(response), len(texts), model, options, _versions(response))
 
     async def close(self) -> None:
+        """Close the connection."""
         self._channel.close()
 
     def abandon(self) -> None:
+        """Close the connection, when the loop has ended."""
         self._channel.close()
 
 

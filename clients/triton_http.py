@@ -30,55 +30,64 @@ _JSON_LENGTH = "Inference-Header-Content-Length"
 
 
 class HttpTransport:
-    """Blocking."""
+    """The blocking transport."""
 
     def __init__(self, address: Address) -> None:
         self._web, self._url = Web(address), address.url
 
     def models(self, timeout: float) -> tuple[str, ...]:
+        """Return the names of the models that are served."""
         return _names(self._web.call("GET", "/v2/models/stats", None, {}, timeout)[0])
 
     def describe(self, name: str, timeout: float) -> Model:
+        """Return what a model is."""
         name = name or only(self.models(timeout), self._url)
         config, _ = self._web.call("GET", _path(name, "config"), None, {}, timeout)
         probe = self._web.call("POST", _path(name, "infer"), *_probe_request(), timeout)
         return _model(name, config, read_labels(_outputs(*probe)))
 
     def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+        """Return an answer for each text."""
         answer = self._web.call(
             "POST", _path(model.name, "infer"), *_infer_request(texts, options, model, timeout), timeout
         )
         return read_answers(_outputs(*answer), len(texts), model, options, _versions(*answer))
 
     def close(self) -> None:
+        """Close the connections."""
         self._web.close()
 
 
 class AsyncHttpTransport:
-    """For the event loop that it is made in."""
+    """The transport for the event loop that it is made in."""
 
     def __init__(self, address: Address) -> None:
         self._web, self._url = AsyncWeb(address), address.url
 
     async def models(self, timeout: float) -> tuple[str, ...]:
+        """Return the names of the models that are served."""
         return _names((await self._web.call("GET", "/v2/models/stats", None, {}, timeout))[0])
 
     async def describe(self, name: str, timeout: float) -> Model:
+        """Return what a model is."""
         name = name or only(await self.models(timeout), self._url)
         config, _ = await self._web.call("GET", _path(name, "config"), None, {}, timeout)
         probe = await self._web.call("POST", _path(name, "infer"), *_probe_request(), timeout)
         return _model(name, config, read_labels(_outputs(*probe)))
 
     async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+        """Return an answer for each text."""
         answer = await self._web.call(
             "POST", _path(model.name, "infer"), *_infer_request(texts, options, model, timeout), timeout
         )
         return read_answers(_outputs(*answer), len(texts), model, options, _versions(*answer))
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._web.close()
 
     def abandon(self) -> None:
+        """Close what can be closed when the loop has ended."""
         self._web.abandon()
 
 

@@ -23,7 +23,7 @@ Body = bytes | Iterator[bytes] | None
 
 
 class Web:
-    """Blocking. urllib3's pool gives each thread's request a connection of its own and keeps it alive."""
+    """Blocking requests. urllib3's pool gives each thread's request a connection of its own and keeps it alive."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -34,7 +34,18 @@ class Web:
     def call(
         self, method: str, path: str, body: Body, headers: Mapping[str, str], timeout: float
     ) -> tuple[bytes, Mapping[str, str]]:
-        """Return the body and the headers of a success. `path` comes behind the address's own."""
+        """Return the body and the headers of a success.
+
+        Args:
+            method: of the request
+            path: comes behind the address's own
+            body: of the request
+            headers: beside the key and the caller's span
+            timeout: seconds
+
+        Raises:
+            NewsdeskError: there is no answer in time, or an error.
+        """
         url = self._address.url
         try:
             response = self._pool.urlopen(
@@ -57,11 +68,12 @@ class Web:
         return response.data, response.headers
 
     def close(self) -> None:
+        """Close the connections."""
         self._pool.close()
 
 
 class AsyncWeb:
-    """For the event loop that it is made in: an aiohttp session belongs to one."""
+    """Requests of the event loop that it is made in: an aiohttp session belongs to one."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -97,6 +109,7 @@ class AsyncWeb:
         return data, response.headers
 
     async def close(self) -> None:
+        """Close the connections."""
         await self._session.close()
 
     def abandon(self) -> None:

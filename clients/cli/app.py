@@ -29,6 +29,7 @@ app = typer.Typer(cls=CommandGroup, no_args_is_help=True, pretty_exceptions_enab
 
 
 def main() -> None:
+    """Run the command line."""
     app()
 
 

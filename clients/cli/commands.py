@@ -29,9 +29,11 @@ class CommandGroup(typer.core.TyperGroup):
     """The application's own commands and the offered ones."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Return the names of both."""
         return [*super().list_commands(ctx), *sorted(entry_points(group=GROUP).names)]
 
     def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        """Return a command, an offered one without its options."""
         offered = entry_points(group=GROUP, name=cmd_name)
         if super().get_command(ctx, cmd_name) or not offered:
             return super().get_command(ctx, cmd_name)
@@ -39,6 +41,7 @@ class CommandGroup(typer.core.TyperGroup):
         return typer.core.TyperCommand(cmd_name, help=summary(entry))
 
     def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        """Return the command that is to run, imported where it is an offered one."""
         name, command, rest = super().resolve_command(ctx, args)
         offered = entry_points(group=GROUP, name=name or "")
         if super().get_command(ctx, name or "") is None and offered:
@@ -48,7 +51,7 @@ class CommandGroup(typer.core.TyperGroup):
 
 
 def load(entry: EntryPoint) -> Any:
-    """Import a command. Where something it needs is not installed, say what to install and exit with 2."""
+    """Import a command, and have it say what to install and exit with 2 where something it needs is not installed."""
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command(entry.name, cls=Command, context_settings={"max_content_width": 100})(
         _advised(entry, _advised(entry, entry.load)())
@@ -68,7 +71,7 @@ def shortened(command: Any) -> Any:
 
 
 def summary(entry: EntryPoint) -> str:
-    """The first line of the command's docstring, without importing its module; "" where there is none."""
+    """Return the first line of the command's docstring, without importing its module; "" where there is none."""
     try:
         spec = importlib.util.find_spec(entry.module)
     except ModuleNotFoundError:

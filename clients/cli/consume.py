@@ -24,6 +24,8 @@ _URL = "kafka://host:9092/topic, redis://host:6379/stream"
 
 
 class Start(StrEnum):
+    """Where a group that is new begins."""
+
     start = "start"
     end = "end"
 

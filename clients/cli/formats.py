@@ -24,7 +24,13 @@ class Format(StrEnum):
 
 
 def header(form: Format, labels: Sequence[str], uncertainty: bool = False) -> str:
-    """What comes before the first answer, with its line end; `uncertainty` where answers say how uncertain they are."""
+    """Return what comes before the first answer, with its line end.
+
+    Args:
+        form: of the answers
+        labels: of the model
+        uncertainty: whether answers say how uncertain they are
+    """
     if form is not Format.csv:
         return ""
     return _row(
@@ -33,7 +39,7 @@ def header(form: Format, labels: Sequence[str], uncertainty: bool = False) -> st
 
 
 def line(form: Format, item: Item, text: Text, labels: Sequence[str], uncertainty: bool = False) -> str:
-    """The answer to one text, with its line end."""
+    """Return the answer to one text, with its line end."""
     if form is Format.json:
         return _json_line(item)
     if form is Format.csv:
@@ -78,7 +84,7 @@ def _neutral(cell: object) -> object:
 
 
 def _preview(text: Text) -> str:
-    """The start of the text, with nothing in it that a terminal would obey."""
+    """Return the start of the text, with nothing in it that a terminal would obey."""
     readable = text.decode(errors="replace") if isinstance(text, bytes) else text
     start = "".join(letter if letter.isprintable() else " " for letter in readable[: _PREVIEW + 1])
     return start if len(start) <= _PREVIEW else f"{start[: _PREVIEW - 1]}…"

@@ -12,12 +12,14 @@ from newsdesk.clients.cli.options import ApiKey, Delimiter, InputForm, Model, Te
 from newsdesk.clients.client import Client
 from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.errors import NewsdeskError, TextRefused
-from newsdesk.clients.jobs import Job
+from newsdesk.clients.job import Job
 from newsdesk.clients.models import DEFAULT_URL
 from newsdesk.server.contract import Quality
 
 
 class Action(StrEnum):
+    """The things to do with jobs."""
+
     list = "list"
     submit = "submit"
     status = "status"

@@ -58,6 +58,7 @@ class Pool:
     """Those whose texts were given on, in their order."""
 
     def texts(self) -> Iterator[Text | Refusal]:
+        """Yield the texts that have no label yet, each once, and note their rows."""
         for row, text in self.records:
             self.read += 1
             if not isinstance(text, Refusal):

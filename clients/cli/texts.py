@@ -82,7 +82,15 @@ class Answers:
 
 @contextmanager
 def opened(file: Path, how: Mapping[str, Any]) -> Iterator[Reader]:
-    """Open a file, or standard input for "-". Raises ValueError where that is a terminal."""
+    """Open a file, or standard input for "-".
+
+    Args:
+        file: its path
+        how: it is read: arguments of `Reader`
+
+    Raises:
+        ValueError: standard input is a terminal.
+    """
     if str(file) != "-":
         with file.open("rb") as source:
             yield Reader(source, str(file), **how)

@@ -13,10 +13,12 @@ TEXTS = ["Shares slide as oil rises", "Striker scores twice as the champions win
 
 
 def request() -> InferRequest:
+    """Return the request, of both protocols."""
     return InferRequest("ag_news", [InferInput("TEXT", [len(TEXTS), 1], "BYTES", TEXTS)])
 
 
 async def main() -> None:
+    """Ask over REST, then over gRPC."""
     rest = InferenceRESTClient(RESTConfig(protocol="v2"))
     answer = await rest.infer(http, request(), model_name="ag_news")
     print("REST", *named(answer))
@@ -24,6 +26,7 @@ async def main() -> None:
 
 
 def named(answer) -> list[str]:  # type: ignore[no-untyped-def]
+    """Return the labels of an answer."""
     (labels,) = [output for output in answer.outputs if output.name == "LABEL"]
     return [label.decode() if isinstance(label, bytes) else label for label in labels.as_numpy().ravel()]
 

@@ -17,6 +17,7 @@ HEADLINES = [
 
 
 async def main() -> None:
+    """Have a task read each headline."""
     async with AsyncClient(*sys.argv[1:2], micro_batching=True, concurrency=2) as client:
 
         async def read(headline: str) -> None:

@@ -25,7 +25,8 @@ class _TooLong(Exception):
 class Delimited:
     """The rows of a CSV file, in order and once. `names` are its columns.
 
-    Raises RowsError for a delimiter that is unclear, and for a column of `columns` that stands twice.
+    Raises:
+        RowsError: the delimiter is unclear, or a column of `columns` stands twice.
     """
 
     def __init__(
@@ -122,8 +123,10 @@ class Delimited:
         )
 
     def _like_rows(self) -> bool:
-        """Tell whether nearly all lines of the record look like rows: as many cells, and delimiters as rows have them,
-        no comma of prose or of a number."""
+        """Tell whether nearly all lines of the record look like rows.
+
+        Such lines have as many cells, and delimiters as rows have them, no comma of prose or of a number.
+        """
         parts = [re.compile(rb"(?<!\d),(?! )|,(?![ \d])")] if self._delimiter == "," else []
         delimiter = self._delimiter.encode("utf-8", "surrogateescape")
         parts = parts or [re.compile(re.escape(delimiter) + (b"" if delimiter == b"\t" else b"(?! )"))]

@@ -18,7 +18,11 @@ TEXT = "text"
 
 
 def delimiter_of(name: str) -> str:
-    """Return the delimiter of a name or a character. Raises RowsError."""
+    """Return the delimiter of a name or a character.
+
+    Raises:
+        RowsError: it is no single character, or a quote or a line end.
+    """
     delimiter = _NAMES.get(name.lower(), name)
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise RowsError(f"the delimiter is {name!r}, expected one character, or {', '.join(DELIMITERS.values())}")
@@ -38,8 +42,14 @@ def separator_line(lines: Lines) -> str:
 def recognise(lines: Lines, columns: Sequence[str], header: Sequence[str], words: Words) -> str:
     """Return the delimiter of a file, by its header and its first rows.
 
-    `columns` are those that will be read, `header` the names of a file without a header line. Raises RowsError where
-    the file can be read in more than one way.
+    Args:
+        lines: of the file, which stay to be read
+        columns: that will be read
+        header: the names of a file without a header line
+        words: what messages call the options
+
+    Raises:
+        RowsError: the file can be read in more than one way.
     """
     first = lines.peek(1)
     if not first:

@@ -11,10 +11,13 @@ _SHOWN = 200
 
 
 class Line(NamedTuple):
-    """A line with its end: its number from 1, and its bytes. Of one that is too long only the start is kept.
+    """A line with its end. Of one that is too long only the start is kept.
 
-    size     of the whole line, in bytes
-    quotes   how many of them are double quotes, where the line is too long
+    Attributes:
+        number: from 1
+        data: its bytes
+        size: of the whole line, in bytes
+        quotes: how many of them are double quotes, where the line is too long
     """
 
     number: int
@@ -24,6 +27,7 @@ class Line(NamedTuple):
 
     @property
     def whole(self) -> bool:
+        """Whether all of it is kept."""
         return self.size == len(self.data)
 
 

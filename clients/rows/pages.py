@@ -30,11 +30,19 @@ class _Page(NamedTuple):
 
 
 def check(file: BinaryIO, metadata: Any, names: Sequence[str], size: int) -> int:
-    """Return how many bytes a value of these columns takes: at most where it stands in a dictionary, and may be
-    repeated, else on average over its page.
+    """Return the bytes that a value of these columns takes.
 
-    Raises RowsError for a page that declares more bytes than a file of `size` bytes may hold in one piece, and for
-    values that may be any number of times as large as their page.
+    That is the most where values stand in a dictionary, and may be repeated, else the average of their page.
+
+    Args:
+        file: a Parquet file
+        metadata: of it, as pyarrow reads them
+        names: of the columns
+        size: bytes of the file
+
+    Raises:
+        RowsError: a page declares more bytes than such a file may hold in one piece, or its values may be any number of
+            times as large as it is.
     """
     widest = 1
     most = _FREE + size * 3 // 2

@@ -30,7 +30,14 @@ _LONG = _Unreadable()
 def read(file: BinaryIO, columns: Sequence[str], words: Words, every: bool = False) -> Iterator[Row]:
     """Yield the rows of `columns`, or of `every` column that does not stand twice. Text is bytes, perhaps not UTF-8.
 
-    Raises RowsError for a file that is corrupt, declares sizes out of all proportion, or lacks or repeats a column.
+    Args:
+        file: can be sought in
+        columns: that must be there once
+        words: what messages call the options
+        every: whether other columns are read, too
+
+    Raises:
+        RowsError: the file is corrupt, declares sizes out of all proportion, or lacks or repeats a column.
     """
     try:
         import pyarrow
@@ -68,8 +75,17 @@ def _rows(file: BinaryIO, columns: Sequence[str], words: Words, every: bool, arr
 
 
 def tables(file: BinaryIO, rows: int, most: int) -> Iterator[Any]:
-    """Yield all columns as record batches of at most `rows` rows and of about `most` bytes, at least one: types are
-    Parquet's own, as the schema that Arrow's writer has left is passed over. Raises RowsError.
+    """Yield all columns as record batches, at least one.
+
+    Types are Parquet's own, as the schema that Arrow's writer has left is passed over.
+
+    Args:
+        file: can be sought in
+        rows: of a batch at most
+        most: bytes of a batch, about
+
+    Raises:
+        RowsError: the file cannot be read.
     """
     import pyarrow
     from pyarrow import parquet

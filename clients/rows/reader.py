@@ -19,16 +19,20 @@ T = TypeVar("T")
 class Reader:
     """The rows of an open file, in order, once and in constant memory.
 
-    file       open for reading bytes
-    name       whose suffix says the form, unless `form` or the first bytes say another
-    columns    that make up the text; without any a CSV file's only column, or `text`
-    header     names of a CSV file's columns, where it has no header line
-    delimiter  of a CSV file, a character or its name; without, it is recognised
-    words      what messages call these options
-
     `size` is in bytes, None for a pipe; `position` is how many of them were read, and `line` the one that the last text
-    begins in (0: no lines). Raises RowsError, at once where the
-    name or the first bytes are at fault, else while it is read.
+    begins in (0: no lines).
+
+    Args:
+        file: open for reading bytes
+        name: whose suffix says the form, unless `form` or the first bytes say another
+        form: of the file
+        columns: that make up the text; without any a CSV file's only column, or `text`
+        header: names of a CSV file's columns, where it has no header line
+        delimiter: of a CSV file, a character or its name; without, it is recognised
+        words: what messages call these options
+
+    Raises:
+        RowsError: at once where the name or the first bytes are at fault, else while it is read.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Reader:
 
     @property
     def position(self) -> int:
+        """How many bytes were read."""
         return self._counted.position
 
     @property
@@ -86,8 +91,16 @@ class Reader:
         return self._named(self._records(every=True))
 
     def tables(self, rows: int, most: int) -> Iterator[Any]:
-        """Yield all columns of a Parquet file as Arrow's record batches, of at most `rows` rows and of about `most`
-        bytes, for who reads its `texts` beside them; at least one, that has the columns.
+        """Yield all columns of a Parquet file as Arrow's record batches, at least one, that has the columns.
+
+        They are for who reads the file's `texts` beside them.
+
+        Args:
+            rows: of a batch at most
+            most: bytes of a batch, about
+
+        Raises:
+            RowsError: the file cannot be read.
         """
         return self._named(parquet.tables(self._file, rows, most))
 

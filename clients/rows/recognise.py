@@ -64,7 +64,11 @@ _ZERO_SHARE = 0.4
 
 
 def form_of(name: str, words: Words) -> tuple[Form, str]:
-    """Return the form that a file's name says, packed or not, and the delimiter that it says. Raises RowsError."""
+    """Return the form that a file's name says, packed or not, and the delimiter that it says.
+
+    Raises:
+        RowsError: it says none.
+    """
     suffix = PurePath(re.sub(r"\.gz$", "", name, flags=re.IGNORECASE)).suffix.lower()
     if suffix not in SUFFIXES:
         raise RowsError(
@@ -75,10 +79,13 @@ def form_of(name: str, words: Words) -> tuple[Form, str]:
 
 
 def opened(counted: Counted) -> tuple[BinaryIO, bool]:
-    """Return what to read the rows of, in UTF-8 and with newlines at the ends of its lines, and whether it is Parquet
-    (which can be sought in).
+    """Return what to read the rows of, and whether it is Parquet (which can be sought in).
 
-    Raises UnknownKind, by name, for a file of another kind, and RowsError.
+    Rows are in UTF-8, with newlines at the ends of their lines.
+
+    Raises:
+        UnknownKind: the file is of another kind, which the message names.
+        RowsError: it cannot be unpacked.
     """
     if counted.head.startswith(GZIP):
         counted = Counted(buffered(Unpacked(counted)))

@@ -13,11 +13,12 @@ TOO_LONG = f"expected a text of at most {MAX_TEXT_BYTES // 1024} KiB"
 class Row(NamedTuple):
     """A row as it stands in its file.
 
-    number    of the row, from 1; rows that are refused count
-    line      that the row begins in, from 1; 0 in a file without lines
-    cells     by column; str, bytes where the file says that they are text and they may not be UTF-8, else any value
-    refusal   why this row alone cannot be read, "" where it can
-    text      the whole row, where the file has no columns
+    Attributes:
+        number: of the row, from 1; rows that are refused count
+        line: that the row begins in, from 1; 0 in a file without lines
+        cells: by column; str, bytes where the file says that they are text and they may not be UTF-8, else any value
+        refusal: why this row alone cannot be read, "" where it can
+        text: the whole row, where the file has no columns
     """
 
     number: int

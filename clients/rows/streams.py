@@ -17,8 +17,10 @@ _FREE = 256 * 2**20
 
 
 class Counted(io.RawIOBase):
-    """The bytes of an open file. `head` are the first, with a whole line among them, and `position` is how many are
-    read."""
+    """The bytes of an open file.
+
+    `head` are the first, with a whole line among them, and `position` is how many are read.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._read: Callable[[int], bytes] = getattr(file, "read1", file.read)
@@ -33,9 +35,11 @@ class Counted(io.RawIOBase):
         return len(head) >= PIECE or (len(head) >= _MAGIC and (b"\n" in head or b"\r" in head[:-2]))
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Read into a buffer, and return how many bytes were read."""
         piece = self._pending or self._read(len(buffer))
         size = min(len(buffer), len(piece))
         buffer[:size] = piece[:size]
@@ -45,11 +49,12 @@ class Counted(io.RawIOBase):
 
 
 def buffered(raw: io.RawIOBase) -> BinaryIO:
+    """Return a file with a buffer of PIECE bytes."""
     return cast(BinaryIO, io.BufferedReader(raw, PIECE))
 
 
 class Unpacked(io.RawIOBase):
-    """The bytes that a gzip file holds. Raises RowsError where that is cut short or corrupt."""
+    """The bytes that a gzip file holds."""
 
     def __init__(self, packed: Counted) -> None:
         self._packed = packed
@@ -57,9 +62,15 @@ class Unpacked(io.RawIOBase):
         self._size = 0
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Read into a buffer, and return how many bytes were read.
+
+        Raises:
+            RowsError: the file is cut short, corrupt, or unpacks to far more than its size.
+        """
         try:
             piece = self._file.read1(len(buffer))
         except EOFError:
@@ -81,9 +92,11 @@ class Changed(io.RawIOBase):
         self._pending, self._ended = b"", False
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Read into a buffer, and return how many bytes were read."""
         while not self._pending and not self._ended:
             piece = self._file.read1(PIECE)
             self._pending, self._ended = self._change(piece), not piece
@@ -107,4 +120,5 @@ def from_encoding(encoding: str) -> Callable[[bytes], bytes]:
 
 
 def from_carriage_returns(piece: bytes) -> bytes:
+    """Return bytes with newlines for carriage returns."""
     return piece.replace(b"\r", b"\n")

@@ -25,7 +25,8 @@ class Abandoned(Exception):
 class Classifier(Protocol):
     """The part of `Client` that is needed here."""
 
-    def classify(self, text: list[Text], *, quality: Quality | None) -> list[Item]: ...
+    def classify(self, text: list[Text], *, quality: Quality | None) -> list[Item]:
+        """Answer texts in their order."""
 
 
 class Pauses:
@@ -35,7 +36,11 @@ class Pauses:
         self._ended, self._next, self._longest = ended, _FIRST_PAUSE, longest
 
     def pause(self, least: float = 0.0) -> None:
-        """Raises Abandoned."""
+        """Wait for the next pause, and `least` seconds.
+
+        Raises:
+            Abandoned: the consumer ends.
+        """
         seconds = least + self._next * random.uniform(0.5, 1.0)
         self._next = min(2 * self._next, self._longest)
         if self._ended.wait(seconds):
@@ -54,7 +59,11 @@ class Answering:
         self._ended.set()
 
     def answer(self, texts: Sequence[Text]) -> list[Prediction | str]:
-        """Return for each text its prediction, or why there is none for good. Raises Abandoned."""
+        """Return for each text its prediction, or why there is none for good.
+
+        Raises:
+            Abandoned: the consumer ends.
+        """
         pauses, tries = Pauses(self._ended), 0
         while True:
             try:

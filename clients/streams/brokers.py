@@ -24,15 +24,24 @@ class Source(Protocol):
     """A stream of messages that a group of consumers reads."""
 
     def read(self, most: int, wait: float) -> list[Message]:
-        """Return at most `most` messages, after at most about `wait` seconds. Raises BrokerError."""
+        """Return at most `most` messages, after at most about `wait` seconds.
+
+        Raises:
+            BrokerError: the broker refuses, or is away.
+        """
 
     def hold(self) -> None:
-        """Keep the place in the group, and what was read, without reading on. Raises BrokerError."""
+        """Keep the place in the group, and what was read, without reading on.
+
+        Raises:
+            BrokerError: the broker refuses, or is away.
+        """
 
     def settle(self, messages: Sequence[Message]) -> None:
         """Note that messages, in the order in which they were read, are answered: nobody reads them again.
 
-        Raises BrokerError.
+        Raises:
+            BrokerError: the broker refuses, or is away.
         """
 
     def lag(self) -> int | None:
@@ -46,9 +55,14 @@ class Sink(Protocol):
     """A stream of messages that is written."""
 
     def write(self, records: Sequence[Record]) -> None:
-        """Write records, and return when the broker has them all. Raises BrokerError."""
+        """Write records, and return when the broker has them all.
 
-    def close(self) -> None: ...
+        Raises:
+            BrokerError: the broker refuses, or is away.
+        """
+
+    def close(self) -> None:
+        """Close the connection."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +79,9 @@ class Place:
 class Group:
     """The group of consumers that this one belongs to.
 
-    start        where a group that is new begins: "start" or "end" of the stream
-    claim_after  seconds after which Redis hands over what another consumer has read and not answered
+    Attributes:
+        start: where a group that is new begins: "start" or "end" of the stream
+        claim_after: seconds after which Redis hands over what another consumer has read and not answered
     """
 
     name: str
@@ -83,7 +98,11 @@ class Access:
 
 
 def parse(url: str) -> Place:
-    """Raises ValueError, which shows no password."""
+    """Take a stream's URL apart.
+
+    Raises:
+        ValueError: it is none, or holds a password; the message shows none.
+    """
     try:
         parts = urlsplit(url)
         secret = parts.password is not None
@@ -101,7 +120,12 @@ def parse(url: str) -> Place:
 
 
 def read_properties(file: Path) -> dict[str, str]:
-    """Return the options of a file of lines "name=value", as Kafka's tools take it. Raises OSError, ValueError."""
+    """Return the options of a file of lines "name=value", as Kafka's tools take it.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: a line is none of these.
+    """
     options: dict[str, str] = {}
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         name, separator, value = line.partition("=")

@@ -26,10 +26,11 @@ _Outcome = Prediction | str
 class Limits:
     """Bounds of a consumer.
 
-    batch        most texts of a request
-    unanswered   most texts that were read and not answered; reading stops there
-    grace        seconds in which what was read is answered when the consumer is to end
-    most_idle    seconds without a message after which it ends by itself, None for never
+    Attributes:
+        batch: most texts of a request
+        unanswered: most texts that were read and not answered; reading stops there
+        grace: seconds in which what was read is answered when the consumer is to end
+        most_idle: seconds without a message after which it ends by itself, None for never
     """
 
     batch: int = 64
@@ -80,7 +81,12 @@ class Consumption:
         self._stopping.set()
 
     def run(self) -> None:
-        """Run until `stop`. Raises BrokerError; what is not settled then is delivered again, to whoever reads next."""
+        """Run until `stop`.
+
+        Raises:
+            BrokerError: a broker refuses, or is away for too long; what is not settled then is delivered again, to
+                whoever reads next.
+        """
         requests = -(-self._limits.unanswered // self._limits.batch)
         with ThreadPoolExecutor(requests, thread_name_prefix="newsdesk-consume") as executor:
             try:

@@ -48,6 +48,7 @@ class KafkaSource:
         self._consumer.subscribe([place.name], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def read(self, most: int, wait: float) -> list[Message]:
+        """Return at most `most` messages, after at most `wait` seconds."""
         if self._held:
             self._consumer.resume(self._consumer.assignment())
             self._held = False
@@ -62,6 +63,7 @@ class KafkaSource:
         return [self._message(message) for message in messages if _sound(message)]
 
     def hold(self) -> None:
+        """Keep the place in the group while nothing is read."""
         self._held = True
         self._consumer.pause(self._consumer.assignment())
         early = self._consumer.poll(0)  # of a partition that came just now
@@ -69,12 +71,14 @@ class KafkaSource:
             self._early.append(early)
 
     def settle(self, messages: Sequence[Message]) -> None:
+        """Note the offsets behind messages, to be committed."""
         for message in messages:
             topic, partition, offset, assignment = message.place
             if self._assignments.get((topic, partition)) == assignment:
                 self._answered[topic, partition] = offset + 1
 
     def lag(self) -> int | None:
+        """Return how many messages of this consumer's partitions wait to be read."""
         try:
             lag = 0
             for position in self._consumer.position(self._consumer.assignment()):
@@ -85,6 +89,7 @@ class KafkaSource:
         return lag
 
     def close(self) -> None:
+        """Commit what is answered, and leave the group."""
         self._commit(asynchronous=False)
         self._consumer.close()
 
@@ -129,6 +134,7 @@ class KafkaSink:
         self._producer = _made(Producer, {**ours, **kept, "bootstrap.servers": place.servers, "error_cb": _warn})
 
     def write(self, records: Sequence[Record]) -> None:
+        """Write records, and return when the broker has them all."""
         errors: list[KafkaError] = []
 
         def delivered(error: KafkaError | None, _: Any) -> None:
@@ -155,6 +161,7 @@ class KafkaSink:
                 raise _refused(error.args[0], self._topic) from error
 
     def close(self) -> None:
+        """Send what is left, for ten seconds at most."""
         self._producer.flush(_CLOSE_SECONDS)
 
 

@@ -21,10 +21,11 @@ class Unreadable(Exception):
 class Message:
     """A message as a broker hands it over.
 
-    at       where it stands, the same at every delivery: "topic/partition/offset", "stream/entry"
-    key      its key, None for none
-    content  see Content
-    place    what its source needs to settle it
+    Attributes:
+        at: where it stands, the same at every delivery: "topic/partition/offset", "stream/entry"
+        key: its key, None for none
+        content: see Content
+        place: what its source needs to settle it
     """
 
     at: str
@@ -46,9 +47,10 @@ class Record:
 class Form:
     """How messages are read.
 
-    text_fields  fields whose texts are joined by a space. Without any, a value is the text itself, and of fields `text`
-                 is read
-    id_field     the field that holds a message's id. Without, the key is its id, or else its place
+    Attributes:
+        text_fields: fields whose texts are joined by a space. Without any, a value is the text itself, and of fields
+            `text` is read
+        id_field: the field that holds a message's id. Without, the key is its id, or else its place
     """
 
     text_fields: tuple[str, ...] = ()
@@ -66,7 +68,11 @@ class Form:
         return message.at if message.key is None else message.key.decode(errors="replace")
 
     def text(self, message: Message) -> Text:
-        """Return the text of a message. Raises Unreadable."""
+        """Return the text of a message.
+
+        Raises:
+            Unreadable: it holds none.
+        """
         content = message.content
         if isinstance(content, bytes) and not self.text_fields and not self.id_field:
             return content

@@ -8,7 +8,12 @@ class ClientMissing(Exception):
 
 
 def open_source(place: Place, group: Group, access: Access) -> Source:
-    """Raises ClientMissing, and ValueError for options that cannot be used."""
+    """Return a source of messages.
+
+    Raises:
+        ClientMissing: the broker's client is not installed.
+        ValueError: options cannot be used.
+    """
     try:
         if place.scheme == "kafka":
             from newsdesk.clients.streams.kafka import KafkaSource
@@ -22,7 +27,12 @@ def open_source(place: Place, group: Group, access: Access) -> Source:
 
 
 def open_sink(place: Place, access: Access) -> Sink:
-    """As `open_source`."""
+    """Return a sink of records.
+
+    Raises:
+        ClientMissing: the broker's client is not installed.
+        ValueError: options cannot be used.
+    """
     try:
         if place.scheme == "kafka":
             from newsdesk.clients.streams.kafka import KafkaSink

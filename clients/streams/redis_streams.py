@@ -31,6 +31,7 @@ class RedisSource:
         self._unsettled: set[bytes] = set()
 
     def read(self, most: int, wait: float) -> list[Message]:
+        """Return at most `most` entries, claimed ones first, after at most `wait` seconds."""
         self._touch()
         entries = self._in_group(lambda: self._claim(most))
         if not entries:
@@ -39,14 +40,17 @@ class RedisSource:
         return [self._message(entry, fields) for entry, fields in entries]
 
     def hold(self) -> None:
+        """Keep others from claiming what was read."""
         self._touch()
 
     def settle(self, messages: Sequence[Message]) -> None:
+        """Acknowledge entries."""
         with _translated():
             self._client.xack(self._stream, self._group, *(message.place for message in messages))
         self._unsettled -= {message.place for message in messages}
 
     def lag(self) -> int | None:
+        """Return how many entries wait to be read, None where Redis does not say."""
         try:
             groups = self._client.xinfo_groups(self._stream)
         except redis.RedisError:
@@ -121,6 +125,7 @@ class RedisSink:
         self._stream, self._client = place.name, _client(place, password)
 
     def write(self, records: Sequence[Record]) -> None:
+        """Write records, and return when Redis has them all."""
         with _translated():
             pipeline = self._client.pipeline(transaction=False)
             for record in records:
@@ -128,6 +133,7 @@ class RedisSink:
             pipeline.execute()
 
     def close(self) -> None:
+        """Close the connection."""
         self._client.close()
 
 

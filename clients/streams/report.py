@@ -25,6 +25,7 @@ class Report:
 
     @property
     def due(self) -> bool:
+        """Whether it is time to say them."""
         return time.monotonic() - self._last >= self._every
 
     def say(self, counts: Counts, lag: int | None) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from newsdesk.clients import AccessDenied, AsyncClient, Client, DeadlineExceeded, Job, RequestRefused, TextRefused
 from newsdesk.clients.errors import BadResponse
-from newsdesk.clients.jobs import Result
+from newsdesk.clients.job import Result
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.serving.gateway import Gateway
 from tests.clients.cli.command import run
