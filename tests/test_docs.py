@@ -289,3 +289,18 @@ def test_every_function_of_a_walk_is_where_it_says(page: Path) -> None:
     assert len(steps) == len(numbered) > 15
     assert [f"{name} in {file}" for name, file in steps if not (ROOT / file).exists()] == []
     assert [f"{name} in {file}" for name, file in steps if name not in functions(ROOT / file)] == []
+
+
+def test_the_tests_that_security_names_exist() -> None:
+    """As `path::name`, as `file.py::name`, and as `::name` of the file before it."""
+    tests = {path.relative_to(ROOT): path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    places = re.findall(r"`([\w/]*test_\w+\.py)?(?:::(test_\w+))?`", (ROOT / "SECURITY.md").read_text())
+    named, texts = 0, [""]
+    for file, name in places:
+        if file:
+            texts = [text for path, text in tests.items() if file in (str(path), path.name)]
+            assert texts, file
+        if name:
+            named += 1
+            assert any(f"def {name}(" in text for text in texts), f"{file}::{name}"
+    assert named > 40

@@ -76,7 +76,6 @@ class Gateway:
         with contextlib.suppress(BrokenPipeError), self._process.stdin as pipe:
             pipe.write(self._launch.encode())
         self._began = time.monotonic()
-        self._pauses.began()
         settings = self._launch.settings
         self._pulse = Pulse(addresses.local(settings.host), settings.port, "/health/live", settings.encrypted)
 
@@ -116,6 +115,8 @@ class Gateway:
         logs.rotate(self.log)
         if self.running:
             if not (fault := self._fault()):
+                if self._pulse and self._pulse.answered:
+                    self._pauses.works()
                 return ""
             self.kill()
             self.wait()

@@ -163,7 +163,6 @@ class Supervisor:
         """Start tritonserver and return each model's first real answer, or None when told to stop meanwhile."""
         self._triton = Triton(self._settings, self._workspace, self.log)
         self._triton.start()
-        self._pauses.began()
         for keeper in self._keepers:
             keeper.began(self._triton)
         deadline = time.monotonic() + LOAD_SECONDS
@@ -195,6 +194,7 @@ class Supervisor:
         if self._stopping:
             self._triton.kill()  # nobody's request is lost, and Triton would first load to the end
             return None
+        self._pauses.works()
         self._pulse = Pulse(self._settings.local_host, self._settings.http_port, "/v2/health/live")
         for keeper in self._keepers:
             if keeper.unloaded:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from newsdesk.build.data.cleaning import NAMES_ONLY, SHOWN, Labels, clean_rows
+from newsdesk.build.data.cleaning import NAMES_ONLY, SHOWN, TITLE, WEIGHT, Labels, clean_rows, look_alike
 from newsdesk.build.data.rows import Row
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
@@ -97,6 +97,49 @@ def test_the_test_split_keeps_its_duplicates():
     assert len(rows) == 2
 
 
+def test_the_rows_that_were_corrected_are_named():
+    at = {CORRECTED_AT: "2026-01-01T12:00:00.000Z"}
+    rows = [RawRow(7, "Salt", "harbour", {}), RawRow(8, "Salt", "kitchen", at), RawRow(9, "Salt", "harbour", {})]
+    _, report = clean_rows(rows, LABELS)
+    assert report.examples == {"corrected": [8], "dropped_corrected": [9]}
+
+
+def test_a_headline_is_kept_apart_where_the_text_begins_with_it():
+    rows = [
+        RawRow(1, "Salt &amp; sea  The ferry sails", "harbour", {TITLE: "Salt  &amp; sea"}),
+        RawRow(2, "The soup is hot", "kitchen", {TITLE: "Onion"}),
+        RawRow(3, "Saltwater rises", "harbour", {TITLE: "Salt"}),
+        RawRow(4, " Bread", "kitchen", {}),
+    ]
+    kept, _ = clean_rows(rows, LABELS)
+    assert [row.title for row in kept] == ["Salt & sea", "", "", ""]
+
+
+def test_a_row_has_its_weight_and_its_probabilities():
+    rows = [
+        RawRow(1, "The ferry", "harbour", {WEIGHT: "0.5"}),
+        RawRow(2, "Soup", "kitchen", {}, {"kitchen": 1.0}),
+        RawRow(3, "Fish", "harbour", {}, {"kitchen": 0.25, "harbour": 0.75}),
+    ]
+    kept, _ = clean_rows(rows, LABELS)
+    assert [(row.weight, row.soft) for row in kept] == [(0.5, ()), (1.0, (0.0, 1.0)), (1.0, (0.75, 0.25))]
+    with pytest.raises(DataError, match=r"^row 4: a probability of 'attic', which is none of \['harbour', 'kitchen'\]$"):
+        clean_rows([RawRow(4, "Old", "kitchen", {}, {"kitchen": 0.5, "garden": 0.25, "attic": 0.25})], LABELS)
+
+
+def test_labels_of_the_same_letters_look_alike():
+    """By case, accents, spaces, punctuation and encoding; those of no letter by what they are."""
+    names = ["money", "Money", "caf\u00e9", "cafe\u0301", "sport", "SPORT", "sp-ort", "a b", "ab", "--", "\u2026", "..."]
+    assert look_alike(names) == [
+        ["money", "Money"],
+        ["caf\u00e9", "cafe\u0301"],
+        ["sport", "SPORT", "sp-ort"],
+        ["a b", "ab"],
+        ["\u2026", "..."],
+    ]
+    assert look_alike(["--", "++", "harbour"]) == []
+
+
 def test_the_report_shows_the_first_rows_of_each_finding():
     count = SHOWN + 3
     _, report = clean_rows(raw(("Soup", "kitchen"), *[("", "kitchen")] * count), LABELS)
@@ -112,6 +155,7 @@ def test_nothing_left_is_an_error_with_the_report():
 
 
 def test_labels_are_names_or_numbers_from_the_first():
+    assert [LABELS.index(raw) for raw in ("0", "1", "2")] == [0, 1, None]
     labels = Labels(["harbour", "kitchen"], first=1)
     assert [labels.index(raw) for raw in ("1", " 2 ", "kitchen", "0", "3")] == [0, 1, 1, None, None]
     assert Labels.of(raw(("a", "kitchen "), ("b", "harbour"), ("c", "kitchen"), ("d", ""))).names == [
@@ -203,12 +247,24 @@ def test_a_test_label_that_training_does_not_know_is_refused_by_name():
         clean_rows(rows, Labels(["1", "2"], NAMES_ONLY), drop_duplicates=False)
 
 
+@pytest.mark.parametrize(("unknown", "shown"), [(5, "'x4' (row 6); it knows"), (6, "'x4' (row 6), …; it knows")])
+def test_five_unknown_labels_are_shown(unknown: int, shown: str):
+    rows = raw(("The ferry", "harbour"), *[("Soup", f"x{i}") for i in range(unknown)])
+    with pytest.raises(DataError) as error:
+        clean_rows(rows, LABELS, drop_duplicates=False)
+    assert shown in str(error.value)
+    assert str(error.value).endswith("count the recipe's, say from which one with --first-label.")
+
+
 @pytest.mark.parametrize(
     ("label", "message"),
     [
         ("har\nbour", r"row 2: the label 'har\\nbour' has a line break"),
         ("har\x00bour", "row 2: the label .* has a line break or another control character"),
         ("caf\udce9", "row 2: the label .* is not UTF-8: save the file as UTF-8"),
+        ("caf\ud800", "row 2: the label .* is not UTF-8"),
+        ("caf\udfff", "row 2: the label .* is not UTF-8"),
+        ("x" * 100 + "\ny", f"row 2: the label '{'x' * 80}' has a line break"),
     ],
 )
 def test_a_label_that_is_no_name_is_refused_before_anything_is_trained(label: str, message: str):

@@ -60,17 +60,19 @@ def test_one_that_has_yet_to_listen_is_not_lost(monkeypatch: pytest.MonkeyPatch)
     watched.stop()
 
 
-def test_pauses_grow_to_half_a_minute_and_begin_anew_after_a_steady_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_grow_to_half_a_minute_and_begin_anew_after_a_steady_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(pauses.time, "monotonic", lambda: now)
     monkeypatch.setattr(pauses.time, "time", lambda: 0.0)  # the clock of the day changes nothing
     growing = Pauses()
-    growing.began()
     assert [growing.next() for _ in range(10)] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0]
-    now += 59
+    growing.works()
+    now += 15
+    growing.works()  # still: it counts from the first time
     assert growing.next() == 30.0
-    now += 2
+    growing.works()
+    now += 15.1
+    growing.works()
     assert growing.next() == 0.2
-    growing.began()
-    now += 30
+    now += 100  # a start that never came to work
     assert growing.next() == 0.4
