@@ -121,8 +121,8 @@ async def _sample(pids: Sequence[int], sent: Sent) -> None:
 
 def _gateway(pid: int) -> list[int]:
     """Return the gateway's processes below a server's."""
-    commands = {one: Path(f"/proc/{one}/cmdline").read_bytes().split(b"\0") for one in servers.family(pid)}
-    for one, command in commands.items():
+    commands = {below: Path(f"/proc/{below}/cmdline").read_bytes().split(b"\0") for below in servers.family(pid)}
+    for below, command in commands.items():
         if b"newsdesk.server.gateway" in command:
-            return servers.family(one)
+            return servers.family(below)
     raise RuntimeError(f"no gateway among the processes below {pid}: {sorted(commands)}")

@@ -85,8 +85,8 @@ def _saturated(server: servers.Server, articles: list[str], number: "count[int]"
 
 def _hits(server: servers.Server) -> int:
     with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=10) as response:
-        found = re.findall(r"^nv_cache_num_hits_per_model{.*} (\d+)$", response.read().decode(), re.MULTILINE)
-    return sum(map(int, found))
+        hits = re.findall(r"^nv_cache_num_hits_per_model{.*} (\d+)$", response.read().decode(), re.MULTILINE)
+    return sum(map(int, hits))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def main() -> None:
     encoded = [tokens.encode(part) for part in cleaned]
     engine = engines.load(options.target, graph)
     shapes = engine.shapes(about.max_length)
-    groups = [shapes.plan([len(one) for one in part]) for part in encoded]
+    groups = [shapes.plan([len(ids) for ids in part]) for part in encoded]
     batches = [
         batch
         for part, planned in zip(encoded, groups, strict=True)
@@ -66,7 +66,7 @@ def main() -> None:
         "tokenise": _best(lambda: [tokens.encode(part) for part in cleaned]),
         "plan and pad": _best(
             lambda: [
-                [*batching.pad(part, shapes.plan([len(one) for one in part]), about.pad_id, shapes)] for part in encoded
+                [*batching.pad(part, shapes.plan([len(ids) for ids in part]), about.pad_id, shapes)] for part in encoded
             ]
         ),
     }
@@ -77,7 +77,7 @@ def main() -> None:
         counted({"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)})
     with_counters = time.perf_counter() - began
     spent = counted.seconds()
-    real, computed = sum(len(one) for part in encoded for one in part), sum(ids.size for ids, _ in batches)
+    real, computed = sum(len(ids) for part in encoded for ids in part), sum(ids.size for ids, _ in batches)
 
     total = inside + sum(around.values())
     print(
@@ -115,18 +115,22 @@ def main() -> None:
 def _best(work: Callable[[], object], rounds: int = 3) -> float:
     """Return the seconds of the best round, after a warm-up."""
     work()
-    found = []
+    seconds = []
     for _ in range(rounds):
         began = time.perf_counter()
         work()
-        found.append(time.perf_counter() - began)
-    return min(found)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
 
 
 def _weights(graph: Path) -> list[tuple[bool, int, int]]:
     """Return the matrices that texts are multiplied with: whether by each token or once a text, and the shape."""
     ran = peak.products(graph, _PROBE)
-    return [(one.rows == _PROBE, one.deep, one.wide) for one in ran if one.of_weights and min(one.deep, one.wide) >= 64]
+    return [
+        (product.rows == _PROBE, product.deep, product.wide)
+        for product in ran
+        if product.of_weights and min(product.deep, product.wide) >= 64
+    ]
 
 
 def _products(target: str, shapes: list[tuple[int, int, int]]) -> float:

@@ -107,23 +107,25 @@ def measure(name: str, checkpoint: Path, work: Path, count: int) -> list[str]:
     return [_line(name, variant, figures[variant], gate, folder, placed, parity) for variant in ("fp32", *VARIANTS)]
 
 
-def _line(name: str, variant: str, found: dict, gate: Gate, folder: Path, placed: list, parity: str) -> str:
-    if "error" in found:
-        return f"| {name} | {variant} | | | | | {found['error']} | | | |"
+def _line(name: str, variant: str, measured: dict, gate: Gate, folder: Path, placed: list, parity: str) -> str:
+    if "error" in measured:
+        return f"| {name} | {variant} | | | | | {measured['error']} | | | |"
     graph = folder / quantise.graph_name(variant)
     values = probabilities(engines.load(RUNS_ANY, graph), gate.examples, f"{name}, {variant}")
     difference = np.abs(values - gate.reference).max(-1)
-    compared = f"{found['agreement']:.1%} | {difference.max():.4f} | {difference.mean():.4f}"
+    compared = f"{measured['agreement']:.1%} | {difference.max():.4f} | {difference.mean():.4f}"
     if variant == "fp32":
         compared = f"{parity} | | "
     start = time.perf_counter()
     try:
         made = engine.build(graph, folder / f"{variant}.plan", RUNTIME, placed, Engines())
     except BuildError as error:
-        return f"| {name} | {variant} | {found['mib']} | {compared} | refused: {error} | | | |"
+        return f"| {name} | {variant} | {measured['mib']} | {compared} | refused: {error} | | | |"
     seconds = time.perf_counter() - start
     products = ", ".join(f"{kind} {share:.0%}" for kind, share in made["products"].items())
-    return f"| {name} | {variant} | {found['mib']} | {compared} | built | {seconds:.1f} | {made['mib']} | {products} |"
+    return (
+        f"| {name} | {variant} | {measured['mib']} | {compared} | built | {seconds:.1f} | {made['mib']} | {products} |"
+    )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def main() -> None:
     with servers.newsdesk(*flags, gateway=True) as server, _trials(options.canary) as trials:
         run = _file(server, articles, options) if options.rows else _single(server, articles, options, trials)
         title, lines, missed = run
-    lines += [f"\nNot met: {one}." for one in missed]
+    lines += [f"\nNot met: {miss}." for miss in missed]
     about = f"{processor.describe()}, {granted_cores()} cores, Python {platform.python_version()}"
     about += f", quality {options.quality}"
     section = "\n".join([f"## {title}", "", f"{about}, {time.strftime('%Y-%m-%d')}.", "", *lines, ""])
@@ -109,10 +109,10 @@ def _single(
                 reading = load.run("127.0.0.1", port, encoded, clients, seconds, kind=kind)
                 runs.setdefault((name, clients), []).extend([reading] if turn else [])
     lines = ["| side | clients | texts/s | p50 ms | p99 ms | failures |", "|---|---:|---:|---:|---:|---:|"]
-    for (name, clients), found in runs.items():
-        p99, failures = _median(found, "p99_ms"), sum(one.failures for one in found)
+    for (name, clients), readings in runs.items():
+        p99, failures = _median(readings, "p99_ms"), sum(reading.failures for reading in readings)
         lines.append(
-            f"| {name} | {clients} | {_median(found, 'per_second'):.0f} | {_median(found, 'p50_ms'):.2f} "
+            f"| {name} | {clients} | {_median(readings, 'per_second'):.0f} | {_median(readings, 'p50_ms'):.2f} "
             f"| {p99:.1f} | {failures} |"
         )
     best = {
@@ -120,7 +120,7 @@ def _single(
     }  # at saturation
     added = {side: _median(runs[side, 1], "p50_ms") - _median(runs[_DIRECT, 1], "p50_ms") for side in sides}
     missed = []
-    if failures := sum(one.failures for found in runs.values() for one in found):
+    if failures := sum(reading.failures for readings in runs.values() for reading in readings):
         missed.append(f"{failures} requests failed")
     lines.append("")
     for side in (side for side in sides if side != _DIRECT):
@@ -146,8 +146,8 @@ def _oip(texts: Sequence[str], quality: str) -> list[bytes]:
     inputs = ({"TEXT": text, "QUALITY": quality} for text in texts)
     outputs = [{"name": name} for name in STANDARD_OUTPUTS]
     return [
-        json.dumps({"inputs": [_tensor(name, value) for name, value in one.items()], "outputs": outputs}).encode()
-        for one in inputs
+        json.dumps({"inputs": [_tensor(name, value) for name, value in tensors.items()], "outputs": outputs}).encode()
+        for tensors in inputs
     ]
 
 
@@ -155,8 +155,8 @@ def _tensor(name: str, value: str) -> dict[str, object]:
     return {"name": name, "shape": [1, 1], "datatype": "BYTES", "data": [value]}
 
 
-def _median(found: list[load.Reading], name: str) -> float:
-    return statistics.median(getattr(one, name) for one in found)
+def _median(readings: list[load.Reading], name: str) -> float:
+    return statistics.median(getattr(reading, name) for reading in readings)
 
 
 def _file(server: servers.Server, articles: list[str], options: argparse.Namespace) -> tuple[str, list[str], list[str]]:

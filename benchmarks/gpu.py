@@ -112,7 +112,7 @@ def main() -> None:
 
 def choose(target: str, model: Path, articles: list[str]) -> Ready:
     """Return what is measured. Raises EngineError, with what to do, where it cannot run on this machine."""
-    wanted = sorted({one.partition(":")[0] for one in targets.parse(target).values()} - {*ON_CPU})
+    wanted = sorted({engine.partition(":")[0] for engine in targets.parse(target).values()} - {*ON_CPU})
     if wanted and gpu.find() is None:
         needed = "; ".join(engines.INSTALL[engine] for engine in wanted)
         raise EngineError(
@@ -131,13 +131,13 @@ def against(line: str, described: Manifest) -> dict[str, str]:
     """Return member → the CPU's target that it is compared with: ONNX Runtime, in fp32 where there is that graph."""
     if line:
         return targets.choose(line, described)
-    found = {}
+    compared = {}
     for member in described.members:
-        known = [one for one in ("onnxruntime:fp32", "onnxruntime:int8") if targets.runs(one, member)]
+        known = [graph for graph in ("onnxruntime:fp32", "onnxruntime:int8") if targets.runs(graph, member)]
         if not known:
             raise EngineError(f"member {member.name} has no graph for a CPU to compare with, only {[*member.graphs]}")
-        found[member.name] = known[0]
-    return found
+        compared[member.name] = known[0]
+    return compared
 
 
 def parity(ready: Ready, reference: dict[str, str], count: int) -> tuple[list[str], str]:
@@ -148,7 +148,7 @@ def parity(ready: Ready, reference: dict[str, str], count: int) -> tuple[list[st
         ThreadPoolExecutor(32) as threads,
     ):
         answers = [*threads.map(lambda text: client.classify(text, quality="best"), ready.articles[:count])]
-    served = np.array([[one.probabilities[label] for label in ready.described.labels] for one in answers])
+    served = np.array([[answer.probabilities[label] for label in ready.described.labels] for answer in answers])
     return compare(ready, reference, served)
 
 
@@ -169,19 +169,19 @@ def compare(ready: Ready, reference: dict[str, str], served: np.ndarray) -> tupl
     for mine, their in zip(ours.members, theirs.members, strict=True):
         name = f"{mine.name}, {ready.chosen[mine.name]}"
         odd, expected = mine(strange).probabilities, their(strange).probabilities
-        line, said = _compared(name, mine(cleaned).probabilities, their(cleaned).probabilities)
+        line, problem = _compared(name, mine(cleaned).probabilities, their(cleaned).probabilities)
         lines.append(f"{line} {np.abs(odd - expected).max():.4f} |")
-        wrong = wrong or said or ("" if np.isfinite(odd).all() else f"{name}: no numbers for a strange text")
+        wrong = wrong or problem or ("" if np.isfinite(odd).all() else f"{name}: no numbers for a strange text")
     best = np.full(len(cleaned), QUALITIES.index("best"))
-    line, said = _compared("the ensemble, served", served, theirs.classify(cleaned, best).probabilities)
-    return [*lines, f"{line} |"], wrong or said
+    line, problem = _compared("the ensemble, served", served, theirs.classify(cleaned, best).probabilities)
+    return [*lines, f"{line} |"], wrong or problem
 
 
-def _compared(name: str, found: np.ndarray, expected: np.ndarray) -> tuple[str, str]:
+def _compared(name: str, served: np.ndarray, expected: np.ndarray) -> tuple[str, str]:
     """Return a line of the table but for its last cell, and what is wrong, or ""."""
-    difference, same = np.abs(found - expected).max(-1), float((found.argmax(-1) == expected.argmax(-1)).mean())
+    difference, same = np.abs(served - expected).max(-1), float((served.argmax(-1) == expected.argmax(-1)).mean())
     line = f"| {name} | {same:.2%} | {difference.max():.4f} | {difference.mean():.5f} |"
-    if same >= AGREEMENT and np.isfinite(found).all():
+    if same >= AGREEMENT and np.isfinite(served).all():
         return line, ""
     return line, f"{name}: the label is the CPU's on {same:.2%} of the texts, expected {AGREEMENT:.0%} and numbers"
 
@@ -231,15 +231,15 @@ def profile(ready: Ready, count: int) -> list[str]:
     }
     classifier = Classifier(ready.described, ready.folder, targets.write(ready.chosen))
     classifier.warm_up()
-    found = steps.measure(ready.described, ready.folder, loaded, classifier, ready.articles[:count], 64)
-    total = sum(found.values())
+    spent = steps.measure(ready.described, ready.folder, loaded, classifier, ready.articles[:count], 64)
+    total = sum(spent.values())
     lines = [
         "In one process, articles 64 together, every member asked:",
         "",
         "| step | µs an article | share |",
         "|---|---:|---:|",
     ]
-    return lines + [f"| {name} | {taken:.1f} | {taken / total:.0%} |" for name, taken in found.items()]
+    return lines + [f"| {name} | {taken:.1f} | {taken / total:.0%} |" for name, taken in spent.items()]
 
 
 def throughput(ready: Ready, options: argparse.Namespace) -> tuple[list[str], int]:
@@ -296,7 +296,7 @@ def _triton(port: int) -> dict[str, float]:
 def _shapes(member: Member, ready: Ready, engine: engines.Engine) -> list[tuple[int, int]]:
     """Return the shapes that an engine is measured at: its largest batch, at the texts' median length and longest."""
     tokens = Tokens(ready.folder / member.reader.path, member.max_length)
-    lengths = sorted(len(one) for one in tokens.encode([read(text.encode()) for text in ready.articles[:1000]]))
+    lengths = sorted(len(ids) for ids in tokens.encode([read(text.encode()) for text in ready.articles[:1000]]))
     wanted = lengths[len(lengths) // 2], lengths[-1]
     grid = engine.shapes(member.max_length)
     if not isinstance(grid, Grid):

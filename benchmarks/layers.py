@@ -111,11 +111,11 @@ class _OnnxRuntime(Counted):
     def seconds(self) -> Counter[str]:
         with self._scratch:
             events = json.loads(Path(self._session.end_profiling()).read_text())
-        found: Counter[str] = Counter()
+        spent: Counter[str] = Counter()
         for event in events:
             if event["name"].endswith("_kernel_time"):
-                found[self._kind(event["args"])] += event["dur"] / 1e6
-        return found
+                spent[self._kind(event["args"])] += event["dur"] / 1e6
+        return spent
 
     @staticmethod
     def _kind(ran: dict) -> str:

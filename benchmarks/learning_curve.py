@@ -69,7 +69,7 @@ def measure(name: str, changes: dict[str, Any], member: str, rows: int, artifact
     untaught = {"distil": None, "student.pieces": False, "student.unlabelled": None}
     untaught = {f"members.{member}.{field}": value for field, value in untaught.items()}
     chosen = recipe.load(name, {**changes, "split.train_rows": rows, **untaught})
-    kept = [one for one in chosen.members if one.name == member]
+    kept = [candidate for candidate in chosen.members if candidate.name == member]
     alone = msgspec.structs.replace(chosen, members=kept)
     figures = build(alone, artifacts, artifacts / "models", last="train", say=progress.say)
     return figures["split"]["train"], figures["members"][member]["train"]["validation"]["accuracy"]

@@ -28,10 +28,10 @@ def write(repository: Path, member: str, into: Path) -> Path:
     """
     source = latest_version(repository / MODEL)
     made = manifest.load(source)
-    names = [one.name for one in made.members]
+    names = [candidate.name for candidate in made.members]
     if member not in names:
         raise ValueError(f"{source}: no member {member!r}, only {', '.join(names)}")
-    (kept,) = (one for one in made.members if one.name == member)
+    (kept,) = (candidate for candidate in made.members if candidate.name == member)
     stage = cascade.alone(member, len(made.labels))
     alone = msgspec.structs.replace(made, members=[kept], cascade=[stage], target=targets.choose("", made)[member])
     version = into / MODEL / "1"

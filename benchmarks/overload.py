@@ -70,8 +70,8 @@ async def open_loop(port: int, requests: list[bytes], rate: float, seconds: floa
         await asyncio.sleep(0.005)
     while len(done) < sent and time.perf_counter() - began < 2 * seconds + 30:
         await asyncio.sleep(0.05)
-    for one in opened:
-        one.transport.close()
+    for connection in opened:
+        connection.transport.close()
     if len(done) < sent:
         raise RuntimeError(f"{sent - len(done)} of {sent} requests got no answer")
     return done

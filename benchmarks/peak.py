@@ -76,13 +76,13 @@ def products(graph: Path, length: int) -> list[Product]:
         session.run(["logits"], {tensor.name: np.ones((1, length), np.int64) for tensor in session.get_inputs()})
         events = json.loads(Path(session.end_profiling()).read_text())
     ran = [event["args"] for event in events if event.get("args", {}).get("op_name") in _PRODUCTS]
-    found = []
-    for one in ran:
-        if "output_type_shape" in one:
-            left, right, *_ = (shape for typed in one["input_type_shape"] for shape in typed.values())
-            ((*rows, wide),) = (shape for typed in one["output_type_shape"] for shape in typed.values())
-            found.append(Product(math.prod(rows), left[-1], wide, len(right) == 2))
-    return found
+    products = []
+    for product in ran:
+        if "output_type_shape" in product:
+            left, right, *_ = (shape for typed in product["input_type_shape"] for shape in typed.values())
+            ((*rows, wide),) = (shape for typed in product["output_type_shape"] for shape in typed.values())
+            products.append(Product(math.prod(rows), left[-1], wide, len(right) == 2))
+    return products
 
 
 def speed(engine: Engine, batch: int, length: int, seconds: float = _SECONDS) -> Speed:
@@ -113,12 +113,12 @@ def peak(precision: str, device: str, size: int = SIZE, seconds: float = _SECOND
         torch.backends.cuda.matmul.allow_tf32 = True  # as TensorRT and ONNX Runtime do in fp32
     values = torch.randint(-3, 4, (2, size, size), device=device)
     left, right = values[0].to(kind), values[1].to(kind).t()  # cuBLAS wants the second one by columns
-    one = torch.ones((), device=device)
+    unit = torch.ones((), device=device)
     multiply: Callable[[], object] = lambda: left @ right  # noqa: E731
     if precision == "int8":
         multiply = lambda: torch._int_mm(left, right)  # noqa: E731
     elif precision == "fp8":
-        multiply = lambda: torch._scaled_mm(left, right, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)  # noqa: E731
+        multiply = lambda: torch._scaled_mm(left, right, scale_a=unit, scale_b=unit, out_dtype=torch.bfloat16)  # noqa: E731
 
     def work() -> None:
         for _ in range(AHEAD):

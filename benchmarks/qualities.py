@@ -42,10 +42,12 @@ def main() -> None:
                     "127.0.0.1", server.grpc_port, encoded, CLIENTS, seconds, warm_up=2, kind=grpc_load.Client
                 )
                 runs[quality] += [reading] if turn else []
-    speeds = {quality: statistics.median(one.per_second for one in found) for quality, found in runs.items()}
+    speeds = {
+        quality: statistics.median(reading.per_second for reading in readings) for quality, readings in runs.items()
+    }
     lines = ["| quality | articles/s | times best | p50 ms | p99 ms |", "|---|---:|---:|---:|---:|"]
-    for quality, found in runs.items():
-        p50, p99 = (statistics.median(getattr(one, name) for one in found) for name in ("p50_ms", "p99_ms"))
+    for quality, readings in runs.items():
+        p50, p99 = (statistics.median(getattr(reading, name) for reading in readings) for name in ("p50_ms", "p99_ms"))
         lines.append(
             f"| {quality} | {speeds[quality]:.0f} | {speeds[quality] / speeds['best']:.1f} | {p50:.1f} | {p99:.1f} |"
         )
@@ -54,7 +56,7 @@ def main() -> None:
         for quality, goal in GOALS.items()
         if speeds[quality] < goal * speeds["best"]
     ]
-    if failures := sum(one.failures for found in runs.values() for one in found):
+    if failures := sum(reading.failures for readings in runs.values() for reading in readings):
         missed.append(f"{failures} requests failed")
     section = "\n".join(
         [
@@ -64,7 +66,7 @@ def main() -> None:
             f"medians of {options.rounds} rounds of {options.seconds:g} s.",
             "",
             *lines,
-            *(f"\nNot met: {one}." for one in missed),
+            *(f"\nNot met: {miss}." for miss in missed),
             "",
         ]
     )

@@ -91,16 +91,16 @@ def _measures(
         return _score("`newsdesk score --on ray`, a node of this machine", file, rows, quality, "--on", "ray")
 
     def member() -> Reading:
-        one = one_member.write(Settings().model_repository, _MEMBER, folder / "one")
-        prepare.prepare(one / MODEL, Settings().state, _say)
+        repository = one_member.write(Settings().model_repository, _MEMBER, folder / "one")
+        prepare.prepare(repository / MODEL, Settings().state, _say)
         name = f"`newsdesk score`, {_MEMBER} alone"
-        return _score(name, file, rows, quality, "--model-repository", str(one))
+        return _score(name, file, rows, quality, "--model-repository", str(repository))
 
     def pipeline() -> Reading:
         from benchmarks.peers import checkpoint
 
-        one = one_member.write(Settings().model_repository, _MEMBER, folder / "peer")
-        made = checkpoint.write(latest_version(one / MODEL), articles[:_FITTED], Path(".cache/peers"))
+        repository = one_member.write(Settings().model_repository, _MEMBER, folder / "peer")
+        made = checkpoint.write(latest_version(repository / MODEL), articles[:_FITTED], Path(".cache/peers"))
         return _pipeline(made, file, rows)
 
     return {
@@ -163,9 +163,9 @@ def _pipeline(checkpoint: Path, file: Path, rows: int) -> Reading:
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     with _peak(process.pid) as peak:
-        said, _ = process.communicate()
-    if process.returncode or int(said.split()[-1]) != rows:
-        sys.exit(f"the pipeline has answered {said!r} of {rows} rows")
+        output, _ = process.communicate()
+    if process.returncode or int(output.split()[-1]) != rows:
+        sys.exit(f"the pipeline has answered {output!r} of {rows} rows")
     name = f"a transformers pipeline of {_MEMBER} in one process, batches of {_BATCH}, torch's threads on all cores"
     return Reading(name, rows, time.monotonic() - began, peak[0])
 

@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="write the page here, too")
     options = parser.parse_args()
     began = time.process_time()
-    member = next(one for one in recipes.load("own").members if isinstance(one, LinearMember))
+    member = next(candidate for candidate in recipes.load("own").members if isinstance(candidate, LinearMember))
     sizes = [*range(options.batch, options.most + 1, options.batch)]
     curves: dict[str, dict[str, np.ndarray]] = {}
     for name in options.sets:
@@ -100,7 +100,7 @@ def grow(task: Task, column: str, sizes: list[int], seed: int) -> list[float]:
     for size in sizes:
         if size > len(labelled):
             labelled += _chosen(task, column, labelled, size - len(labelled), chance)
-        accuracies.append(float((_said(task, task.pool, labelled)(task.test).argmax(1) == task.truth).mean()))
+        accuracies.append(float((_fit_member(task, task.pool, labelled)(task.test).argmax(1) == task.truth).mean()))
     return accuracies
 
 
@@ -119,14 +119,14 @@ def _scores(task: Task, by: Strategy, labelled: list[int], rest: np.ndarray) -> 
     if not by.scored:
         return []
     if by is not Strategy.disagreement:
-        said = np.sort(_said(task, task.pool, labelled)(task.pool.take(rest)), axis=1)
-        return (1 - said[:, -1] + said[:, -2]).tolist()
+        probabilities = np.sort(_fit_member(task, task.pool, labelled)(task.pool.take(rest)), axis=1)
+        return (1 - probabilities[:, -1] + probabilities[:, -2]).tolist()
     members = [_part(task.pool, block) for block in range(len(task.pool.blocks))]
-    said = np.stack([_said(task, member, labelled)(member.take(rest)) for member in members])
-    return (_entropies(said.mean(axis=0)) - _entropies(said).mean(axis=0)).tolist()
+    probabilities = np.stack([_fit_member(task, member, labelled)(member.take(rest)) for member in members])
+    return (_entropies(probabilities.mean(axis=0)) - _entropies(probabilities).mean(axis=0)).tolist()
 
 
-def _said(task: Task, counted: Counted, labelled: list[int]) -> Callable[[Counted], np.ndarray]:
+def _fit_member(task: Task, counted: Counted, labelled: list[int]) -> Callable[[Counted], np.ndarray]:
     """Fit a member on the labelled rows; return what gives its probabilities [texts, labels] of counted texts."""
     rows = np.array(labelled)
     fitted = fit(counted.take(rows), task.labels[rows], task.count, task.settings)

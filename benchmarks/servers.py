@@ -87,14 +87,14 @@ def running(
     Raises RuntimeError with what it said where it does not start.
     """
     start = time.monotonic()
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             command,
             cwd=folder,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
         below: list[processes.Process] = []
         try:
@@ -103,8 +103,8 @@ def running(
                 metrics_port and not _answers(f"http://127.0.0.1:{metrics_port}/metrics", None)
             ):
                 if process.poll() is not None or time.monotonic() - start > within:
-                    said.seek(0)
-                    raise RuntimeError(f"{' '.join(command)}: did not start\n{said.read()[-4000:]}")
+                    output.seek(0)
+                    raise RuntimeError(f"{' '.join(command)}: did not start\n{output.read()[-4000:]}")
                 time.sleep(0.05)
             yield Server(http_port, grpc_port, metrics_port, time.monotonic() - start, process.pid)
         finally:
@@ -116,8 +116,8 @@ def running(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            for one in below:  # what a server leaves running would take its share of the next one's cores
-                one.kill()
+            for process in below:  # what a server leaves running would take its share of the next one's cores
+                process.kill()
 
 
 def _answers(url: str, body: bytes | None) -> bool:
@@ -131,19 +131,19 @@ def _answers(url: str, body: bytes | None) -> bool:
 
 def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    ports = [bound.getsockname()[1] for bound in sockets]
+    for bound in sockets:
+        bound.close()
     return ports
 
 
 def family(pid: int) -> list[int]:
     """Return a process and all below it, whichever of its threads started them."""
-    found = [pid]
+    pids = [pid]
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            found += [below for child in task.read_text().split() for below in family(int(child))]
-    return found
+            pids += [below for child in task.read_text().split() for below in family(int(child))]
+    return pids
 
 
 def resident_mb(pids: Sequence[int]) -> float:

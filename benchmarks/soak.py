@@ -138,13 +138,13 @@ def _check(i: int, status: int, body: bytes, alone: dict, outcome: Outcome) -> N
     if status != 200:
         outcome.problem(f"text {i}: {status} {body[:200]!r}")
         return
-    found = _answer(status, body)
-    expected, options = (np.array(one[PROBABILITIES]) for one in (alone, found))
+    answer = _answer(status, body)
+    expected, options = (np.array(output[PROBABILITIES]) for output in (alone, answer))
     top = np.sort(expected)[::-1]
     if np.abs(options - expected).max() > TOLERANCE:
         outcome.problem(f"text {i}: {options} under load, {expected} alone")
-    elif found[LABEL] != alone[LABEL] and top[0] - top[1] > 2 * TOLERANCE:
-        outcome.problem(f"text {i}: {found[LABEL]} under load, {alone[LABEL]} alone")
+    elif answer[LABEL] != alone[LABEL] and top[0] - top[1] > 2 * TOLERANCE:
+        outcome.problem(f"text {i}: {answer[LABEL]} under load, {alone[LABEL]} alone")
 
 
 async def _sample(server: servers.Server, outcome: Outcome, end: float) -> None:
@@ -174,7 +174,7 @@ async def _ask(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], bo
 def _answer(status: int, body: bytes) -> dict:
     if status != 200:
         raise RuntimeError(f"a good text alone was answered {status}: {body[:200]!r}")
-    return {one["name"]: one["data"] for one in json.loads(body)["outputs"]}
+    return {output["name"]: output["data"] for output in json.loads(body)["outputs"]}
 
 
 def _stubs(server: servers.Server) -> set[int]:

@@ -54,7 +54,7 @@ def _member(
         encode = lambda part: tokens.windows(part, overlap)[0]  # noqa: E731
 
     def pad(ids: Sequence) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [*batching.pad(ids, shapes.plan([len(one) for one in ids]), about.pad_id, shapes)]
+        return [*batching.pad(ids, shapes.plan([len(row) for row in ids]), about.pad_id, shapes)]
 
     reading, encoded = _best(lambda: [encode(part) for part in cleaned])
     planning, batches = _best(lambda: [pad(ids) for ids in encoded])
@@ -80,9 +80,9 @@ def _member(
 
 def _best(work: Callable[[], _T]) -> tuple[float, _T]:
     """Return the seconds of the best round, after one that warms up, and what it gave."""
-    found, best = work(), float("inf")
+    outcome, best = work(), float("inf")
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        found = work()
+        outcome = work()
         best = min(best, time.perf_counter() - began)
-    return best, found
+    return best, outcome

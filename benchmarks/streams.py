@@ -73,9 +73,9 @@ def page(rates: dict[str, list[float]], options: argparse.Namespace) -> str:
         "| side | texts/s | of the SDK alone | slowest and fastest round |",
         "|---|---:|---:|---:|",
     ]
-    for name, found in rates.items():
-        median = statistics.median(found)
-        lines.append(f"| {name} | {median:.0f} | {median / alone:.0%} | {min(found):.0f} to {max(found):.0f} |")
+    for name, measured in rates.items():
+        median = statistics.median(measured)
+        lines.append(f"| {name} | {median:.0f} | {median / alone:.0%} | {min(measured):.0f} to {max(measured):.0f} |")
     return "\n".join([*lines, "", f"Medians of {options.rounds} rounds.", ""])
 
 

@@ -46,7 +46,7 @@ def main() -> None:
     reader = Ngrams.load(folder / about.reader.path)
     engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path)
     member = LoadedMember(about, described.windows, folder, target, 1)
-    ids = [len(one) for one in reader.encode([clean(article) for article in articles])]
+    ids = [len(row) for row in reader.encode([clean(article) for article in articles])]
     print(
         f"{about.name}, {target}, {len(articles)} articles of {sum(ids) / len(ids):.0f} ids; {processor.describe()}\n"
     )
@@ -57,12 +57,12 @@ def main() -> None:
         bag, batches = batching.BagShapes(), []
         for part in cleaned:
             encoded = reader.encode(part)
-            groups = bag.plan([len(one) for one in encoded])
+            groups = bag.plan([len(ids) for ids in encoded])
             batches.append([*batching.pad(encoded, groups, about.pad_id, bag)])
         rates = [
             _rate(len(articles), lambda parts=parts: [[clean(article) for article in part] for part in parts]),
             _rate(len(articles), lambda cleaned=cleaned: [reader.encode(part) for part in cleaned]),
-            _rate(len(articles), lambda batches=batches: [engine(*one) for batch in batches for one in batch]),
+            _rate(len(articles), lambda batches=batches: [engine(*arrays) for batch in batches for arrays in batch]),
             _rate(len(articles), lambda parts=parts: [member([clean(text) for text in part]) for part in parts]),
         ]
         print(f"| {together} | " + " | ".join(f"{rate:,.0f}" for rate in rates) + " |")

@@ -63,18 +63,18 @@ def choose(path: Path | None) -> list[str]:
         return make(2000)
     if path.name.removesuffix(".gz").endswith(".txt"):
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            found = [line.strip() for line in file if line.strip()]
+            chosen = [line.strip() for line in file if line.strip()]
     else:
         try:
-            found = read(path, ["title", "description"])
+            chosen = read(path, ["title", "description"])
         except KeyError:
             try:
-                found = read(path, ["text"])
+                chosen = read(path, ["text"])
             except KeyError:
                 raise ValueError(f"{path} has neither columns title and description nor a column text") from None
-    if not found:
+    if not chosen:
         raise ValueError(f"{path} holds no articles")
-    return found
+    return chosen
 
 
 def make(count: int, seed: int = 7) -> list[str]:

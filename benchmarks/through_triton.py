@@ -60,7 +60,7 @@ def measure(options: argparse.Namespace, repository: Path) -> None:
             served.append(many.per_second)
             waste = _waste(server)
             alone.append(_alone(_ready(folder, target), server.http_port, articles))
-    inside, through, generator = (float(np.median(one)) for one in (own, served, share))
+    inside, through, generator = (float(np.median(rates)) for rates in (own, served, share))
     here, there, added = np.median(alone, 0)
     print(
         f"{processor.describe()}, {cores} cores, {target}, {len(articles)} articles, "
@@ -86,11 +86,11 @@ def _in_process(folder: Path, target: str, articles: list[str], processes: int, 
         context.Process(target=_classify, args=(folder, target, articles[i::processes], seconds, ready, counts))
         for i in range(processes)
     ]
-    for one in started:
-        one.start()
+    for process in started:
+        process.start()
     total = sum(counts.get(timeout=seconds + 120) for _ in started)
-    for one in started:
-        one.join()
+    for process in started:
+        process.join()
     return total
 
 
@@ -122,7 +122,7 @@ def _alone(classifier: Classifier, port: int, articles: list[str]) -> tuple[floa
             began = time.perf_counter()
             classifier.classify(articles[i : i + 1])
             here[i] = time.perf_counter() - began
-    return tuple(1e3 * float(np.median(one)) for one in (here, there, there - here))
+    return tuple(1e3 * float(np.median(milliseconds)) for milliseconds in (here, there, there - here))
 
 
 def _ready(folder: Path, target: str) -> Classifier:

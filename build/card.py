@@ -48,25 +48,25 @@ def _training(manifest: Manifest) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in next(iter(fitted.values()))["packages"].items())
     rows = []
     for member in recipe["settings"]["members"]:
-        found = fitted[member["name"]]["figures"]
+        figures = fitted[member["name"]]["figures"]
         rows.append(
             [
                 f"`{member['name']}`",
-                _base(member, found),
+                _base(member, figures),
                 pretrained.get(member["name"], ""),
-                f"{found['rows']:,}",
+                f"{figures['rows']:,}",
                 ", ".join(taught.get(member["name"], ())),
-                f"{found['validation']['accuracy']:.2%}",
+                f"{figures['validation']['accuracy']:.2%}",
             ]
         )
     heads = ["member", "base", "pretrained further on", "rows", "taught by", "best epoch, validation"]
     return f"## Training\n\n    {recipe['command']}\n\n{_table(heads, rows)}\n\n{packages}."
 
 
-def _base(member: dict[str, Any], found: dict[str, Any]) -> str:
+def _base(member: dict[str, Any], figures: dict[str, Any]) -> str:
     if member.get("base"):
         return f"`{member['base']}`{', frozen' if member.get('frozen') is not None else ''}"
-    return f"{found['terms']:,} terms, linear" if "terms" in found else f"{found['ngrams']:,} hashed n-grams"
+    return f"{figures['terms']:,} terms, linear" if "terms" in figures else f"{figures['ngrams']:,} hashed n-grams"
 
 
 def _accuracy(manifest: Manifest) -> str:
@@ -77,14 +77,14 @@ def _accuracy(manifest: Manifest) -> str:
     rows = [
         [
             part,
-            f"{found['rows']:,}",
+            f"{measured['rows']:,}",
             quality,
-            f"{found[quality]['accuracy']:.2%}",
-            f"{found[quality]['macro_f1']:.2%}",
-            f"{found[quality]['calibration_error']:.2%}",
-            ", ".join(f"{name} {share:.1%}" for name, share in found[quality]["answered_by"].items() if share),
+            f"{measured[quality]['accuracy']:.2%}",
+            f"{measured[quality]['macro_f1']:.2%}",
+            f"{measured[quality]['calibration_error']:.2%}",
+            ", ".join(f"{name} {share:.1%}" for name, share in measured[quality]["answered_by"].items() if share),
         ]
-        for part, found in manifest.figures["accuracy"].items()
+        for part, measured in manifest.figures["accuracy"].items()
         for quality in QUALITIES
     ]
     heads = ["split", "rows", "quality", "accuracy", "macro F1", "ECE", "answered by"]
@@ -96,23 +96,30 @@ def _members(manifest: Manifest) -> str:
         [
             name,
             part,
-            f"{found['float']['accuracy']:.2%}",
-            f"{found['served']['accuracy']:.2%}",
-            f"{found['agreement']:.2%}",
+            f"{measured['float']['accuracy']:.2%}",
+            f"{measured['served']['accuracy']:.2%}",
+            f"{measured['agreement']:.2%}",
         ]
         for name, of_member in manifest.figures["members"].items()
-        for part, found in of_member["accuracy"].items()
+        for part, measured in of_member["accuracy"].items()
     ]
     return f"Members alone:\n\n{_table(['member', 'split', 'float', 'served', 'same label'], rows)}"
 
 
 def _precisions(manifest: Manifest) -> str:
     rows = [
-        [name, variant, "", "", "", found["error"]]
-        if "error" in found
-        else [name, variant, f"{found['mib']}", f"{found['accuracy']:.2%}", f"{found['agreement']:.2%}", _passed(found)]
+        [name, variant, "", "", "", measured["error"]]
+        if "error" in measured
+        else [
+            name,
+            variant,
+            f"{measured['mib']}",
+            f"{measured['accuracy']:.2%}",
+            f"{measured['agreement']:.2%}",
+            _passed(measured),
+        ]
         for name, of_member in manifest.figures["members"].items()
-        for variant, found in of_member["variants"].items()
+        for variant, measured in of_member["variants"].items()
     ]
     table = _table(["member", "graph", "MiB", "accuracy", "same label as fp32", "passed"], rows)
     return f"## Precisions\n\nOn the validation rows, through ONNX Runtime.\n\n{table}"
@@ -120,18 +127,18 @@ def _precisions(manifest: Manifest) -> str:
 
 def _targets(manifest: Manifest) -> str:
     rows = [
-        [name, target, "", "", "", found["error"]]
-        if "error" in found
+        [name, target, "", "", "", measured["error"]]
+        if "error" in measured
         else [
             name,
             target,
-            f"{found['articles_per_second']}",
-            f"{found['accuracy']:.2%}",
-            f"{found['agreement']:.2%}",
-            _passed(found),
+            f"{measured['articles_per_second']}",
+            f"{measured['accuracy']:.2%}",
+            f"{measured['agreement']:.2%}",
+            _passed(measured),
         ]
         for name, of_member in manifest.figures["members"].items()
-        for target, found in of_member["targets"].items()
+        for target, measured in of_member["targets"].items()
     ]
     table = _table(["member", "target", "articles/s", "accuracy", "same label as fp32", "passed"], rows)
     return f"## Targets\n\nOne thread, real text lengths, on {manifest.figures['machine']}.\n\n{table}"
@@ -157,8 +164,8 @@ def _entry(manifest: Manifest, stage: str) -> dict[str, Any]:
     return next(entry for entry in manifest.built if entry["stage"] == stage)
 
 
-def _passed(found: dict[str, Any]) -> str:
-    return "yes" if found["passed"] else "no"
+def _passed(comparison: dict[str, Any]) -> str:
+    return "yes" if comparison["passed"] else "no"
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:

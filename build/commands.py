@@ -216,7 +216,7 @@ def evaluate(
         print(json.dumps(figures, indent=1))
     else:
         points = figures["test"]["points"]
-        print("\n".join(f"{quality}: {found['accuracy']:.2%}" for quality, found in points.items()))
+        print("\n".join(f"{quality}: {accuracy['accuracy']:.2%}" for quality, accuracy in points.items()))
         if "against" in figures:
             print("\n".join(["Against the old model:", *comparing.summary(figures["against"])]))
         print(f"{path} is written")
@@ -354,8 +354,8 @@ def _summary(figures: dict[str, Any]) -> str:
     from newsdesk.server.contract import QUALITIES
 
     lines = [
-        f"{part}: {found['rows']:,} rows, " + ", ".join(f"{name} {found[name]['accuracy']:.2%}" for name in QUALITIES)
-        for part, found in figures.get("judge", {}).items()
+        f"{part}: {judged['rows']:,} rows, " + ", ".join(f"{name} {judged[name]['accuracy']:.2%}" for name in QUALITIES)
+        for part, judged in figures.get("judge", {}).items()
     ]
     if "repository" in figures:
         lines.append(f"{figures['repository']['path']} is written; newsdesk serve serves it")

@@ -74,7 +74,7 @@ def render(name: str, member: Member, graph: str, inputs: list[str], labels: int
     """Return config.pbtxt. Triton batches requests of one length: a client pads to the ends of the buckets."""
     plan = member.plans.get(graph)
     grid = Grid(plan.batches, plan.lengths) if plan else Grid(ANY.batches, _up_to(ANY.lengths, member.max_length))
-    given = ",\n".join(f'  {{ name: "{one}" data_type: TYPE_INT64 dims: [ -1 ] }}' for one in inputs)
+    tensors = ",\n".join(f'  {{ name: "{tensor}" data_type: TYPE_INT64 dims: [ -1 ] }}' for tensor in inputs)
     preferred = ", ".join(str(size) for size in grid.batches if size > 1)
     profiles = f" profile: [ {', '.join(_quoted(len(grid.shapes)))} ]" if plan else ""
     kind = "KIND_GPU" if plan or graph == "fp16" else "KIND_AUTO"
@@ -82,7 +82,7 @@ def render(name: str, member: Member, graph: str, inputs: list[str], labels: int
 platform: "{"tensorrt_plan" if plan else "onnxruntime_onnx"}"
 max_batch_size: {grid.batches[-1]}
 input [
-{given}
+{tensors}
 ]
 output [
   {{ name: "logits" data_type: TYPE_FP32 dims: [ {labels} ] label_filename: "{_LABELS}" }}
@@ -104,8 +104,8 @@ def _warm_up(grid: Grid, inputs: list[str]) -> str:
     entries = []
     for batch, length in grid.shapes:
         tensors = "".join(
-            f'\n  inputs {{ key: "{one}" value {{ data_type: TYPE_INT64 dims: [ {length} ] zero_data: true }} }}'
-            for one in inputs
+            f'\n  inputs {{ key: "{tensor}" value {{ data_type: TYPE_INT64 dims: [ {length} ] zero_data: true }} }}'
+            for tensor in inputs
         )
         entries.append(f'model_warmup {{\n  name: "{batch}x{length}"\n  batch_size: {batch}{tensors}\n}}\n')
     return "".join(entries)

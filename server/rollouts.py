@@ -95,8 +95,8 @@ class Rule:
             number = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", value)
             if name not in kinds or not number or (kinds[name] is int and not value.isdigit()):
                 return None
-            given = float(number[1]) / (100 if number[2] else 1)
-            rule = replace(rule, **{name: kinds[name](given)})
+            limit = float(number[1]) / (100 if number[2] else 1)
+            rule = replace(rule, **{name: kinds[name](limit)})
         return rule if rule.least and max(rule.errors, rule.disagreement) <= 1 else None
 
 
@@ -105,8 +105,8 @@ RULE_WORDS = f'{", ".join(field.name for field in fields(Rule))}: as "errors=1%,
 
 def read_status(run: Path) -> list[dict[str, Any]]:
     """Return how the trials of the server with this run directory go."""
-    found = []
+    records = []
     for file in sorted(run.glob(f"*.{STATUS}")):
         with suppress(OSError, msgspec.DecodeError):
-            found.append(msgspec.json.decode(file.read_bytes(), type=dict[str, Any]))
-    return found
+            records.append(msgspec.json.decode(file.read_bytes(), type=dict[str, Any]))
+    return records

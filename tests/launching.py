@@ -128,9 +128,9 @@ def free_ports() -> list[int]:
     """Return three ports that were free a moment ago."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for bound in sockets:
+            bound.bind(("127.0.0.1", 0))
+        return [bound.getsockname()[1] for bound in sockets]
 
 
 def ours() -> set[str]:
@@ -159,12 +159,12 @@ class Server:
             self.process = subprocess.Popen(command, stdout=file, stderr=file, cwd=self.folder, env=threads.unbound())
         return self
 
-    def until(self, said: str, seconds: float = 60, count: int = 1) -> str:
+    def until(self, line: str, seconds: float = 60, count: int = 1) -> str:
         """Wait until the server has said something `count` times."""
         deadline = time.monotonic() + seconds
-        while self.text().count(said) < count:
+        while self.text().count(line) < count:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail(f"{said!r} was not said (exit code {self.process.poll()}):\n{self.text()}")
+                pytest.fail(f"{line!r} was not said (exit code {self.process.poll()}):\n{self.text()}")
             time.sleep(0.05)
         return self.text()
 
@@ -175,11 +175,11 @@ class Server:
         return self.process.wait(seconds)
 
     def tritonserver(self) -> processes.Process:
-        (found,) = processes.children(self.process.pid, "tritonserver")
-        return found
+        (triton,) = processes.children(self.process.pid, "tritonserver")
+        return triton
 
     def stubs(self) -> list[processes.Process]:
-        return sorted(processes.children(self.tritonserver().pid, STUB), key=lambda one: one.pid)
+        return sorted(processes.children(self.tritonserver().pid, STUB), key=lambda process: process.pid)
 
     def family(self) -> list[processes.Process]:
         return [self.tritonserver(), *self.stubs()]
@@ -199,9 +199,9 @@ class Server:
         return response.status, json.loads(raw) if raw else {}
 
     def classify(self, text: str = "x") -> tuple[int, dict[str, Any]]:
-        given = [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
-        status, answer = self.ask("/v2/models/ag_news/infer", {"inputs": given})
-        return status, {one["name"]: one["data"] for one in answer.get("outputs", ())} or answer
+        inputs = [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
+        status, answer = self.ask("/v2/models/ag_news/infer", {"inputs": inputs})
+        return status, {output["name"]: output["data"] for output in answer.get("outputs", ())} or answer
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -272,7 +272,7 @@ class Load(Callers):
 def gone(family: list[processes.Process], seconds: float) -> bool:
     """Wait until none of the processes lives."""
     deadline = time.monotonic() + seconds
-    while any(one.alive for one in family):
+    while any(process.alive for process in family):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

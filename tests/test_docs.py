@@ -42,10 +42,10 @@ def blocks(page: Path) -> Iterator[Block]:
     """Yield the page's blocks; indented ones count as shell."""
     text = page.read_text(encoding="utf-8")
     fenced = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-    for found in fenced.finditer(text):
-        yield Block(page, found[1], found[2])
-    for found in re.finditer(r"(?:^    \S.*\n)+", fenced.sub("", text), re.MULTILINE):
-        yield Block(page, "sh", re.sub(r"^    ", "", found[0], flags=re.MULTILINE))
+    for fence in fenced.finditer(text):
+        yield Block(page, fence[1], fence[2])
+    for fence in re.finditer(r"(?:^    \S.*\n)+", fenced.sub("", text), re.MULTILINE):
+        yield Block(page, "sh", re.sub(r"^    ", "", fence[0], flags=re.MULTILINE))
 
 
 def commands() -> list[tuple[str, list[str]]]:
@@ -71,7 +71,7 @@ def slug(heading: str) -> str:
 
 @cache
 def anchors(page: Path) -> set[str]:
-    return {slug(found) for found in re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)}
+    return {slug(heading) for heading in re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)}
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "model_repository" / "LICENSE.md"], **ids)
@@ -216,10 +216,10 @@ def sentences(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *(guide for guide in GUIDES if guide not in WALKS)], **ids)
 def test_sentences_are_plain(page: Path) -> None:
-    found = sentences(page)
-    assert [sentence for sentence in found if re.match(r"(What|Who|Of)\b", sentence)] == []
-    assert sum(len(sentence.split()) for sentence in found) / len(found) < 18
-    assert [sentence for sentence in found if len(sentence.split()) > 45] == []
+    plain = sentences(page)
+    assert [sentence for sentence in plain if re.match(r"(What|Who|Of)\b", sentence)] == []
+    assert sum(len(sentence.split()) for sentence in plain) / len(plain) < 18
+    assert [sentence for sentence in plain if len(sentence.split()) > 45] == []
 
 
 @pytest.mark.parametrize("page", PAGES, **ids)
@@ -243,12 +243,12 @@ def test_the_plot_is_of_the_page(tmp_path: Path) -> None:
 @cache
 def strings() -> str:
     """Return all string constants of the code, a line each, the parts of an f-string on their own."""
-    found = []
+    constants = []
     for path in (path for part in CODE for path in (ROOT / part).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(" ".join(node.value.split()))
-    return "\n".join(found)
+                constants.append(" ".join(node.value.split()))
+    return "\n".join(constants)
 
 
 def test_the_messages_of_troubleshooting_are_the_codes() -> None:

@@ -51,9 +51,9 @@ def test_make_help_lists_every_target() -> None:
     assert phony is not None
     command = ["make", "--no-print-directory", "help"]
     alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # `make test` calls this
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=alone).stdout
-    assert [line.split()[1] for line in said.splitlines()] == sorted(
-        phony[1].split(), key=lambda name: said.index(f"make {name} ")
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=alone).stdout
+    assert [line.split()[1] for line in output.splitlines()] == sorted(
+        phony[1].split(), key=lambda name: output.index(f"make {name} ")
     )
 
 

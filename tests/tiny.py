@@ -180,7 +180,7 @@ def _graph(votes: np.ndarray) -> onnx.ModelProto:
             helper.make_node("ReduceSum", ["counted", "tokens"], ["logits"], keepdims=0),
         ],
         "tiny",
-        [axes(given, TensorProto.INT64, ["batch", "length"]) for given in ("input_ids", "attention_mask")],
+        [axes(tensor, TensorProto.INT64, ["batch", "length"]) for tensor in ("input_ids", "attention_mask")],
         [axes("logits", TensorProto.FLOAT, ["batch", len(LABELS)])],
         [
             numpy_helper.from_array(votes, "votes"),

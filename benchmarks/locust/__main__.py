@@ -82,9 +82,9 @@ def _section(options: argparse.Namespace, figures: dict[str, Figures]) -> str:
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {FILES[name]} | {one.requests} | {one.failures} | {one.per_second:.0f} | {one.p50_ms:.0f} "
-        f"| {one.p95_ms:.0f} | {one.p99_ms:.0f} | {one.max_ms:.0f} |"
-        for name, one in figures.items()
+        f"| {FILES[name]} | {run.requests} | {run.failures} | {run.per_second:.0f} | {run.p50_ms:.0f} "
+        f"| {run.p95_ms:.0f} | {run.p99_ms:.0f} | {run.max_ms:.0f} |"
+        for name, run in figures.items()
     ]
     return "\n".join(lines) + "\n"
 

@@ -47,8 +47,8 @@ def _judge(environment: Any, **_: Any) -> None:
         total.num_requests, total.num_failures, total.total_rps, max_ms=float(total.max_response_time), **quantiles
     )
     broken = Objective(options.p99_ms, options.most_failures).broken(figures)
-    for one in broken:
-        print(f"The objective is not kept: {one}.")
+    for shortfall in broken:
+        print(f"The objective is not kept: {shortfall}.")
     environment.process_exit_code = int(bool(broken))
     if options.figures:
         options.figures.write_text(json.dumps(asdict(figures)))
@@ -91,7 +91,7 @@ class Asking(User):
         return max(0, self._due - time.perf_counter())
 
     @task
-    def one(self) -> None:
+    def send(self) -> None:
         text = next(self.environment.articles)
         if not self._open:
             self.ask(text, time.perf_counter())

@@ -29,13 +29,13 @@ class Objective:
         """Return what was not kept, in words."""
         if not figures.requests:
             return ["no request was answered"]
-        said = []
+        broken = []
         share = figures.failures / figures.requests
         if share > self.failures:
-            said.append(
+            broken.append(
                 f"{figures.failures} of {figures.requests} requests failed ({share:.2%}); at most "
                 f"{self.failures:.2%} may"
             )
         if figures.p99_ms > self.p99_ms:
-            said.append(f"p99 is {figures.p99_ms:.0f} ms; at most {self.p99_ms:.0f} ms may it be")
-        return said
+            broken.append(f"p99 is {figures.p99_ms:.0f} ms; at most {self.p99_ms:.0f} ms may it be")
+        return broken

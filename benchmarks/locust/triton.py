@@ -32,7 +32,7 @@ class Triton(Asking):
         self._client = triton.InferenceServerClient(self.host, channel_args=own)
         named = triton.InferRequestedOutput(PROBABILITIES, class_count=_MANY)
         classes = self._infer("Which labels are there?", [named]).as_numpy(PROBABILITIES).ravel()
-        by_place = {int(place): label for _, place, label in (one.decode().split(":", 2) for one in classes)}
+        by_place = {int(place): label for _, place, label in (option.decode().split(":", 2) for option in classes)}
         self._labels = [by_place[place] for place in sorted(by_place)]
 
     def on_stop(self) -> None:

@@ -31,13 +31,13 @@ EARLIER = (
 Means = dict[tuple[str, int], dict[str, Line]]
 
 
-def line(found: Line) -> str:
+def line(cell: Line) -> str:
     """Return a row of results for a person."""
-    rows = f"{found['rows']} a label" if found["rows"] else "all rows"
+    rows = f"{cell['rows']} a label" if cell["rows"] else "all rows"
     return (
-        f"{found['set']}, {rows}, draw {found['draw']}, {NAMES[found['column']]}: {found['accuracy']:.1%}, macro F1 "
-        f"{found['macro_f1']:.1%}"
-        + (f", {found['fit_seconds']} s, {found['answers_per_second']:,.0f} answers/s" if found["fit_seconds"] else "")
+        f"{cell['set']}, {rows}, draw {cell['draw']}, {NAMES[cell['column']]}: {cell['accuracy']:.1%}, macro F1 "
+        f"{cell['macro_f1']:.1%}"
+        + (f", {cell['fit_seconds']} s, {cell['answers_per_second']:,.0f} answers/s" if cell["fit_seconds"] else "")
     )
 
 
@@ -70,8 +70,8 @@ def render(results: list[Line], uneven: list[Line], flipped: list[Line]) -> str:
 
 def _means(results: list[Line]) -> Means:
     parted: dict[tuple[str, int], dict[str, list[Line]]] = defaultdict(lambda: defaultdict(list))
-    for found in results:
-        parted[found["set"], found["rows"]][found["column"]].append(found)
+    for line in results:
+        parted[line["set"], line["rows"]][line["column"]].append(line)
     figures = (
         "accuracy",
         "macro_f1",
@@ -84,8 +84,8 @@ def _means(results: list[Line]) -> Means:
     means: Means = {}
     for key in sorted(parted, key=lambda key: (key[0], key[1] or 1 << 40)):
         of_columns = parted[key]
-        shared = set.intersection(*({one["draw"] for one in found} for found in of_columns.values()))
-        kept = {c: [one for one in found if one["draw"] in shared] for c, found in of_columns.items()}
+        shared = set.intersection(*({line["draw"] for line in lines} for lines in of_columns.values()))
+        kept = {c: [line for line in lines if line["draw"] in shared] for c, lines in of_columns.items()}
         if shared:
             means[key] = {
                 column: {"draws": len(lines), **{figure: _mean(lines, figure) for figure in figures}}
@@ -125,7 +125,7 @@ def _goals(means: Means) -> list[str]:
             below += [f"{_key(key)} by {100 * lost:.1f}"] if lost > 1e-9 else []
         if "newsdesk_encoder" in of:
             judged[1] += 1
-            lost = max(one["accuracy"] for one in of.values()) - of["newsdesk_encoder"]["accuracy"]
+            lost = max(mean["accuracy"] for mean in of.values()) - of["newsdesk_encoder"]["accuracy"]
             behind += [f"{_key(key)} by {100 * lost:.1f}"] if lost > ALLOWED + 1e-9 else []
     setfit = [of for of in means.values() if {"setfit", "newsdesk_encoder"} <= {*of}]
     ahead = sum(of["newsdesk_encoder"]["accuracy"] > of["setfit"]["accuracy"] for of in setfit)

@@ -52,24 +52,24 @@ def main() -> None:
     articles = texts.choose(options.texts)
     shipped = Settings().model_repository
     repository = tempfile.TemporaryDirectory()
-    one = one_member.write(shipped, options.member, Path(repository.name))
+    member = one_member.write(shipped, options.member, Path(repository.name))
     folder = options.checkpoint or checkpoint.write(
-        latest_version(one / MODEL), articles[:_FITTED], options.environments
+        latest_version(member / MODEL), articles[:_FITTED], options.environments
     )
     onnx = _exported(folder.absolute(), options.environments)
     setting = Setting(folder.absolute(), onnx, options.environments, granted_cores())
     several = len(manifest.load(latest_version(shipped / MODEL)).members) > 1
     peers = [
         peer
-        for peer in catalogue.all_peers(setting, one, several)
+        for peer in catalogue.all_peers(setting, member, several)
         if not options.peers or any(word.lower() in peer.name.lower() for word in options.peers)
     ]
     for name in sorted({peer.environment for peer in peers} - {""}):
         environments.python(name, options.environments)
     if options.install:
         return
-    for served in (one, shipped):  # once a machine, as a peer's model is exported once: no part of a start
-        prepare.prepare(served.absolute() / MODEL, Settings().state, lambda said: print(said, file=sys.stderr))
+    for served in (member, shipped):  # once a machine, as a peer's model is exported once: no part of a start
+        prepare.prepare(served.absolute() / MODEL, Settings().state, lambda note: print(note, file=sys.stderr))
     began, readings, expected = time.monotonic(), {}, None
     for peer in peers:
         print(f"measuring {peer.name}", file=sys.stderr, flush=True)
@@ -122,7 +122,7 @@ def _ask(peer: Peer, server: servers.Server, text: str) -> str:
 
 
 def _page(peers: list[Peer], readings: dict[str, dict], articles: int, cores: int, seconds: float) -> str:
-    counts = next([run["clients"] for run in one["runs"]] for one in readings.values() if "runs" in one)
+    counts = next([run["clients"] for run in reading["runs"]] for reading in readings.values() if "runs" in reading)
     lines = [
         f"{articles} articles, {processor.describe()}, {cores} cores, Python {platform.python_version()}, "
         f"{time.strftime('%Y-%m-%d')}, {seconds / 60:.0f} minutes.",
@@ -132,16 +132,16 @@ def _page(peers: list[Peer], readings: dict[str, dict], articles: int, cores: in
         "|---|---:|" + "---:|" * (len(counts) + 3),
     ]  # fmt: skip
     best = {}
-    for name, one in readings.items():
-        if "problem" in one:
-            lines.append(f"| {name} | {one['problem']} |" + " |" * (len(counts) + 3))
+    for name, reading in readings.items():
+        if "problem" in reading:
+            lines.append(f"| {name} | {reading['problem']} |" + " |" * (len(counts) + 3))
             continue
-        best[name] = max(run["per_second"] for run in one["runs"])
-        latencies = " | ".join(f"{run['p50_ms']:.1f} / {run['p99_ms']:.1f}" for run in one["runs"])
-        failures = sum(run["failures"] for run in one["runs"])
+        best[name] = max(run["per_second"] for run in reading["runs"])
+        latencies = " | ".join(f"{run['p50_ms']:.1f} / {run['p99_ms']:.1f}" for run in reading["runs"])
+        failures = sum(run["failures"] for run in reading["runs"])
         lines.append(
-            f"| {name} | {best[name]:.0f} | {latencies} | {failures} | {one['resident_mb']:.0f} "
-            f"| {one['start_seconds']:.1f} |"
+            f"| {name} | {best[name]:.0f} | {latencies} | {failures} | {reading['resident_mb']:.0f} "
+            f"| {reading['start_seconds']:.1f} |"
         )
     lines += ["", "Articles/s is the best over the numbers of clients; memory is that of all its processes after the"]
     lines += [

@@ -110,7 +110,7 @@ def all_peers(setting: Setting, repository_of_one: Path, shipped: bool) -> list[
             lambda: _infinity(setting),
             "/classify",
             lambda text: {"model": "member", "input": [text]},
-            lambda answer: max(answer["data"][0], key=lambda one: one["score"])["label"],
+            lambda answer: max(answer["data"][0], key=lambda candidate: candidate["score"])["label"],
             "infinity",
         ),
         Peer(

@@ -21,8 +21,8 @@ def main() -> None:
     recipe = AutoQuantizationConfig.avx512_vnni(is_static=False, per_channel=False)
     quantizer.quantize(save_dir=folder / "int8", quantization_config=recipe)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    for one in "fp32", "int8":
-        tokenizer.save_pretrained(folder / one)
+    for variant in "fp32", "int8":
+        tokenizer.save_pretrained(folder / variant)
 
 
 if __name__ == "__main__":

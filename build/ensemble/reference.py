@@ -47,8 +47,8 @@ def measure(
         unknown = unknown_without(reader, texts)
     else:
         _, _, unknown = member.reader(reader, max_length, Windows().overlap)(texts)
-    said = judge.replay(fit, folder, rows, answers)
-    by_quality = {quality: answered.probabilities[whole] for quality, answered in said.items()}
+    replayed = judge.replay(fit, folder, rows, answers)
+    by_quality = {quality: answered.probabilities[whole] for quality, answered in replayed.items()}
     return reference.measure(by_quality, words(texts), unknown)
 
 

@@ -7,7 +7,7 @@ comes out is finite and sums to one.
 from typing import Annotated, Protocol
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from newsdesk.server.runtime import lengths as by_words
 from newsdesk.server.runtime.arrays import Array
@@ -62,10 +62,10 @@ class Vector(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", 
 class Isotonic(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="isotonic"):
     """A rising step line for each label against the rest, scaled to sum one. Zadrozny and Elkan (2002).
 
-    `given[label]` rise, `calibrated[label]` never fall; between two of them the line is straight.
+    `uncalibrated[label]` rise, `calibrated[label]` never fall; between two of them the line is straight.
     """
 
-    given: list[Knots]
+    uncalibrated: list[Knots] = field(name="given")
     calibrated: list[Knots]
 
 

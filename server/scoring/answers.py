@@ -92,7 +92,7 @@ class Scorer:
         """Answer texts; None stands for a row without one."""
         held, labels = self._classifier, len(self.manifest.labels)
         count = len(texts)
-        found = Answers(
+        answers = Answers(
             np.zeros((count, labels), np.float32),
             np.zeros(count, np.int64),
             np.zeros(count, np.int32),
@@ -108,31 +108,31 @@ class Scorer:
                 clean.append(read(_encoded(text)))
                 places.append(place)
             except TextError as error:
-                found.errors[place] = str(error)
+                answers.errors[place] = str(error)
         for start in range(0, len(clean), _BATCH):
             batch = slice(start, start + _BATCH)
-            self._fill(found, np.array(places[batch]), clean[batch])
-        return found
+            self._fill(answers, np.array(places[batch]), clean[batch])
+        return answers
 
-    def _fill(self, found: Answers, places: Array, texts: list[str]) -> None:
+    def _fill(self, answers: Answers, places: Array, texts: list[str]) -> None:
         """Put the answers to texts at their places. A text that an engine fails on fails by itself."""
         quality = np.full(len(texts), self._quality)
         try:
-            answers = self._classifier.classify(texts, quality)
+            computed = self._classifier.classify(texts, quality)
         except Exception as error:  # whatever an engine raises, the other texts are answered
             if len(texts) == 1:
-                found.errors[int(places[0])] = f"newsdesk could not compute: {error}"
+                answers.errors[int(places[0])] = f"newsdesk could not compute: {error}"
                 return
             for place, text in zip(places, texts, strict=True):
-                self._fill(found, np.array([place]), [text])
+                self._fill(answers, np.array([place]), [text])
             return
-        found.probabilities[places] = answers.probabilities
-        found.stages[places] = answers.stages
-        found.windows[places] = answers.windows
-        found.uncertainty[places] = self._classifier.uncertainty(answers)
-        if found.unsure is not None:
-            found.unsure[places] = self._classifier.unsure(answers, quality)
-        found.errors.update((int(place), _NOT_FINITE) for place in places[~_finite(answers)])
+        answers.probabilities[places] = computed.probabilities
+        answers.stages[places] = computed.stages
+        answers.windows[places] = computed.windows
+        answers.uncertainty[places] = self._classifier.uncertainty(computed)
+        if answers.unsure is not None:
+            answers.unsure[places] = self._classifier.unsure(computed, quality)
+        answers.errors.update((int(place), _NOT_FINITE) for place in places[~_finite(computed)])
 
 
 def _finite(answers: BatchAnswers) -> Array:

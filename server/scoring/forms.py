@@ -155,9 +155,9 @@ def _cells(place: int, answers: Answers, errors: Mapping[int, str], style: Style
         return ["", *("" for _ in style.labels), "", "", errors[place], "", *[""] * empty]
     answer = _answer(place, answers, errors, style)
     shares = answer["probabilities"]
-    said = [answer["label"], *(shares[label] for label in style.labels), answer["answered_by"], answer["windows"], ""]
-    said.append(str(answer["unsure"]).lower() if "unsure" in answer else "")
-    return [*said, *answer.get("uncertainty", {}).values()]
+    cells = [answer["label"], *(shares[label] for label in style.labels), answer["answered_by"], answer["windows"], ""]
+    cells.append(str(answer["unsure"]).lower() if "unsure" in answer else "")
+    return [*cells, *answer.get("uncertainty", {}).values()]
 
 
 def _arrow(chunk: Chunk, answers: Answers, style: Style) -> bytes:
@@ -205,7 +205,7 @@ def _join_arrow(parts: Iterator[BinaryIO], out: BinaryIO) -> None:
             table = pyarrow.ipc.open_file(file.read()).read_all()
         writer = writer or parquet.ParquetWriter(out, table.schema, compression="zstd")
         held.append(table)
-        if sum(one.num_rows for one in held) >= _GROUP_ROWS or sum(one.nbytes for one in held) >= _GROUP_BYTES:
+        if sum(table.num_rows for table in held) >= _GROUP_ROWS or sum(table.nbytes for table in held) >= _GROUP_BYTES:
             write()
     if held:
         write()

@@ -190,16 +190,16 @@ def _sent(text: Text | Refusal) -> Text | None:
 
 def _listed(job: Job, source: Place, inside: str) -> dict[str, tuple[str, Form]]:
     """Return the files to score, by their names in the folder, "" for a single file: their stamps and forms."""
-    found = source.find(inside)
-    if "" in found:
+    stamps = source.find(inside)
+    if "" in stamps:
         form, out = job.reading.form or forms.form_of(inside), forms.form_of(job.out)
         if form is None or form is Form.txt or out is not form or job.out.lower().endswith(".gz"):
             raise ScoreError(
                 f"{job.source} → {job.out}: expected a .parquet, .csv, .tsv, .jsonl or .ndjson file for each, of the "
                 "same form; only the first may be .gz, and --input-format says what it is"
             )
-        return {"": (found[""], form)}
-    shown = {name: stamp for name, stamp in sorted(found.items()) if not _hidden(name)}
+        return {"": (stamps[""], form)}
+    shown = {name: stamp for name, stamp in sorted(stamps.items()) if not _hidden(name)}
     listed = {name: (stamp, form) for name, stamp in shown.items() if (form := forms.form_of(name))}
     if not listed:
         raise ScoreError(f"{job.source}: no such file, nor a folder with .parquet, .csv, .tsv, .jsonl or .ndjson files")

@@ -137,8 +137,8 @@ class Remote:
 
     def find(self, path: str) -> dict[str, str]:
         """Return the files below a path, with their sizes and tags or times."""
-        found = self._system.find(path, detail=True)
-        return {name.removeprefix(path).lstrip("/"): _remote_stamp(about) for name, about in found.items()}
+        entries = self._system.find(path, detail=True)
+        return {name.removeprefix(path).lstrip("/"): _remote_stamp(about) for name, about in entries.items()}
 
     def names(self, folder: str) -> set[str]:
         """Return what a folder holds."""

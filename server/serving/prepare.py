@@ -272,5 +272,5 @@ def _packages() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    rate, given = measure(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.load(sys.stdin))
-    print(json.dumps({"articles_per_second": rate, "probabilities": given.tolist()}))
+    rate, probabilities = measure(Path(sys.argv[1]), sys.argv[2], sys.argv[3], json.load(sys.stdin))
+    print(json.dumps({"articles_per_second": rate, "probabilities": probabilities.tolist()}))

@@ -25,7 +25,7 @@ def run(monkeypatch, *flags: str) -> None:
 def test_products_are_counted_as_the_architecture_has_them() -> None:
     """MiniLM-L6: six layers of width 384, a feed-forward of 1536, a mean of all tokens and four labels."""
     folder = latest_version(Settings().model_repository / MODEL)
-    (member,) = (one for one in manifest.load(folder).members if one.name == "minilm")
+    (member,) = (member for member in manifest.load(folder).members if member.name == "minilm")
     for length in (16, 48):
         layer = length * (4 * 384**2 + 2 * 384 * 1536) + 2 * length**2 * 384
         expected = 2 * (6 * layer + 384 * 4)
@@ -56,10 +56,10 @@ def test_without_a_gpu_it_says_what_to_do(monkeypatch) -> None:
     monkeypatch.setattr(gpu, "find", lambda: None)
     with pytest.raises(SystemExit) as ended:
         run(monkeypatch, "--target", "tensorrt:fp16")
-    said = str(ended.value)
-    assert "needs an NVIDIA GPU, and this machine has none, or no driver" in said
-    assert "pip install 'tensorrt>=10.12' 'newsdesk[gpu]'" in said
-    assert "--target onnxruntime:int8" in said
+    message = str(ended.value)
+    assert "needs an NVIDIA GPU, and this machine has none, or no driver" in message
+    assert "pip install 'tensorrt>=10.12' 'newsdesk[gpu]'" in message
+    assert "--target onnxruntime:int8" in message
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path) -> None:
@@ -83,11 +83,13 @@ def test_the_whole_of_it_runs_on_a_cpu(tmp_path, monkeypatch, capsys) -> None:
         "--together", "4",
         "--write", str(page),
     )  # fmt: skip
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     title, *written = page.read_text().partition("\n## ")[2].splitlines()
     assert title == "onnxruntime:int8: bag, tiny, keen"
-    assert all(line in said for line in written)
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines() if line.startswith("|")]
+    assert all(line in output for line in written)
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines() if line.startswith("|")
+    ]
     compared = {row[0]: row[1:] for row in rows if row[0].startswith(("bag,", "tiny,", "keen,", "the ensemble"))}
     assert compared["the ensemble, served"] == ["100.00%", "0.0000", "0.00000", ""]
     assert [row[5][:6] for row in rows if len(row) == 7 and row[0] == "keen, onnxruntime:int8"] == ["int8: "]
@@ -99,8 +101,8 @@ def test_the_whole_of_it_runs_on_a_cpu(tmp_path, monkeypatch, capsys) -> None:
         assert float(row[2].replace(",", "")) > 0
         assert row[5] == "0"
         assert float(row[6]) >= 4
-    assert "quality best, 4 articles a request" in said
-    assert "The most with p99 below 100 ms: " in said
+    assert "quality best, 4 articles a request" in output
+    assert "The most with p99 below 100 ms: " in output
 
 
 def test_another_label_than_the_cpus_is_told(tmp_path) -> None:

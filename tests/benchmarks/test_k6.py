@@ -62,8 +62,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ran(folder: Path, answers: list[Any], **given: str) -> dict[str, Any]:
-    command = [NODE, "driver.mjs", json.dumps(given), json.dumps(answers)]
+def ran(folder: Path, answers: list[Any], **variables: str) -> dict[str, Any]:
+    command = [NODE, "driver.mjs", json.dumps(variables), json.dumps(answers)]
     process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if process.returncode:
         raise RuntimeError(process.stderr)
@@ -103,6 +103,6 @@ def test_every_answer_is_checked(folder: Path, tmp_path: Path) -> None:
         (200, "Sports", {"World": 0.7, "Sports": 0.3}),
         (200, "World", {"World": 1.0}),
     ]
-    said = ran(folder, answers, TEXTS=str(tmp_path / "texts.txt"), HOST="http://gateway")
-    assert said["checks"] == [True, False, False, False, False, False]
-    assert said["sent"] == [["http://gateway/v1/classify", "Rain all day"]] * 6
+    checked = ran(folder, answers, TEXTS=str(tmp_path / "texts.txt"), HOST="http://gateway")
+    assert checked["checks"] == [True, False, False, False, False, False]
+    assert checked["sent"] == [["http://gateway/v1/classify", "Rain all day"]] * 6

@@ -61,19 +61,19 @@ def test_an_objective_that_is_kept_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("figures", "said"),
+    ("figures", "broken"),
     [
         (Figures(1000, 2, 50.0, 10.0, 20.0, 30.0, 40.0), "2 of 1000 requests failed (0.20%); at most 0.10% may"),
         (Figures(1000, 1, 50.0, 10.0, 20.0, 31.0, 40.0), "p99 is 31 ms; at most 30 ms may it be"),
         (Figures(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0), "no request was answered"),
     ],
 )
-def test_an_objective_that_is_broken_says_by_what(figures: Figures, said: str) -> None:
-    assert Objective(p99_ms=30, failures=0.001).broken(figures) == [said]
+def test_an_objective_that_is_broken_says_by_what(figures: Figures, broken: str) -> None:
+    assert Objective(p99_ms=30, failures=0.001).broken(figures) == [broken]
 
 
 @pytest.mark.parametrize(
-    ("label", "shares", "said"),
+    ("label", "shares", "complaint"),
     [
         ("World", {"World": 0.7, "Sports": 0.3}, ""),
         ("Weather", {"World": 0.7, "Sports": 0.3}, "label 'Weather'"),
@@ -84,9 +84,9 @@ def test_an_objective_that_is_broken_says_by_what(figures: Figures, said: str) -
         ("Sports", {"World": 0.7, "Sports": 0.3}, "not the most probable"),
     ],
 )
-def test_wrong_answers_are_told(label: str, shares: dict[str, float], said: str) -> None:
-    found = answers.problem(label, shares, LABELS)
-    assert said in found if said else not found
+def test_wrong_answers_are_told(label: str, shares: dict[str, float], complaint: str) -> None:
+    problem = answers.problem(label, shares, LABELS)
+    assert complaint in problem if complaint else not problem
 
 
 def test_texts_are_read_from_what_there_is(tmp_path) -> None:

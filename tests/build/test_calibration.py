@@ -20,7 +20,7 @@ def test_real_rows_pass(calibration_ids):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "complaint"),
     [
         (random_rows(31), "31 calibration rows; expected at least 32"),
         (random_rows(1) * 60, "60 calibration rows, but only 1 different ones"),
@@ -29,19 +29,20 @@ def test_real_rows_pass(calibration_ids):
     ],
 )
 @pytest.mark.parametrize(
-    "quantiser", [lambda *given: int8.to_int8(*given, 0.5), lambda *given: explicit.quantise(*given, explicit.FP8)]
+    "quantiser",
+    [lambda *arguments: int8.to_int8(*arguments, 0.5), lambda *arguments: explicit.quantise(*arguments, explicit.FP8)],
 )
-def test_what_is_not_to_be_learned_from_is_refused(quantiser, rows, said, exported, tmp_path):
-    with pytest.raises(BuildError, match=said):
+def test_what_is_not_to_be_learned_from_is_refused(quantiser, rows, complaint, exported, tmp_path):
+    with pytest.raises(BuildError, match=complaint):
         quantiser(exported().graph, tmp_path / "never.onnx", rows)
     assert not (tmp_path / "never.onnx").exists()
 
 
 def test_ranges_are_the_largest_values_of_all_rows(exported, calibration_ids):
     model = onnx.load(exported().graph)
-    found = calibration.ranges(model, calibration_ids[:5])
+    ranges = calibration.ranges(model, calibration_ids[:5])
     engine = engines.load("onnxruntime:fp32", exported().graph)
     ids = [np.array([row]) for row in calibration_ids[:5]]
-    assert found["logits"] == pytest.approx(max(np.abs(engine(row, np.ones_like(row))).max() for row in ids))
+    assert ranges["logits"] == pytest.approx(max(np.abs(engine(row, np.ones_like(row))).max() for row in ids))
     assert model.graph.output[0].name == "logits"
     assert set(calibration.ranges(model, calibration_ids[:1], {"logits"})) == {"logits"}

@@ -66,12 +66,12 @@ def test_the_last_correction_of_a_text_counts():
     def row(number: int, label: str, corrected_at: str = "") -> RawRow:
         return RawRow(number, "Salt", label, {CORRECTED_AT: corrected_at} if corrected_at else {})
 
-    noon, one, two = "2026-01-01T12:00:00.000Z", "2026-01-01T13:00:00.000Z", "2026-01-01T14:00:00.000Z"
+    noon, first, two = "2026-01-01T12:00:00.000Z", "2026-01-01T13:00:00.000Z", "2026-01-01T14:00:00.000Z"
     for rows, label, findings in [
         ([row(1, "harbour"), row(2, "kitchen", noon)], "kitchen", {"corrected": 1}),
         ([row(1, "kitchen", noon), row(2, "harbour")], "kitchen", {"dropped_corrected": 1}),
         (
-            [row(1, "kitchen", one), row(2, "harbour", two), row(3, "kitchen", noon)],
+            [row(1, "kitchen", first), row(2, "harbour", two), row(3, "kitchen", noon)],
             "harbour",
             {"corrected": 1, "dropped_corrected": 1},
         ),

@@ -30,7 +30,7 @@ def test_precisions_from_int8_name_the_same_labels(model: Path, tmp_path: Path) 
     ran = CliRunner().invoke(app, [*words, "--output", str(output), "--json"])
     assert ran.exit_code == 0, ran.stderr
     figures = json.loads(ran.stdout)["minilm"]
-    assert {name: one["agreement"] >= 0.95 for name, one in figures.items()} == dict.fromkeys(
+    assert {name: figure["agreement"] >= 0.95 for name, figure in figures.items()} == dict.fromkeys(
         ("fp32", "fp16", "int8-fp16"), True
     )
     converted = manifest.load(output / "ag_news" / "1")

@@ -42,8 +42,8 @@ def test_weights_and_activations_are_e4m3(quantised: Path, exported):
 def test_its_answers_come_near(quantised: Path, gate, tmp_path: Path):
     half.to_half(quantised, tmp_path / "half.onnx")
     for graph in (quantised, tmp_path / "half.onnx"):
-        found = probabilities(engines.load("onnxruntime:fp32", graph), gate.examples, "fp8")
-        assert 0 < np.abs(found - gate.reference).max() < 0.03
+        answers = probabilities(engines.load("onnxruntime:fp32", graph), gate.examples, "fp8")
+        assert 0 < np.abs(answers - gate.reference).max() < 0.03
 
 
 @pytest.mark.parametrize("form", [explicit.FP8, explicit.INT8], ids=lambda form: form.name)
@@ -52,8 +52,8 @@ def test_every_family_becomes_eight_bits(family, form, exported, calibration_ids
     made = explicit.quantise(exported(family).graph, tmp_path / "fp8.onnx", calibration_ids, form)
     assert made["quantised_products"] >= 5
     ids, mask = (part[:3] for part in batch)
-    found, expected = run(tmp_path / "fp8.onnx", ids, mask), run(exported(family).graph, ids, mask)
-    np.testing.assert_allclose(found, expected, atol=0.2)
+    logits, expected = run(tmp_path / "fp8.onnx", ids, mask), run(exported(family).graph, ids, mask)
+    np.testing.assert_allclose(logits, expected, atol=0.2)
     if form is explicit.INT8:
         assert qdq.check_symmetric(onnx.load(tmp_path / "fp8.onnx"))
 

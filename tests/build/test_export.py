@@ -41,8 +41,8 @@ def test_padding_on_the_right_changes_nothing_against_pytorch_unpadded(family, e
     mask = np.pad(np.ones_like(ids), ((0, 0), (0, 22)))
     with torch.inference_mode():
         expected = model(torch.from_numpy(ids)).logits.numpy()
-    found = engines.load("onnxruntime:fp32", tiny.graph)(padded, mask)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    logits = engines.load("onnxruntime:fp32", tiny.graph)(padded, mask)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -16,12 +16,12 @@ from newsdesk.server.runtime import engines
 )
 def test_the_last_layers_products_are_narrowed(family: str, products: int, exported):
     """That the answers stay is what the export's parity with PyTorch checks, after the rewrite, at 15 shapes."""
-    said = f"products of the last layer, for the first token alone ({products})"
-    assert said in exported(family).figures["rewritten"]
+    rewriting = f"products of the last layer, for the first token alone ({products})"
+    assert rewriting in exported(family).figures["rewritten"]
 
 
 def test_a_head_that_reads_every_token_is_left_alone(exported):
-    assert not any("first token" in said for said in exported("xlnet").figures["rewritten"])
+    assert not any("first token" in rewriting for rewriting in exported("xlnet").figures["rewritten"])
 
 
 def test_the_last_layer_sees_one_token_and_the_others_all(exported, monkeypatch):
@@ -32,8 +32,8 @@ def test_the_last_layer_sees_one_token_and_the_others_all(exported, monkeypatch)
 
     session = onnxruntime.InferenceSession(model.SerializeToString())
     ids = np.full((2, 11), 5)
-    given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-    shapes = [value.shape for value in session.run(products, given)]
+    feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    shapes = [value.shape for value in session.run(products, feed)]
     first, last = shapes[:8], shapes[8:]
     assert all(11 in shape for shape in first)
     assert [shape for shape in last if 1 in shape[1:-1]] == [

@@ -57,14 +57,14 @@ def test_without_options_the_loss_is_cross_entropy(fitting):
 def test_a_teachers_share_of_the_loss(fitting):
     soft = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
     trainer = fitting(Train(), Distil(teachers=["x"], weight=0.25, temperature=2.0))
-    given = logits_of(trainer).double().numpy()
+    logits = logits_of(trainer).double().numpy()
     powered = soft.double().numpy() ** 0.5
     target = powered / powered.sum(-1, keepdims=True)
-    warm = np.exp(given / 2) / np.exp(given / 2).sum(-1, keepdims=True)
+    warm = np.exp(logits / 2) / np.exp(logits / 2).sum(-1, keepdims=True)
     taught = 4 * (target * np.log(target / warm)).sum(-1).mean()
     hard = functional.cross_entropy(logits_of(trainer), BATCH["labels"]).item()
-    found = trainer.compute_loss(trainer.model, {**BATCH, "soft": soft}).item()
-    assert found == pytest.approx(0.75 * hard + 0.25 * taught, rel=1e-4)
+    loss = trainer.compute_loss(trainer.model, {**BATCH, "soft": soft}).item()
+    assert loss == pytest.approx(0.75 * hard + 0.25 * taught, rel=1e-4)
 
 
 def test_r_drop_adds_nothing_where_two_passes_agree_and_something_where_they_do_not(fitting):
@@ -110,15 +110,15 @@ def test_dropout_drops_its_share_scales_the_rest_and_follows_the_seed():
         with Dropout():
             return functional.dropout(ones, 0.1, training=True)
 
-    found = dropped(3)
-    assert found.unique().tolist() == pytest.approx([0.0, 256 / 230])
-    assert (found == 0).float().mean() == pytest.approx(26 / 256, abs=0.002)
+    masked = dropped(3)
+    assert masked.unique().tolist() == pytest.approx([0.0, 256 / 230])
+    assert (masked == 0).float().mean() == pytest.approx(26 / 256, abs=0.002)
     # each of a word's eight bytes alike
-    assert (found == 0).float().view(-1, 8).mean(0).tolist() == pytest.approx([26 / 256] * 8, abs=0.005)
-    found.sum().backward()
-    torch.testing.assert_close(ones.grad, found.detach())
-    assert torch.equal(found, dropped(3))
-    assert not torch.equal(found, dropped(4))
+    assert (masked == 0).float().view(-1, 8).mean(0).tolist() == pytest.approx([26 / 256] * 8, abs=0.005)
+    masked.sum().backward()
+    torch.testing.assert_close(ones.grad, masked.detach())
+    assert torch.equal(masked, dropped(3))
+    assert not torch.equal(masked, dropped(4))
 
 
 @pytest.mark.parametrize(("share", "training"), [(0.1, False), (0.0, True)])
@@ -243,9 +243,9 @@ def test_each_layer_learns_slower_than_the_one_above(base: str):
     model = encoders.create(base, "own", LABELS, "tiny")
     rates = {}
     for group in layer_groups(model, 1.0, 0.5, 0.01):
-        for one in group["params"]:
-            rates[id(one)] = group["lr"], group["weight_decay"]
-    by_name = {name: rates[id(one)] for name, one in model.named_parameters()}
+        for parameter in group["params"]:
+            rates[id(parameter)] = group["lr"], group["weight_decay"]
+    by_name = {name: rates[id(parameter)] for name, parameter in model.named_parameters()}
     assert len(by_name) == len(rates)
     assert by_name["classifier.weight"] == (1.0, 0.01)
     assert by_name["bert.pooler.dense.bias"] == (1.0, 0.0)
@@ -261,7 +261,7 @@ def test_nothing_is_propagated_back_through_frozen_layers(tmp_path: Path):
     model = encoders.create(str(tmp_path), "mean", LABELS, "tiny").train()
     freeze(model, 2)
     model(BATCH["input_ids"], BATCH["attention_mask"]).logits.sum().backward()
-    learning = {name for name, one in model.named_parameters() if one.grad is not None}
+    learning = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert {name for name in learning if not name.startswith("encoder.encoder.layer.2.")} == {
         "head.weight",
         "head.bias",
@@ -278,14 +278,14 @@ def test_a_pooling_of_ours_is_saved_loaded_and_exported(base: str, pooling, tmp_
     encoders.save(made, tmp_path / "checkpoint")
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "checkpoint")
     saved = load_file(tmp_path / "checkpoint" / "model.safetensors")
-    assert {one.dtype for one in saved.values()} == {torch.float16}
+    assert {tensor.dtype for tensor in saved.values()} == {torch.float16}
     loaded = encoders.load(tmp_path / "checkpoint")
-    assert {one.dtype for one in loaded.parameters()} == {torch.float32}
-    given = {name: BATCH[name] for name in ("input_ids", "attention_mask")}
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    batch = {name: BATCH[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
-        expected, found = made(**given).logits, loaded(**given).logits
-        states = made.encoder(**given).last_hidden_state
-    torch.testing.assert_close(found, expected)
+        expected, logits = made(**batch).logits, loaded(**batch).logits
+        states = made.encoder(**batch).last_hidden_state
+    torch.testing.assert_close(logits, expected)
     pooled = states[:, 0] if pooling == "first" else torch.stack([states[0].mean(0), states[1, :3].mean(0)])
     torch.testing.assert_close(expected, made.head(pooled))
     figures = export.export(tmp_path / "checkpoint", tmp_path, 64)

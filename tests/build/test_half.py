@@ -29,11 +29,11 @@ def evaluate(graph: Path, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_half_gives_numbers_for_rows_of_padding(family, exported, batch, tmp_path: Path):
     half.to_half(exported(family).graph, tmp_path / "half.onnx")
-    found = run(tmp_path / "half.onnx", *batch)
-    assert found.dtype == np.float32
-    assert np.isfinite(found).all()
+    logits = run(tmp_path / "half.onnx", *batch)
+    assert logits.dtype == np.float32
+    assert np.isfinite(logits).all()
     expected = run(exported(family).graph, *batch)
-    np.testing.assert_allclose(found[:3], expected[:3], atol=0.01)
+    np.testing.assert_allclose(logits[:3], expected[:3], atol=0.01)
 
 
 def test_half_stays_finite_on_long_rows(exported, tmp_path: Path):
@@ -50,13 +50,13 @@ def overflowing(exported, tmp_path: Path) -> Path:
     model = onnx.load(exported().graph)
     product = next(node for node in model.graph.node if node.name == PRODUCT)
     at = [*model.graph.node].index(product)
-    given = product.input[0]
+    source = product.input[0]
     model.graph.initializer.append(numpy_helper.from_array(np.array(1e3, np.float32), "thousand"))
     for name in ("large", "larger"):
-        model.graph.node.insert(at, helper.make_node("Mul", [given, "thousand"], [f"{name}/made"], name))
-        given, at = f"{name}/made", at + 1
+        model.graph.node.insert(at, helper.make_node("Mul", [source, "thousand"], [f"{name}/made"], name))
+        source, at = f"{name}/made", at + 1
     product = next(node for node in model.graph.node if node.name == PRODUCT)
-    product.input[0] = given
+    product.input[0] = source
     weight = next(tensor for tensor in model.graph.initializer if tensor.name == product.input[1])
     small = (numpy_helper.to_array(weight) / 1e6).astype(np.float32)
     weight.CopyFrom(numpy_helper.from_array(small, weight.name))

@@ -89,16 +89,16 @@ def jetson(root: Path, python: Path, *arguments: str) -> subprocess.CompletedPro
 
 
 def infer(port: int, texts: list[str], seconds: float = 150) -> dict[str, list]:
-    given = {"name": "TEXT", "shape": [len(texts), 1], "datatype": "BYTES", "data": texts}
+    tensor = {"name": "TEXT", "shape": [len(texts), 1], "datatype": "BYTES", "data": texts}
     deadline = time.monotonic() + seconds
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         try:
-            connection.request("POST", "/v2/models/ag_news/infer", json.dumps({"inputs": [given]}))
+            connection.request("POST", "/v2/models/ag_news/infer", json.dumps({"inputs": [tensor]}))
             response = connection.getresponse()
             answer = json.loads(response.read())
             assert response.status == 200, answer
-            return {one["name"]: one["data"] for one in answer["outputs"]}
+            return {output["name"]: output["data"] for output in answer["outputs"]}
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -133,14 +133,14 @@ def test_the_shipped_model_answers_from_an_empty_folder(shipped: Path, python: P
         env={"PATH": "/usr/bin:/bin", "PYTHON": str(python)}, cwd="/",
     )  # fmt: skip
     try:
-        found = infer(port, HEADLINES)
+        outputs = infer(port, HEADLINES)
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     version = SHIPPED / "1"
     here = Classifier(manifest.load(version), version, "onnxruntime:int8").classify(HEADLINES)
-    assert found["LABEL"] == ["Sports", "Business"]
-    assert np.allclose(np.reshape(found["PROBABILITIES"], (2, -1)), here.probabilities, atol=1e-5)
+    assert outputs["LABEL"] == ["Sports", "Business"]
+    assert np.allclose(np.reshape(outputs["PROBABILITIES"], (2, -1)), here.probabilities, atol=1e-5)
 
 
 def test_the_real_triton_serves_the_archive_as_it_is(small: Path, python: Path, tmp_path: Path) -> None:
@@ -208,42 +208,42 @@ def test_an_engine_that_agrees_serves(small: Path, monkeypatch: pytest.MonkeyPat
         return load(golden.REFERENCE, graph.with_name("model.fp16.onnx")) if built else load(target, graph, threads)
 
     monkeypatch.setattr(engines, "load", on_the_processor)
-    said: list[str] = []
-    bench = device.Bench("tensorrt_rtx", 256, golden.Golden.load(small / "golden"), said.append)
+    notes: list[str] = []
+    bench = device.Bench("tensorrt_rtx", 256, golden.Golden.load(small / "golden"), notes.append)
     assert device.build(version, bench)
     made = manifest.load(version)
     assert made.target == "tensorrt_rtx:fp16"
     plan = made.members[0].plans["tensorrt_rtx:fp16"]
     assert (plan.batches, plan.lengths[-1]) == ([1, 8, 32], tiny.MAX_LENGTH)
-    assert "texts/s, largest difference 0.0000" in said[-1]
+    assert "texts/s, largest difference 0.0000" in notes[-1]
 
 
 def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = write_tiny(tmp_path)
     export(Target.jetson, model.parent, tmp_path / "artifacts", tmp_path / "out", as_json=True)
-    said = json.loads(capsys.readouterr().out)
-    assert Path(said["archive"]).stat().st_size == said["bytes"] > 0
+    report = json.loads(capsys.readouterr().out)
+    assert Path(report["archive"]).stat().st_size == report["bytes"] > 0
 
 
 def test_what_is_missing_is_said_with_the_command_that_makes_it(tmp_path: Path) -> None:
     model = write_tiny(tmp_path)
-    said: list[str] = []
-    packed = archive.pack(model, tmp_path / "nowhere", tmp_path / "out", said.append)
-    assert "no fp16 graph in the repository" in said[0]
-    assert "newsdesk build --recipe own.toml --stage quantise" in said[0]
-    assert "no int8-fp16 graph, and its build made none" in said[1]
+    notes: list[str] = []
+    packed = archive.pack(model, tmp_path / "nowhere", tmp_path / "out", notes.append)
+    assert "no fp16 graph in the repository" in notes[0]
+    assert "newsdesk build --recipe own.toml --stage quantise" in notes[0]
+    assert "no int8-fp16 graph, and its build made none" in notes[1]
     version = unpack(packed, tmp_path / "empty") / "model_repository" / "ag_news" / "1"
     assert list(manifest.load(version).members[0].graphs) == ["int8"]
     half = tmp_path / "artifacts" / "quantise" / "key" / "model.fp16.onnx"
     half.write_bytes(half.read_bytes() + b" ")
-    archive.pack(model, tmp_path / "artifacts", tmp_path / "out", said.append)
-    assert any("is another than what its build made" in line for line in said)
+    archive.pack(model, tmp_path / "artifacts", tmp_path / "out", notes.append)
+    assert any("is another than what its build made" in line for line in notes)
     loaded = manifest.load(model / "1")
     (member,) = loaded.members
     bare = msgspec.structs.replace(member, graphs={"int8-dynamic": member.graphs["int8"]})
     manifest.save(msgspec.structs.replace(loaded, members=[bare], built=[]), model / "1")
     with pytest.raises(BuildError, match="has int8-dynamic, expected int8 or fp32"):
-        archive.pack(model, None, tmp_path / "out", said.append)
+        archive.pack(model, None, tmp_path / "out", notes.append)
 
 
 @pytest.mark.parametrize(("python_version", "cuda"), [("3.10", "cuda-bindings<13"), ("3.12", "cuda-bindings>=13")])
@@ -256,7 +256,7 @@ def test_every_wheel_is_there_for_the_device(python_version: str, cuda: str, tmp
     command += ["--python-version", python_version, "--target", str(tmp_path), cuda, *wanted]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    wheels = [one["download_info"]["url"] for one in json.loads(ran.stdout)["install"]]
+    wheels = [item["download_info"]["url"] for item in json.loads(ran.stdout)["install"]]
     assert sum("aarch64" in wheel for wheel in wheels) >= 4
     assert all("aarch64" in wheel or wheel.endswith("-any.whl") for wheel in wheels)
 

@@ -50,7 +50,7 @@ def test_what_config_says_is_what_the_graph_takes(model, tmp_path):
     (folder,) = layout.write(model, tmp_path / "out")
     config = parsed(folder)
     session = onnxruntime.InferenceSession(str(folder / "1" / "model.onnx"))
-    assert [given.name for given in config.input] == [given.name for given in session.get_inputs()]
+    assert [tensor.name for tensor in config.input] == [tensor.name for tensor in session.get_inputs()]
     for warm in config.model_warmup:
         feed = {name: np.zeros((warm.batch_size, *tensor.dims), np.int64) for name, tensor in warm.inputs.items()}
         (logits,) = session.run([config.output[0].name], feed)

@@ -37,17 +37,17 @@ def of_sklearn(texts: list[str], labels: np.ndarray, asked: list[str], classifie
 
     def counts(features: Features, of: list[str]) -> sparse.csr_matrix:
         ids = Ngrams(features).encode(of)
-        found = np.zeros((len(of), features.buckets + 2))
+        counted = np.zeros((len(of), features.buckets + 2))
         for row, of_text in enumerate(ids):
-            np.add.at(found[row], of_text, 1)
-        return sparse.csr_matrix(found[:, 2:])
+            np.add.at(counted[row], of_text, 1)
+        return sparse.csr_matrix(counted[:, 2:])
 
     fitted, weighed = [], []
     for features in SMALL.blocks:
-        given = counts(features, texts)
-        kept = np.flatnonzero(given.sum(axis=0).A1)
-        tfidf = TfidfTransformer(sublinear_tf=True).fit(given[:, kept])
-        fitted.append(tfidf.transform(given[:, kept]))
+        ngrams = counts(features, texts)
+        kept = np.flatnonzero(ngrams.sum(axis=0).A1)
+        tfidf = TfidfTransformer(sublinear_tf=True).fit(ngrams[:, kept])
+        fitted.append(tfidf.transform(ngrams[:, kept]))
         weighed.append(tfidf.transform(counts(features, asked)[:, kept]))
     return classifier.fit(sparse.hstack(fitted), labels).decision_function(sparse.hstack(weighed))
 
@@ -147,11 +147,11 @@ def test_balanced_weights_find_a_rare_label():
     texts = [sentence("harbour", i) for i in range(200)] + rare
     labels = np.array([0] * 200 + [1] * 4)
     asked = Counted.of([f"{sentence('kitchen', i)} {sentence('harbour', i)}" for i in range(30, 60)], SMALL)
-    found = [
+    of_fits = [
         fit(Counted.of(texts, SMALL), labels, 2, SMALL, balanced=balanced).of_counts(asked)
         for balanced in (False, True)
     ]
-    margins = [logits[:, 1] - logits[:, 0] for logits in found]
+    margins = [logits[:, 1] - logits[:, 0] for logits in of_fits]
     assert (margins[1] > margins[0]).all()
 
 

@@ -156,6 +156,6 @@ def test_a_new_users_hour(served: Server, folder: Path):
     command = [sys.executable, "-c", code, "classify", "--url", url, *ASKED]
     with Client(url) as client:
         assert [*client.models()] == [MODEL]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-    assert found.returncode == 0, found.stderr
-    assert [line for line in ("harbour", "kitchen", "garden") if line not in found.stdout] == []
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert [line for line in ("harbour", "kitchen", "garden") if line not in ran.stdout] == []

@@ -21,9 +21,9 @@ def engine(exported):
 def test_a_long_row_gets_the_mean_of_its_windows(exported, engine):
     examples = exported().encode([Row(text, 0) for text in (SHORT, LONG, LONGER)])
     assert examples.windows.tolist() == [1, 2, 5]
-    found = probabilities(engine, examples, "rows")
+    averaged = probabilities(engine, examples, "rows")
     tokens = Tokens(exported().folder / export.TOKENIZER, 64)
-    for text, row in zip((SHORT, LONG, LONGER), found, strict=True):
+    for text, row in zip((SHORT, LONG, LONGER), averaged, strict=True):
         windows, _ = tokens.windows([text], Windows().overlap)
         logits = np.concatenate([engine(np.array([ids]), np.ones((1, len(ids)), np.int64)) for ids in windows])
         exponents = np.exp(logits.astype(np.float64))

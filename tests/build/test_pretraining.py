@@ -35,12 +35,12 @@ def test_the_loss_is_that_of_the_hidden_pieces_alone(family: str, tmp_path: Path
     labels = torch.full_like(ids, -100)
     labels[0, 2], labels[0, 3], labels[1, 1] = 12, 7, 20
     with torch.no_grad():
-        found = model(input_ids=ids, attention_mask=mask, labels=labels)["loss"]
+        loss = model(input_ids=ids, attention_mask=mask, labels=labels)["loss"]
         states = model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         table = model.encoder.get_input_embeddings().weight
         scores = model.norm(functional.gelu(model.dense(states))) @ table.T + model.bias
         expected = functional.cross_entropy(scores.flatten(0, 1), labels.flatten())  # -100 is passed over
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(loss, expected)
     assert scores.shape == (2, 5, len(VOCABULARY))
 
 
@@ -52,7 +52,7 @@ def test_hidden_pieces_are_named_better_and_fitting_starts_from_there(tmp_path: 
     assert figures["texts"] == len(TEXTS) - 60
     assert len(figures["validation"]) == 6
     assert figures["validation"][-1] < figures["validation"][0] - 0.2
-    assert {one.dtype for one in load_file(folder / "model.safetensors").values()} == {torch.float16}
+    assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float16}
     # The tokenizer has no piece to hide others behind; the one that stood in for it has not become one.
     assert "mask_token" not in json.loads((folder / "special_tokens_map.json").read_text())
     started = encoders.create(str(folder), "mean", ["a", "b"], "tiny").encoder.state_dict()
@@ -76,7 +76,9 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch):
     from newsdesk.build.training import trainer
 
     common = trainer.arguments
-    monkeypatch.setattr(trainer, "arguments", lambda *given, **more: common(*given, **{**more, "save_steps": 5}))
+    monkeypatch.setattr(
+        trainer, "arguments", lambda *arguments, **more: common(*arguments, **{**more, "save_steps": 5})
+    )
     base = save_base(tmp_path / "base")
     member = EncoderMember(name="tiny", base=str(base), max_length=32, pretrain=SETTINGS)
     folder = tmp_path / "made"
@@ -89,7 +91,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch):
             raise KeyboardInterrupt
 
     forward = Masked.forward
-    monkeypatch.setattr(Masked, "forward", lambda self, **given: (stop(), forward(self, **given))[1])
+    monkeypatch.setattr(Masked, "forward", lambda self, **arguments: (stop(), forward(self, **arguments))[1])
     with pytest.raises(KeyboardInterrupt):
         pretrain(member, TEXTS[:96], TEXTS[-8:], 17, folder)
     assert (folder / "scratch" / "checkpoint-10").is_dir()

@@ -14,10 +14,10 @@ def padded(lengths: list[int], of_lengths: list[int]) -> int:
 
 
 def test_no_other_ends_pad_less():
-    found = profiles.ends(NEWS, 128, 3)
+    ends = profiles.ends(NEWS, 128, 3)
     lengths = [min(length, 128) for length in NEWS]
     every = itertools.combinations(range(16, 128, 16), 2)
-    assert padded(lengths, found) == min(padded(lengths, [*inner, 128]) for inner in every)
+    assert padded(lengths, ends) == min(padded(lengths, [*inner, 128]) for inner in every)
 
 
 def test_more_buckets_pad_less_and_the_last_is_the_maximum():

@@ -32,8 +32,8 @@ def quantised(exported, calibration_ids, tmp_path_factory) -> Path:
 @pytest.fixture
 def bench(exported, gate, calibration_ids, tmp_path) -> quantise.Workbench:
     facts = json.loads((exported().folder / export.FACTS).read_text())
-    said: list[str] = []
-    return quantise.Workbench(exported().graph, facts, gate, calibration_ids, Quantise(), tmp_path, said.append)
+    notes: list[str] = []
+    return quantise.Workbench(exported().graph, facts, gate, calibration_ids, Quantise(), tmp_path, notes.append)
 
 
 def test_int8_is_symmetric_signed_and_small(quantised: Path, exported):
@@ -46,8 +46,8 @@ def test_int8_is_symmetric_signed_and_small(quantised: Path, exported):
 
 @pytest.mark.parametrize("target", ["openvino:int8", "onnxruntime:int8"])
 def test_every_engine_reads_int8_and_comes_near(target: str, quantised: Path, gate: Gate):
-    found = probabilities(engines.load(target, quantised), gate.examples, target)
-    assert np.abs(found - gate.reference).max() < 0.02
+    answers = probabilities(engines.load(target, quantised), gate.examples, target)
+    assert np.abs(answers - gate.reference).max() < 0.02
 
 
 def test_int8_looks_embeddings_up_without_changing_a_bit(quantised: Path, exported, batch, tmp_path: Path):
@@ -105,8 +105,8 @@ def test_dynamic_quantisation_of_a_fused_graph(exported, batch, tmp_path: Path):
     weights = [t for t in tensors if t.name.endswith("_quantized") and "embeddings" not in t.name]
     assert len(weights) == 12  # of the last layer, whose queries are of one token, the projections are not fused
     assert all(weight.data_type == TensorProto.INT8 for weight in weights)  # QInt8, chosen on purpose
-    found, expected = run(tmp_path / "dynamic.onnx", *batch), run(exported().graph, *batch)
-    np.testing.assert_allclose(found[:3], expected[:3], atol=0.03)
+    logits, expected = run(tmp_path / "dynamic.onnx", *batch), run(exported().graph, *batch)
+    np.testing.assert_allclose(logits[:3], expected[:3], atol=0.03)
 
 
 def test_every_variant_lands_with_its_figures(bench: quantise.Workbench):
@@ -148,10 +148,10 @@ def test_int8_made_worse_is_marked_and_a_better_precision_serves(bench, monkeypa
     graphs = {variant: bench.folder / quantise.graph_name(variant) for variant in figures}
     measured = targets.measure(graphs, bench.gate, Compile(rows=24, rounds=1))
     assert not measured["openvino:int8"].passed
-    said: list[str] = []
-    chosen = targets.choose(measured, ["int8"], said.append)
+    notes: list[str] = []
+    chosen = targets.choose(measured, ["int8"], notes.append)
     assert engines.TARGETS[chosen] != "int8"
-    assert said == ["none of the wanted variants (int8) passed; another precision serves"]
+    assert notes == ["none of the wanted variants (int8) passed; another precision serves"]
 
 
 def test_a_product_that_int8_spoils_is_found_and_left_in_float(bench, monkeypatch):
@@ -232,21 +232,21 @@ def test_a_target_whose_answers_depend_on_their_neighbours_may_not_serve(bench, 
     dynamic = bench.folder / "model.int8-dynamic.onnx"
     int8.to_int8_dynamic(exported().graph, dynamic, 4, 32)
     lax = Gate(bench.gate.examples, bench.gate.reference, 1.0, 0.0)
-    found = targets.measure({"int8-dynamic": dynamic, "fp32": exported().graph}, lax, Compile(rows=32, rounds=1))
-    assert found["onnxruntime:int8-dynamic"].company_difference
+    measured = targets.measure({"int8-dynamic": dynamic, "fp32": exported().graph}, lax, Compile(rows=32, rounds=1))
+    assert measured["onnxruntime:int8-dynamic"].company_difference
     strict = Compile(rows=32, rounds=1, max_company_difference=0)
-    found = targets.measure({"int8-dynamic": dynamic}, lax, strict)
-    assert not found["onnxruntime:int8-dynamic"].passed
+    measured = targets.measure({"int8-dynamic": dynamic}, lax, strict)
+    assert not measured["onnxruntime:int8-dynamic"].passed
 
 
 def test_a_target_that_cannot_be_loaded_is_out_of_the_race(exported, gate, tmp_path: Path):
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
-    found = targets.measure(
+    measured = targets.measure(
         {"int8": tmp_path / "broken.onnx", "fp32": exported().graph}, gate, Compile(rows=8, rounds=1)
     )
-    assert found["openvino:int8"].error
-    assert not found["onnxruntime:int8"].passed
-    assert targets.choose(found, [], print).endswith((":fp32", ":bf16"))
+    assert measured["openvino:int8"].error
+    assert not measured["onnxruntime:int8"].passed
+    assert targets.choose(measured, [], print).endswith((":fp32", ":bf16"))
 
 
 def test_a_dequantised_graph_is_the_float_one_but_for_rounded_weights(quantised: Path, exported, batch, tmp_path: Path):

@@ -68,7 +68,7 @@ def write(output: Path, source: Path, weights: str = "weights", **changes) -> Pa
     (source / "tokenizer.json").write_text("{}")
     graphs = {"int8": source / "model.int8.onnx"}
     member = Fitted("tiny", "encoder", source / "tokenizer.json", graphs, 64, 0, Uncalibrated())
-    given = {
+    build = {
         "labels": LABELS,
         "members": [member],
         "cascade": [alone("tiny", 3)],
@@ -78,7 +78,7 @@ def write(output: Path, source: Path, weights: str = "weights", **changes) -> Pa
         "built": BUILT,
         **changes,
     }
-    return repository.write(output, Repository(), Card(terms="Ask first."), **given)
+    return repository.write(output, Repository(), Card(terms="Ask first."), **build)
 
 
 def test_a_build_replaces_the_highest_version_or_writes_the_next(tmp_path: Path):

@@ -14,16 +14,16 @@ def kinds(graph) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("family", "kind", "said"),
+    ("family", "kind", "rewriting"),
     [
         ("xlnet", "EyeLike", "EyeLike over a dynamic shape (1)"),
         ("deberta-v2", "If", "If that compares a length with itself (2)"),
     ],
 )
-def test_what_compilers_refuse_is_gone(family, kind, said, exported):
+def test_what_compilers_refuse_is_gone(family, kind, rewriting, exported):
     """Parity with PyTorch at shapes never traced is what the export itself checks, after the rewrite."""
     assert kind not in kinds(exported(family).graph)
-    assert said in exported(family).figures["rewritten"]
+    assert rewriting in exported(family).figures["rewritten"]
 
 
 @pytest.mark.parametrize("length", [1, 2, 7])
@@ -32,9 +32,9 @@ def test_an_identity_is_the_same_at_every_length(length, tmp_path):
     after = onnx.ModelProto.FromString(before.SerializeToString())
     assert rewrite.spell_out_identities(after) == 1
     onnx.checker.check_model(after)
-    given = np.zeros((length, length), np.float32)
-    assert np.array_equal(run(before, given), np.eye(length))
-    assert np.array_equal(run(after, given), np.eye(length))
+    zeros = np.zeros((length, length), np.float32)
+    assert np.array_equal(run(before, zeros), np.eye(length))
+    assert np.array_equal(run(after, zeros), np.eye(length))
 
 
 def test_an_identity_with_an_offset_stays():
@@ -65,8 +65,8 @@ def square(kind: str, attributes: dict, inputs: tuple | list = ("given",)) -> on
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
-def run(model: onnx.ModelProto, given: np.ndarray) -> np.ndarray:
+def run(model: onnx.ModelProto, array: np.ndarray) -> np.ndarray:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"given": given})[0]
+    return session.run(None, {"given": array})[0]

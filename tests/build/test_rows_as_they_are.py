@@ -96,9 +96,9 @@ def test_labels_that_look_alike_are_named(tmp_path: Path):
 
 
 def test_few_rows_prune_no_vocabulary(tmp_path: Path):
-    given = {"text_columns": ["text"], "label_column": "label", "columns": []}
+    columns = {"text_columns": ["text"], "label_column": "label", "columns": []}
     compact = recipes.load("compact")
     assert any(getattr(member, "min_piece_count", 0) for member in compact.members)
-    changed = recipes.load("compact", own.changes(compact, write(tmp_path / "r.csv", sentences(range(5))), **given))
+    changed = recipes.load("compact", own.changes(compact, write(tmp_path / "r.csv", sentences(range(5))), **columns))
     assert not any(getattr(member, "min_piece_count", 0) for member in changed.members)
     assert msgspec.to_builtins(changed.split).get("slices") is None

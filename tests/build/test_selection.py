@@ -16,7 +16,7 @@ from newsdesk.build.training import frozen
 ROWS, COUNT = 400, 3
 
 
-def said(labels: np.ndarray, skill: float, seed: int) -> np.ndarray:
+def predictions(labels: np.ndarray, skill: float, seed: int) -> np.ndarray:
     """Return the probabilities of a member that is right in places of its own, FP [rows, labels]."""
     noise = np.random.default_rng(seed).normal(size=(len(labels), COUNT))
     return softmax(noise * 2 + skill * np.eye(COUNT)[labels])
@@ -26,21 +26,21 @@ LABELS = np.random.default_rng(0).integers(COUNT, size=ROWS)
 
 
 def test_two_that_are_wrong_in_different_places_serve_together():
-    chosen = selection.select({"linear": said(LABELS, 2.5, 1), "encoder": said(LABELS, 2.5, 2)}, LABELS)
+    chosen = selection.select({"linear": predictions(LABELS, 2.5, 1), "encoder": predictions(LABELS, 2.5, 2)}, LABELS)
     assert chosen.members == ["linear", "encoder"]
     accuracies = {tuple(line["members"]): line["accuracy"] for line in chosen.table}
     assert accuracies["linear", "encoder"] > max(accuracies["linear",], accuracies["encoder",])
 
 
 def test_a_member_that_knows_nothing_of_the_language_is_left_out():
-    chosen = selection.select({"linear": said(LABELS, 3, 1), "encoder": said(LABELS, 0, 2)}, LABELS)
+    chosen = selection.select({"linear": predictions(LABELS, 3, 1), "encoder": predictions(LABELS, 0, 2)}, LABELS)
     assert chosen.members == ["linear"]
 
 
 def test_few_rows_keep_a_member_that_many_rows_leave_out():
     """Of 24 rows nobody can tell whether the mean of a good and a poor member is worse than the good one alone."""
     labels = np.random.default_rng(0).integers(COUNT, size=4000)
-    members = {"linear": said(labels, 4, 1), "encoder": said(labels, 0.3, 2)}
+    members = {"linear": predictions(labels, 4, 1), "encoder": predictions(labels, 0.3, 2)}
     few = selection.select({name: each[:24] for name, each in members.items()}, labels[:24])
     losses = {tuple(line["members"]): line["log_loss"] for line in few.table}
     assert losses["linear",] < losses["linear", "encoder"]
@@ -71,13 +71,13 @@ def test_flipped_labels_stand_at_the_head_of_the_list(tmp_path: Path):
     chance = np.random.default_rng(4)
     flipped = chance.random(ROWS) < 0.05
     bears = np.where(flipped, (LABELS + 1) % COUNT, LABELS)
-    probabilities = said(LABELS, 8, 5)
+    probabilities = predictions(LABELS, 8, 5)
     suspicion = -suspects.margins(probabilities, bears)
     assert auroc(suspicion[~flipped], suspicion[flipped]) > 0.95
     rows = [Row(f"text {i}", int(label)) for i, label in enumerate(bears)]
     count = suspects.write(tmp_path / "list.csv", rows, ["a", "b", "c"], probabilities)
     listed = suspects.texts(tmp_path / "list.csv")
     assert len(listed) == count
-    found = {int(text.split()[1]) for text in listed}
-    assert len(found & set(np.flatnonzero(flipped).tolist())) > 0.8 * flipped.sum()
+    suspected = {int(text.split()[1]) for text in listed}
+    assert len(suspected & set(np.flatnonzero(flipped).tolist())) > 0.8 * flipped.sum()
     assert count < 3 * flipped.sum()

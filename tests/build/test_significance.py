@@ -13,9 +13,9 @@ def one_hot(named: list[int]) -> np.ndarray:
 def test_mcnemar_is_the_binomial_test_of_the_rows_that_one_alone_gets_right():
     labels = np.zeros(10, np.int64)
     a, b = one_hot([0] * 9 + [1]), one_hot([1] * 8 + [0, 0])
-    found = significance.mcnemar(a, b, labels)
-    assert (found["only_first"], found["only_second"]) == (8, 1)
-    assert found["p"] == pytest.approx(2 * (1 + 9) / 2**9)  # 0 or 1 of 9 heads, two-sided
+    comparison = significance.mcnemar(a, b, labels)
+    assert (comparison["only_first"], comparison["only_second"]) == (8, 1)
+    assert comparison["p"] == pytest.approx(2 * (1 + 9) / 2**9)  # 0 or 1 of 9 heads, two-sided
 
 
 def test_mcnemar_of_equals_says_nothing():

@@ -177,8 +177,8 @@ def test_own_rows_keep_the_recipes_labels_only_where_they_match(labels, first_la
     """Numbers of somebody else's labels must not pass for AG News's."""
     compact = recipe.load("compact")
     data = "text,label\n" + "".join(f"text {i},{label}\n" for i, label in enumerate(labels))
-    given = {"text_columns": ["text"], "label_column": "label", "columns": [], "first_label": first_label}
-    changes = own.changes(compact, Path(write(tmp_path / "r.csv", data)), **given)
+    columns = {"text_columns": ["text"], "label_column": "label", "columns": [], "first_label": first_label}
+    changes = own.changes(compact, Path(write(tmp_path / "r.csv", data)), **columns)
     changed = recipe.load("compact", changes)
     assert changed.labels == (compact.labels if kept else [])
     assert changed.data.test is None

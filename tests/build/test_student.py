@@ -55,8 +55,8 @@ def _export(fitted: Path) -> None:
 
 
 def test_it_learns_and_comes_back_from_its_folder(fitted: Path):
-    found = softmax(logits(fitted, [row.text for row in CUT]))
-    assert accuracy(found, np.array([row.label for row in CUT])) > 0.9
+    probabilities = softmax(logits(fitted, [row.text for row in CUT]))
+    assert accuracy(probabilities, np.array([row.label for row in CUT])) > 0.9
 
 
 def test_the_same_seed_fits_the_same_weights(rows: list[Row], tmp_path: Path):
@@ -74,10 +74,10 @@ def test_rows_are_for_the_most_frequent_of_what_is_met_often_enough():
     every = Ngrams(features)
     ids = every.encode(["tide tide tide sail sail oven oven oven oven", "salt"])
     tide, oven, sail = (every.encode([word])[0][0] - 2 for word in ("tide", "oven", "sail"))
-    found = student.known(ids, Student(features=features))
-    assert np.flatnonzero(found).tolist() == sorted([tide, sail, oven])
-    found = student.known(ids, Student(features=features, max_ngrams=2))
-    assert np.flatnonzero(found).tolist() == sorted([tide, oven])
+    known = student.known(ids, Student(features=features))
+    assert np.flatnonzero(known).tolist() == sorted([tide, sail, oven])
+    known = student.known(ids, Student(features=features, max_ngrams=2))
+    assert np.flatnonzero(known).tolist() == sorted([tide, oven])
     with pytest.raises(DataError, match=r"no n-gram stands 9 times.*student.min_count"):
         student.known(ids, Student(features=features, min_count=9))
 
@@ -87,8 +87,8 @@ def test_the_mean_is_over_the_ids_that_are_there():
     with torch.no_grad():
         bag.table.weight[:] = torch.tensor([[0, 0], [1, 2], [3, 4], [5, 6], [7, 8]])
         bag.head.weight[:], bag.head.bias[:] = torch.eye(2), torch.tensor([10.0, 20.0])
-    found = predict(bag, Bags.of([np.array([1, 2]), np.array([4]), np.array([1, 1, 3])]))
-    assert found.tolist() == [[12, 23], [17, 28], [pytest.approx(10 + 7 / 3), pytest.approx(20 + 10 / 3)]]
+    means = predict(bag, Bags.of([np.array([1, 2]), np.array([4]), np.array([1, 1, 3])]))
+    assert means.tolist() == [[12, 23], [17, 28], [pytest.approx(10 + 7 / 3), pytest.approx(20 + 10 / 3)]]
 
 
 def test_dropout_takes_its_share_and_nothing_of_other_texts():
@@ -103,7 +103,7 @@ def test_dropout_takes_its_share_and_nothing_of_other_texts():
 
 def test_lessons_weigh_labels_and_teachers_and_texts_have_only_teachers():
     """By hand: (1 - w)·cross-entropy + w·T²·KL(teacher at T ‖ student at T); for a text without a label the latter."""
-    given = torch.tensor([[1.0, -0.5, 0.2], [0.3, 0.1, -2.0]])
+    scores = torch.tensor([[1.0, -0.5, 0.2], [0.3, 0.1, -2.0]])
     taught = SoftLabels(np.array([[0.7, 0.2, 0.1]], np.float32), ["a"], np.array([[0.1, 0.1, 0.8]], np.float32))
     lessons = student._Lessons.of(np.array([2]), 3, Distil(teachers=["t"], weight=0.6, temperature=2.0), taught)
 
@@ -111,19 +111,19 @@ def test_lessons_weigh_labels_and_teachers_and_texts_have_only_teachers():
         warm = torch.tensor(teacher).sqrt() / torch.tensor(teacher).sqrt().sum()
         return 4 * (warm * (warm.log() - torch.log_softmax(row / 2, -1))).sum()
 
-    hard = functional.cross_entropy(given[:1], torch.tensor([2]))
-    expected = (0.4 * hard + 0.6 * kl([0.7, 0.2, 0.1], given[0]) + kl([0.1, 0.1, 0.8], given[1])) / 2
-    assert lessons.loss(given, np.array([0, 1])).item() == pytest.approx(expected.item(), rel=1e-5)
+    hard = functional.cross_entropy(scores[:1], torch.tensor([2]))
+    expected = (0.4 * hard + 0.6 * kl([0.7, 0.2, 0.1], scores[0]) + kl([0.1, 0.1, 0.8], scores[1])) / 2
+    assert lessons.loss(scores, np.array([0, 1])).item() == pytest.approx(expected.item(), rel=1e-5)
     alone = student._Lessons.of(np.array([2]), 3, None, None)
-    assert alone.loss(given[:1], np.array([0])).item() == pytest.approx(hard.item())
+    assert alone.loss(scores[:1], np.array([0])).item() == pytest.approx(hard.item())
 
 
 def test_pieces_are_an_opening_and_the_rest():
     rows = [Row(" ".join(f"w{i}" for i in range(length)), 0) for length in (3, 15, 40)]
-    found = pieces.cut(rows, 5)
-    assert found == pieces.cut(rows, 5)
-    assert len(found) == 4
-    for row, opening, rest in zip(rows[1:], found[::2], found[1::2], strict=True):
+    cuts = pieces.cut(rows, 5)
+    assert cuts == pieces.cut(rows, 5)
+    assert len(cuts) == 4
+    for row, opening, rest in zip(rows[1:], cuts[::2], cuts[1::2], strict=True):
         assert f"{opening} {rest}" == row.text
         assert 4 <= len(opening.split()) <= 11
 
@@ -147,12 +147,12 @@ def test_graphs_answer_as_the_model_does(fitted: Path, target: str):
     texts = [row.text for row in CUT[:5]]
     ids = Ngrams.load(fitted / FEATURES).encode(texts)
     padded, mask = np.full((6, 150), 3), np.zeros((6, 150), np.int64)
-    for row, one in enumerate(ids):
-        padded[row, : len(one)], mask[row, : len(one)] = one, 1
-    found = engine(padded, mask)
-    assert found[:5] == pytest.approx(logits(fitted, texts), abs=1e-4 if variant == "fp32" else 0.1)
-    assert np.isfinite(found).all()
-    assert engine(padded[:1, : len(ids[0])], mask[:1, : len(ids[0])])[0] == pytest.approx(found[0], abs=1e-5)
+    for row, row_ids in enumerate(ids):
+        padded[row, : len(row_ids)], mask[row, : len(row_ids)] = row_ids, 1
+    answers = engine(padded, mask)
+    assert answers[:5] == pytest.approx(logits(fitted, texts), abs=1e-4 if variant == "fp32" else 0.1)
+    assert np.isfinite(answers).all()
+    assert engine(padded[:1, : len(ids[0])], mask[:1, : len(ids[0])])[0] == pytest.approx(answers[0], abs=1e-5)
 
 
 def test_a_linear_student_is_one_table_of_a_number_a_label(rows: list[Row], tmp_path: Path):

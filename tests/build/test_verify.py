@@ -60,10 +60,10 @@ ORIGINAL = np.tile([0.8, 0.1, 0.1], (100 + len(EXTREMES), 1))
 
 
 def moved(rows: slice | int, by: float) -> np.ndarray:
-    found = ORIGINAL.copy()
-    found[rows, 0] -= by
-    found[rows, 1] += by
-    return found
+    probabilities = ORIGINAL.copy()
+    probabilities[rows, 0] -= by
+    probabilities[rows, 1] += by
+    return probabilities
 
 
 def test_int8_may_swing_on_a_few_rows_but_not_on_many():
@@ -90,10 +90,10 @@ def test_one_row_over_the_limit_fails_a_float_target():
 
 
 def test_a_nan_in_an_extreme_fails_and_is_named():
-    found = ORIGINAL.copy()
-    found[100] = np.nan
+    spoilt = ORIGINAL.copy()
+    spoilt[100] = np.nan
     with pytest.raises(VerificationError, match="NaN or Inf for one token"):
-        compare("openvino:int8", found, ORIGINAL, 100, Verify())
+        compare("openvino:int8", spoilt, ORIGINAL, 100, Verify())
 
 
 @pytest.mark.parametrize(

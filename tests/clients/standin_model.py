@@ -37,8 +37,8 @@ class TritonPythonModel:
             more = f"; and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
             message = f"newsdesk refused {len(listed)} of {len(raw)} texts. {'; '.join(listed[:SHOWN])}{more}"
             return pb_utils.InferenceResponse([], pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
-        given = pb_utils.get_input_tensor_by_name(request, "QUALITY")
-        qualities = [b"balanced"] * len(raw) if given is None else given.as_numpy().reshape(-1).tolist()
+        tensor = pb_utils.get_input_tensor_by_name(request, "QUALITY")
+        qualities = [b"balanced"] * len(raw) if tensor is None else tensor.as_numpy().reshape(-1).tolist()
         wrong = [quality for quality in qualities if quality not in MEMBERS_ASKED]
         if wrong:
             message = f"QUALITY is {wrong[0]!r}, expected one of fast, balanced, best"
@@ -66,7 +66,7 @@ class TritonPythonModel:
             pb_utils.Tensor("WINDOWS", np.array(windows, dtype=np.int32).reshape(-1, 1)),
         ]
         if "MEMBER_PROBABILITIES" in request.requested_output_names():
-            outputs.append(pb_utils.Tensor("MEMBER_PROBABILITIES", self.said(probabilities, asked)))
+            outputs.append(pb_utils.Tensor("MEMBER_PROBABILITIES", self.by_member(probabilities, asked)))
         if "UNCERTAINTY" in request.requested_output_names():
             outputs.append(pb_utils.Tensor("UNCERTAINTY", np.tile(np.float32([0.75, 0.5, 0.25]), (len(texts), 1))))
         if "UNSURE" in request.requested_output_names():
@@ -74,7 +74,7 @@ class TritonPythonModel:
             outputs.append(pb_utils.Tensor("UNSURE", doubtful))
         return pb_utils.InferenceResponse(outputs)
 
-    def said(self, probabilities, asked):
+    def by_member(self, probabilities, asked):
         """FP32 [N, M, 4]: the first member says what is answered, the others an even share; -1 where not asked."""
         rows = np.full((len(asked), len(self.members), len(LABELS)), -1, np.float32)
         for row, answer, names in zip(rows, probabilities, asked, strict=True):

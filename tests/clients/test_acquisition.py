@@ -59,8 +59,8 @@ def test_what_is_not_looked_at_again_would_not_be_chosen() -> None:
         gains[expected] = -1
         expected.append(int(gains.argmax()))
         nearest = np.maximum(nearest, dense @ dense[expected[-1]])
-    found = acquisition.representatives(sparse.csr_matrix(dense), weights.tolist(), 15)
-    assert [place for place, _ in found] == expected
+    chosen = acquisition.representatives(sparse.csr_matrix(dense), weights.tolist(), 15)
+    assert [place for place, _ in chosen] == expected
 
 
 def test_each_strategy_chooses() -> None:

@@ -53,41 +53,41 @@ class Batch(Protocol):
     It is released when all others wait, and after what the test awaits of them meanwhile.
     """
 
-    def __call__(self, given: Given, meanwhile: Meanwhile = ...) -> list[Outcome]: ...
+    def __call__(self, calls: Given, meanwhile: Meanwhile = ...) -> list[Outcome]: ...
 
 
 @pytest.fixture(params=["threads", "tasks"])
 def batch(request: pytest.FixtureRequest, triton: Ports, sent: list[list[bytes]], hold: Hold) -> Batch:
     async def ask(
-        start: Callable[..., Any], together: Callable[[], Any], given: Given, meanwhile: Any
+        start: Callable[..., Any], together: Callable[[], Any], calls: Given, meanwhile: Any
     ) -> list[Outcome]:
-        first = asyncio.ensure_future(start(given[0][0], **given[0][1]))
+        first = asyncio.ensure_future(start(calls[0][0], **calls[0][1]))
         await reached(lambda: len(sent) == 1)
-        rest = [asyncio.ensure_future(start(text, **options)) for text, options in given[1:]]
+        rest = [asyncio.ensure_future(start(text, **options)) for text, options in calls[1:]]
         await reached(lambda: len(together()._waiting) == len(rest))
         await meanwhile(rest)
         hold.release()
         return await asyncio.gather(first, *rest, return_exceptions=True)
 
-    async def threads(given: Given, meanwhile: Meanwhile = _nothing) -> list[Outcome]:
+    async def threads(calls: Given, meanwhile: Meanwhile = _nothing) -> list[Outcome]:
         with (
             Client(triton.grpc_url, concurrency=1, micro_batching=True) as client,
-            ThreadPoolExecutor(len(given)) as pool,
+            ThreadPoolExecutor(len(calls)) as pool,
         ):
             client.labels()
 
             def start(text: str, **options: Any) -> Any:
                 return asyncio.get_running_loop().run_in_executor(pool, partial(client.classify, text, **options))
 
-            return await ask(start, lambda: client._here().calls, given, meanwhile)
+            return await ask(start, lambda: client._here().calls, calls, meanwhile)
 
-    async def tasks(given: Given, meanwhile: Meanwhile = _nothing) -> list[Outcome]:
+    async def tasks(calls: Given, meanwhile: Meanwhile = _nothing) -> list[Outcome]:
         async with AsyncClient(triton.grpc_url, concurrency=1, micro_batching=True) as client:
             await client.labels()
-            return await ask(client.classify, lambda: client._here().calls, given, meanwhile)
+            return await ask(client.classify, lambda: client._here().calls, calls, meanwhile)
 
     chosen = threads if request.param == "threads" else tasks
-    return lambda given, meanwhile=_nothing: asyncio.run(chosen(given, meanwhile))
+    return lambda calls, meanwhile=_nothing: asyncio.run(chosen(calls, meanwhile))
 
 
 async def _nothing(_: object) -> None: ...

@@ -123,8 +123,8 @@ def test_each_gets_as_many_labels_as_it_asked_for_and_its_own_place() -> None:
         await model.answer(0)
         assert model.requests[1].options == PLAIN  # all labels, of which each caller gets its own
         await model.answer(1)
-        one, every, refused, two = [await call for call in started]
-        assert (one, every, two) == (answer("a", top_k=1), answer("b"), answer("d", top_k=2))
+        first, every, refused, two = [await call for call in started]
+        assert (first, every, two) == (answer("a", top_k=1), answer("b"), answer("d", top_k=2))
         assert (refused.index, refused.reason) == (0, "empty")
 
     run(use)

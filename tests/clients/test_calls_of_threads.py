@@ -91,8 +91,8 @@ def test_threads_who_find_no_room_go_together(threads: Threads) -> None:
     together = model.request(1)
     assert (together.texts, together.options) == (["a", "bad", "c"], PLAIN)
     together.result.set_result(together.answers())
-    one, refused, two = [call.result(30) for call in started]
-    assert (one, two) == (answer("a", top_k=1), answer("c", top_k=2))
+    after_first, refused, after_bad = [call.result(30) for call in started]
+    assert (after_first, after_bad) == (answer("a", top_k=1), answer("c", top_k=2))
     assert isinstance(refused, TextRefused)
     assert refused.index == 0
     assert (model.request(2).texts, model.requests[2].options) == (["d"], Options(quality="best"))

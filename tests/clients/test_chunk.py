@@ -67,9 +67,9 @@ def test_cut_keeps_a_request_small() -> None:
 
 def refused(message: str, count: int = 8) -> tuple[bool, dict[int, str], int]:
     (chunk,) = cut([f"text {index}" for index in range(count)], count)
-    found = chunk.refuse(RequestRefused(f"grpc://host refuses the request (INVALID_ARGUMENT): {message}"))
+    rest = chunk.refuse(RequestRefused(f"grpc://host refuses the request (INVALID_ARGUMENT): {message}"))
     reasons = {item.index: item.reason for item in chunk.items if isinstance(item, TextRefused)}
-    return found, reasons, len(chunk.waiting)
+    return rest, reasons, len(chunk.waiting)
 
 
 def test_the_servers_refusal_is_understood() -> None:

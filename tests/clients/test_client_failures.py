@@ -121,7 +121,7 @@ def test_calls_outlast_a_late_start_a_dead_process_and_a_restart(own_triton: Tri
     own_triton.start()
     all_answer()
     # Triton goes on handing requests to the dead one of the two processes and fails them with an internal error.
-    stubs = [one for one in psutil.Process(own_triton.pid).children() if "stub" in " ".join(one.cmdline())]
+    stubs = [process for process in psutil.Process(own_triton.pid).children() if "stub" in " ".join(process.cmdline())]
     stubs[0].kill()
     for _ in range(2):
         all_answer()

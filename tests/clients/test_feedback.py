@@ -70,13 +70,13 @@ def test_nobody_else_takes_any(triton: Ports, gateway: str) -> None:
 
 def test_the_command_sends_a_text_or_a_file(sent: Any, tmp_path: Path) -> None:
     url, key, lines = sent
-    given = {"NEWSDESK_URL": url, "NEWSDESK_API_KEY": key}
-    result = run("feedback", "cli 1", "--label", "World", "--predicted", "Sports", **given)
+    environment = {"NEWSDESK_URL": url, "NEWSDESK_API_KEY": key}
+    result = run("feedback", "cli 1", "--label", "World", "--predicted", "Sports", **environment)
     assert (result.exit_code, result.stdout) == (0, "1 correction is kept\n"), result.stderr
     file = tmp_path / "rows.csv"
     file.write_text("body,topic,predicted\ncli 2,Sports,World\ncli 3,,\ncli 4,Weather,\ncli 5,World,\n")
     options = ["--file", str(file), "--text-column", "body", "--label-column", "topic", "--json"]
-    result = run("feedback", *options, **given)
+    result = run("feedback", *options, **environment)
     assert (result.exit_code, json.loads(result.stdout)) == (1, {"kept": 2, "refused": 1})
     assert "line 4: 'Weather' is no label of the model: World, Sports" in result.stderr
     assert lines("cli") == [
@@ -85,5 +85,5 @@ def test_the_command_sends_a_text_or_a_file(sent: Any, tmp_path: Path) -> None:
         ("cli 5", "World", None, None),
     ]
     for wrong in (["cli 6"], ["cli 6", "--label", "World", "--file", str(file)], []):
-        result = run("feedback", *wrong, **given)
+        result = run("feedback", *wrong, **environment)
         assert (result.exit_code, "expected a text and its --label, or --file" in result.stderr) == (2, True)

@@ -30,8 +30,8 @@ from tests.server.gateway import gateways
 def test_a_key_or_a_token_opens_it(closed: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     url, folder = closed
     key = gateways.key(folder, Role.reader)
-    for given in (key, gateways.token()):
-        with Client(url, api_key=given) as client:
+    for secret in (key, gateways.token()):
+        with Client(url, api_key=secret) as client:
             assert client.classify("match").label == "Sports"
 
     async def ask() -> str:
@@ -55,9 +55,9 @@ def test_no_key_and_a_revoked_one_are_told_what_to_do(closed: tuple[str, Path]) 
     advice = r"refuses the caller \(401\): .* `newsdesk keys create` makes one"
     key = gateways.key(folder, Role.reader)
     KeyFile(folder / "keys.json").revoke(key.split("_")[1])
-    for given in (None, key, "nd_nonsense"):
+    for secret in (None, key, "nd_nonsense"):
         for form in (url, url.removeprefix("gateway+")):
-            with Client(form, api_key=given) as client, pytest.raises(AccessDenied, match=advice):
+            with Client(form, api_key=secret) as client, pytest.raises(AccessDenied, match=advice):
                 client.classify("match")
 
 

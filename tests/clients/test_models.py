@@ -25,9 +25,9 @@ def test_they_are_listed(gateway: str) -> None:
         "  labels   World, Sports, Business, Sci/Tech",
         "  members  stand-in, careful",
     ]
-    (found,) = json.loads(models(gateway, "--json").stdout)
-    assert (found["name"], found["versions"]) == ("ag_news", ["1"])
-    assert found["labels"] == ["World", "Sports", "Business", "Sci/Tech"]
+    (model,) = json.loads(models(gateway, "--json").stdout)
+    assert (model["name"], model["versions"]) == ("ag_news", ["1"])
+    assert model["labels"] == ["World", "Sports", "Business", "Sci/Tech"]
 
 
 def test_figures_are_named_by_their_place() -> None:
@@ -43,8 +43,8 @@ def test_operators_load_and_unload_and_readers_do_not(closed: tuple[str, Path]) 
     url, folder = closed
     operator, reader = (gateways.key(folder, role) for role in (Role.operator, Role.reader))
     assert models(url, "load", NEWSDESK_API_KEY=operator).stdout == "ag_news: loaded\n"
-    said = models(url, "unload", "--json", "--api-key", operator)
-    assert json.loads(said.stdout) == {"action": "unload", "model": "ag_news"}
+    unload = models(url, "unload", "--json", "--api-key", operator)
+    assert json.loads(unload.stdout) == {"action": "unload", "model": "ag_news"}
     assert models(url, "load", NEWSDESK_API_KEY=operator).exit_code == 0
     for key in (reader, ""):
         refused = models(url, "load", NEWSDESK_API_KEY=key)
@@ -59,8 +59,8 @@ def test_operators_go_back_a_version(closed: tuple[str, Path]) -> None:
     url, folder = closed
     operator = gateways.key(folder, Role.operator)
     shutil.copytree(folder / "ag_news" / "1", folder / "ag_news" / "2")
-    said = models(url, "rollback", NEWSDESK_API_KEY=operator)
-    assert said.stdout == "ag_news: version 2 is withdrawn, 1 serves\n"
+    rollback = models(url, "rollback", NEWSDESK_API_KEY=operator)
+    assert rollback.stdout == "ag_news: version 2 is withdrawn, 1 serves\n"
     assert (folder / "ag_news" / "2.withdrawn").is_dir()
     refused = models(url, "rollback", NEWSDESK_API_KEY=operator)
     assert refused.exit_code == 2

@@ -19,9 +19,9 @@ ROW = [0.10211999714374542, 0.6000300049781799, 0.17020000517368318, 0.127649992
 
 
 def tensor(protocol: Any, texts: list[str]) -> Any:
-    given = protocol.InferInput("TEXT", [len(texts), 1], "BYTES")
-    given.set_data_from_numpy(np.array([text.encode() for text in texts], dtype=object).reshape(-1, 1))
-    return given
+    tensor_input = protocol.InferInput("TEXT", [len(texts), 1], "BYTES")
+    tensor_input.set_data_from_numpy(np.array([text.encode() for text in texts], dtype=object).reshape(-1, 1))
+    return tensor_input
 
 
 def infer(protocol: Any, address: str, texts: list[str], **options: Any) -> Any:
@@ -94,12 +94,12 @@ def test_curl_with_json(triton: Ports) -> None:
     request = {"inputs": [{"name": "TEXT", "datatype": "BYTES", "shape": [1, 1], "data": ["a match 1"]}]}
     status, answer = curl(triton, json.dumps(request))
     assert status == 200
-    said = json.loads(answer)
-    *said["outputs"], members, uncertainty, unsure = said["outputs"]  # whoever names no outputs gets all
+    response = json.loads(answer)
+    *response["outputs"], members, uncertainty, unsure = response["outputs"]  # whoever names no outputs gets all
     assert (uncertainty["name"], uncertainty["shape"]) == ("UNCERTAINTY", [1, 3])
     assert unsure == {"name": "UNSURE", "datatype": "BOOL", "shape": [1, 1], "data": [False]}
     assert (members["name"], members["shape"], members["data"][4:]) == ("MEMBER_PROBABILITIES", [1, 2, 4], [-1] * 4)
-    assert said == {
+    assert response == {
         "model_name": "ag_news",
         "model_version": "1",
         "outputs": [

@@ -79,6 +79,6 @@ def test_in_many_threads() -> None:
         while len(calls._waiting) < len(LATER):
             threading.Event().wait(0.01)
         landing.set()
-        for one in asked:
-            one.result(10)
+        for call in asked:
+            call.result(10)
     check(sent)

@@ -16,7 +16,7 @@ def misfits(value: Any, kind: str, place: str = "") -> Iterator[str]:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from misfits(item, several[1], f"{place}.{key}")
     elif model := getattr(kserve, kind, None) or getattr(kubernetes.client, kind, None):
-        names = {given: name for name, given in model.attribute_map.items()}
+        names = {key: name for name, key in model.attribute_map.items()}
         for key, item in value.items():
             if key in names:
                 yield from misfits(item, model.openapi_types[names[key]], f"{place}.{key}")

@@ -39,12 +39,12 @@ def test_hadolint_finds_nothing(dockerfile: Path) -> None:
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 def test_an_image_is_pinned_runs_as_nobody_and_says_when_it_is_well(dockerfile: Path) -> None:
-    said = instructions(dockerfile)
-    bases = [rest for word, rest in said if word == "FROM"]
+    steps = instructions(dockerfile)
+    bases = [rest for word, rest in steps if word == "FROM"]
     assert all("${DIGEST}" in base for base in bases)
-    versions = dict(rest.split("=", 1) for word, rest in said if word == "ARG" and "=" in rest)
+    versions = dict(rest.split("=", 1) for word, rest in steps if word == "ARG" and "=" in rest)
     assert all("latest" not in version for version in versions.values())
-    of_the_last_stage = said[max(i for i, (word, _) in enumerate(said) if word == "FROM") :]
+    of_the_last_stage = steps[max(i for i, (word, _) in enumerate(steps) if word == "FROM") :]
     last = dict(of_the_last_stage)
     assert last["USER"] == "10001"
     assert "/health/ready" in last["HEALTHCHECK"]
@@ -115,14 +115,14 @@ def test_prometheus_reads_its_configuration(tmp_path: Path) -> None:
 
 def test_grafana_finds_its_dashboard_and_its_source() -> None:
     grafana = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["grafana"]
-    mounts = {target: DOCKER / source for source, target, *_ in (one.split(":") for one in grafana["volumes"])}
+    mounts = {target: DOCKER / source for source, target, *_ in (mount.split(":") for mount in grafana["volumes"])}
     (provider,) = yaml.safe_load((DOCKER / "grafana/provisioning/dashboards/newsdesk.yaml").read_text())["providers"]
     (source,) = yaml.safe_load((DOCKER / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"]
     assert mounts["/etc/grafana/provisioning"].is_dir()
     dashboard = json.loads((mounts[provider["options"]["path"]] / "newsdesk.json").read_text())
-    assert {one["datasource"]["uid"] for one in dashboard["panels"]} == {source["uid"]}
-    places = [(one["gridPos"]["x"], one["gridPos"]["y"]) for one in dashboard["panels"]]
-    assert len(set(places)) == len(places) == len({one["id"] for one in dashboard["panels"]})
+    assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {source["uid"]}
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]]
+    assert len(set(places)) == len(places) == len({panel["id"] for panel in dashboard["panels"]})
 
 
 @pytest.mark.parametrize("dockerfile", [path for path in DOCKERFILES if path.name != "Dockerfile.cpu"], ids=str)

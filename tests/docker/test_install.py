@@ -44,8 +44,8 @@ def image() -> Iterator[Path]:
         for file in context():
             (source / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, source / file)
-        said = instructions(DOCKERFILE)
-        first = said[: [i for i, (word, _) in enumerate(said) if word == "FROM"][1]]
+        steps = instructions(DOCKERFILE)
+        first = steps[: [i for i, (word, _) in enumerate(steps) if word == "FROM"][1]]
         for step in (rest for word, rest in first if word == "RUN"):
             here = step.replace(PREFIX, str(folder / PREFIX[1:]))
             assert here.startswith("python3 ")
@@ -62,7 +62,7 @@ def image() -> Iterator[Path]:
 
 def test_the_image_holds_the_pinned_versions_and_no_torch(image: Path) -> None:
     listed = _run(image, "pip", "list", "--format", "json")
-    installed = {re.sub(r"[-_.]+", "-", one["name"].lower()): one["version"] for one in json.loads(listed)}
+    installed = {re.sub(r"[-_.]+", "-", package["name"].lower()): package["version"] for package in json.loads(listed)}
     pinned = dict(line.split("==") for line in (DOCKER / "constraints.txt").read_text().splitlines() if "==" in line)
     ours = {name: version for name, version in installed.items() if name not in ("pip", "setuptools", "newsdesk")}
     assert ours == pinned
@@ -76,9 +76,9 @@ def test_no_library_is_missing_in_a_slim_image(image: Path) -> None:
     binaries = [triton / "bin/tritonserver", triton / "backends/python/libtriton_python.so"]
     binaries += [next(packages.glob(f"{name}/**/*.so")) for name in ("onnxruntime", "tokenizers", "msgspec")]
     environment = {"LD_LIBRARY_PATH": str(packages / "nvidia_pytriton.libs"), "PATH": os.environ["PATH"]}
-    found = subprocess.run(["ldd", *binaries], env=environment, capture_output=True, text=True, check=True).stdout
-    assert "not found" not in found
-    loaded = set(re.findall(r"=> (/\S+) \(", found))
+    output = subprocess.run(["ldd", *binaries], env=environment, capture_output=True, text=True, check=True).stdout
+    assert "not found" not in output
+    loaded = set(re.findall(r"=> (/\S+) \(", output))
     system = {Path(path).resolve() for path in loaded if not path.startswith(str(packages))}
     owners = {_owner(path) for path in system}
     assert owners <= SLIM, owners - SLIM
@@ -120,12 +120,12 @@ class _Inside:
         os.chown(self._state, int(UID), int(UID))
         self.log = image / "log"
         last = [rest for word, rest in instructions(DOCKERFILE) if word == "ENV"][-1]
-        given = dict(re.findall(r"(NEWSDESK_\w+)=(\S+)", last))
-        given |= {"NEWSDESK_TARGET": "openvino:int8", "NEWSDESK_INSTANCES": "1"}  # the quickest start
-        given["NEWSDESK_STATE"] = str(self._state)
-        given["NEWSDESK_MODEL_REPOSITORY"] = str(image / "srv" / "model_repository")
+        variables = dict(re.findall(r"(NEWSDESK_\w+)=(\S+)", last))
+        variables |= {"NEWSDESK_TARGET": "openvino:int8", "NEWSDESK_INSTANCES": "1"}  # the quickest start
+        variables["NEWSDESK_STATE"] = str(self._state)
+        variables["NEWSDESK_MODEL_REPOSITORY"] = str(image / "srv" / "model_repository")
         path = f"{image / PREFIX[1:] / 'bin'}:/usr/local/bin:/usr/bin:/bin"
-        self._environment = {"PATH": path, "HOME": str(self._state), "PYTHONDONTWRITEBYTECODE": "1", **given}
+        self._environment = {"PATH": path, "HOME": str(self._state), "PYTHONDONTWRITEBYTECODE": "1", **variables}
 
     def _script(self, command: tuple[str, ...]) -> list[str]:
         base = Path(sys.base_prefix).resolve()
@@ -157,10 +157,10 @@ class _Inside:
 
     def family(self) -> list[int]:
         """Return the pids, as seen from outside, of what runs inside; unshare itself stays outside."""
-        found = [self.process.pid]
-        for pid in found:
-            found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return found[1:]
+        pids = [self.process.pid]
+        for pid in pids:
+            pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return pids[1:]
 
     def enter(self, *command: str) -> subprocess.CompletedProcess[str]:
         deadline = time.monotonic() + 10

@@ -45,8 +45,8 @@ MANIFESTS = [
 
 
 def manifest(path: str, kind: str) -> Document:
-    (found,) = [document for document in documents(KUBERNETES / path) if document["kind"] == kind]
-    return found
+    (wanted,) = [document for document in documents(KUBERNETES / path) if document["kind"] == kind]
+    return wanted
 
 
 def check(document: Document, *versions: str) -> None:
@@ -267,13 +267,13 @@ def test_the_autoscaler_reads_metrics_that_the_gateway_has(path: str) -> None:
     telemetry.queued.labels("ag_news").set(1)
     exported = set(re.findall(r"^(\w+)\{", telemetry.exposition().decode(), re.MULTILINE))
     (adapter,) = documents(KUBERNETES / "prometheus-adapter.yaml")
-    given = {}
+    adapted = {}
     for rule in adapter["rules"]:
         series = rule["seriesQuery"].partition("{")[0]
         assert series in exported
-        given[rule.get("name", {}).get("as", series)] = series
+        adapted[rule.get("name", {}).get("as", series)] = series
     (scaler,) = documents(KUBERNETES / path)
-    assert {metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"]} == given.keys()
+    assert {metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"]} == adapted.keys()
     monitor = manifest("base/monitor.yaml", "ServiceMonitor")["spec"]["endpoints"]
-    assert [(one["port"], one["path"]) for one in monitor] == [("http", "/metrics")]
+    assert [(endpoint["port"], endpoint["path"]) for endpoint in monitor] == [("http", "/metrics")]
     assert monitor[0]["authorization"]["credentials"]["name"] in {d["metadata"]["name"] for d in documents(SECRETS)}

@@ -128,9 +128,9 @@ def _alerts() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("title", "expression"), _panels())
 def test_a_panel_shows_data(prometheus: httpx.Client, title: str, expression: str) -> None:
-    found = _ask(prometheus, expression.replace("$__rate_interval", "10s"))
-    assert found
-    assert all(one["value"][1] not in ("NaN", "+Inf") for one in found), found
+    samples = _ask(prometheus, expression.replace("$__rate_interval", "10s"))
+    assert samples
+    assert all(sample["value"][1] not in ("NaN", "+Inf") for sample in samples), samples
 
 
 @pytest.mark.parametrize(("alert", "expression"), _alerts())

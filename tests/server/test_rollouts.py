@@ -44,12 +44,12 @@ def test_a_rule_changes_what_it_names() -> None:
 
 def plan(repository: Path, state: Path, **gateway: tuple[str, ...]) -> tuple[list[str], list[str], list[str]]:
     """Return the versions that are served and those that are tried, and what is said."""
-    said: list[str] = []
+    notes: list[str] = []
     settings = with_gateway(
         Settings(model_repository=repository, state=state, target="openvino:int8", instances=4), **gateway
     )
-    current, beside = deployment.plan(settings, said.append)
-    return [str(each.version().name) for each in current], [each.model for each in beside], said
+    current, beside = deployment.plan(settings, notes.append)
+    return [str(each.version().name) for each in current], [each.model for each in beside], notes
 
 
 @pytest.fixture
@@ -89,9 +89,9 @@ def test_a_start_with_the_flags_of_a_trial_that_is_over_goes_on_as_it_ended(repo
     options = {"canary": ("ag_news=2:30%", "topics=2:30%")}
     promotions.note(tmp_path, repository / "ag_news" / "2")
     versions.set_aside(repository / "topics" / "2")
-    current, beside, said = plan(repository, tmp_path, **options)
+    current, beside, notes = plan(repository, tmp_path, **options)
     assert (current, beside) == (["2", "1"], [])
-    assert said == [
+    assert notes == [
         "version 2 of ag_news was promoted: --canary is passed over",
         "version 2 of topics was withdrawn: --canary is passed over",
     ]
@@ -114,7 +114,7 @@ def test_a_canary_has_the_labels_that_callers_know(repository: Path, tmp_path: P
 
 def test_a_version_that_cannot_be_tried_keeps_nothing_from_starting(repository: Path, tmp_path: Path) -> None:
     (repository / "topics" / "2" / "tokenizer.json").write_text("cut off")
-    current, beside, said = plan(repository, tmp_path, canary=("topics=2:30%",))
+    current, beside, notes = plan(repository, tmp_path, canary=("topics=2:30%",))
     assert (current, beside) == (["2", "1"], [])
-    assert "version 2 of topics is not tried" in said[0]
-    assert "sha256" in said[0]
+    assert "version 2 of topics is not tried" in notes[0]
+    assert "sha256" in notes[0]

@@ -14,17 +14,17 @@ Text = str | bytes
 def tensor(texts: Sequence[Text], module: Any = grpc) -> Any:
     """Return TEXT [N,1] for tritonclient's grpc or http module."""
     encoded = [text.encode() if isinstance(text, str) else text for text in texts]
-    given = module.InferInput("TEXT", [len(texts), 1], "BYTES")
-    given.set_data_from_numpy(np.array(encoded, np.object_).reshape(-1, 1))
-    return given
+    tensor_input = module.InferInput("TEXT", [len(texts), 1], "BYTES")
+    tensor_input.set_data_from_numpy(np.array(encoded, np.object_).reshape(-1, 1))
+    return tensor_input
 
 
 def quality(qualities: Sequence[Text], module: Any = grpc) -> Any:
     """Return QUALITY [N,1] for tritonclient's grpc or http module."""
-    encoded = [one.encode() if isinstance(one, str) else one for one in qualities]
-    given = module.InferInput("QUALITY", [len(encoded), 1], "BYTES")
-    given.set_data_from_numpy(np.array(encoded, np.object_).reshape(-1, 1))
-    return given
+    encoded = [name.encode() if isinstance(name, str) else name for name in qualities]
+    tensor_input = module.InferInput("QUALITY", [len(encoded), 1], "BYTES")
+    tensor_input.set_data_from_numpy(np.array(encoded, np.object_).reshape(-1, 1))
+    return tensor_input
 
 
 def labels(client: Any, texts: Sequence[Text]) -> list[str]:
@@ -50,5 +50,10 @@ def post(port: int, body: bytes, headers: dict[str, str] | None = None) -> tuple
 
 def oip(data: Sequence[Any], shape: Sequence[int] | None = None, **changes: Any) -> bytes:
     """Return an Open Inference Protocol request in JSON; `changes` are made to its one input."""
-    one = {"name": "TEXT", "shape": list(shape or [len(data), 1]), "datatype": "BYTES", "data": list(data)} | changes
-    return json.dumps({"inputs": [one]}).encode()
+    tensor_input = {
+        "name": "TEXT",
+        "shape": list(shape or [len(data), 1]),
+        "datatype": "BYTES",
+        "data": list(data),
+    } | changes
+    return json.dumps({"inputs": [tensor_input]}).encode()

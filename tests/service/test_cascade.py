@@ -58,8 +58,8 @@ def cascade_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def client(cascade_server: servers.Server) -> Iterator[tritonclient.grpc.InferenceServerClient]:
-    with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{cascade_server.grpc_port}") as one:
-        yield one
+    with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{cascade_server.grpc_port}") as connection:
+        yield connection
 
 
 @pytest.fixture(scope="module")
@@ -128,9 +128,9 @@ def test_the_answers_are_the_cascades(
     assert [name.decode() for name in result.as_numpy("ANSWERED_BY").ravel()] == [
         here.stages[stage] for stage in expected.stages
     ]
-    said = result.as_numpy("MEMBER_PROBABILITIES")
-    np.testing.assert_allclose(said, expected.members, atol=1e-5)
-    skipped = said == -1
+    members = result.as_numpy("MEMBER_PROBABILITIES")
+    np.testing.assert_allclose(members, expected.members, atol=1e-5)
+    skipped = members == -1
     assert (skipped.all(-1) == skipped.any(-1)).all()
     for row, name in zip(skipped.all(-1), result.as_numpy("ANSWERED_BY").ravel(), strict=True):
         assert [member for member, absent in zip(MEMBERS, row, strict=True) if not absent] == name.decode().split("+")
@@ -143,8 +143,8 @@ def test_answers_say_how_uncertain_they_are_and_which_are_not_sure(
     places = np.full(len(TEXTS), QUALITIES.index(asked))
     names = "UNCERTAINTY", "UNSURE"
     wanted = [tritonclient.grpc.InferRequestedOutput(name) for name in names]
-    given = [requests.tensor(TEXTS), requests.quality([asked] * len(TEXTS))]
-    result, expected = client.infer("ag_news", given, outputs=wanted), here.classify(TEXTS, places)
+    inputs = [requests.tensor(TEXTS), requests.quality([asked] * len(TEXTS))]
+    result, expected = client.infer("ag_news", inputs, outputs=wanted), here.classify(TEXTS, places)
     uncertainty, unsure = map(result.as_numpy, names)
     np.testing.assert_allclose(uncertainty, here.uncertainty(expected), atol=1e-5)
     np.testing.assert_allclose(uncertainty[:, 0], uncertainty[:, 1:].sum(-1), atol=1e-6)
@@ -152,7 +152,7 @@ def test_answers_say_how_uncertain_they_are_and_which_are_not_sure(
     assert unsure.ravel().tolist() == here.unsure(expected, places).tolist()
     assert unsure[[i for i, text in enumerate(TEXTS) if text.startswith("nothing")]].all()
     assert not unsure.all()
-    alone = client.infer("ag_news", given[:1], outputs=wanted[:1])
+    alone = client.infer("ag_news", inputs[:1], outputs=wanted[:1])
     assert [output.name for output in alone.get_response().outputs] == ["UNCERTAINTY"]
 
 
@@ -196,15 +196,15 @@ def test_every_request_of_a_mixed_crowd_gets_its_own_answer(
     with ThreadPoolExecutor(32) as threads:
         answers = list(threads.map(infer, range(600)))
     stages: Counter[str] = Counter()
-    for i, (said, probabilities) in enumerate(answers):
+    for i, (stage, probabilities) in enumerate(answers):
         if i % 6 >= 4:
-            assert said.startswith("newsdesk refused 1 of 1 " + ("qualities", "texts")[i % 6 - 4]), said
+            assert stage.startswith("newsdesk refused 1 of 1 " + ("qualities", "texts")[i % 6 - 4]), stage
             continue
         place = i % 6 if i % 6 < 3 else DEFAULT
         expected = here.classify([TEXTS[i % len(TEXTS)]], np.array([place]))
-        assert said == here.stages[expected.stages[0]]
+        assert stage == here.stages[expected.stages[0]]
         np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-5)
-        stages[f'answers_total{{quality="{QUALITIES[place]}",stage="{said}"}}'] += 1
+        stages[f'answers_total{{quality="{QUALITIES[place]}",stage="{stage}"}}'] += 1
     after = _settled(cascade_server)
 
     def grown(name: str) -> float:
@@ -243,9 +243,9 @@ def test_a_text_that_a_member_fails_on_fails_alone(
 
     expected = here.classify(TEXTS, np.full(len(TEXTS), QUALITIES.index("best"))).probabilities.argmax(-1)
     with ThreadPoolExecutor(16) as threads:
-        for i, said in enumerate(threads.map(infer, range(80))):
+        for i, label in enumerate(threads.map(infer, range(80))):
             wanted = tiny.LABELS[expected[i % len(TEXTS)]]
-            assert said == (wanted if i % 4 else "StatusCode.INTERNAL newsdesk computed no finite answer")
+            assert label == (wanted if i % 4 else "StatusCode.INTERNAL newsdesk computed no finite answer")
     fast = client.infer("ag_news", [requests.tensor([bad]), requests.quality(["fast"])])
     assert fast.as_numpy("ANSWERED_BY").ravel().tolist() == [b"bag"]
     assert _settled(cascade_server)['failures_total{kind="engine"}'] - before['failures_total{kind="engine"}'] == 20
@@ -256,15 +256,15 @@ def test_score_answers_as_the_server(
     cascade_server: servers.Server, repository: Path, tmp_path: Path, quality: Quality
 ) -> None:
     """`newsdesk score` computes in a process of its own, in other batches."""
-    given = [*TEXTS, "", "x" * (MAX_TEXT_BYTES + 1), "match\ud800", "goal " * 100]
+    texts = [*TEXTS, "", "x" * (MAX_TEXT_BYTES + 1), "match\ud800", "goal " * 100]
     rows = tmp_path / "in.jsonl"
-    rows.write_text("".join(json.dumps({"id": place, "text": text}) + "\n" for place, text in enumerate(given)))
+    rows.write_text("".join(json.dumps({"id": place, "text": text}) + "\n" for place, text in enumerate(texts)))
     model = Model(repository / "ag_news" / "1", TARGET, 1, SHARE, quality)
     jobs.score(rows, tmp_path / "out.jsonl", model, uncertainty=True)
     with Client(f"grpc://127.0.0.1:{cascade_server.grpc_port}") as client:
-        expected = client.classify(given, quality=quality, uncertainty=True)
+        expected = client.classify(texts, quality=quality, uncertainty=True)
     scored = jobs.read(tmp_path / "out.jsonl")
-    assert [row["id"] for row in scored] == list(range(len(given)))
+    assert [row["id"] for row in scored] == list(range(len(texts)))
     for row, item in zip(scored, expected, strict=True):
         if isinstance(item, TextRefused):
             assert row["error"]

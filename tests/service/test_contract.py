@@ -40,7 +40,7 @@ def test_metadata_and_configuration(grpc: tritonclient.grpc.InferenceServerClien
     ]
     config = grpc.get_model_config("ag_news").config
     assert config.backend == "python"
-    assert [given.optional for given in config.input] == [False, True]
+    assert [tensor.optional for tensor in config.input] == [False, True]
     assert config.parameters["members"].string_value.split(",") == MEMBERS
     assert config.max_batch_size >= 64
     assert config.HasField("dynamic_batching")
@@ -94,10 +94,10 @@ def test_every_client_gets_the_same_answer(server: Server, http: tritonclient.ht
             return result.as_numpy("PROBABILITIES").ravel()
 
     url = f"http://127.0.0.1:{server.http_port}/v2/models/ag_news/infer"
-    said = subprocess.run(
+    curl = subprocess.run(
         ["curl", "--silent", "--fail", url, "--data", requests.oip([text]).decode()], capture_output=True, check=True
     )
-    by_name = {output["name"]: output["data"] for output in json.loads(said.stdout)["outputs"]}
+    by_name = {output["name"]: output["data"] for output in json.loads(curl.stdout)["outputs"]}
     assert by_name["LABEL"] == ["Business"]
     for probabilities in over_grpc, asyncio.run(infer()), by_name["PROBABILITIES"]:
         np.testing.assert_allclose(probabilities, expected, atol=1e-6)
@@ -131,9 +131,9 @@ def test_every_quality_is_answered(grpc: tritonclient.grpc.InferenceServerClient
 
 
 def test_no_quality_means_balanced(grpc: tritonclient.grpc.InferenceServerClient) -> None:
-    given = requests.tensor(TEXTS)
-    without = grpc.infer("ag_news", [given])
-    balanced = grpc.infer("ag_news", [given, requests.quality(["balanced"] * len(TEXTS))])
+    tensor = requests.tensor(TEXTS)
+    without = grpc.infer("ag_news", [tensor])
+    balanced = grpc.infer("ag_news", [tensor, requests.quality(["balanced"] * len(TEXTS))])
     for name in "PROBABILITIES", "ANSWERED_BY", "MEMBER_PROBABILITIES":
         assert without.as_numpy(name).tolist() == balanced.as_numpy(name).tolist()
 
@@ -151,10 +151,10 @@ def test_classification_extension_names_the_classes(grpc: tritonclient.grpc.Infe
 def test_one_dimensional_input_is_refused_with_the_shape_expected(
     grpc: tritonclient.grpc.InferenceServerClient,
 ) -> None:
-    given = tritonclient.grpc.InferInput("TEXT", [1], "BYTES")
-    given.set_data_from_numpy(np.array([b"a text"], np.object_))
+    tensor = tritonclient.grpc.InferInput("TEXT", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([b"a text"], np.object_))
     with pytest.raises(InferenceServerException, match=r"\[-1,1\].*\[1\]"):
-        grpc.infer("ag_news", [given])
+        grpc.infer("ag_news", [tensor])
 
 
 def test_more_texts_than_the_shape_says_are_refused_with_counts(server: Server) -> None:

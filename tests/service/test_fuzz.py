@@ -58,9 +58,9 @@ def outcome(infer: grpc.UnaryUnaryMultiCallable, body: bytes) -> tuple[grpc.Stat
 def test_raw_bytes_over_grpc(server: Server, data: st.DataObject) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         infer = channel.unary_unary(METHOD)  # no serialiser: bytes as they are
-        code, said = outcome(infer, mutated(data, valid_grpc()))
-        assert code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), said
-        assert said
+        code, message = outcome(infer, mutated(data, valid_grpc()))
+        assert code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), message
+        assert message
         answer = service_pb2.ModelInferResponse.FromString(infer(valid_grpc(), timeout=20))
     assert b"Business" in b"".join(answer.raw_output_contents)
 
@@ -74,9 +74,9 @@ def test_shapes_and_sizes_that_lie_over_grpc(server: Server, shape: list[int], s
     request.inputs.add(name="TEXT", datatype="BYTES", shape=shape)
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         infer = channel.unary_unary(METHOD)
-        code, said = outcome(infer, request.SerializeToString())
+        code, message = outcome(infer, request.SerializeToString())
         true = shape == [1, 1] and size == len(GOOD.encode())
-        assert code == (grpc.StatusCode.OK if true else grpc.StatusCode.INVALID_ARGUMENT), said
+        assert code == (grpc.StatusCode.OK if true else grpc.StatusCode.INVALID_ARGUMENT), message
         assert infer(valid_grpc(), timeout=20)
 
 

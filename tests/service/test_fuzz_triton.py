@@ -59,9 +59,13 @@ def at_tritons_ports(server: Server, seed: int, count: int) -> Counter[str]:
         infer = channel.unary_unary(METHOD)
         for number in range(count // 2):
             message = wild.over_grpc()
-            code, said = outcome(infer, message)
+            code, details = outcome(infer, message)
             outcomes[code.name] += 1
-            assert code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), (number, said, message)
+            assert code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), (
+                number,
+                details,
+                message,
+            )
             assert infer(valid_grpc(), timeout=20), (number, message)
             body, headers = wild.over_http()
             status, _ = requests.post(server.http_port, body, headers)

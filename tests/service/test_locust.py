@@ -19,7 +19,7 @@ from tests.server.gateway import gateways
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 
 
-def given(folder: Path, **options: Any) -> Namespace:
+def runner_options(folder: Path, **options: Any) -> Namespace:
     few = {"profile": "steady", "users": 3, "seconds": 3, "rate": 15.0, "p99_ms": 20_000.0, "most_failures": 0.0}
     return Namespace(**{**few, "texts": None, "reports": folder, **options})
 
@@ -63,7 +63,7 @@ def liar() -> Iterator[str]:
 
 
 def test_rest_users_are_answered_and_the_report_is_written(gateway: str, tmp_path: Path) -> None:
-    code, figures = runner.run("rest", gateway, given(tmp_path))
+    code, figures = runner.run("rest", gateway, runner_options(tmp_path))
     assert code == 0
     assert figures.failures == 0
     assert figures.requests > 5
@@ -72,34 +72,38 @@ def test_rest_users_are_answered_and_the_report_is_written(gateway: str, tmp_pat
 
 
 def test_grpc_users_are_answered_under_gevent(server: Server, tmp_path: Path) -> None:
-    code, figures = runner.run("triton", f"127.0.0.1:{server.grpc_port}", given(tmp_path))
+    code, figures = runner.run("triton", f"127.0.0.1:{server.grpc_port}", runner_options(tmp_path))
     assert (code, figures.failures) == (0, 0)
     assert figures.requests > 5
 
 
 def test_open_arrivals_keep_to_their_rate(server: Server, tmp_path: Path) -> None:
-    asked = given(tmp_path, profile="open", seconds=4)
+    asked = runner_options(tmp_path, profile="open", seconds=4)
     code, figures = runner.run("triton", f"127.0.0.1:{server.grpc_port}", asked)
     assert (code, figures.failures) == (0, 0)
     assert 30 < figures.requests < 90  # of 60 expected, with a standard deviation of 8
 
 
 def test_an_objective_that_is_not_kept_is_the_exit_code(gateway: str, tmp_path: Path) -> None:
-    code, figures = runner.run("rest", gateway, given(tmp_path, p99_ms=0.5, seconds=2))
+    code, figures = runner.run("rest", gateway, runner_options(tmp_path, p99_ms=0.5, seconds=2))
     assert code == 1
     assert figures.failures == 0
 
 
 def test_wrong_answers_are_failures(liar: str, tmp_path: Path) -> None:
-    code, figures = runner.run("rest", liar, given(tmp_path, seconds=1))
+    code, figures = runner.run("rest", liar, runner_options(tmp_path, seconds=1))
     assert code == 1
     assert figures.failures == figures.requests > 0
 
 
 @pytest.mark.parametrize("package", ["locust", "tritonclient"])
 def test_what_is_installed_is_what_locust_and_triton_s_http_client_both_ask_for(package: str) -> None:
-    asked = [Requirement(one) for one in requires(package) or ()]
-    shared = [one for one in asked if one.name in ("geventhttpclient", "gevent", "numpy", "protobuf", "grpcio")]
-    assert any(one.name == "geventhttpclient" for one in shared)
-    for one in shared:
-        assert one.specifier.contains(version(one.name)), one
+    asked = [Requirement(requirement) for requirement in requires(package) or ()]
+    shared = [
+        requirement
+        for requirement in asked
+        if requirement.name in ("geventhttpclient", "gevent", "numpy", "protobuf", "grpcio")
+    ]
+    assert any(requirement.name == "geventhttpclient" for requirement in shared)
+    for requirement in shared:
+        assert requirement.specifier.contains(version(requirement.name)), requirement

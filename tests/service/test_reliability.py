@@ -53,8 +53,8 @@ class Sdk(Callers):
         while not self._over.is_set():
             i = (i + 1) % len(TEXTS)
             try:
-                found = self._client.classify(TEXTS[i]).label
-                self.outcomes["right" if found == self._expected[i] else f"{TEXTS[i]!r} is {found}"] += 1
+                label = self._client.classify(TEXTS[i]).label
+                self.outcomes["right" if label == self._expected[i] else f"{TEXTS[i]!r} is {label}"] += 1
             except NewsdeskError as error:
                 self.outcomes[repr(error)] += 1
 

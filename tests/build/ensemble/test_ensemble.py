@@ -62,11 +62,11 @@ def test_members_are_put_in_order_of_cost_and_stages_grow(tmp_path: Path) -> Non
     members, labels = _drawn(3000, 1)
     made = ensemble.fit(NAMES, members, labels, COSTS, QUICK, 1, tmp_path)
     assert made.order == ["student", "middle", "large"]
-    assert [one.name for one in made.stages] == ["student", "student+middle", "student+middle+large"]
+    assert [stage.name for stage in made.stages] == ["student", "student+middle", "student+middle+large"]
     assert ensemble.load(tmp_path) == made
     fresh, truth = _drawn(20_000, 2)
     by_quality = {quality: _answered(made, tmp_path, fresh, quality) for quality in QUALITIES}
-    right = {quality: (one.probabilities.argmax(-1) == truth).mean() for quality, one in by_quality.items()}
+    right = {quality: (answers.probabilities.argmax(-1) == truth).mean() for quality, answers in by_quality.items()}
     assert (by_quality["fast"].stages == 0).all()
     assert (by_quality["best"].stages == 2).all()
     assert len(set(by_quality["balanced"].stages)) > 1
@@ -90,16 +90,19 @@ def test_build_and_server_agree(name: CombinerName, calibrator: CalibratorName, 
     lengths = np.resize(LENGTHS, rows)
     made = ensemble.fit(NAMES, members, labels, COSTS, settings, 5, tmp_path, lengths=lengths)
     loaded = ensemble.load(tmp_path)
-    order = [NAMES.index(one) for one in made.order]
+    order = [NAMES.index(name) for name in made.order]
     alone = np.stack(
-        [calibrate.ready(one)(of_member) for one, of_member in zip(made.calibrators, members[order], strict=True)]
+        [
+            calibrate.ready(calibrator)(of_member)
+            for calibrator, of_member in zip(made.calibrators, members[order], strict=True)
+        ]
     ).astype(np.float32)
     combiner, _ = fit_combiner(name, alone, labels, settings, 5, Texts(lengths))
     expected = calibrate.ready(made.stages[-1].calibrator)(combiner.run(alone, lengths), lengths)
     for size in (1, 64, rows):
-        found = _answered(loaded, tmp_path, members[:, :size], "best").probabilities
-        np.testing.assert_allclose(found, expected[:size], atol=1e-6)
-    stacked = [one for one in loaded.stages if isinstance(one.combiner, Stacked)]
+        served = _answered(loaded, tmp_path, members[:, :size], "best").probabilities
+        np.testing.assert_allclose(served, expected[:size], atol=1e-6)
+    stacked = [stage for stage in loaded.stages if isinstance(stage.combiner, Stacked)]
     assert len(loaded.files) == len(stacked) == (2 if name in ("logistic", "xgboost", "catboost") else 0)
     assert all(digest(tmp_path / file.path) == file.sha256 for file in loaded.files)
 
@@ -111,28 +114,28 @@ def test_rows_that_a_member_left_out_calibrate_it_and_the_first_stage(tmp_path: 
     student = NAMES.index("student")
     bent = {"members": members.copy(), "more": more[student] ** 3}
     bent["members"][student] **= 3  # too sure by far: three times the logits
-    bent = {name: one / one.sum(-1, keepdims=True) for name, one in bent.items()}
+    bent = {name: member / member.sum(-1, keepdims=True) for name, member in bent.items()}
     settings = Ensemble(combiners=("weighted",), calibrators=("none", "temperature", "isotonic"), folds=3)
-    given = NAMES, bent["members"], labels, COSTS, settings, 5, tmp_path
-    alone = ensemble.fit(*given)
-    made = ensemble.fit(*given, {"student": OutOfFold(bent["more"], truth)})
+    arguments = NAMES, bent["members"], labels, COSTS, settings, 5, tmp_path
+    alone = ensemble.fit(*arguments)
+    made = ensemble.fit(*arguments, {"student": OutOfFold(bent["more"], truth)})
     both, of_both = np.concatenate([bent["members"][student], bent["more"]]), np.concatenate([labels, truth])
     expected = calibrators.temperature(both, of_both)
     assert made.calibrators[0].temperature == pytest.approx(expected.temperature)
     assert made.calibrators[0].temperature == pytest.approx(3, rel=0.05)
-    said = calibrate.ready(expected)(both).astype(np.float32)
-    assert made.stages[0].calibrator == choose(said[None], of_both, settings, 5).calibrator
+    probabilities = calibrate.ready(expected)(both).astype(np.float32)
+    assert made.stages[0].calibrator == choose(probabilities[None], of_both, settings, 5).calibrator
     assert made.calibrators[1:] == alone.calibrators[1:]
     assert made.report["members"]["student"]["rows_left_out"] == 6000
     assert made.report["members"]["middle"]["rows_left_out"] == 0
     assert made.report["rows"] == 60
     fresh, of_fresh = _drawn(20_000, 2)
     fresh[student] **= 3
-    said = [_answered(one, tmp_path, fresh, "fast").probabilities for one in (made, alone)]
-    losses = [metrics.log_loss(one, of_fresh) for one in said]
+    probabilities = [_answered(fit, tmp_path, fresh, "fast").probabilities for fit in (made, alone)]
+    losses = [metrics.log_loss(answers, of_fresh) for answers in probabilities]
     assert losses[0] < losses[1]
     with pytest.raises(DataError, match="member student: a probability is not finite"):
-        ensemble.fit(*given, {"student": OutOfFold(bent["more"] * np.nan, truth)})
+        ensemble.fit(*arguments, {"student": OutOfFold(bent["more"] * np.nan, truth)})
 
 
 def test_the_report_says_what_was_tried_and_what_each_quality_gives(tmp_path: Path) -> None:
@@ -153,18 +156,18 @@ def test_the_report_says_what_was_tried_and_what_each_quality_gives(tmp_path: Pa
     assert 2 < len(fitted["frontier"]) <= ensemble.SHOWN
     assert report["uncertainty"]["wrong"]["model"] > report["uncertainty"]["right"]["model"]
     assert sum(report["uncertainty"]["posterior"]) == pytest.approx(1)
-    said = ensemble.describe(made)
-    assert said[0].startswith("student: mean, ")
-    assert "out of fold: accuracy 0." in said[0]
-    assert said[-1].endswith("100.0% student+middle+large")
-    assert "balanced: accuracy 0." in said[-2]
+    told = ensemble.describe(made)
+    assert told[0].startswith("student: mean, ")
+    assert "out of fold: accuracy 0." in told[0]
+    assert told[-1].endswith("100.0% student+middle+large")
+    assert "balanced: accuracy 0." in told[-2]
 
 
 def test_too_few_rows_for_the_promise_are_said(tmp_path: Path) -> None:
     members, labels = _drawn(200, 5)
     made = ensemble.fit(NAMES, members, labels, COSTS, QUICK, 1, tmp_path)
-    said = ensemble.describe(made)[-1]
-    assert said.startswith("200 rows cannot show, at 80% confidence, that no more than 0.005 is lost, 322 could")
+    last = ensemble.describe(made)[-1]
+    assert last.startswith("200 rows cannot show, at 80% confidence, that no more than 0.005 is lost, 322 could")
     assert (_answered(made, tmp_path, members, "balanced").stages == 2).all()
 
 
@@ -172,8 +175,8 @@ def test_too_few_rows_for_the_promise_are_said(tmp_path: Path) -> None:
 def test_one_member_is_one_stage_however_few_rows(rows: int, tmp_path: Path) -> None:
     members, labels = draw(rows, 6, (1.0,))
     made = ensemble.fit(["only"], members, labels, [1.0], QUICK, 1, tmp_path)
-    (one,) = made.stages
-    served = Cascade([one], ["only"], lambda file: pytest.fail("no stacker was asked for"))
+    (stage,) = made.stages
+    served = Cascade([stage], ["only"], lambda file: pytest.fail("no stacker was asked for"))
     for quality in range(3):
         assert (cascade.replay(served, members.astype(np.float32), quality).stages == 0).all()
     assert len(ensemble.describe(made)) == 4
@@ -186,12 +189,12 @@ def test_the_snapshots_of_a_run_are_members_like_any(tmp_path: Path) -> None:
     assert made.order == names
     last = made.report["stages"]["minilm-1+minilm-2+minilm-3"]
     assert last["combiner"] == "mean"
-    alone = min(one["calibrated"]["log_loss"] for one in made.report["members"].values())
+    alone = min(member["calibrated"]["log_loss"] for member in made.report["members"].values())
     assert last["out_of_fold"]["log_loss"] < alone
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "complaint"),
     [
         ({"labels": np.zeros(9, int)}, r"probabilities \(3, 10, 3\), 3 members, 3 costs and 9 labels"),
         ({"costs": [1.0, 2.0]}, "2 costs"),
@@ -200,10 +203,10 @@ def test_the_snapshots_of_a_run_are_members_like_any(tmp_path: Path) -> None:
         ({"probabilities": np.full((3, 10, 3), np.nan)}, "member large: a probability is not finite"),
     ],
 )
-def test_what_cannot_be_is_refused(change: dict, said: str, tmp_path: Path) -> None:
-    given = {"probabilities": np.full((3, 10, 3), 1 / 3), "labels": np.zeros(10, int), "costs": COSTS} | change
-    with pytest.raises(DataError, match=said):
-        ensemble.fit(NAMES, given["probabilities"], given["labels"], given["costs"], QUICK, 1, tmp_path)
+def test_what_cannot_be_is_refused(change: dict, complaint: str, tmp_path: Path) -> None:
+    inputs = {"probabilities": np.full((3, 10, 3), 1 / 3), "labels": np.zeros(10, int), "costs": COSTS} | change
+    with pytest.raises(DataError, match=complaint):
+        ensemble.fit(NAMES, inputs["probabilities"], inputs["labels"], inputs["costs"], QUICK, 1, tmp_path)
 
 
 def test_the_stage_leaves_what_the_model_needs(tmp_path: Path) -> None:
@@ -258,21 +261,21 @@ def test_the_report_says_of_each_slice_what_each_quality_gives_and_where_the_pro
     slices = np.where(headline, "headline", "whole").tolist()
     lengths, groups = np.where(headline, 8, 40), np.arange(3000) // 2
     plain = Ensemble(combiners=("weighted",), calibrators=("temperature",), folds=3)
-    given = NAMES, members, labels, COSTS
-    unaware = ensemble.fit(*given, plain, 1, tmp_path, lengths=lengths, slices=slices, groups=groups)
+    arguments = NAMES, members, labels, COSTS
+    unaware = ensemble.fit(*arguments, plain, 1, tmp_path, lengths=lengths, slices=slices, groups=groups)
     report = json.loads(json.dumps(unaware.report["slices"]))
     assert report["headline"]["rows"] == 750
     (broken,) = {line.partition("more often")[2] for line in report["headline"]["broken"]} - {" than balanced"}
     assert broken == " than best"
     assert any(line.startswith("headline: fast is right ") for line in ensemble.describe(unaware))
-    aware = ensemble.fit(*(*given, QUICK_BY_LENGTH, 1, tmp_path), lengths=lengths, slices=slices, groups=groups)
+    aware = ensemble.fit(*(*arguments, QUICK_BY_LENGTH, 1, tmp_path), lengths=lengths, slices=slices, groups=groups)
     last = aware.stages[-1].combiner
     assert last.bounds == [12]
     assert last.weights[0][0] == 1  # the student alone reads headlines
-    for one in aware.report["slices"].values():
-        assert one["broken"] == []
-        assert one["best"]["accuracy"] >= one["balanced"]["accuracy"] - 0.003
-        assert one["best"]["calibration_error"] < 0.05
+    for figures in aware.report["slices"].values():
+        assert figures["broken"] == []
+        assert figures["best"]["accuracy"] >= figures["balanced"]["accuracy"] - 0.003
+        assert figures["best"]["calibration_error"] < 0.05
     assert ensemble.load(tmp_path) == aware
     served = _answered(aware, tmp_path, members[:, :2000], "best", lengths[:2000])
     assert (served.stages == np.where(headline[:2000], 0, 2)).all()  # and the others are not paid for headlines
@@ -282,19 +285,19 @@ def test_the_report_says_of_each_slice_what_each_quality_gives_and_where_the_pro
     for quality, point in points.items():
         replayed = _answered(aware, tmp_path, members, quality, lengths).stages
         assert np.bincount(replayed, minlength=3) / 3000 == pytest.approx(point["shares"], abs=0.02)
-    without = ensemble.fit(*given, plain, 1, tmp_path)
+    without = ensemble.fit(*arguments, plain, 1, tmp_path)
     assert without.report["slices"] == {}
 
 
 def test_lengths_slices_and_groups_that_do_not_match_the_rows_are_refused(tmp_path: Path) -> None:
     members, labels = _drawn(30, 4)
-    given = NAMES, members, labels, COSTS, QUICK, 1, tmp_path
+    arguments = NAMES, members, labels, COSTS, QUICK, 1, tmp_path
     for what, known in (("lengths", np.ones(29, int)), ("groups", np.ones(29, int)), ("slices", ["whole"] * 29)):
         with pytest.raises(DataError, match=f"29 {what} and 30 labels"):
-            ensemble.fit(*given, **{what: known})
+            ensemble.fit(*arguments, **{what: known})
     left_out = {"student": OutOfFold(members[0], labels)}
     with pytest.raises(DataError, match="rows left out have no lengths"):
-        ensemble.fit(*given, left_out, lengths=np.ones(30, int))
+        ensemble.fit(*arguments, left_out, lengths=np.ones(30, int))
 
 
 def test_rows_left_out_keep_their_lengths(tmp_path: Path) -> None:

@@ -45,5 +45,5 @@ def test_out_of_fold_answers_come_from_fits_that_never_saw_the_row() -> None:
 
         return predict
 
-    found = out_of_fold(members, labels, folds(labels, 4, 0), fit)
-    np.testing.assert_array_equal(found, members[0])
+    answers = out_of_fold(members, labels, folds(labels, 4, 0), fit)
+    np.testing.assert_array_equal(answers, members[0])

@@ -19,10 +19,10 @@ def test_losses_by_hand() -> None:
 def test_the_bound_of_whole_losses_is_garwoods_and_little_above_clopper_and_pearsons(
     lost: int, rows: int, confidence: float
 ) -> None:
-    found = risk.bound(np.array([1.0] * lost + [0.0] * (rows - lost)), confidence)
-    assert found == pytest.approx(chi2.ppf(confidence, 2 * (lost + 1)) / 2 / rows, rel=1e-9)
+    bound = risk.bound(np.array([1.0] * lost + [0.0] * (rows - lost)), confidence)
+    assert bound == pytest.approx(chi2.ppf(confidence, 2 * (lost + 1)) / 2 / rows, rel=1e-9)
     exact = beta.ppf(confidence, lost + 1, rows - lost)
-    assert exact * 0.999 < found < exact * 1.03
+    assert exact * 0.999 < bound < exact * 1.03
 
 
 def test_without_a_loss_the_bound_falls_with_the_rows() -> None:
@@ -54,35 +54,35 @@ def _simulated(by_label: float, rows: int = 20_000) -> tuple[np.ndarray, np.ndar
 
 
 def test_the_line_that_was_put_in_is_found_and_labels_share_it() -> None:
-    given, lost, true = _simulated(0.0)
-    found, by_label = risk.fit(given, lost, 5, 0)
+    confidences, lost, true = _simulated(0.0)
+    line, by_label = risk.fit(confidences, lost, 5, 0)
     assert not by_label
-    np.testing.assert_allclose(found.slopes, -1.2, atol=0.1)
-    np.testing.assert_allclose(found.offsets, -1.0, atol=0.1)
-    np.testing.assert_allclose(found(given), true, atol=0.02)
+    np.testing.assert_allclose(line.slopes, -1.2, atol=0.1)
+    np.testing.assert_allclose(line.offsets, -1.0, atol=0.1)
+    np.testing.assert_allclose(line(confidences), true, atol=0.02)
 
 
 def test_labels_get_lines_of_their_own_where_that_helps() -> None:
-    given, lost, true = _simulated(1.5)
-    found, by_label = risk.fit(given, lost, 5, 0)
+    confidences, lost, true = _simulated(1.5)
+    line, by_label = risk.fit(confidences, lost, 5, 0)
     assert by_label
-    np.testing.assert_allclose(found.offsets, [-2.5, -1.0, 0.5], atol=0.15)
-    np.testing.assert_allclose(found(given), true, atol=0.03)
+    np.testing.assert_allclose(line.offsets, [-2.5, -1.0, 0.5], atol=0.15)
+    np.testing.assert_allclose(line(confidences), true, atol=0.03)
 
 
 def test_thresholds_are_where_the_risk_is_what_was_wanted() -> None:
-    found = risk.Risk(np.array([-1.0, -2.0, 0.0]), np.array([-1.0, 0.0, -3.0]))
-    at = found.thresholds(0.01)
+    line = risk.Risk(np.array([-1.0, -2.0, 0.0]), np.array([-1.0, 0.0, -3.0]))
+    at = line.thresholds(0.01)
     # Label 2 does not grow safer: sigmoid(-3) is 0.047 wherever it stands.
     assert at[2] == NEVER
-    assert found.thresholds(0.1)[2] == ALWAYS
-    np.testing.assert_allclose(found(_answers(np.array(at[:2]), np.array([0, 1]))), 0.01, rtol=1e-6)
+    assert line.thresholds(0.1)[2] == ALWAYS
+    np.testing.assert_allclose(line(_answers(np.array(at[:2]), np.array([0, 1]))), 0.01, rtol=1e-6)
 
 
 def test_a_stage_that_always_agrees_and_one_row_alone_give_finite_lines() -> None:
-    given = _answers(np.array([0.5, 0.9, 1.0]), np.array([0, 0, 1]))
-    for rows in (given, given[:1]):
-        found, _ = risk.fit(rows, np.zeros(len(rows)), 5, 0)
-        assert np.isfinite([found.slopes, found.offsets]).all()
-        assert (found.slopes <= 0).all()
-        assert np.isfinite(found.thresholds(0.01)).all()
+    confident = _answers(np.array([0.5, 0.9, 1.0]), np.array([0, 0, 1]))
+    for rows in (confident, confident[:1]):
+        line, _ = risk.fit(rows, np.zeros(len(rows)), 5, 0)
+        assert np.isfinite([line.slopes, line.offsets]).all()
+        assert (line.slopes <= 0).all()
+        assert np.isfinite(line.thresholds(0.01)).all()

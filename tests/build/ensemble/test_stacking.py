@@ -27,18 +27,18 @@ def test_the_graph_says_what_the_model_says(name: str, labels: int, tmp_path: Pa
     edge = np.zeros((3, 4, labels))
     edge[:, np.arange(4), np.arange(4) % labels] = 1  # ones and zeros
     for asked in (members[:, :1], members[:, :64], edge):
-        found = combine.ready(combine.Stacked(combine.File("a", "0" * 64), name), run)(asked)
-        np.testing.assert_allclose(found, stacking.predict(model, asked), atol=1e-6)
+        probabilities = combine.ready(combine.Stacked(combine.File("a", "0" * 64), name), run)(asked)
+        np.testing.assert_allclose(probabilities, stacking.predict(model, asked), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", stacking.NAMES)
 def test_a_stacker_learns_whom_to_trust_and_is_the_same_again(name: str) -> None:
     members, labels = draw(1500, 7)
     members[1] = np.roll(members[1], 1, axis=-1)  # a good member with its labels mixed up
-    said = stacking.predict(stacking.fit(name, members[:, :1000], labels[:1000], 3), members[:, 1000:])
-    assert metrics.log_loss(said, labels[1000:]) < metrics.log_loss(members[2, 1000:], labels[1000:])
+    probabilities = stacking.predict(stacking.fit(name, members[:, :1000], labels[:1000], 3), members[:, 1000:])
+    assert metrics.log_loss(probabilities, labels[1000:]) < metrics.log_loss(members[2, 1000:], labels[1000:])
     again = stacking.predict(stacking.fit(name, members[:, :1000], labels[:1000], 3), members[:, 1000:])
-    np.testing.assert_array_equal(again, said)
+    np.testing.assert_array_equal(again, probabilities)
 
 
 def test_the_logistic_one_is_scikit_learns() -> None:
@@ -56,9 +56,9 @@ def test_the_logistic_one_is_scikit_learns() -> None:
 def test_a_label_that_no_row_has_keeps_its_column(name: str) -> None:
     members, labels = draw(300, 9)
     kept = labels != 1
-    said = stacking.predict(stacking.fit(name, members[:, kept], labels[kept], 0), members)
-    assert said.shape == (300, 3)
-    assert (said.argmax(-1) == labels)[kept].mean() > 0.8
+    probabilities = stacking.predict(stacking.fit(name, members[:, kept], labels[kept], 0), members)
+    assert probabilities.shape == (300, 3)
+    assert (probabilities.argmax(-1) == labels)[kept].mean() > 0.8
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_graph_that_says_otherwise_is_refused(tmp_path: Path, monkeypatch: pyt
     save = onnx.save
 
     def spoilt(made: onnx.ModelProto, path: Path) -> None:
-        offsets = next(one for one in made.graph.initializer if one.name == "offsets")
+        offsets = next(initializer for initializer in made.graph.initializer if initializer.name == "offsets")
         offsets.CopyFrom(onnx.numpy_helper.from_array(np.array([1, 0, 0], np.float32), "offsets"))
         save(made, path)
 

@@ -18,29 +18,31 @@ COSTS = np.array([0.05, 0.3, 1.0])
 def _evidence(rows: int, seed: int) -> Evidence:
     """Each stage knows what the ones before it knew, and is calibrated: the product of what members say."""
     members, labels = draw(rows, seed, (1.1, 1.0, 1.0))
-    said = softmax(np.cumsum(np.log(np.maximum(members, 1e-30)), axis=0))
-    return Evidence(said.astype(np.float32), labels, COSTS)
+    means = softmax(np.cumsum(np.log(np.maximum(members, 1e-30)), axis=0))
+    return Evidence(means.astype(np.float32), labels, COSTS)
 
 
 def test_measure_by_hand() -> None:
-    said = np.array(
+    probabilities = np.array(
         [
             [[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.5, 0.5]],
             [[0.7, 0.3], [0.2, 0.8], [0.4, 0.6], [1.0, 0.0]],
         ],
         np.float32,
     )
-    evidence = Evidence(said, np.array([0, 1, 0, 0]), np.array([1.0, 9.0]))
-    found = thresholds.measure(evidence, np.array([[0.8, 0.0]]), 0.8)
+    evidence = Evidence(probabilities, np.array([0, 1, 0, 0]), np.array([1.0, 9.0]))
+    measured = thresholds.measure(evidence, np.array([[0.8, 0.0]]), 0.8)
     # Rows 0 and 2 reach 0.8 and are answered early; row 2 otherwise than the last stage would, which loses 0.6 - 0.4
     # by its probabilities, and by the label wins.
     assert evidence.answered(np.array([[0.8, 0.0]])).tolist() == [0, 1, 0, 1]
-    assert found.shares == [0.5, 0.5]
-    assert found.cost == pytest.approx((1 + 10 + 1 + 10) / 4)
-    assert found.loss == pytest.approx(0.2 / 4)
-    assert found.bound == risk.bound(np.array([0, 0, said[1, 2, 1] - said[1, 2, 0], 0], float), 0.8)
-    assert found.accuracy == 1
-    assert found.seen == pytest.approx(-0.25)
+    assert measured.shares == [0.5, 0.5]
+    assert measured.cost == pytest.approx((1 + 10 + 1 + 10) / 4)
+    assert measured.loss == pytest.approx(0.2 / 4)
+    assert measured.bound == risk.bound(
+        np.array([0, 0, probabilities[1, 2, 1] - probabilities[1, 2, 0], 0], float), 0.8
+    )
+    assert measured.accuracy == 1
+    assert measured.seen == pytest.approx(-0.25)
 
 
 def test_the_path_runs_from_never_to_the_first_stage_at_falling_cost() -> None:
@@ -143,17 +145,17 @@ def test_balanced_keeps_its_promise_on_every_slice() -> None:
     """One text in twenty is answered wrong and surely by the first stage: little of all, everything of its slice."""
     evidence = _evidence(6000, 2)
     odd = np.flatnonzero(np.arange(6000) % 20 == 0)
-    said = evidence.answers.copy()
-    said[0, odd] = np.eye(LABELS)[(evidence.labels[odd] + 1) % LABELS] * 0.97 + 0.01
-    lax = thresholds.fit(Evidence(said, evidence.labels, COSTS), 0.06, 0.8, 5, 0)
+    answers = evidence.answers.copy()
+    answers[0, odd] = np.eye(LABELS)[(evidence.labels[odd] + 1) % LABELS] * 0.97 + 0.01
+    lax = thresholds.fit(Evidence(answers, evidence.labels, COSTS), 0.06, 0.8, 5, 0)
     slices = {"odd": odd, "other": np.setdiff1d(np.arange(6000), odd)}
-    sliced = Evidence(said, evidence.labels, COSTS, slices)
+    sliced = Evidence(answers, evidence.labels, COSTS, slices)
     strict = thresholds.fit(sliced, 0.06, 0.8, 5, 0, slice_epsilon=0.003)
-    last = (said[-1].argmax(-1) == evidence.labels)[odd].mean()
+    last = (answers[-1].argmax(-1) == evidence.labels)[odd].mean()
 
     def lost(path: thresholds.Path) -> float:
         by = sliced.answered(path.balanced.thresholds)
-        return last - (said[by, np.arange(6000)].argmax(-1) == evidence.labels)[odd].mean()
+        return last - (answers[by, np.arange(6000)].argmax(-1) == evidence.labels)[odd].mean()
 
     assert lost(lax) > 0.01
     assert lost(strict) <= 0.003

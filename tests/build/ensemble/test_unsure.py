@@ -15,6 +15,6 @@ def test_as_many_rows_are_marked_as_the_share_says(score: Score) -> None:
     }
     made = unsure.fit(score, 0.02, answers)
     for share in (0.005, 0.02, 0.1, 0.2):
-        for threshold, given in zip(made.thresholds(share), answers.values(), strict=True):
-            assert (scores(score, *given) > threshold).mean() == pytest.approx(share, abs=0.0003)
+        for threshold, evidence in zip(made.thresholds(share), answers.values(), strict=True):
+            assert (scores(score, *evidence) > threshold).mean() == pytest.approx(share, abs=0.0003)
     assert made.share == 0.02

@@ -8,25 +8,25 @@ from newsdesk.server.runtime import combine
 from tests.build.ensemble.simulated import draw
 
 
-def _loss(members: np.ndarray, labels: np.ndarray, given: np.ndarray) -> float:
-    return -np.log(given @ members[:, np.arange(len(labels)), labels]).mean()
+def _loss(members: np.ndarray, labels: np.ndarray, blend: np.ndarray) -> float:
+    return -np.log(blend @ members[:, np.arange(len(labels)), labels]).mean()
 
 
 def test_weights_minimise_the_log_loss() -> None:
     members, labels = draw(800, 1)
-    found = np.array(weights.weighted(members, labels).weights)
-    assert found.sum() == pytest.approx(1, abs=1e-12)
+    fitted = np.array(weights.weighted(members, labels).weights)
+    assert fitted.sum() == pytest.approx(1, abs=1e-12)
     steps = np.linspace(0, 1, 51)
     grid = [np.array([a, b, 1 - a - b]) for a in steps for b in steps if a + b <= 1]
-    assert _loss(members, labels, found) <= min(_loss(members, labels, one) for one in grid) + 1e-9
+    assert _loss(members, labels, fitted) <= min(_loss(members, labels, point) for point in grid) + 1e-9
 
 
 def test_weights_are_the_fixed_point_of_expectation_maximisation() -> None:
     """The share of each member in explaining the labels is its weight, where no weight is 0."""
     members, labels = draw(500, 2, (2.0, 2.0))
-    found = np.array(weights.weighted(members, labels).weights)
-    shares = found[:, None] * members[:, np.arange(500), labels]
-    np.testing.assert_allclose((shares / shares.sum(0)).mean(1), found, atol=1e-5)
+    fitted = np.array(weights.weighted(members, labels).weights)
+    shares = fitted[:, None] * members[:, np.arange(500), labels]
+    np.testing.assert_allclose((shares / shares.sum(0)).mean(1), fitted, atol=1e-5)
 
 
 def test_a_member_that_only_harms_gets_nothing() -> None:
@@ -38,9 +38,9 @@ def test_a_member_that_only_harms_gets_nothing() -> None:
 def test_zeros_ones_and_a_member_alone() -> None:
     labels = np.array([0, 1, 1])
     sure = np.array([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5]] * 3])
-    found = weights.weighted(sure, labels).weights
+    fitted = weights.weighted(sure, labels).weights
     # With weight w on the first: two rows at (1 + w) / 2 and one at (1 - w) / 2, best at w = 1/3.
-    np.testing.assert_allclose(found, [1 / 3, 2 / 3], atol=1e-5)
+    np.testing.assert_allclose(fitted, [1 / 3, 2 / 3], atol=1e-5)
     assert weights.weighted(sure[:1], labels).weights == [1.0]
     equal = weights.weighted(np.stack([sure[1], sure[1]]), labels).weights
     assert sum(equal) == pytest.approx(1)
@@ -59,10 +59,10 @@ def test_the_posterior_by_hand() -> None:
 def test_ranks_by_hand_with_ties() -> None:
     """0.2 twice, 0.5, 0.9: half of the ties and all below, over four rows."""
     column = np.array([0.5, 0.2, 0.9, 0.2])
-    found = weights.ranks(np.stack([column, 1 - column], axis=-1)[None])
-    assert found.values[0][0] == [0.2, 0.5, 0.9]
-    assert found.ranks[0][0] == [0.25, 0.625, 0.875]
-    assert found.ranks[0][1] == [0.125, 0.375, 0.75]
+    ranked = weights.ranks(np.stack([column, 1 - column], axis=-1)[None])
+    assert ranked.values[0][0] == [0.2, 0.5, 0.9]
+    assert ranked.ranks[0][0] == [0.25, 0.625, 0.875]
+    assert ranked.ranks[0][1] == [0.125, 0.375, 0.75]
 
 
 def test_ranks_are_those_of_scipy_and_few_knots_come_near() -> None:
@@ -78,5 +78,5 @@ def test_ranks_are_those_of_scipy_and_few_knots_come_near() -> None:
 
 
 def test_ranks_of_one_row() -> None:
-    found = weights.ranks(np.array([[[0.3, 0.7]]]))
-    assert found.ranks == [[[0.5], [0.5]]]
+    ranked = weights.ranks(np.array([[[0.3, 0.7]]]))
+    assert ranked.ranks == [[[0.5], [0.5]]]

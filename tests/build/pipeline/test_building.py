@@ -253,14 +253,14 @@ def test_engines_are_built_and_members_written_for_tritons_own_backends(built: R
     made = json.loads(again.stdout)["members"]["minilm"]["engines"]["plans"]["tensorrt_rtx:fp16"]
     assert made["products"] == {"fp16": 1.0}
     loaded = manifest.load(output / "ag_news" / "1")
-    (plan,) = (one.plans["tensorrt_rtx:fp16"] for one in loaded.members if one.name == "minilm")
+    (plan,) = (member.plans["tensorrt_rtx:fp16"] for member in loaded.members if member.name == "minilm")
     assert plan.compute_capabilities == ["8.9"]
     assert plan.lengths[-1] == 32
     assert plan.version == made["version"]
     assert not [target for target in targets.parse(loaded.target).values() if target.startswith("tensorrt")]
     config = text_format.Parse((output / "ag_news_minilm" / "config.pbtxt").read_text(), ModelConfig())
     assert config.platform == "onnxruntime_onnx"
-    assert [given.name for given in config.input] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert [tensor.name for tensor in config.input] == ["input_ids", "attention_mask", "token_type_ids"]
 
 
 def test_a_tampered_artefact_stops_the_build(built: Result, newsdesk_build):

@@ -11,6 +11,8 @@ from newsdesk.clients.cli.app import app
 NEWSDESK = Path(sys.executable).with_name("newsdesk")
 
 
-def run(*arguments: str, given: bytes = b"", **environment: str) -> Any:
+def run(*arguments: str, standard_input: bytes = b"", **environment: str) -> Any:
     """Run the command within this process."""
-    return CliRunner(env={"COLUMNS": "80", "TERM": "dumb", **environment}).invoke(app, list(arguments), input=given)
+    return CliRunner(env={"COLUMNS": "80", "TERM": "dumb", **environment}).invoke(
+        app, list(arguments), input=standard_input
+    )

@@ -20,8 +20,8 @@ from tests.clients.triton_process import Ports
 
 @pytest.fixture
 def classify(triton: Ports) -> Any:
-    def classify(*arguments: str, given: bytes = b"") -> Any:
-        return run("classify", *arguments, given=given, NEWSDESK_URL=triton.grpc_url)
+    def classify(*arguments: str, standard_input: bytes = b"") -> Any:
+        return run("classify", *arguments, standard_input=standard_input, NEWSDESK_URL=triton.grpc_url)
 
     return classify
 
@@ -55,7 +55,7 @@ def test_a_mistyped_address_is_told_soon(nowhere: int) -> None:
 
 def test_standard_input_as_json(classify: Any) -> None:
     for dash in ([], ["-"], ["--file", "-"]):
-        result = classify(*dash, "--format", "json", given="a match 1\nü treaty\r\n".encode())
+        result = classify(*dash, "--format", "json", standard_input="a match 1\nü treaty\r\n".encode())
         first, second = map(json.loads, result.stdout.splitlines())
         assert first == {
             "index": 0,
@@ -75,8 +75,8 @@ def test_standard_input_as_json(classify: Any) -> None:
 
 
 def test_refused_texts_keep_their_line_and_set_the_exit_code(classify: Any) -> None:
-    given = b"a match\n\nbad \xff\nshares\n"
-    text = classify(given=given)
+    lines = b"a match\n\nbad \xff\nshares\n"
+    text = classify(standard_input=lines)
     assert text.stdout.splitlines() == [
         "Sports   0.6000  a match",
         "refused          empty, expected at least one visible character",
@@ -84,12 +84,12 @@ def test_refused_texts_keep_their_line_and_set_the_exit_code(classify: Any) -> N
         "Business 0.6000  shares",
     ]
     assert (text.stderr, text.exit_code) == ("newsdesk: 2 of 4 texts refused\n", 1)
-    as_json = classify("--format", "json", given=given)
+    as_json = classify("--format", "json", standard_input=lines)
     assert json.loads(as_json.stdout.splitlines()[2]) == {
         "index": 2,
         "error": "not UTF-8 (byte 4 is 0xff), send UTF-8",
     }
-    as_csv = classify("--format", "csv", "--top-k", "1", given=given)
+    as_csv = classify("--format", "csv", "--top-k", "1", standard_input=lines)
     assert list(csv.reader(io.StringIO(as_csv.stdout))) == [
         ["index", "label", "World", "Sports", "Business", "Sci/Tech", "answered_by", "windows", "error", "unsure"],
         ["0", "Sports", "", "0.6000000238418579", "", "", "stand-in", "1", "", "false"],
@@ -139,8 +139,8 @@ def test_what_came_before_the_end_of_a_broken_file_is_answered(classify: Any, tm
 
 
 def test_thousands_of_refused_rows_stand_between_texts(classify: Any) -> None:
-    given = b'"a match"\n' + b"5\n" * 5000 + b'"shares"\n' + b"5\n" * 3000
-    result = classify("--file", "-", "--input-format", "jsonl", "--json", given=given)
+    lines = b'"a match"\n' + b"5\n" * 5000 + b'"shares"\n' + b"5\n" * 3000
+    result = classify("--file", "-", "--input-format", "jsonl", "--json", standard_input=lines)
     answers = [json.loads(line) for line in result.stdout.splitlines()]
     assert [answer["index"] for answer in answers] == list(range(8002))
     assert [place for place, answer in enumerate(answers) if "label" in answer] == [0, 5001]
@@ -148,14 +148,14 @@ def test_thousands_of_refused_rows_stand_between_texts(classify: Any) -> None:
 
 def test_standard_input_in_every_form(classify: Any) -> None:
     table = b"section;headline\nx;a match, late\n"
-    for given, options in (
+    for content, options in (
         (table, ["--input-format", "csv", "--text-column", "headline"]),
         (table.replace(b";", b"^"), ["--input-format", "csv", "--text-column", "headline", "--delimiter", "^"]),
         (gzip.compress(table, mtime=0), ["--input-format", "csv", "--text-column", "headline"]),
         (b'{"headline": "a match, late"}\n', ["--input-format", "jsonl", "--text-column", "headline"]),
         (b"a match, late\n", ["--input-format", "txt"]),
     ):
-        result = classify("--file", "-", *options, given=given)
+        result = classify("--file", "-", *options, standard_input=content)
         assert (result.stdout, result.stderr) == ("Sports   0.6000  a match, late\n", "")
 
 
@@ -198,16 +198,16 @@ def test_quality_and_members(classify: Any) -> None:
 
 
 def test_answers_that_are_not_sure_say_so_and_on_demand_how_uncertain_they_are(classify: Any) -> None:
-    given = b"match lol\nmatch\n"
-    assert classify(given=given).stdout.splitlines() == [
+    lines = b"match lol\nmatch\n"
+    assert classify(standard_input=lines).stdout.splitlines() == [
         "Sports   0.6000  (not sure) match lol",
         "Sports   0.6000  match",
     ]
-    first, second = map(json.loads, classify("--json", "--uncertainty", given=given).stdout.splitlines())
+    first, second = map(json.loads, classify("--json", "--uncertainty", standard_input=lines).stdout.splitlines())
     assert (first["unsure"], second["unsure"]) == (True, False)
     assert first["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
     assert "uncertainty" not in json.loads(classify("match", "--json").stdout)
-    table = classify("--format", "csv", "--uncertainty", given=b"match lol\n\n").stdout.splitlines()
+    table = classify("--format", "csv", "--uncertainty", standard_input=b"match lol\n\n").stdout.splitlines()
     assert table[0].endswith(",error,unsure,uncertainty,of_data,of_model")
     assert table[1].endswith(",stand-in,1,,true,0.75,0.5,0.25")
     assert table[2].endswith(",,,,")
@@ -294,8 +294,8 @@ def test_doctor_and_classify_write_json(classify: Any) -> None:
     refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 2
     ports = ["--http-port", "18000", "--grpc-port", "18001", "--metrics-port", "18002"]
-    said = subprocess.run([*command[:-2], *ports], capture_output=True, text=True, timeout=60)
-    checks = json.loads(said.stdout)
+    doctor = subprocess.run([*command[:-2], *ports], capture_output=True, text=True, timeout=60)
+    checks = json.loads(doctor.stdout)
     assert {check["level"] for check in checks} <= {"ok", "warning", "problem"}
     assert all(check.keys() == {"name", "level", "found", "remedy"} for check in checks)
     assert json.loads(classify("match", "--json").stdout)["label"] == "Sports"

@@ -91,8 +91,8 @@ def test_a_variable_of_the_options_is_named_once() -> None:
     [("newsdesk cl", "classify"), ("newsdesk classify --qu", "--quality"), ("newsdesk serve --http", "--http-port")],
 )
 def test_the_shell_completes(words: str, expected: str) -> None:
-    said = {"_NEWSDESK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    result = subprocess.run([NEWSDESK], capture_output=True, text=True, timeout=60, env=os.environ | said)
+    completion = {"_NEWSDESK_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    result = subprocess.run([NEWSDESK], capture_output=True, text=True, timeout=60, env=os.environ | completion)
     assert expected in result.stdout.split()
     assert "--install-completion" in run("--help").output
 
@@ -102,6 +102,8 @@ def test_every_command_writes_json() -> None:
     context = typer.Context(group)
     names = group.list_commands(context)
     assert {"classify", "models", "serve", "build"} <= {*names}
-    found = {name: group.resolve_command(context, [name])[1] for name in names}
-    options = {name: {flag for one in command.params for flag in one.opts} for name, command in found.items()}
+    commands = {name: group.resolve_command(context, [name])[1] for name in names}
+    options = {
+        name: {flag for parameter in command.params for flag in parameter.opts} for name, command in commands.items()
+    }
     assert [name for name in names if "--json" not in options[name]] == []

@@ -25,11 +25,21 @@ def select(triton: Ports, tmp_path: Path) -> Any:
     with (tmp_path / "texts.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("id", "text"), *ROWS])
 
-    def select(*arguments: str, file: str = "texts.csv", given: bytes = b"") -> tuple[Any, list[dict[str, str]]]:
+    def select(
+        *arguments: str, file: str = "texts.csv", standard_input: bytes = b""
+    ) -> tuple[Any, list[dict[str, str]]]:
         output = tmp_path / "chosen.csv"
         output.unlink(missing_ok=True)
         name = file if file == "-" else str(tmp_path / file)
-        result = run("select", name, "--output", str(output), *arguments, given=given, NEWSDESK_URL=triton.grpc_url)
+        result = run(
+            "select",
+            name,
+            "--output",
+            str(output),
+            *arguments,
+            standard_input=standard_input,
+            NEWSDESK_URL=triton.grpc_url,
+        )
         return result, [*csv.DictReader(output.open(newline=""))] if output.exists() else []
 
     return select
@@ -79,7 +89,9 @@ def test_what_is_labelled_is_left_out(select: Any, tmp_path: Path) -> None:
 
 def test_diversity_asks_no_server(select: Any) -> None:
     lines = b"the cup final\nthe cup  final\noil rises\nthe cup final again\n\xff\n"
-    result, rows = select("--by", "diversity", "--rows", "2", "--url", "grpc://127.0.0.1:1", file="-", given=lines)
+    result, rows = select(
+        "--by", "diversity", "--rows", "2", "--url", "grpc://127.0.0.1:1", file="-", standard_input=lines
+    )
     assert result.exit_code == 1
     assert "refused: 1" in result.stdout
     assert "oil rises" in {row["text"] for row in rows}
@@ -89,7 +101,7 @@ def test_diversity_asks_no_server(select: Any) -> None:
 def test_of_too_many_rows_some_are_drawn(select: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_POOL", 10)
     lines = "".join(f"word{number}\n" for number in range(200)).encode()
-    _, rows = select("--by", "diversity", "--rows", "5", file="-", given=lines)
+    _, rows = select("--by", "diversity", "--rows", "5", file="-", standard_input=lines)
     assert len(rows) == 5
     assert max(int(row["text"].removeprefix("word")) for row in rows) > 50
 

@@ -75,11 +75,11 @@ def test_a_file_without_a_header_line() -> None:
 
 def test_a_row_of_more_or_fewer_cells_is_refused_with_its_line() -> None:
     data = b"text,label\nFerry sails, late,harbour\nSoup,kitchen\nRain\n\nSun,weather\n"
-    found = reasons("a.csv", data)
-    assert [found[place] for place in (1, 3)] == [b"Soup", b"Sun"]
-    assert str(found[0]).startswith("line 2: 3 cells, expected the 2 of the header: is a quote missing")
-    assert "--delimiter" in str(found[0])
-    assert str(found[2]).startswith("line 4: 1 cell, expected the 2")
+    texts = reasons("a.csv", data)
+    assert [texts[place] for place in (1, 3)] == [b"Soup", b"Sun"]
+    assert str(texts[0]).startswith("line 2: 3 cells, expected the 2 of the header: is a quote missing")
+    assert "--delimiter" in str(texts[0])
+    assert str(texts[2]).startswith("line 4: 1 cell, expected the 2")
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_a_row_of_more_or_fewer_cells_is_refused_with_its_line() -> None:
 )
 def test_a_quote_that_swallows_rows_is_named_with_its_line(broken: bytes, words: str) -> None:
     """And what it would swallow is read."""
-    found = reasons("a.csv", b"text,label\nSoup,kitchen\n" + broken)
-    assert found[0] == b"Soup"
-    assert words in str(found[1])
-    assert str(found[1]).startswith("line 3: ")
-    assert found[2] == b"Rain" or str(found[2]).startswith("line 4: a quote stands in the middle")
-    assert len(found) == 3
+    texts = reasons("a.csv", b"text,label\nSoup,kitchen\n" + broken)
+    assert texts[0] == b"Soup"
+    assert words in str(texts[1])
+    assert str(texts[1]).startswith("line 3: ")
+    assert texts[2] == b"Rain" or str(texts[2]).startswith("line 4: a quote stands in the middle")
+    assert len(texts) == 3
 
 
 def test_quoted_line_breaks_are_no_fault() -> None:
@@ -117,11 +117,11 @@ def test_quoted_line_breaks_are_no_fault() -> None:
 
 def test_a_cell_far_longer_than_the_others_of_its_only_column_is_found() -> None:
     rows = b"a short headline\n" * 2000
-    found = reasons("a.csv", b"text\n" + rows + b'"an open one\n' + rows + b'the last one"\n')
-    assert "swallows rows" in str(found[2000])
-    assert str(found[2000]).startswith("line 2002: ")
-    assert len(found) == 4002
-    assert found[2001:4001] == [b"a short headline"] * 2000
+    texts = reasons("a.csv", b"text\n" + rows + b'"an open one\n' + rows + b'the last one"\n')
+    assert "swallows rows" in str(texts[2000])
+    assert str(texts[2000]).startswith("line 2002: ")
+    assert len(texts) == 4002
+    assert texts[2001:4001] == [b"a short headline"] * 2000
 
 
 def test_two_columns_of_one_name_are_refused_where_one_is_read() -> None:
@@ -139,21 +139,21 @@ def test_a_cell_that_is_too_long_is_refused_alone(quoted: bytes) -> None:
     for size in (MAX_TEXT_BYTES + 1, 5 * 2**20):
         broken = b" ".join([b"word"] * (size // 5 + 1))
         data = b"text,label\nSoup,kitchen\n" + quoted + broken + quoted + b",harbour\nRain,weather\n"
-        found = reasons("a.csv", data)
-        assert (found[0], found[2], len(found)) == (b"Soup", b"Rain", 3)
-        assert "expected a text of at most 256 KiB" in str(found[1])
+        texts = reasons("a.csv", data)
+        assert (texts[0], texts[2], len(texts)) == (b"Soup", b"Rain", 3)
+        assert "expected a text of at most 256 KiB" in str(texts[1])
 
 
 def test_a_cell_of_many_lines_that_is_too_long_is_refused_alone() -> None:
     article = b"a line, of an article\n" * 100_000
-    found = reasons("a.csv", b'text,label\n"' + article + b'",harbour\nRain,weather\n')
-    assert "lines 2 to 100002 are longer than 1 MiB" in str(found[0])
-    assert found[1:] == [b"Rain"]
+    texts = reasons("a.csv", b'text,label\n"' + article + b'",harbour\nRain,weather\n')
+    assert "lines 2 to 100002 are longer than 1 MiB" in str(texts[0])
+    assert texts[1:] == [b"Rain"]
 
 
 def test_hostile_quotes_take_no_quadratic_time() -> None:
     data = b"text,label\n" + b'x","\n' * 60_000
     start = time.process_time()
-    found = list(Reader(io.BytesIO(data), "a.csv").texts())
-    assert all(isinstance(text, Refusal) for text in found)
+    refusals = list(Reader(io.BytesIO(data), "a.csv").texts())
+    assert all(isinstance(text, Refusal) for text in refusals)
     assert time.process_time() - start < 60  # quadratic time would be hours

@@ -33,10 +33,10 @@ def test_columns() -> None:
     ids=named,
 )
 def test_a_line_that_is_no_row_is_refused_alone(line: bytes, words: str) -> None:
-    found = reasons("a.jsonl", b'{"text": "one"}\n\n' + line + b'\n  \n{"text": "two"}\n\n')
-    assert (found[0], found[2], len(found)) == (b"one", b"two", 3)
-    assert str(found[1]).startswith("line 3")
-    assert words in str(found[1])
+    texts = reasons("a.jsonl", b'{"text": "one"}\n\n' + line + b'\n  \n{"text": "two"}\n\n')
+    assert (texts[0], texts[2], len(texts)) == (b"one", b"two", 3)
+    assert str(texts[1]).startswith("line 3")
+    assert words in str(texts[1])
 
 
 def test_one_latin_1_byte_spoils_its_own_text_alone() -> None:
@@ -51,5 +51,5 @@ def test_a_column_that_the_first_row_lacks_is_a_wrong_option() -> None:
 def test_lines_keep_their_bytes_and_their_number() -> None:
     assert texts("-", b"\xef\xbb\xbfone\r\n\ntwo \xff\nthree") == [b"one", b"", b"two \xff", b"three"]
     assert texts("a.txt", b"") == []
-    found = reasons("a.txt", b"one\n" + b"x" * 8_000_000 + b"\n" + b"y" * MAX_TEXT_BYTES + b"\r\n")
-    assert found == [b"one", "line 2: 8,000,001 bytes, expected a text of at most 256 KiB", b"y" * MAX_TEXT_BYTES]
+    lines = reasons("a.txt", b"one\n" + b"x" * 8_000_000 + b"\n" + b"y" * MAX_TEXT_BYTES + b"\r\n")
+    assert lines == [b"one", "line 2: 8,000,001 bytes, expected a text of at most 256 KiB", b"y" * MAX_TEXT_BYTES]

@@ -28,10 +28,10 @@ def test_columns_of_text(type: str) -> None:
     held = arrow.array(["one", "zwei ü", None, "x" * 300_000])
     column = held.dictionary_encode() if type == "dictionary" else held.cast(getattr(arrow, type)())
     data = file_of(arrow.table({"text": column, "title": ["a", None, "c", "d"]}), row_group_size=2)
-    found = reasons("a.parquet", data)
-    assert found[:2] == [b"one", "zwei ü".encode()]
-    assert found[2] == "row 3: text is null, expected a text"
-    assert "row 4: text is too long, expected a text of at most 256 KiB" in str(found[3])
+    rows = reasons("a.parquet", data)
+    assert rows[:2] == [b"one", "zwei ü".encode()]
+    assert rows[2] == "row 3: text is null, expected a text"
+    assert "row 4: text is too long, expected a text of at most 256 KiB" in str(rows[3])
     assert texts("a.parquet", data, "title", "text")[:3] == [b"a one", " zwei ü".encode(), b"c "]
 
 
@@ -63,9 +63,9 @@ def test_a_file_that_is_cut_or_corrupt_is_one_error() -> None:
     data = file_of(arrow.table({"text": [f"shares {i}" for i in range(5000)]}), row_group_size=1000)
     broken = bytearray(data)
     broken[len(data) // 2 : len(data) // 2 + 600] = b"\xff" * 600
-    for given in (data[:-20], data[: len(data) // 2], b"PAR1", b"PAR1" + bytes(100) + b"PAR1", bytes(broken)):
+    for damaged in (data[:-20], data[: len(data) // 2], b"PAR1", b"PAR1" + bytes(100) + b"PAR1", bytes(broken)):
         with pytest.raises(RowsError, match=r"a\.parquet: "):
-            texts("a.parquet", given)
+            texts("a.parquet", damaged)
 
 
 BOMBS = {

@@ -103,14 +103,14 @@ def test_a_gzip_file_that_is_cut_or_corrupt_gives_what_came_before() -> None:
     data = packed(b"text\n" + b"".join(b"shares %d of %d\n" % (i, i * 7919 % 1000) for i in range(50_000)))
     broken = bytearray(data)
     broken[-8] ^= 255
-    for given, words in ((data[: len(data) // 2], "cut short"), (bytes(broken), "corrupt")):
-        reader = Reader(io.BytesIO(given), "a.csv.gz")
-        found = []
+    for damaged, words in ((data[: len(data) // 2], "cut short"), (bytes(broken), "corrupt")):
+        reader = Reader(io.BytesIO(damaged), "a.csv.gz")
+        texts = []
         with pytest.raises(RowsError, match=rf"a\.csv\.gz: the gzip file is {words}"):  # noqa: PT012
             for text in reader.texts():
-                found.append(text)
-        assert len(found) > 10_000
-        assert found[1] == b"shares 1 of 919"
+                texts.append(text)
+        assert len(texts) > 10_000
+        assert texts[1] == b"shares 1 of 919"
 
 
 def test_a_gzip_file_that_grows_out_of_all_proportion_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-def found(playwright: Playwright) -> str | None:
+def chromium_path(playwright: Playwright) -> str | None:
     """Return where a Chromium is, None where there is none."""
     own = playwright.chromium.executable_path
     return own if Path(own).exists() else next(filter(None, map(shutil.which, _NAMES)), None)
@@ -22,7 +22,7 @@ def found(playwright: Playwright) -> str | None:
 def chromium() -> Iterator[Browser | None]:
     """Start one, or yield None where there is none. While it runs, its thread can run no other event loop."""
     with sync_playwright() as playwright:
-        path = found(playwright)
+        path = chromium_path(playwright)
         if path is None:
             yield None
             return
@@ -46,7 +46,10 @@ class Watched:
         context = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         page = context.new_page()
         page.set_default_timeout(60_000)  # a machine full of other work is no fault
-        page.on("console", lambda said: self.errors.append(said.text) if said.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda message: self.errors.append(message.text) if message.type in ("error", "warning") else None,
+        )
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("dialog", lambda dialog: (self.errors.append(dialog.message), dialog.dismiss()))
         page.on("request", lambda request: self.requests.append(request.url))

@@ -65,22 +65,29 @@ class Collector:
     def of(self, trace: str, count: int, seconds: float = 20) -> list[Span]:
         """Wait until a trace has at least `count` spans, and return them."""
         deadline = time.monotonic() + seconds
-        while len(found := [span for span in self.spans if span.trace == trace]) < count:
-            assert time.monotonic() < deadline, found
+        while len(spans := [span for span in self.spans if span.trace == trace]) < count:
+            assert time.monotonic() < deadline, spans
             time.sleep(0.05)
-        return found
+        return spans
 
 
 def _of(body: bytes) -> list[Span]:
     return [
         Span(
-            service=next(one.value.string_value for one in group.resource.attributes if one.key == "service.name"),
+            service=next(
+                attribute.value.string_value
+                for attribute in group.resource.attributes
+                if attribute.key == "service.name"
+            ),
             name=span.name,
             trace=span.trace_id.hex(),
             id=span.span_id.hex(),
             parent=span.parent_span_id.hex(),
             kind=span.kind,
-            attributes={one.key: one.value.string_value or one.value.int_value for one in span.attributes},
+            attributes={
+                attribute.key: attribute.value.string_value or attribute.value.int_value
+                for attribute in span.attributes
+            },
         )
         for group in ExportTraceServiceRequest.FromString(body).resource_spans
         for scope in group.scope_spans
@@ -106,4 +113,4 @@ def _of_json(body: bytes) -> list[Span]:
 
 
 def _attributes(of: dict[str, Any]) -> dict[str, Any]:
-    return {one["key"]: next(iter(one["value"].values())) for one in of.get("attributes", ())}
+    return {attribute["key"]: next(iter(attribute["value"].values())) for attribute in of.get("attributes", ())}

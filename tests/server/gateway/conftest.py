@@ -94,10 +94,10 @@ def stub(front: rpcs.Front) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with browsers.chromium() as found:
-        if found is None:
+    with browsers.chromium() as driver:
+        if driver is None:
             pytest.skip("the playwright package brings no browser: apt-get install chromium")
-        yield found
+        yield driver
 
 
 @pytest.fixture

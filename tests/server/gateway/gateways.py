@@ -32,9 +32,9 @@ def until_listening(gateway: Gateway | Forked) -> None:
 
 def launch(folder: Path, ports: Sequence[int] = (1, 1, 1), **settings: Any) -> Launch:
     """Return what starts a gateway of its own settings before a Triton at `ports`."""
-    given = {"keys": folder / "keys.json", "port": free_ports()[0], "grpc_port": 0} | settings
+    options = {"keys": folder / "keys.json", "port": free_ports()[0], "grpc_port": 0} | settings
     return Launch(
-        settings=GatewaySettings(**given),
+        settings=GatewaySettings(**options),
         grpc_url=f"grpc://127.0.0.1:{ports[1]}",
         http_url=f"http://127.0.0.1:{ports[0]}",
         repository=folder,
@@ -50,20 +50,20 @@ def launch(folder: Path, ports: Sequence[int] = (1, 1, 1), **settings: Any) -> L
 @contextlib.contextmanager
 def gateway(folder: Path, ports: list[int], **settings: Any) -> Iterator[httpx.Client]:
     """Start such a gateway, and yield a client of it."""
-    given = launch(folder, ports, **settings)
-    process = Forked(given, folder / "gateway.log")
+    plan = launch(folder, ports, **settings)
+    process = Forked(plan, folder / "gateway.log")
     process.start()
     try:
         until_listening(process)
-        with client(given.settings.local_url) as caller:
+        with client(plan.settings.local_url) as caller:
             yield caller
     finally:
         process.stop()
 
 
 def client(url: str, key: str = "", **headers: str) -> httpx.Client:
-    given = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=url, headers=given | headers, timeout=60, trust_env=False)
+    authorization = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.Client(base_url=url, headers=authorization | headers, timeout=60, trust_env=False)
 
 
 def queued(client: httpx.Client, texts: int) -> bool:
@@ -76,8 +76,8 @@ def key(folder: Path, role: Role, days: float | None = None) -> str:
 
 
 def token(secret: Any = SECRET, algorithm: str = "HS256", headers: Any = None, **claims: Any) -> str:
-    said = {"sub": "somebody", "exp": time.time() + 600} | claims
-    return jwt.encode({k: v for k, v in said.items() if v is not None}, secret, algorithm, headers)
+    payload = {"sub": "somebody", "exp": time.time() + 600} | claims
+    return jwt.encode({k: v for k, v in payload.items() if v is not None}, secret, algorithm, headers)
 
 
 def newsdesk_keys(*arguments: str) -> Result:

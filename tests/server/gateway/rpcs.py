@@ -59,5 +59,5 @@ def refused(call: Callable[[], Any]) -> tuple[str, str, dict[str, str]]:
     """Return code, details and trailers of the error that a call ends with."""
     with pytest.raises(grpc.RpcError) as error:
         call()
-    found = error.value
-    return found.code().name, found.details(), dict(found.trailing_metadata())  # type: ignore[attr-defined]
+    failure = error.value
+    return failure.code().name, failure.details(), dict(failure.trailing_metadata())  # type: ignore[attr-defined]

@@ -24,18 +24,18 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--url", default="http://127.0.0.1:8080", help="of a gateway that asks for no key")
     parser.add_argument("--readme", action="store_true", help="the upper part of the page, in 64 colours")
-    given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     with browsers.chromium() as browser:
         if browser is None:
             raise SystemExit("no Chromium on this machine: apt-get install chromium, or playwright install chromium")
-        if given.readme:
-            shoot_for_readme(browser, given.url, given.folder / "page.png")
+        if arguments.readme:
+            shoot_for_readme(browser, arguments.url, arguments.folder / "page.png")
             return
         for width in WIDTHS:
             for scheme in SCHEMES:
-                path = given.folder / f"page-{width}-{scheme}.png"
-                shoot(browser, given.url, width, scheme, path)
+                path = arguments.folder / f"page-{width}-{scheme}.png"
+                shoot(browser, arguments.url, width, scheme, path)
                 print(path)
 
 

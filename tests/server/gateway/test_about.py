@@ -71,7 +71,7 @@ def test_the_log_is_json_with_request_ids_and_no_texts(served: Served) -> None:
         client.get("/v1/nothing?text=Zanzibar")
     (log,) = (served.server.state / "log").glob("gateway-*.log")
     entries = [entry for entry in gateways.logged(log) if entry.get("request_id") == "known"]
-    assert [(one["route"], one["status"]) for one in entries] == [("/v1/classify", 200), ("/v1/classify", 422)]
+    assert [(entry["route"], entry["status"]) for entry in entries] == [("/v1/classify", 200), ("/v1/classify", 422)]
     assert entries[0]["caller"].startswith("key:")
     assert entries[0]["texts"] == 1
     assert entries[0]["ms"] > 0
@@ -165,7 +165,7 @@ def test_a_body_that_does_not_come_is_not_waited_for_nor_one_too_large(served: S
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"urn:newsdesk:problem:slow-request" in answer
     assert dribbled.startswith(b"HTTP/1.1 408 ")
-    assert [(one.status_code, "1 MiB" in one.json()["detail"]) for one in large] == [(413, True)] * 3
+    assert [(refusal.status_code, "1 MiB" in refusal.json()["detail"]) for refusal in large] == [(413, True)] * 3
 
 
 class Occupying(Callers):

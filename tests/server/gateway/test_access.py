@@ -104,26 +104,26 @@ def test_the_table_has_every_route(reader: httpx.Client, tmp_path: Path) -> None
 @pytest.mark.parametrize("caller", CALLERS)
 def test_every_route_for_every_caller(served: Served, caller: str) -> None:
     """A key and a token of each role open what the role may, and nothing else."""
-    given = [{}]
+    credentials = [{}]
     if caller != "nobody":
         by_token = {"Authorization": f"Bearer {token(role=caller)}"}
-        given = [{"Authorization": f"Bearer {served.keys[caller]}"}, {"X-API-Key": served.keys[caller]}, by_token]
+        credentials = [{"Authorization": f"Bearer {served.keys[caller]}"}, {"X-API-Key": served.keys[caller]}, by_token]
     with gateways.client(served.url) as client:
         for route, least in ROUTES.items():
             if route.endswith("/live") and route != "GET /health/live" and CALLERS[caller] >= least > PUBLIC:
                 continue  # it never ends; test_live reads it
             method, path = route.split(" ")
             path = path.format(model="nobodys", version="1", id="000000000000", name="style.css")
-            for headers in given:
+            for headers in credentials:
                 answer = asked(client, method, path, headers)
-                said = f"{route} for {caller}: {answer.status_code} {answer.text}"
+                about = f"{route} for {caller}: {answer.status_code} {answer.text}"
                 if CALLERS[caller] >= least:
-                    assert answer.status_code in (200, 400, 404, 415), said
+                    assert answer.status_code in (200, 400, 404, 415), about
                 elif caller == "nobody":
-                    assert answer.status_code == 401, said
+                    assert answer.status_code == 401, about
                     assert answer.headers["www-authenticate"] == 'Bearer realm="newsdesk"'
                 else:
-                    assert answer.status_code == 403, said
+                    assert answer.status_code == 403, about
                     assert least.name in answer.json()["detail"]
 
 
@@ -135,8 +135,10 @@ def asked(client: httpx.Client, method: str, path: str, headers: dict[str, str])
         with connect(str(client.base_url.join(path)).replace("http:", "ws:"), additional_headers=headers, proxy=None):
             return httpx.Response(200)
     except InvalidStatus as refused:
-        said = refused.response
-        return httpx.Response(said.status_code, headers=list(said.headers.raw_items()), content=bytes(said.body))
+        response = refused.response
+        return httpx.Response(
+            response.status_code, headers=list(response.headers.raw_items()), content=bytes(response.body)
+        )
 
 
 def test_without_authentication_everybody_reads_and_nobody_manages(open_gateway: httpx.Client) -> None:
@@ -151,11 +153,11 @@ def unsigned(**claims: Any) -> str:
     return token("", "none", **claims)
 
 
-def tampered(given: str) -> str:
-    head, body, signature = given.split(".")
-    said = json.loads(base64.urlsafe_b64decode(body + "=="))
-    said["role"] = "admin"
-    return ".".join([head, base64.urlsafe_b64encode(json.dumps(said).encode()).decode().rstrip("="), signature])
+def tampered(original: str) -> str:
+    head, body, signature = original.split(".")
+    payload = json.loads(base64.urlsafe_b64decode(body + "=="))
+    payload["role"] = "admin"
+    return ".".join([head, base64.urlsafe_b64encode(json.dumps(payload).encode()).decode().rstrip("="), signature])
 
 
 @pytest.mark.parametrize(
@@ -180,8 +182,8 @@ def tampered(given: str) -> str:
     ],
 )
 def test_forged_expired_and_foreign_credentials(served: Served, authorization: Any, says: str) -> None:
-    given = authorization if isinstance(authorization, str) else authorization()
-    answer = httpx.get(f"{served.url}/v1/labels", headers={"Authorization": given})
+    header = authorization if isinstance(authorization, str) else authorization()
+    answer = httpx.get(f"{served.url}/v1/labels", headers={"Authorization": header})
     assert answer.status_code == 401, answer.text
     assert says in answer.json()["detail"]
 
@@ -198,7 +200,7 @@ def test_keys_are_created_listed_expired_and_revoked(served: Served) -> None:
         wrong = key[:-1] + ("a" if key[-1] != "a" else "b")
         assert client.get("/v1/labels", headers={"Authorization": f"Bearer {wrong}"}).status_code == 401
         listed = admin.get("/v1/keys").json()["keys"]
-        (entry,) = [one for one in listed if one["name"] == "desk of the tests"]
+        (entry,) = [entry for entry in listed if entry["name"] == "desk of the tests"]
         assert (entry["role"], entry["state"], "sha256" in entry) == ("reader", "valid", False)
         assert "desk of the tests" in gateways.newsdesk_keys("list", *state).stdout
         revoked = gateways.newsdesk_keys("revoke", entry["id"], "--json", *state)
@@ -233,8 +235,8 @@ def test_the_comparison_tells_no_time(tmp_path: Path, monkeypatch: pytest.Monkey
         return a == b
 
     monkeypatch.setattr("newsdesk.server.gateway.keys.hmac.compare_digest", compare)
-    for given in key, key[:-1] + "-", "nd_000000000000_" + "x" * 43, "nd_", "":
-        store.find(given, time.time())
+    for credential in key, key[:-1] + "-", "nd_000000000000_" + "x" * 43, "nd_", "":
+        store.find(credential, time.time())
     assert len(compared) == 5
     assert all(len(a) == len(b) == 64 for a, b in compared)
 
@@ -291,8 +293,10 @@ def test_tokens_of_public_keys(served: Served, tmp_path: Path) -> None:
         "jwt_audience": "newsdesk",
     }
     with gateways.gateway(tmp_path, served.server.ports, auth=True, **settings) as client:
-        found = [client.get("/v1/labels", headers={"Authorization": f"Bearer {one}"}).status_code for one in tokens]
-    assert found == list(tokens.values())
+        statuses = [
+            client.get("/v1/labels", headers={"Authorization": f"Bearer {signed}"}).status_code for signed in tokens
+        ]
+    assert statuses == list(tokens.values())
 
 
 def test_public_keys_are_fetched_and_an_absent_provider_is_said_so(served: Served, tmp_path: Path) -> None:
@@ -300,17 +304,17 @@ def test_public_keys_are_fetched_and_an_absent_provider_is_said_so(served: Serve
     published = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())) | {"kid": "one", "alg": "ES256"}
     (tmp_path / "keys").write_text(json.dumps({"keys": [published]}))
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    said = {"iss": "https://id.example", "aud": "newsdesk"}
-    given = {"Authorization": f"Bearer {token(key, 'ES256', {'kid': 'one'}, **said)}"}
-    expected = {"jwt_issuer": said["iss"], "jwt_audience": said["aud"]}
+    issued = {"iss": "https://id.example", "aud": "newsdesk"}
+    bearer = {"Authorization": f"Bearer {token(key, 'ES256', {'kid': 'one'}, **issued)}"}
+    expected = {"jwt_issuer": issued["iss"], "jwt_audience": issued["aud"]}
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as provider:
         threading.Thread(target=provider.serve_forever, daemon=True).start()
         where = f"http://127.0.0.1:{provider.server_port}/keys"
         with gateways.gateway(tmp_path, served.server.ports, auth=True, jwks=where, **expected) as client:
-            assert client.get("/v1/labels", headers=given).status_code == 200
+            assert client.get("/v1/labels", headers=bearer).status_code == 200
             provider.shutdown()
-            assert client.get("/v1/labels", headers=given).status_code == 200  # they are kept
+            assert client.get("/v1/labels", headers=bearer).status_code == 200  # they are kept
     with gateways.gateway(tmp_path, served.server.ports, auth=True, jwks=where, **expected) as client:
-        answer = client.get("/v1/labels", headers=given)
+        answer = client.get("/v1/labels", headers=bearer)
     assert answer.status_code == 503
     assert "identity provider" in answer.json()["detail"]

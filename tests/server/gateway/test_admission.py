@@ -41,7 +41,7 @@ class Callers:
 
     def ask(self, who: str, cost: int = 600_000, long: bool = False, behind: bool = False) -> asyncio.Task[None]:
         """Have a caller ask, and keep its turn until `end`."""
-        name = f"{who}{sum(one.startswith(who) for one in self._over)}"
+        name = f"{who}{sum(name_over.startswith(who) for name_over in self._over)}"
         over = self._over[name] = asyncio.Event()
 
         async def turn() -> None:
@@ -249,7 +249,7 @@ def hostile(served: Served) -> Iterator[list[httpx.Client]]:
 
 def computed(served: Served) -> int:
     """Return how many texts the model has answered."""
-    return sum(one["inference_count"] for one in served.server.ask("/v2/models/ag_news/stats")[1]["model_stats"])
+    return sum(model["inference_count"] for model in served.server.ask("/v2/models/ag_news/stats")[1]["model_stats"])
 
 
 def test_two_who_send_long_texts_block_nobody(

@@ -51,8 +51,8 @@ def test_subjects_are_limited_each_by_itself_and_told_when_to_come_back(tmp_path
         def ask(credential: str) -> int:
             return client.get("/metrics", headers={"Authorization": f"Bearer {credential}"}).status_code
 
-        found = [ask(token(sub=sub, jti=str(i))) for i in range(3) for sub in ("one", "other")]
-        assert found == [200] * 4 + [429] * 2
+        statuses = [ask(token(sub=sub, jti=str(i))) for i in range(3) for sub in ("one", "other")]
+        assert statuses == [200] * 4 + [429] * 2
         assert [ask(key) for _ in range(3)] == [200, 200, 429]
         refused = client.get("/metrics", headers={"Authorization": f"Bearer {token(sub='one')}"})
         assert 50 <= int(refused.headers["retry-after"]) <= 60

@@ -28,28 +28,28 @@ def test_one_text(open_gateway: httpx.Client) -> None:
 
 
 def test_what_is_not_sure_is_marked(open_gateway: httpx.Client) -> None:
-    given = {"text": ["match lol", "match", ""]}
-    items = open_gateway.post("/v1/classify", json=given).json()["items"]
+    request = {"text": ["match lol", "match", ""]}
+    items = open_gateway.post("/v1/classify", json=request).json()["items"]
     assert [item.get("unsure") for item in items] == [True, False, None]
     assert "uncertainty" not in items[0]
-    items = open_gateway.post("/v1/classify", json={**given, "uncertainty": True}).json()["items"]
+    items = open_gateway.post("/v1/classify", json={**request, "uncertainty": True}).json()["items"]
     assert items[1]["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
-    assert open_gateway.post("/v1/classify", json={**given, "uncertainty": 1}).status_code == 422
+    assert open_gateway.post("/v1/classify", json={**request, "uncertainty": 1}).status_code == 422
 
 
 def test_articles_and_top_k(open_gateway: httpx.Client) -> None:
-    given = [{"title": "The match", "description": "of 1"}, {"title": "treaty 2"}, "chip 3"]
-    found = items(open_gateway, given, top_k=1)
-    assert [list(item["probabilities"]) for item in found] == [["Sports"], ["World"], ["Sci/Tech"]]
+    articles = [{"title": "The match", "description": "of 1"}, {"title": "treaty 2"}, "chip 3"]
+    answers = items(open_gateway, articles, top_k=1)
+    assert [list(item["probabilities"]) for item in answers] == [["Sports"], ["World"], ["Sci/Tech"]]
 
 
 def test_bad_texts_have_their_error_in_their_place(open_gateway: httpx.Client) -> None:
     """B 24."""
-    found = items(open_gateway, ["shares 1", "", "match 2", " \n", "x" * 300_000, "treaty 3"])
-    assert [item["index"] for item in found] == list(range(6))
-    assert [item.get("label") for item in found] == ["Business", None, "Sports", None, None, "World"]
-    assert found[1]["error"] == "empty, expected at least one visible character"
-    assert found[4]["error"] == "300000 bytes, expected at most 262144, send a shorter text"
+    answers = items(open_gateway, ["shares 1", "", "match 2", " \n", "x" * 300_000, "treaty 3"])
+    assert [item["index"] for item in answers] == list(range(6))
+    assert [item.get("label") for item in answers] == ["Business", None, "Sports", None, None, "World"]
+    assert answers[1]["error"] == "empty, expected at least one visible character"
+    assert answers[4]["error"] == "300000 bytes, expected at most 262144, send a shorter text"
     assert items(open_gateway, "")[0]["error"] == "empty, expected at least one visible character"
     assert items(open_gateway, []) == []
 
@@ -59,16 +59,16 @@ def test_a_thousand_at_once_each_get_their_own_answer(open_gateway: httpx.Client
     texts = ["" if i % 50 == 7 else f"shares {i} {text}" for i, text in enumerate(unique(1000))]
     alone = [item.get("probabilities") for item in items(open_gateway, texts)]
 
-    async def one(session: aiohttp.ClientSession, text: str) -> dict | None:
+    async def classify(session: aiohttp.ClientSession, text: str) -> dict | None:
         async with session.post("/v1/classify", json={"text": text}, raise_for_status=True) as answer:
             return (await answer.json())["items"][0].get("probabilities")
 
     async def all_at_once() -> list[dict | None]:
         async with aiohttp.ClientSession(str(open_gateway.base_url)) as session:
-            return await asyncio.gather(*(one(session, text) for text in texts))
+            return await asyncio.gather(*(classify(session, text) for text in texts))
 
     assert asyncio.run(all_at_once()) == alone
-    assert sum(one is None for one in alone) == 20
+    assert sum(answer is None for answer in alone) == 20
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_a_failing_model_is_said_so_and_others_are_answered(open_gateway: httpx.
 
 def test_single_texts_that_come_at_once_share_requests(served: Served, open_gateway: httpx.Client) -> None:
     def requests() -> float:
-        said = httpx.get(f"http://127.0.0.1:{served.server.ports[2]}/metrics").text
-        return float(said.split('nv_inference_request_success{model="ag_news",version="1"} ')[1].split("\n")[0])
+        exposition = httpx.get(f"http://127.0.0.1:{served.server.ports[2]}/metrics").text
+        return float(exposition.split('nv_inference_request_success{model="ag_news",version="1"} ')[1].split("\n")[0])
 
     url, before = open_gateway.base_url, requests()
     bodies = [json.dumps({"text": f"shares {i}"}).encode() for i in range(500)]

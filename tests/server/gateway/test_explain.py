@@ -53,10 +53,10 @@ def test_with_the_other_choices(open_gateway: httpx.Client) -> None:
 
 def test_nothing_to_leave_out(open_gateway: httpx.Client) -> None:
     """Not of one word, of a refused text, or of a word beside which nothing can be seen."""
-    found = items(open_gateway, ["shares", "", "shares chip"], explain=True)
-    assert found[0]["words"] == []
-    assert "words" not in found[1]
-    assert len(found[2]["words"]) == 2
+    answers = items(open_gateway, ["shares", "", "shares chip"], explain=True)
+    assert answers[0]["words"] == []
+    assert "words" not in answers[1]
+    assert len(answers[2]["words"]) == 2
     item = Prediction(0, "a", {"a": 0.75}, "m")
     answered = explain.explained("x y", item, explain.spans("x y"), [TextRefused(0, "empty"), item])
     assert [word.text for word in answered.words] == ["y"]

@@ -27,13 +27,13 @@ def of_test(folder: Path, text: str) -> list[dict[str, Any]]:
 
 
 def test_a_correction_is_a_line(open_gateway: httpx.Client, open_folder: Path) -> None:
-    given = {"text": TEXT, "label": "World", "predicted": "Business", "note": "a treaty"}
-    answer = open_gateway.post("/v1/feedback", json=given, headers={"X-Request-ID": "of-the-test"})
+    correction = {"text": TEXT, "label": "World", "predicted": "Business", "note": "a treaty"}
+    answer = open_gateway.post("/v1/feedback", json=correction, headers={"X-Request-ID": "of-the-test"})
     assert (answer.status_code, answer.json()) == (200, {"kept": 1})
     (line,) = of_test(open_folder, TEXT)
     assert line.pop("corrected_at").endswith("Z")
     caller = {"model": "ag_news", "caller": "address:127.0.0.1", "request_id": "of-the-test"}
-    assert line == {**given, **caller}
+    assert line == {**correction, **caller}
     file = open_folder / "feedback" / "ag_news.jsonl"
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     several = [{"text": {"title": "A title", "description": "of feedback"}, "label": "Sports"}] * 2

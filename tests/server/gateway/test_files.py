@@ -52,9 +52,9 @@ def in_form(form: str) -> bytes:
 
 
 def test_what_is_not_sure_is_marked(reader: httpx.Client) -> None:
-    found = lines(reader.post(URL, params={"uncertainty": True}, content=b"text\nmatch lol\nmatch\n", headers=CSV))
-    assert [line["unsure"] for line in found] == [True, False]
-    assert found[0]["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
+    answers = lines(reader.post(URL, params={"uncertainty": True}, content=b"text\nmatch lol\nmatch\n", headers=CSV))
+    assert [line["unsure"] for line in answers] == [True, False]
+    assert answers[0]["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
@@ -65,24 +65,24 @@ def test_every_form(reader: httpx.Client, form: str, how: str) -> None:
         answer = reader.post(URL, params=params | {"format": form}, content=in_form(form))
     else:
         answer = reader.post(URL, params=params, files={"file": (f"articles.{form}", in_form(form))})
-    found = lines(answer)
-    assert [line["index"] for line in found] == list(range(500))
-    assert [line["label"] for line in found] == EXPECTED
-    assert [list(line["probabilities"]) for line in found] == [[label] for label in EXPECTED]
+    answers = lines(answer)
+    assert [line["index"] for line in answers] == list(range(500))
+    assert [line["label"] for line in answers] == EXPECTED
+    assert [list(line["probabilities"]) for line in answers] == [[label] for label in EXPECTED]
 
 
 def test_bad_texts_have_their_error_in_their_place(reader: httpx.Client) -> None:
-    given = b"text\nshares 1\n \nmatch\xff 2\n" + b"x" * 300_000 + b"\ntreaty 3\n"
-    found = lines(reader.post(URL, content=given, headers=CSV))
-    assert [line.get("label") for line in found] == ["Business", None, None, None, "World"]
-    assert ["error" in line for line in found] == [False, True, True, True, False]
-    assert "not UTF-8" in found[2]["error"]
+    content = b"text\nshares 1\n \nmatch\xff 2\n" + b"x" * 300_000 + b"\ntreaty 3\n"
+    answers = lines(reader.post(URL, content=content, headers=CSV))
+    assert [line.get("label") for line in answers] == ["Business", None, None, None, "World"]
+    assert ["error" in line for line in answers] == [False, True, True, True, False]
+    assert "not UTF-8" in answers[2]["error"]
     null = lines(reader.post(URL, params={"format": "parquet"}, content=table(text=["shares", None])))
     assert [line.get("label") for line in null] == ["Business", None]
 
 
 @pytest.mark.parametrize(
-    ("given", "params", "status", "says"),
+    ("content", "params", "status", "says"),
     [
         (b"a,b\n1,2\n", {}, 422, "no column text among a, b: name one with ?column="),
         (b"a,b\n1,2\n", {"column": "c"}, 422, "no column c"),
@@ -101,8 +101,8 @@ def test_bad_texts_have_their_error_in_their_place(reader: httpx.Client) -> None
         (b"a", {"format": "xlsx"}, 422, "format"),
     ],
 )
-def test_wrong_files(reader: httpx.Client, given: bytes, params: dict[str, str], status: int, says: str) -> None:
-    answer = reader.post(URL, params=params, content=given, headers=CSV)
+def test_wrong_files(reader: httpx.Client, content: bytes, params: dict[str, str], status: int, says: str) -> None:
+    answer = reader.post(URL, params=params, content=content, headers=CSV)
     assert answer.status_code == status
     assert says in answer.json()["detail"]
     assert len(answer.json()["detail"]) <= 2000
@@ -118,35 +118,35 @@ def test_wrong_types_and_forms(reader: httpx.Client) -> None:
 
 def test_a_row_that_cannot_be_read_is_refused_alone(reader: httpx.Client) -> None:
     broken = [b'{"text": null}', b"5", b"[" * 10_000, b'{"text": "' + b"x" * 3_000_000 + b'"}', b"{"]
-    given = b'{"text": "shares"}\n' * 300 + b"\n".join(broken) + b'\n\n{"text": "match"}'
-    found = lines(reader.post(URL, params={"format": "jsonl"}, content=given))
-    assert [line["index"] for line in found] == list(range(306))
-    assert [line.get("label") for line in found] == ["Business"] * 300 + [None] * 5 + ["Sports"]
+    content = b'{"text": "shares"}\n' * 300 + b"\n".join(broken) + b'\n\n{"text": "match"}'
+    answers = lines(reader.post(URL, params={"format": "jsonl"}, content=content))
+    assert [line["index"] for line in answers] == list(range(306))
+    assert [line.get("label") for line in answers] == ["Business"] * 300 + [None] * 5 + ["Sports"]
     words = ("text is null", "holds a int", "nested too deeply", "longer than 1 MiB", "not JSON")
-    for line, place, reason in zip(found[300:305], range(301, 306), words, strict=True):
+    for line, place, reason in zip(answers[300:305], range(301, 306), words, strict=True):
         assert line["error"].startswith(f"line {place}: ")
         assert reason in line["error"]
 
 
 def test_a_run_of_refused_rows_keeps_its_places(reader: httpx.Client) -> None:
-    given = b'"shares"\n' + b"5\n" * 1000 + b'"match"\n' + b"5\n" * 200
-    found = lines(reader.post(URL, params={"format": "jsonl"}, content=given))
-    assert [line["index"] for line in found] == list(range(1202))
-    assert [line["index"] for line in found if "label" in line] == [0, 1001]
+    content = b'"shares"\n' + b"5\n" * 1000 + b'"match"\n' + b"5\n" * 200
+    answers = lines(reader.post(URL, params={"format": "jsonl"}, content=content))
+    assert [line["index"] for line in answers] == list(range(1202))
+    assert [line["index"] for line in answers if "label" in line] == [0, 1001]
 
 
 def test_a_quote_that_is_missing_costs_its_own_row(reader: httpx.Client) -> None:
-    given = b'text;label\n"shares;x\n"match, late";x\ntreaty;x;y\nshares;x\n'
-    found = lines(reader.post(URL, content=given, headers=CSV))
-    assert [line.get("label") for line in found] == [None, "Sports", None, "Business"]
-    assert [line["line"] for line in found] == [2, 3, 4, 5]
-    assert "line 2: the quote that opens in line 2 closes in the middle of a cell in line 3" in found[0]["error"]
-    assert "line 4: 3 cells, expected the 2 of the header" in found[2]["error"]
-    assert "?delimiter=" in found[2]["error"]
+    content = b'text;label\n"shares;x\n"match, late";x\ntreaty;x;y\nshares;x\n'
+    answers = lines(reader.post(URL, content=content, headers=CSV))
+    assert [line.get("label") for line in answers] == [None, "Sports", None, "Business"]
+    assert [line["line"] for line in answers] == [2, 3, 4, 5]
+    assert "line 2: the quote that opens in line 2 closes in the middle of a cell in line 3" in answers[0]["error"]
+    assert "line 4: 3 cells, expected the 2 of the header" in answers[2]["error"]
+    assert "?delimiter=" in answers[2]["error"]
 
 
 @pytest.mark.parametrize(
-    ("given", "params"),
+    ("content", "params"),
     [
         (b"text^label\nshares up^x\n", {"delimiter": "^"}),
         (gzip.compress(b"text;label\nshares up;x\n", mtime=0), {}),
@@ -155,19 +155,19 @@ def test_a_quote_that_is_missing_costs_its_own_row(reader: httpx.Client) -> None
         (table(text=["shares up"]), {"format": "csv"}),
     ],
 )
-def test_what_a_file_is_its_first_bytes_say(reader: httpx.Client, given: bytes, params: dict[str, str]) -> None:
-    (found,) = lines(reader.post(URL, params=params, content=given, headers=CSV))
-    assert found["label"] == "Business"
-    (found,) = lines(reader.post(URL, params=params, files={"file": ("a.csv.GZ", given)}))
-    assert found["label"] == "Business"
+def test_what_a_file_is_its_first_bytes_say(reader: httpx.Client, content: bytes, params: dict[str, str]) -> None:
+    (answer,) = lines(reader.post(URL, params=params, content=content, headers=CSV))
+    assert answer["label"] == "Business"
+    (answer,) = lines(reader.post(URL, params=params, files={"file": ("a.csv.GZ", content)}))
+    assert answer["label"] == "Business"
 
 
 def test_what_comes_before_the_end_of_a_broken_file_is_answered(reader: httpx.Client) -> None:
     packed = gzip.compress(b"text\n" + b"".join(b"shares %d of %d\n" % (i, i * 7919 % 997) for i in range(5000)))
-    found = lines(reader.post(URL, content=packed[: len(packed) // 2], headers=CSV))
-    assert len(found) > 500
-    assert {line["label"] for line in found[:-1]} == {"Business"}
-    assert (found[-1]["problem"]["status"], found[-1]["problem"]["detail"]) == (
+    answers = lines(reader.post(URL, content=packed[: len(packed) // 2], headers=CSV))
+    assert len(answers) > 500
+    assert {line["label"] for line in answers[:-1]} == {"Business"}
+    assert (answers[-1]["problem"]["status"], answers[-1]["problem"]["detail"]) == (
         422,
         "the file: the gzip file is cut short: its end is missing",
     )
@@ -190,20 +190,20 @@ def test_whatever_fails_behind_the_first_rows_is_a_last_line() -> None:
     request = SimpleNamespace(state=SimpleNamespace(request_id="r"))
 
     async def answered() -> list[bytes]:
-        given = request, plane, io.BytesIO(), next(batches), batches, Asked()
-        return [line async for piece in files._lines(*given) for line in piece.splitlines()]  # type: ignore[arg-type]
+        arguments = request, plane, io.BytesIO(), next(batches), batches, Asked()
+        return [line async for piece in files._lines(*arguments) for line in piece.splitlines()]  # type: ignore[arg-type]
 
-    found = [json.loads(line) for line in asyncio.run(answered())]
-    assert [line.get("index") for line in found] == [*range(200), None]
-    assert (found[-1]["problem"]["status"], found[-1]["problem"]["request_id"]) == (500, "r")
-    assert "too deep" not in found[-1]["problem"]["detail"]
+    answers = [json.loads(line) for line in asyncio.run(answered())]
+    assert [line.get("index") for line in answers] == [*range(200), None]
+    assert (answers[-1]["problem"]["status"], answers[-1]["problem"]["request_id"]) == (500, "r")
+    assert "too deep" not in answers[-1]["problem"]["detail"]
 
 
 def test_a_model_that_fails_ends_the_answers_with_its_problem(reader: httpx.Client) -> None:
-    given = b"text\n" + b"shares\n" * 200 + b'"stand-in, fail"\n'
-    found = lines(reader.post(URL, content=given, headers=CSV))
-    assert len(found) == 193
-    assert found[-1]["problem"]["type"] == "urn:newsdesk:problem:model-failed"
+    content = b"text\n" + b"shares\n" * 200 + b'"stand-in, fail"\n'
+    answers = lines(reader.post(URL, content=content, headers=CSV))
+    assert len(answers) == 193
+    assert answers[-1]["problem"]["type"] == "urn:newsdesk:problem:model-failed"
 
 
 def test_memory_stays_constant_and_answers_come_meanwhile(served: Served, reader: httpx.Client) -> None:

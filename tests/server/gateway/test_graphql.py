@@ -32,32 +32,32 @@ def ask(client: httpx.Client, query: str, **variables: Any) -> dict[str, Any]:
 def test_the_same_answers_as_by_rest(reader: httpx.Client) -> None:
     texts = ["shares 5000", "", "match 7"]
     by_rest = reader.post("/v1/classify", json={"text": texts, "top_k": 2}).json()["items"]
-    found = ask(reader, CLASSIFY, texts=texts, topK=2)["data"]["classify"]
-    assert [one["label"] for one in found] == ["Business", None, "Sports"]
-    for one, other in zip(found, by_rest, strict=True):
-        scores = {score["label"]: score["probability"] for score in one["probabilities"]}
-        assert (one["index"], one["error"]) == (other["index"], other.get("error"))
-        assert (scores, one["answeredBy"]) == (other.get("probabilities", {}), other.get("answered_by"))
+    answers = ask(reader, CLASSIFY, texts=texts, topK=2)["data"]["classify"]
+    assert [answer["label"] for answer in answers] == ["Business", None, "Sports"]
+    for answer, other in zip(answers, by_rest, strict=True):
+        scores = {score["label"]: score["probability"] for score in answer["probabilities"]}
+        assert (answer["index"], answer["error"]) == (other["index"], other.get("error"))
+        assert (scores, answer["answeredBy"]) == (other.get("probabilities", {}), other.get("answered_by"))
 
 
 def test_labels_and_models(reader: httpx.Client) -> None:
-    found = ask(reader, "{ labels models }")["data"]
-    assert found["labels"] == LABELS
-    assert found["models"] == reader.get("/v1/models").json()["models"]
+    data = ask(reader, "{ labels models }")["data"]
+    assert data["labels"] == LABELS
+    assert data["models"] == reader.get("/v1/models").json()["models"]
 
 
 def test_all_that_rest_takes(reader: httpx.Client) -> None:
     asked = {"quality": "best", "members": True, "explain": True, "uncertainty": True}
-    (one,) = ask(reader, CLASSIFY, texts=["the shares 5000"], **asked)["data"]["classify"]
+    (answer,) = ask(reader, CLASSIFY, texts=["the shares 5000"], **asked)["data"]["classify"]
     (other,) = reader.post("/v1/classify", json={"text": "the shares 5000", **asked}).json()["items"]
     members = {
-        said["name"]: {score["label"]: score["probability"] for score in said["probabilities"]}
-        for said in one["members"]
+        member["name"]: {score["label"]: score["probability"] for score in member["probabilities"]}
+        for member in answer["members"]
     }
-    assert (one["windows"], one["answeredBy"]) == (other["windows"], other["answered_by"])
-    assert (members, one["words"]) == (other["members"], other["words"])
-    assert (one["unsure"], one["uncertainty"]) == (other["unsure"], other["uncertainty"])
-    assert one["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
+    assert (answer["windows"], answer["answeredBy"]) == (other["windows"], other["answered_by"])
+    assert (members, answer["words"]) == (other["members"], other["words"])
+    assert (answer["unsure"], answer["uncertainty"]) == (other["unsure"], other["uncertainty"])
+    assert answer["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
     assert ask(reader, CLASSIFY, texts=["shares"], quality="good")["errors"]
 
 

@@ -182,8 +182,8 @@ def test_it_cannot_amplify_an_overload(share: float) -> None:
         again: list[int] = []
         hedging = await learnt(share, again.append)
         late = [Model(0.2, 0.2) for _ in range(800)]
-        await asyncio.gather(*(hedging.answer(1, one.ask) for one in late))
-        assert sum(one.asked for one in late) == 800 + sum(again)
+        await asyncio.gather(*(hedging.answer(1, request.ask) for request in late))
+        assert sum(request.asked for request in late) == 800 + sum(again)
         return sum(again)
 
     again = virtual_time.run(run())

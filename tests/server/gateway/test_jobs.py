@@ -62,9 +62,9 @@ def done(client: httpx.Client, id: str) -> dict[str, Any]:
 
 
 def test_a_job_answers_as_the_file_route_does(reader: httpx.Client, served: Served) -> None:
-    given = b"title;body\nshares;1\nmatch;2\n;\ntreaty;3\n"
+    content = b"title;body\nshares;1\nmatch;2\n;\ntreaty;3\n"
     params = {"column": ["title", "body"], "top_k": 2, "uncertainty": True}
-    taken = reader.post(URL, params=params, files={"file": ("articles.csv", given)})
+    taken = reader.post(URL, params=params, files={"file": ("articles.csv", content)})
     assert taken.status_code == 202, taken.text
     id = taken.json()["id"]
     assert taken.headers["Location"] == f"{URL}/{id}"
@@ -73,7 +73,7 @@ def test_a_job_answers_as_the_file_route_does(reader: httpx.Client, served: Serv
     assert id in [job["id"] for job in reader.get(URL).json()["jobs"]]
     result = reader.get(f"{URL}/{id}/result")
     assert result.headers["content-type"].startswith("application/x-ndjson")
-    assert result.text == reader.post(FILE, params=params, content=given, headers=CSV).text
+    assert result.text == reader.post(FILE, params=params, content=content, headers=CSV).text
     with served.client("operator") as other:  # another caller's is none
         for answer in other.get(f"{URL}/{id}"), other.get(f"{URL}/{id}/result"), other.delete(f"{URL}/{id}"):
             assert answer.status_code == 404
@@ -87,25 +87,25 @@ def test_a_job_answers_as_the_file_route_does(reader: httpx.Client, served: Serv
 
 def test_what_is_wrong_from_the_start_is_no_job(reader: httpx.Client) -> None:
     before = reader.get(URL).json()
-    for given, params, status in (
+    for content, params, status in (
         (b"a,b\n1,2\n", {}, 422),
         (b"PK\x03\x04 xl/workbook.xml", {}, 415),
         (b"text\na\n", {"format": "xlsx"}, 422),
         (b"text\na\n", {"model": "nobodys"}, 404),
     ):
-        assert reader.post(URL, params=params, content=given, headers=CSV).status_code == status
+        assert reader.post(URL, params=params, content=content, headers=CSV).status_code == status
     assert reader.post(URL, content=b"text\na\n", headers={"Content-Type": "image/png"}).status_code == 415
     assert reader.get(URL).json() == before
 
 
 def test_a_job_goes_on_after_the_gateway_was_killed(served: Served, tmp_path: Path) -> None:
     stalls = Stalls(tmp_path, 1500, 1800, 2100, 2400)
-    given = gateways.launch(tmp_path, served.server.ports, hedge_share=0.0)
-    first = Gateway(given, tmp_path / "first.log")
+    plan = gateways.launch(tmp_path, served.server.ports, hedge_share=0.0)
+    first = Gateway(plan, tmp_path / "first.log")
     first.start()
     try:
         gateways.until_listening(first)
-        with gateways.client(given.settings.local_url) as client:
+        with gateways.client(plan.settings.local_url) as client:
             id = client.post(URL, content=stalls.csv(), headers=CSV).json()["id"]
             job = until(client, id, lambda job: job["rows"] >= 1024)
             assert (job["state"], job["total"]) == ("running", ROWS)
@@ -117,11 +117,11 @@ def test_a_job_goes_on_after_the_gateway_was_killed(served: Served, tmp_path: Pa
     kept = Folder(tmp_path / "jobs" / id)
     with kept.result.open("ab") as result:  # what a killed gateway had written and not made sure of
         result.write(b'{"index": 99')
-    second = Gateway(given, tmp_path / "second.log")
+    second = Gateway(plan, tmp_path / "second.log")
     second.start()
     try:
         gateways.until_listening(second)
-        with gateways.client(given.settings.local_url) as client:
+        with gateways.client(plan.settings.local_url) as client:
             until_open(client)
             job = done(client, id)
             assert (job["state"], job["rows"], job["refused"]) == ("done", ROWS, 1)
@@ -193,8 +193,8 @@ def test_a_job_is_kept_for_some_hours_behind_its_end(tmp_path: Path) -> None:
 
 
 def test_a_model_that_fails_on_a_text_ends_the_job_with_its_problem(reader: httpx.Client) -> None:
-    given = b"text\n" + b"shares\n" * 200 + b'"stand-in, fail"\n'
-    id = reader.post(URL, content=given, headers=CSV).json()["id"]
+    content = b"text\n" + b"shares\n" * 200 + b'"stand-in, fail"\n'
+    id = reader.post(URL, content=content, headers=CSV).json()["id"]
     job = done(reader, id)
     assert (job["state"], job["problem"]["type"]) == ("failed", "urn:newsdesk:problem:model-failed")
     assert reader.get(f"{URL}/{id}/result").status_code == 409

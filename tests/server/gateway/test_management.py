@@ -52,8 +52,8 @@ def test_cache_hits_live_and_a_rollback(operator: httpx.Client, tmp_path: Path) 
     assert operator.post(ROLLBACK).json() == {"withdrawn": "2", "serves": "1"}
     assert operator.get("/v1/models").json()["models"][0]["versions"] == ["1"]
     assert answered_by() == "stand-in"
-    for given in {"text": ["a match", ""]}, {"text": ["a match"]}, {"text": ["a match"], "members": True}:
-        first, again = (operator.post("/v1/classify", json=given) for _ in range(2))
+    for body in {"text": ["a match", ""]}, {"text": ["a match"]}, {"text": ["a match"], "members": True}:
+        first, again = (operator.post("/v1/classify", json=body) for _ in range(2))
         assert first.status_code == 200, first.text
         assert again.json() == first.json()  # the cache gives back refusals without words, and what was asked for first
     again = operator.post(ROLLBACK)
@@ -61,7 +61,7 @@ def test_cache_hits_live_and_a_rollback(operator: httpx.Client, tmp_path: Path) 
     assert "version 1 is the only one" in again.json()["detail"]
     assert operator.post(ROLLBACK.replace("ag_news", "other")).status_code == 404
     entries = gateways.logged(tmp_path / "state0" / "log" / "audit.jsonl")
-    assert [(one["action"], one["outcome"][:22]) for one in entries] == [
+    assert [(entry["action"], entry["outcome"][:22]) for entry in entries] == [
         ("rollback", "version 2 is withdrawn"),
         ("rollback", f"{tmp_path}"[:22]),
         ("rollback", "there is no such model"),

@@ -24,10 +24,10 @@ PERSONAL = {
 
 @pytest.mark.parametrize("kind", PERSONAL)
 def test_each_kind_wherever_it_stands(kind: str) -> None:
-    for given in PERSONAL[kind]:
-        for text in f"Write to {given}, or not.", given, f"<{given}>", f"at {given}.", f"tel:{given};x":
+    for personal in PERSONAL[kind]:
+        for text in f"Write to {personal}, or not.", personal, f"<{personal}>", f"at {personal}.", f"tel:{personal};x":
             masked = mask(text)
-            assert given not in masked, masked
+            assert personal not in masked, masked
             assert sum(character.isdigit() for character in masked) <= 2, masked  # no part of it either
             assert "jane" not in masked
     assert f"[{kind}]" in mask(f"Write to {PERSONAL[kind][0]} today.")
@@ -41,10 +41,12 @@ def test_news_stays_readable() -> None:
 def test_what_is_cut_is_not_half_a_number() -> None:
     """And no length or form of a text takes long."""
     for before in range(4096 - 20, 4096):
-        for given in "+44 20 7946 0958", "4111 1111 1111 1111", "jane@news.example":
+        for personal in "+44 20 7946 0958", "4111 1111 1111 1111", "jane@news.example":
             # Masks are shorter than what they stand for, so that the end of what is read can come to be shown.
             text = (
-                ("someone.with.a.very.long.name@a-very-long-domain-of-news.example " * 63)[: before - 1] + " " + given
+                ("someone.with.a.very.long.name@a-very-long-domain-of-news.example " * 63)[: before - 1]
+                + " "
+                + personal
             )
             assert "jane" not in mask(text)
             assert not any(character.isdigit() for character in mask(text))
@@ -55,11 +57,11 @@ def test_what_is_cut_is_not_half_a_number() -> None:
 
 
 def test_the_log_of_a_gateway_that_is_asked_for_texts(served: Served, tmp_path: Path) -> None:
-    everything = ", ".join(one for kind in PERSONAL.values() for one in kind)
+    everything = ", ".join(personal for kind in PERSONAL.values() for personal in kind)
     with gateways.gateway(tmp_path, served.server.ports, log_texts=True) as client:
-        given = {"X-Request-ID": "with-texts"}
-        client.post("/v1/classify", json={"text": ["Zanzibar shares", f"of {everything}"]}, headers=given)
-        client.post("/v1/classify", json={"text": "stand-in, fail for jane@news.example"}, headers=given)
+        marked = {"X-Request-ID": "with-texts"}
+        client.post("/v1/classify", json={"text": ["Zanzibar shares", f"of {everything}"]}, headers=marked)
+        client.post("/v1/classify", json={"text": "stand-in, fail for jane@news.example"}, headers=marked)
         client.post(
             "/v1/classify/file",
             content=f'{{"text": "{everything}"}}\n',
@@ -72,7 +74,7 @@ def test_the_log_of_a_gateway_that_is_asked_for_texts(served: Served, tmp_path: 
     assert entries[0]["texts"][0] == "Zanzibar shares"
     assert entries[1]["texts"] == ["stand-in, fail for [EMAIL]"]
     log = (tmp_path / "gateway.log").read_text()
-    assert [one for kind in PERSONAL.values() for one in kind if one in log] == []
+    assert [personal for kind in PERSONAL.values() for personal in kind if personal in log] == []
 
 
 def test_the_extra_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,8 +45,8 @@ def peak(process: int, forget: bool = False) -> int:
     return int(line.split()[1]) * 1024
 
 
-def texts(*given: object) -> bytes:
-    return json.dumps({"text": list(given)}, ensure_ascii=False).encode()
+def texts(*values: object) -> bytes:
+    return json.dumps({"text": list(values)}, ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ SHARES = oip(["shares 5000"])
 
 def outputs(answer: httpx.Response) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
-    return {one["name"]: one["data"] for one in answer.json()["outputs"]}
+    return {output["name"]: output["data"] for output in answer.json()["outputs"]}
 
 
 def test_tritonclient(served: Served) -> None:

@@ -73,7 +73,7 @@ def test_hosts(client: httpx.Client, host: str, status: int) -> None:
 def test_cross_site(client: httpx.Client, headers: dict[str, str], refused: bool) -> None:
     """Every POST, DELETE and WebSocket alike; a form of another page needs no preflight, and no key on loopback."""
     host = f"127.0.0.1:{client.base_url.port}"
-    given = {name: value.format(host=host) for name, value in headers.items()}
+    filled = {name: value.format(host=host) for name, value in headers.items()}
     for method, path in (
         ("POST", "/v1/classify"),
         ("POST", "/v1/classify/file"),
@@ -82,23 +82,23 @@ def test_cross_site(client: httpx.Client, headers: dict[str, str], refused: bool
         ("POST", "/v2/repository/models/ag_news/load"),
         ("DELETE", "/v1/keys/000000000000"),
     ):
-        answer = client.request(method, path, headers=given)
+        answer = client.request(method, path, headers=filled)
         assert ("may not call" in answer.text) == refused, f"{path}: {answer.text}"
         assert not refused or answer.status_code == 403
-    assert client.get("/health/live", headers=given).status_code == 200
+    assert client.get("/health/live", headers=filled).status_code == 200
     url = str(client.base_url.join("/v1/stream")).replace("http:", "ws:")
     if refused:
         with pytest.raises(InvalidStatus) as turned_away:
-            connect(url, additional_headers=given, proxy=None)
+            connect(url, additional_headers=filled, proxy=None)
         assert turned_away.value.response.status_code == 403
     else:
-        with connect(url, additional_headers=given, proxy=None):
+        with connect(url, additional_headers=filled, proxy=None):
             pass
 
 
 def test_which_gateways_look_at_the_host(tmp_path: Path) -> None:
-    def checks(**given: object) -> bool:
-        return GatewaySettings(keys=tmp_path / "keys.json", **given).checks_hosts  # type: ignore[arg-type]
+    def checks(**options: object) -> bool:
+        return GatewaySettings(keys=tmp_path / "keys.json", **options).checks_hosts  # type: ignore[arg-type]
 
     assert checks()
     assert checks(auth=True)

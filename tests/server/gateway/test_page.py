@@ -18,8 +18,8 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "be
 def shares(page: Page, bars: str) -> dict[str, float]:
     """Return the percentages in a list of bars."""
     rows = page.locator(f"{bars} li").all()
-    found = {row.locator(".name").inner_text(): row.locator(".value").inner_text() for row in rows}
-    return {name: float(value.split("(")[-1].split(" ")[0]) for name, value in found.items()}
+    shown = {row.locator(".name").inner_text(): row.locator(".value").inner_text() for row in rows}
+    return {name: float(value.split("(")[-1].split(" ")[0]) for name, value in shown.items()}
 
 
 def test_by_keyboard_alone(page: Page) -> None:
@@ -75,12 +75,12 @@ def test_one_article(page: Page, open_gateway: httpx.Client) -> None:
     text = "The 😀 chip 5000 of nobody"
     classify(page, text)
     expect(page.locator("#article-label")).to_have_text("Sci/Tech")
-    found = shares(page, "#article-bars")
-    assert list(found) == sorted(found, key=lambda name: -found[name])
-    assert sum(found.values()) == pytest.approx(100, abs=0.2)
-    assert found["Sci/Tech"] == 75.0
-    given = {"text": text, "members": True}
-    (item,) = open_gateway.post("/v1/classify", json=given).json()["items"]
+    bars = shares(page, "#article-bars")
+    assert list(bars) == sorted(bars, key=lambda name: -bars[name])
+    assert sum(bars.values()) == pytest.approx(100, abs=0.2)
+    assert bars["Sci/Tech"] == 75.0
+    request = {"text": text, "members": True}
+    (item,) = open_gateway.post("/v1/classify", json=request).json()["items"]
     expect(page.locator("#article-how")).to_contain_text(f"answered by {item['answered_by']} in ")
     assert page.locator("#article-members tbody th").all_inner_texts() == list(item["members"])
     expect(page.locator("#article-said")).to_contain_text("Sci/Tech, 75.0 %, answered by")
@@ -141,7 +141,7 @@ def test_what_is_wrong_is_said(page: Page, watched: Watched) -> None:
     page.route("**/v1/classify", lambda route: route.abort())
     classify(page, "a match")
     expect(problem).to_contain_text("the gateway cannot be reached")
-    assert all(said.startswith("Failed to load resource") for said in watched.errors)  # the browser's own words
+    assert all(error.startswith("Failed to load resource") for error in watched.errors)  # the browser's own words
     watched.errors.clear()
 
 
@@ -156,7 +156,7 @@ def test_texts_are_shown_as_they_are(page: Page, watched: Watched) -> None:
     assert page.locator("#article img, #file img, main script, #file b").count() == 0
     refused = page.evaluate("() => { try { document.body.innerHTML = '<p>' } catch (error) { return error.name } }")
     assert refused == "TypeError"
-    assert ["TrustedHTML" in said for said in watched.errors] == [True]
+    assert ["TrustedHTML" in error for error in watched.errors] == [True]
     watched.errors.clear()
 
 
@@ -210,8 +210,8 @@ def test_accessibility(watched: Watched, served: Served, open_gateway: httpx.Cli
     page = watched.open(str(open_gateway.base_url), **options)
 
     def check(state: str) -> None:
-        found = Axe().run(page, options=RULES)
-        assert found.violations_count == 0, f"{state}: {found.generate_report()}"
+        report = Axe().run(page, options=RULES)
+        assert report.violations_count == 0, f"{state}: {report.generate_report()}"
         assert page.evaluate("document.documentElement.scrollWidth") <= width, state
 
     check("empty")

@@ -35,15 +35,15 @@ def test_a_dropped_file_comes_back_whole(page: Page, open_gateway: httpx.Client)
     expect(page.locator("#file-chosen")).to_contain_text("news.csv")
     page.get_by_role("button", name="Classify all").click()
     expect(page.locator("#file-said")).to_contain_text("399 answered, 1 refused")
-    found = downloaded(page)
-    assert [[row["title"], row["description"], row["id"]] for row in found] == rows
+    downloads = downloaded(page)
+    assert [[row["title"], row["description"], row["id"]] for row in downloads] == rows
     texts = [f"{title} {description}" for title, description, _ in rows]
     items = open_gateway.post("/v1/classify", json={"text": texts}).json()["items"]
-    for row, item in zip(found, items, strict=True):
+    for row, item in zip(downloads, items, strict=True):
         assert (row["newsdesk_label"], row["newsdesk_error"]) == (item.get("label", ""), item.get("error", ""))
         assert row["newsdesk_unsure"] == str(item.get("unsure", "")).lower()
-        given = {name: float(row[f"newsdesk_{name}"] or 0) for name in LABELS}
-        assert given == pytest.approx(item.get("probabilities") or dict.fromkeys(LABELS, 0))
+        probabilities = {name: float(row[f"newsdesk_{name}"] or 0) for name in LABELS}
+        assert probabilities == pytest.approx(item.get("probabilities") or dict.fromkeys(LABELS, 0))
     distribution = page.locator("#file-bars .value").all_inner_texts()
     assert distribution == ["399 (100.0 %)"]
 
@@ -56,8 +56,8 @@ def test_no_cell_of_a_download_is_a_formula(page: Page) -> None:
     csv.writer(out).writerows([["text", "=name"], *(["shares", cell] for cell in formulas + harmless)])
     classify_rows(page, out.getvalue())
     expect(page.locator("#file-said")).to_contain_text(f"{len(formulas + harmless)} answered")
-    found = downloaded(page)
-    assert [row["'=name"] for row in found] == [f"'{cell}" for cell in formulas] + harmless
+    downloads = downloaded(page)
+    assert [row["'=name"] for row in downloads] == [f"'{cell}" for cell in formulas] + harmless
 
 
 @pytest.mark.parametrize("first", ["", "sep=;\n"])
@@ -66,10 +66,10 @@ def test_answers_stand_beside_their_own_rows_whatever_is_wrong_with_others(page:
     rows = ["shares, up;1", '"match;2', '"match, late";3', "treaty;4;more", "", "shares;5", "match;6"]
     classify_rows(page, first + "text;id\n" + "\n".join(rows))
     expect(page.locator("#file-said")).to_contain_text("4 answered, 2 refused")
-    found = [(row["id"], row["newsdesk_label"]) for row in downloaded(page)]
-    assert [found[place] for place in (0, 4, 5)] == [("1", "Business"), ("5", "Business"), ("6", "Sports")]
-    assert found[1][1] == found[3][1] == ""
-    assert found[2] == ("", "Sports")
+    labelled = [(row["id"], row["newsdesk_label"]) for row in downloaded(page)]
+    assert [labelled[place] for place in (0, 4, 5)] == [("1", "Business"), ("5", "Business"), ("6", "Sports")]
+    assert labelled[1][1] == labelled[3][1] == ""
+    assert labelled[2] == ("", "Sports")
 
 
 def test_a_large_file_does_not_freeze_the_page(page: Page, tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_a_large_file_does_not_freeze_the_page(page: Page, tmp_path: Path) -> No
     longest, share = page.evaluate("[longest, share]")
     assert longest < 1000 or share < 0.5, (longest, share)  # a machine full of other work is slow all the time
     expect(page.locator("#file-rows tbody tr")).to_have_count(200)
-    found = downloaded(page)
-    assert [row["text"] for row in found] == [f"shares {i}" for i in range(count)]
-    assert {row["newsdesk_label"] for row in found} == {"Business"}
+    answered = downloaded(page)
+    assert [row["text"] for row in answered] == [f"shares {i}" for i in range(count)]
+    assert {row["newsdesk_label"] for row in answered} == {"Business"}
 
 
 def test_a_file_can_be_stopped(page: Page, hold: Hold) -> None:

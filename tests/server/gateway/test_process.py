@@ -61,8 +61,8 @@ class Load(Callers):
         until(lambda: all(count >= least for count, least in zip(self._answered, wanted, strict=True)))
 
     def _ask(self, caller: int) -> None:
-        given = {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["shares"]}]}
-        path, body = ("/v1/classify", {"text": "shares"}) if caller % 2 else ("/v2/models/ag_news/infer", given)
+        inference = {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["shares"]}]}
+        path, body = ("/v1/classify", {"text": "shares"}) if caller % 2 else ("/v2/models/ag_news/infer", inference)
         with gateways.client(self._url) as client:
             while not self._over.is_set():
                 try:
@@ -161,6 +161,6 @@ def test_a_gateway_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 
 def test_a_launch_survives_its_pipe(tmp_path: Path) -> None:
-    given = gateways.launch(tmp_path, jwt_secret_file=tmp_path / "secret", cors_origin=("https://a.example",))
-    assert Launch.decode(given.encode()) == given
-    assert os.fspath(tmp_path) in given.encode().decode()
+    plan = gateways.launch(tmp_path, jwt_secret_file=tmp_path / "secret", cors_origin=("https://a.example",))
+    assert Launch.decode(plan.encode()) == plan
+    assert os.fspath(tmp_path) in plan.encode().decode()

@@ -40,11 +40,11 @@ async def ask(urls: Sequence[str], keys: Sequence[str]) -> list[tuple[str, int, 
     """Ask ASKED times with each key, all at once; return key, status and headers."""
     async with aiohttp.ClientSession() as session:
 
-        async def one(url: str, key: str) -> tuple[str, int, dict[str, str]]:
+        async def request(url: str, key: str) -> tuple[str, int, dict[str, str]]:
             async with session.get(f"{url}/v1/labels", headers={"X-API-Key": key}) as answer:
                 return key, answer.status, dict(answer.headers)
 
-        return await asyncio.gather(*(one(urls[i % len(urls)], key) for i in range(ASKED) for key in keys))
+        return await asyncio.gather(*(request(urls[i % len(urls)], key) for i in range(ASKED) for key in keys))
 
 
 def check(urls: Sequence[str], keys: Sequence[str]) -> None:
@@ -150,8 +150,8 @@ def test_in_memory(served: Served, tmp_path: Path, keys: list[str]) -> None:
 
 
 def test_by_two_gateways_in_redis(served: Served, tmp_path: Path, keys: list[str], redis: str) -> None:
-    with limited(served, tmp_path, rate_storage=redis) as one, limited(served, tmp_path, rate_storage=redis) as other:
-        check([str(client.base_url).rstrip("/") for client in (one, other)], keys)
+    with limited(served, tmp_path, rate_storage=redis) as first, limited(served, tmp_path, rate_storage=redis) as other:
+        check([str(client.base_url).rstrip("/") for client in (first, other)], keys)
 
 
 def test_a_storage_that_is_away_is_said_so(served: Served, tmp_path: Path, keys: list[str]) -> None:

@@ -33,11 +33,13 @@ def test_refusals_are_logged_and_audited(tmp_path: Path) -> None:
         assert {line["address"] for line in lines} == {"127.0.0.1"}
         assert [line.get("key") for line in lines[:3]] == [None, "0" * 12, gone.split("_")[1]]
         assert [line.get("caller") for line in lines[3:]] == [f"key:{reader.split('_')[1]}", None, "token:somebody"]
-    assert [(line["action"], line["method"]) for line in audited] == [("refused", shown[one][0]) for one in shown]
+    assert [(line["action"], line["method"]) for line in audited] == [("refused", shown[secret][0]) for secret in shown]
     assert "needs the role operator" in audited[3]["outcome"]
     assert audited[3]["route"] == "/v2/repository/models/{model}/load"
     written = (tmp_path / "audit.jsonl").read_text() + (tmp_path / "gateway.log").read_text()
-    secrets = [part for one in shown for part in (one.split("_")[-1], one.rsplit(".", 1)[-1]) if len(part) > 12]
+    secrets = [
+        part for secret in shown for part in (secret.split("_")[-1], secret.rsplit(".", 1)[-1]) if len(part) > 12
+    ]
     assert len(secrets) > 6
     assert not [secret for secret in secrets if secret in written]
 

@@ -16,18 +16,18 @@ from tests.launching import free_ports
 from tests.server.gateway import gateways
 
 
-def settings(folder: Path, **given: Any) -> Settings:
+def settings(folder: Path, **options: Any) -> Settings:
     return with_gateway(
-        Settings(model_repository=folder, state=folder), **{"port": free_ports()[0], "grpc_port": 0} | given
+        Settings(model_repository=folder, state=folder), **{"port": free_ports()[0], "grpc_port": 0} | options
     )
 
 
-def found(folder: Path, **given: Any) -> dict[str, Check]:
-    return {one.name: one for one in gateway.check(settings(folder, **given))}
+def checks_of(folder: Path, **options: Any) -> dict[str, Check]:
+    return {check.name: check for check in gateway.check(settings(folder, **options))}
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("options", "says"),
     [
         ({"port": 0}, "--gateway-port (NEWSDESK_GATEWAY_PORT) is '0'"),
         ({"max_texts": 0}, "--max-texts (NEWSDESK_MAX_TEXTS) is '0'; expected more than 0"),
@@ -57,9 +57,9 @@ def found(folder: Path, **given: Any) -> dict[str, Check]:
         ({"cors_origin": ("https://a.example/",)}, "--cors-origin"),
     ],
 )
-def test_values_that_cannot_be_used(tmp_path: Path, given: dict[str, Any], says: str) -> None:
+def test_values_that_cannot_be_used(tmp_path: Path, options: dict[str, Any], says: str) -> None:
     with pytest.raises(GatewaySettingsError) as refused:
-        GatewaySettings(keys=tmp_path / "keys.json", **given)
+        GatewaySettings(keys=tmp_path / "keys.json", **options)
     assert says in str(refused.value)
 
 
@@ -71,21 +71,21 @@ def test_the_host_is_that_of_triton_and_may_be_another(tmp_path: Path) -> None:
 
 
 def test_who_is_asked_and_when_it_does_not_start(tmp_path: Path) -> None:
-    assert found(tmp_path)["access"].level == "ok"
-    assert found(tmp_path, auth=True)["access"].level == "problem"
-    assert found(tmp_path, host="0.0.0.0")["access"].level == "problem"
-    assert found(tmp_path, host="0.0.0.0", insecure=True)["access"].level == "warning"
+    assert checks_of(tmp_path)["access"].level == "ok"
+    assert checks_of(tmp_path, auth=True)["access"].level == "problem"
+    assert checks_of(tmp_path, host="0.0.0.0")["access"].level == "problem"
+    assert checks_of(tmp_path, host="0.0.0.0", insecure=True)["access"].level == "warning"
     gateways.key(tmp_path, Role.reader, days=1e-9)
-    assert found(tmp_path, host="0.0.0.0")["access"].level == "problem"  # an expired one opens nothing
+    assert checks_of(tmp_path, host="0.0.0.0")["access"].level == "problem"  # an expired one opens nothing
     gateways.key(tmp_path, Role.reader)
-    assert "1 keys" in found(tmp_path, host="0.0.0.0")["access"].found
+    assert "1 keys" in checks_of(tmp_path, host="0.0.0.0")["access"].finding
     (tmp_path / "secret").write_text("short")
-    short = found(tmp_path, auth=True, jwt_secret_file=tmp_path / "secret")["access"]
+    short = checks_of(tmp_path, auth=True, jwt_secret_file=tmp_path / "secret")["access"]
     assert (short.level, "at least 32 random bytes" in short.found) == ("problem", True)
     (tmp_path / "secret").write_text("x" * 32)
-    assert "HS256" in found(tmp_path, auth=True, jwt_secret_file=tmp_path / "secret")["access"].found
+    assert "HS256" in checks_of(tmp_path, auth=True, jwt_secret_file=tmp_path / "secret")["access"].finding
     (tmp_path / "keys.json").write_text("[]")
-    assert found(tmp_path)["access"].level == "problem"
+    assert checks_of(tmp_path)["access"].level == "problem"
 
 
 def test_triton_stays_on_loopback_until_it_is_exposed_which_is_a_warning(tmp_path: Path) -> None:
@@ -117,10 +117,10 @@ def test_the_advisories_are_those_of_the_security_page() -> None:
 def test_ports(tmp_path: Path) -> None:
     with pytest.raises(GatewaySettingsError, match=r"--gateway-grpc-port .*expected another port than --gateway-port"):
         settings(tmp_path, port=9000, grpc_port=9000)
-    assert "--gateway-grpc-port" in found(tmp_path, grpc_port=8001)["gateway"].remedy
-    assert "one of Triton's" in found(tmp_path, port=8001)["gateway"].found
+    assert "--gateway-grpc-port" in checks_of(tmp_path, grpc_port=8001)["gateway"].remedy
+    assert "one of Triton's" in checks_of(tmp_path, port=8001)["gateway"].finding
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        check = found(tmp_path, port=taken.getsockname()[1])["gateway"]
+        check = checks_of(tmp_path, port=taken.getsockname()[1])["gateway"]
     assert check.level == "problem"
     assert "--gateway-port" in check.remedy
     assert "--no-gateway" in check.remedy

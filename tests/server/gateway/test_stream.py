@@ -22,17 +22,17 @@ def address(served: Served) -> str:
 
 
 def opened(served: Served, **headers: str) -> connect:
-    given = {"Authorization": f"Bearer {served.keys['reader']}"} | headers
-    return connect(address(served), additional_headers=given, max_queue=4, proxy=None)
+    authorization = {"Authorization": f"Bearer {served.keys['reader']}"} | headers
+    return connect(address(served), additional_headers=authorization, max_queue=4, proxy=None)
 
 
 def exchange(served: Served, messages: list[str]) -> list[dict[str, Any]]:
     async def run() -> list[dict[str, Any]]:
         async with opened(served) as socket:
             sending = asyncio.create_task(send(socket, messages))
-            found = [json.loads(await socket.recv()) for _ in messages]
+            answers = [json.loads(await socket.recv()) for _ in messages]
             await sending
-            return found
+            return answers
 
     return asyncio.run(run())
 
@@ -44,19 +44,19 @@ async def send(socket: ClientConnection, messages: list[str]) -> None:
 
 def test_answers_come_in_order_with_their_ids(served: Served) -> None:
     messages = [json.dumps({"text": f"shares {i}" if i % 2 else f"match {i}", "id": f"n{i}"}) for i in range(300)]
-    found = exchange(served, messages)
-    assert [one["id"] for one in found] == [f"n{i}" for i in range(300)]
-    assert [one["index"] for one in found] == list(range(300))
-    assert [one["label"] for one in found] == ["Business" if i % 2 else "Sports" for i in range(300)]
+    answers = exchange(served, messages)
+    assert [answer["id"] for answer in answers] == [f"n{i}" for i in range(300)]
+    assert [answer["index"] for answer in answers] == list(range(300))
+    assert [answer["label"] for answer in answers] == ["Business" if i % 2 else "Sports" for i in range(300)]
 
 
 def test_all_that_rest_takes(served: Served, reader: httpx.Client) -> None:
     asked = {"text": "the shares 5000", "quality": "best", "members": True, "explain": True, "uncertainty": True}
-    (found,) = exchange(served, [json.dumps(asked)])
+    (answer,) = exchange(served, [json.dumps(asked)])
     (item,) = reader.post("/v1/classify", json=asked).json()["items"]
-    assert found == {**item, "id": None}
-    assert len(found["words"]) == 3
-    assert found["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
+    assert answer == {**item, "id": None}
+    assert len(answer["words"]) == 3
+    assert answer["uncertainty"] == {"total": 0.75, "data": 0.5, "model": 0.25}
 
 
 def test_one_answer_does_not_wait_for_another_text(served: Served) -> None:
@@ -73,12 +73,12 @@ def test_one_answer_does_not_wait_for_another_text(served: Served) -> None:
 def test_bad_messages_are_answered_in_their_place(served: Served) -> None:
     messages = ['{"text": "shares"}', "{", '{"text": ["a"]}', '{"text": ""}', '{"id": 1}', '{"text": "stand-in, fail"}']
     deep = '{"text": ' + "[" * 200_000
-    found = exchange(served, [*messages, '{"text": "match", "id": 7}', deep, '{"text": [' + "1," * 200_000])
-    assert ["error" in one for one in found] == [False, True, True, True, True, True, False, True, True]
-    assert "not JSON" in found[1]["error"]
-    assert "nested more than 32 deep" in found[7]["error"]
-    assert "more than 20000 values" in found[8]["error"]
-    assert (found[6]["label"], found[6]["id"]) == ("Sports", 7)
+    answers = exchange(served, [*messages, '{"text": "match", "id": 7}', deep, '{"text": [' + "1," * 200_000])
+    assert ["error" in answer for answer in answers] == [False, True, True, True, True, True, False, True, True]
+    assert "not JSON" in answers[1]["error"]
+    assert "nested more than 32 deep" in answers[7]["error"]
+    assert "more than 20000 values" in answers[8]["error"]
+    assert (answers[6]["label"], answers[6]["id"]) == ("Sports", 7)
 
 
 def test_a_caller_who_does_not_read_is_not_read_from(served: Served, reader: httpx.Client) -> None:
@@ -157,10 +157,10 @@ def test_live_metrics(reader: httpx.Client) -> None:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert reader.post("/v1/classify", json={"text": ["shares", ""]}).status_code == 200
         events = (json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line)
-        said = next(event for event in events if event["texts_per_second"] > 0)  # the second in which it was answered
-    assert said["ready"]
-    assert said["refused_per_second"] > 0
-    assert said["p50_ms"] <= said["p99_ms"]
+        event = next(event for event in events if event["texts_per_second"] > 0)  # the second in which it was answered
+    assert event["ready"]
+    assert event["refused_per_second"] > 0
+    assert event["p50_ms"] <= event["p99_ms"]
 
 
 def test_a_message_counts_as_a_request(served: Served, tmp_path: Path) -> None:
@@ -173,14 +173,16 @@ def test_a_message_counts_as_a_request(served: Served, tmp_path: Path) -> None:
                     await socket.send(json.dumps({"text": "shares", "id": i}) if i % 5 else "{")
                 return [json.loads(await socket.recv()) for _ in range(30)]
 
-        found = asyncio.run(run())
+        answers = asyncio.run(run())
         assert client.get("/v1/labels").status_code == 429
-    answered = [one for one in found if "label" in one]
+    answered = [answer for answer in answers if "label" in answer]
     assert len(answered) == 7  # of nine after the handshake two are no JSON
-    limited = [one for one in found if "retry_after" in one]
+    limited = [answer for answer in answers if "retry_after" in answer]
     assert len(limited) == 21
-    assert all("limit of 10 per 1 minute is reached" in one["error"] and one["retry_after"] > 50 for one in limited)
-    assert [one["index"] for one in found] == list(range(30))
+    assert all(
+        "limit of 10 per 1 minute is reached" in answer["error"] and answer["retry_after"] > 50 for answer in limited
+    )
+    assert [answer["index"] for answer in answers] == list(range(30))
 
 
 def test_a_binary_message_is_answered_in_its_place(served: Served) -> None:
@@ -224,7 +226,9 @@ def test_what_a_caller_who_left_waits_for_is_dropped(served: Served, reader: htt
     """Of sixty texts that the test holds, those on their way are computed."""
 
     def computed() -> int:
-        return sum(one["inference_count"] for one in served.server.ask("/v2/models/ag_news/stats")[1]["model_stats"])
+        return sum(
+            model["inference_count"] for model in served.server.ask("/v2/models/ag_news/stats")[1]["model_stats"]
+        )
 
     async def run() -> None:
         async with opened(served) as socket:

@@ -296,7 +296,7 @@ class Bystanders(Callers):
                 label = answer.json().get("items", [{}])[0].get("label", answer.text)
             else:
                 answer = self._client.post(INFER, content=oip([text]))
-                label = next((one["data"][0] for one in answer.json().get("outputs", ())), answer.text)
+                label = next((output["data"][0] for output in answer.json().get("outputs", ())), answer.text)
             self.outcomes[label] += 1
             time.sleep(0.002)
 
@@ -348,8 +348,8 @@ def test_a_poison_ends_it_twice_at_most_and_nobody_else_loses_anything(
     before = deaths(server)
     with Bystanders(client) as bystanders:
         until(lambda: bystanders.outcomes["Business"] > 50)
-        given, reason = way(client, text)
-        assert (given, "ended the model's process twice" in reason) == (status, True), reason
+        outcome, reason = way(client, text)
+        assert (outcome, "ended the model's process twice" in reason) == (status, True), reason
         for other in way, *others:  # it is not tried again
             assert "ended the model's process twice" in other(client, text)[1]
         answered = bystanders.outcomes["Business"]

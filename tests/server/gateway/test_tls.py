@@ -155,8 +155,8 @@ def test_the_supervisor_sees_it_live_though_it_shows_no_certificate(encrypted: E
     assert encrypted.process.live()
     until(lambda: encrypted.process._pulse.answered)  # type: ignore[union-attr]
     assert encrypted.process.watch() == ""
-    said = (encrypted.folder / "gateway.log").read_text()
-    assert '"level":"error"' not in said
+    log = (encrypted.folder / "gateway.log").read_text()
+    assert '"level":"error"' not in log
     variables = {"NEWSDESK_GATEWAY_PORT": str(encrypted.ports[0]), "NEWSDESK_TLS_CERT": "some"}
     probe = [sys.executable, "-m", "newsdesk.server.serving.health", "/health/ready"]
     assert subprocess.run(probe, env=os.environ | variables, check=False).returncode == 0

@@ -66,8 +66,8 @@ def run(use: Callable[[aiohttp.ClientSession], Awaitable[Any]]) -> Any:
     return asyncio.run(using())
 
 
-def claims(given: GatewaySettings, text: str) -> Any:
-    return run(lambda session: Tokens(given, session).claims(text))
+def claims(settings: GatewaySettings, text: str) -> Any:
+    return run(lambda session: Tokens(settings, session).claims(text))
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ def secret(tmp_path: Path) -> Path:
 
 
 def test_a_token_of_the_shared_secret_says_who_it_is(secret: Path, tmp_path: Path) -> None:
-    said = claims(settings(tmp_path, jwt_secret_file=secret), token(sub="the desk", role="operator"))
-    assert (said["sub"], said["role"]) == ("the desk", "operator")
+    payload = claims(settings(tmp_path, jwt_secret_file=secret), token(sub="the desk", role="operator"))
+    assert (payload["sub"], payload["role"]) == ("the desk", "operator")
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_a_token_that_is_not_as_expected_is_refused_with_the_reason(
 
 
 def test_ten_seconds_of_another_clock_are_forgiven(secret: Path, tmp_path: Path) -> None:
-    given = settings(tmp_path, jwt_secret_file=secret)
-    assert claims(given, token(exp=time.time() - 5))["sub"] == "somebody"
+    configured = settings(tmp_path, jwt_secret_file=secret)
+    assert claims(configured, token(exp=time.time() - 5))["sub"] == "somebody"
     with pytest.raises(Unauthenticated, match="expired"):
-        claims(given, token(exp=time.time() - 15))
+        claims(configured, token(exp=time.time() - 15))
 
 
 @pytest.mark.parametrize("text", ["", "a.b.c", "nd_012345678901_x", "e30.e30."])
@@ -141,9 +141,9 @@ def test_a_public_key_is_no_secret(provider: Provider, secret: Path, tmp_path: P
 
 def test_a_signed_token_is_checked_with_the_key_of_its_id(provider: Provider, tmp_path: Path) -> None:
     provider.publish("one", "two")
-    given = settings(tmp_path, jwks=str(provider.path))
+    configured = settings(tmp_path, jwks=str(provider.path))
     for kid in ("one", "two"):
-        assert claims(given, token(ES256[kid], "ES256", {"kid": kid}, **NEWSDESK))["sub"] == "somebody"
+        assert claims(configured, token(ES256[kid], "ES256", {"kid": kid}, **NEWSDESK))["sub"] == "somebody"
     for key, kid, reason in (
         ("forged", "one", "Signature"),
         ("one", "two", "Signature"),
@@ -151,12 +151,12 @@ def test_a_signed_token_is_checked_with_the_key_of_its_id(provider: Provider, tm
         ("one", "", "a key that the identity provider does not publish"),  # which of the two?
     ):
         with pytest.raises(Unauthenticated, match=reason):
-            claims(given, token(ES256[key], "ES256", {"kid": kid} if kid else None, **NEWSDESK))
+            claims(configured, token(ES256[key], "ES256", {"kid": kid} if kid else None, **NEWSDESK))
 
 
 def test_a_token_without_an_id_is_checked_with_the_only_key(provider: Provider, tmp_path: Path) -> None:
-    given = settings(tmp_path, jwks=str(provider.path))
-    assert claims(given, token(ES256["one"], "ES256", **NEWSDESK))["sub"] == "somebody"
+    configured = settings(tmp_path, jwks=str(provider.path))
+    assert claims(configured, token(ES256["one"], "ES256", **NEWSDESK))["sub"] == "somebody"
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[]", b'{"keys": []}', b'{"keys": [{"kty": "oct", "k": "AAAA"}]}'])
@@ -226,8 +226,8 @@ def test_those_who_come_together_read_the_keys_once_and_none_is_turned_away(prov
         for reads, kid in enumerate(("one", "two"), start=1):
             provider.publish(kid)
             provider.now += 11
-            found = await asyncio.gather(*(keys.find(kid) for _ in range(20)))
-            assert {key.key_id for key in found} == {kid}
+            matching = await asyncio.gather(*(keys.find(kid) for _ in range(20)))
+            assert {key.key_id for key in matching} == {kid}
             assert provider.reads == reads
 
     run(use)
@@ -262,10 +262,10 @@ def test_of_several_keys_the_one_without_an_id_checks_tokens_without(provider: P
     raw = json.loads(provider.path.read_text())
     del raw["keys"][1]["kid"]
     provider.path.write_text(json.dumps(raw))
-    given = settings(tmp_path, jwks=str(provider.path))
-    assert claims(given, token(ES256["one"], "ES256", **NEWSDESK))["sub"] == "somebody"
+    configured = settings(tmp_path, jwks=str(provider.path))
+    assert claims(configured, token(ES256["one"], "ES256", **NEWSDESK))["sub"] == "somebody"
     with pytest.raises(Unauthenticated, match="Signature"):
-        claims(given, token(ES256["two"], "ES256", **NEWSDESK))
+        claims(configured, token(ES256["two"], "ES256", **NEWSDESK))
 
 
 class Session:
@@ -312,14 +312,14 @@ def test_a_secret_among_the_published_keys_is_passed_over(provider: Provider, tm
     published = json.loads(provider.path.read_text())["keys"]
     shared = {"kty": "oct", "alg": "HS256", "kid": "shared", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}
     provider.path.write_text(json.dumps({"keys": [shared, *published]}))
-    given = settings(tmp_path, jwks=str(provider.path))
+    configured = settings(tmp_path, jwks=str(provider.path))
     assert (
-        claims(given, token(ES256["one"], "ES256", **NEWSDESK))["sub"] == "somebody"
+        claims(configured, token(ES256["one"], "ES256", **NEWSDESK))["sub"] == "somebody"
     )  # of the public keys it is the only one
 
 
 def test_a_providers_token_for_another_application_is_refused(provider: Provider, tmp_path: Path) -> None:
-    given = settings(tmp_path, jwks=str(provider.path))
+    configured = settings(tmp_path, jwks=str(provider.path))
     for wrong in ({"aud": "another"}, {"iss": "https://another.example"}, {"aud": None}, {"iss": None}):
         with pytest.raises(Unauthenticated, match="The token is refused"):
-            claims(given, token(ES256["one"], "ES256", {"kid": "one"}, **NEWSDESK | wrong, role="operator"))
+            claims(configured, token(ES256["one"], "ES256", {"kid": "one"}, **NEWSDESK | wrong, role="operator"))

@@ -57,11 +57,11 @@ def traced(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def chain(spans: list[Span], parent: str) -> list[Span]:
     """Return the spans from a parent down, each of which has one child."""
-    found: list[Span] = []
+    chained: list[Span] = []
     while children := [span for span in spans if span.parent == parent]:
-        found += children
+        chained += children
         (parent,) = [span.id for span in children]
-    return found
+    return chained
 
 
 def whole(collector: Collector, ask: Callable[[str], object], count: int) -> tuple[str, list[Span]]:
@@ -81,16 +81,16 @@ def test_one_trace_from_the_caller_to_the_model(traced: tuple[Server, httpx.Clie
     server, client = traced
 
     def ask(caller: str) -> None:
-        given = {"traceparent": caller, "X-Request-ID": caller}
-        assert client.post("/v1/classify", json={"text": TEXT}, headers=given).status_code == 200
+        headers = {"traceparent": caller, "X-Request-ID": caller}
+        assert client.post("/v1/classify", json={"text": TEXT}, headers=headers).status_code == 200
 
     trace, spans = whole(collector, ask, 5)
-    found = chain(spans, CALLER)
-    assert [span.name for span in found] == ["POST /v1/classify", "ask the model", *TRITON]
-    assert [span.service for span in found] == ["newsdesk-gateway"] * 2 + ["triton-inference-server"] * 3
-    assert found[0].attributes["http.response.status_code"] == 200
-    assert found[0].attributes["newsdesk.request_id"] == f"00-{trace}-{CALLER}-01"
-    assert found[1].attributes["newsdesk.texts"] == 1
+    chained = chain(spans, CALLER)
+    assert [span.name for span in chained] == ["POST /v1/classify", "ask the model", *TRITON]
+    assert [span.service for span in chained] == ["newsdesk-gateway"] * 2 + ["triton-inference-server"] * 3
+    assert chained[0].attributes["http.response.status_code"] == 200
+    assert chained[0].attributes["newsdesk.request_id"] == f"00-{trace}-{CALLER}-01"
+    assert chained[1].attributes["newsdesk.texts"] == 1
     (log,) = (server.state / "log").glob("gateway-*.log")
     (entry,) = [entry for entry in gateways.logged(log) if trace in entry.get("request_id", "")]
     assert entry["trace_id"] == trace
@@ -188,10 +188,10 @@ def test_without_an_endpoint_nothing_of_it_is_loaded(tmp_path: Path) -> None:
     ],
 )
 def test_the_endpoint_is_that_of_the_standard_variables(environ: dict[str, str], url: str) -> None:
-    given = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in environ.items()}
-    assert traces.endpoint(given) == url
-    assert traces.endpoint(given | {"OTEL_SDK_DISABLED": "true"}) == ""
-    assert traces.endpoint(given | {"OTEL_TRACES_EXPORTER": "none"}) == ""
+    variables = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in environ.items()}
+    assert traces.endpoint(variables) == url
+    assert traces.endpoint(variables | {"OTEL_SDK_DISABLED": "true"}) == ""
+    assert traces.endpoint(variables | {"OTEL_TRACES_EXPORTER": "none"}) == ""
 
 
 def test_what_is_not_offered_stops_the_start_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,14 +20,14 @@ from newsdesk.server.runtime.calibrate import (
 )
 
 GIVEN = np.array([[0.8, 0.2], [0.5, 0.5]])
-ISOTONIC = Isotonic(given=[[0.0, 0.5, 1.0], [0.4]], calibrated=[[0.1, 0.4, 0.8], [0.2]])
+ISOTONIC = Isotonic(uncalibrated=[[0.0, 0.5, 1.0], [0.4]], calibrated=[[0.1, 0.4, 0.8], [0.2]])
 ALL = [
     Uncalibrated(),
     Temperature(0.05),
     Temperature(20.0),
     Platt([40.0, 1.0], [-3.0, 900.0]),
     Vector([40.0, 1.0], [-3.0, 900.0]),
-    Isotonic(given=[[0.0, 1.0]] * 2, calibrated=[[0.0, 0.0]] * 2),
+    Isotonic(uncalibrated=[[0.0, 1.0]] * 2, calibrated=[[0.0, 0.0]] * 2),
     ISOTONIC,
 ]
 
@@ -52,16 +52,16 @@ def _sigmoid(value: float) -> float:
 )
 def test_by_hand(calibrator: Calibrator, expected: list) -> None:
     filled = [[row[0], 1 - row[0]] for row in expected]
-    found = calibrate.ready(calibrator)(GIVEN)
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found, filled, atol=1e-9)
+    calibrated = calibrate.ready(calibrator)(GIVEN)
+    assert calibrated.dtype == np.float64
+    np.testing.assert_allclose(calibrated, filled, atol=1e-9)
 
 
 def test_a_temperature_for_each_length_by_hand() -> None:
     """Nine words are below the bound, ten are not: 0.8 and 0.2 stand as 16 to 1 there, and as 2 to 1 here."""
     run = calibrate.ready(TemperatureByLength([10], [0.5, 2.0]))
-    found = run(np.array([[0.8, 0.2]] * 3), np.array([9, 10, 400]))
-    np.testing.assert_allclose(found, [[16 / 17, 1 / 17], [2 / 3, 1 / 3], [2 / 3, 1 / 3]], atol=1e-9)
+    calibrated = run(np.array([[0.8, 0.2]] * 3), np.array([9, 10, 400]))
+    np.testing.assert_allclose(calibrated, [[16 / 17, 1 / 17], [2 / 3, 1 / 3], [2 / 3, 1 / 3]], atol=1e-9)
     with pytest.raises(ValueError, match=r"bounds \[10, 10\], expected rising"):
         TemperatureByLength([10, 10], [1.0, 1.0, 1.0])
 
@@ -81,10 +81,10 @@ def test_single_precision_comes_out_double(calibrator: Calibrator) -> None:
 def test_a_distribution_comes_out_and_a_text_alone_gets_the_same(calibrator: Calibrator, first: list) -> None:
     probabilities = np.stack([np.array(first), 1 - np.array(first)], axis=-1)
     run = calibrate.ready(calibrator)
-    found = run(probabilities)
-    assert np.isfinite(found).all()
-    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-12)
-    np.testing.assert_array_equal(np.concatenate([run(row[None]) for row in probabilities]), found)
+    calibrated = run(probabilities)
+    assert np.isfinite(calibrated).all()
+    np.testing.assert_allclose(calibrated.sum(-1), 1, atol=1e-12)
+    np.testing.assert_array_equal(np.concatenate([run(row[None]) for row in probabilities]), calibrated)
 
 
 @pytest.mark.parametrize("calibrator", ALL)
@@ -93,7 +93,7 @@ def test_round_trip(calibrator: Calibrator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "complaint"),
     [
         (b'{"kind": "temperature", "temperature": 0}', "temperature"),
         (b'{"kind": "platt", "slopes": [1]}', "offsets"),
@@ -101,8 +101,8 @@ def test_round_trip(calibrator: Calibrator) -> None:
         (b'{"kind": "beta"}', "beta"),
     ],
 )
-def test_what_is_no_calibrator_is_refused(raw: bytes, said: str) -> None:
-    with pytest.raises(msgspec.ValidationError, match=said):
+def test_what_is_no_calibrator_is_refused(raw: bytes, complaint: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=complaint):
         msgspec.json.decode(raw, type=Calibrator)
 
 

@@ -210,9 +210,9 @@ def test_a_stacker_runs_through_its_graph(tmp_path: Path) -> None:
     path = tmp_path / "stacked.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     stage = _stage("minilm", "e5", combiner=Stacked(File(str(path), digest(path)), "logistic"))
-    found = _made([stage]).steps[0].probabilities(ALL[:, 1:3])
+    probabilities = _made([stage]).steps[0].probabilities(ALL[:, 1:3])
     roots = np.sqrt(ALL[1, 1:3] * ALL[2, 1:3])
-    np.testing.assert_allclose(found, roots / roots.sum(-1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(probabilities, roots / roots.sum(-1, keepdims=True), atol=1e-6)
     assert cascade.files([stage, *STAGES]) == [stage.combiner.graph]
     path.write_bytes(b"no graph")
     with pytest.raises(EngineError, match=r"stacked\.onnx: ONNX Runtime cannot open"):
@@ -228,7 +228,7 @@ def test_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "said"),
+    ("stage", "complaint"),
     [
         (_stage("students"), "stage students: no member 'students', expected one of student, minilm, e5"),
         (_stage("e5", "e5"), r"stage e5\+e5: names a member twice"),
@@ -256,8 +256,8 @@ def test_round_trip() -> None:
         (_stage("e5", thresholds=THREE, calibrator=Isotonic([[0.1]] * 2, [[0.1]] * 2)), "thresholds of fast are 3"),
     ],
 )
-def test_sizes_that_do_not_match_are_refused_with_the_stage(stage: Stage, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_sizes_that_do_not_match_are_refused_with_the_stage(stage: Stage, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
         _made([*STAGES, stage])
 
 

@@ -58,9 +58,9 @@ def test_pieces_that_hold_the_space_before_them_are_known_too():
 
 def test_what_no_case_helps_stays_in_lower_case():
     """An unknown piece stands for any word: it must not be what is looked for."""
-    said = Casing(tokenizer()).restore(["THE GOAL OF THE UNHEARDOF MATCH, DON'T", "Ž" * 40_000 + "A" * 40_000])
-    assert said[0] == "the goal of the unheardof match, don't"
-    assert said[1] == "ž" * 40_000 + "a" * 40_000
+    restored = Casing(tokenizer()).restore(["THE GOAL OF THE UNHEARDOF MATCH, DON'T", "Ž" * 40_000 + "A" * 40_000])
+    assert restored[0] == "the goal of the unheardof match, don't"
+    assert restored[1] == "ž" * 40_000 + "a" * 40_000
 
 
 def test_a_tokenizer_that_does_not_mind_case_is_left_alone():
@@ -98,5 +98,5 @@ def test_the_shipped_members_read_articles_of_any_case_alike():
         drawn = tokens.encode(["".join(chance.choice((c.upper(), c.lower())) for c in text) for text in TEXTS])
         assert lower == upper
         pieces = [{*a} & {*b} for a, b in zip(plain, lower, strict=True)]
-        assert sum(map(len, pieces)) > 0.85 * sum(len({*one}) for one in plain)
+        assert sum(map(len, pieces)) > 0.85 * sum(len({*ids}) for ids in plain)
         assert sum(a == b for a, b in zip(lower, drawn, strict=True)) > 0.9 * len(TEXTS)

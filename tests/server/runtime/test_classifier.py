@@ -64,9 +64,9 @@ def test_long_and_short_texts_answer_together_as_alone(classifier: Classifier) -
     random = np.random.default_rng(0)  # a period would make windows alike, which are computed once
     texts = [" ".join(random.choice(list(tiny.WORDS), 1 + i * 23 % 200)) for i in range(40)]
     together, alone = classifier.classify(texts), [classifier.classify([text]) for text in texts]
-    np.testing.assert_allclose(together.probabilities, [one.probabilities[0] for one in alone], atol=1e-6)
-    assert together.windows.tolist() == [int(one.windows[0]) for one in alone]
-    assert together.work.real_tokens == sum(one.work.real_tokens for one in alone)
+    np.testing.assert_allclose(together.probabilities, [single.probabilities[0] for single in alone], atol=1e-6)
+    assert together.windows.tolist() == [int(single.windows[0]) for single in alone]
+    assert together.work.real_tokens == sum(single.work.real_tokens for single in alone)
 
 
 def test_what_repeats_is_computed_once(classifier: Classifier) -> None:
@@ -76,7 +76,7 @@ def test_what_repeats_is_computed_once(classifier: Classifier) -> None:
     assert together.windows[0] >= 100
     assert together.work.real_tokens == alone[0].work.real_tokens + alone[1].work.real_tokens
     assert alone[0].work.computed_tokens == tiny.MAX_LENGTH
-    np.testing.assert_allclose(together.probabilities, [one.probabilities[0] for one in alone], atol=1e-6)
+    np.testing.assert_allclose(together.probabilities, [single.probabilities[0] for single in alone], atol=1e-6)
 
 
 def test_a_target_without_its_graph_is_refused_with_what_there_is(tmp_path: Path) -> None:

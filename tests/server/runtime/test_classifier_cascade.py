@@ -49,7 +49,7 @@ class Seen:
 
 def test_each_member_is_asked_of_those_not_yet_answered_and_in_order(classifier: Classifier) -> None:
     log: list[tuple[str, list[str]]] = []
-    classifier.members = [Seen(one.name, one, log) for one in classifier.members]  # type: ignore[misc]
+    classifier.members = [Seen(member.name, member, log) for member in classifier.members]  # type: ignore[misc]
     texts = list(TEXTS)
     answers = classifier.classify(texts, np.full(len(texts), FAST))
     assert [classifier.stages[stage] for stage in answers.stages] == list(TEXTS.values())
@@ -60,15 +60,15 @@ def test_each_member_is_asked_of_those_not_yet_answered_and_in_order(classifier:
     ]
     assert {stage: took.texts for stage, took in answers.work.stages.items()} == {0: 5, 1: 3, 2: 2}
     assert all(took.seconds > 0 for took in answers.work.stages.values())
-    said = answers.members != ABSENT
-    assert said.all(-1).tolist() == [
+    heard = answers.members != ABSENT
+    assert heard.all(-1).tolist() == [
         [True, True, False],
         [True, False, False],
         [True, False, False],
         [True, True, True],
         [True, True, True],
     ]
-    assert (said.all(-1) == said.any(-1)).all()
+    assert (heard.all(-1) == heard.any(-1)).all()
     np.testing.assert_allclose(answers.probabilities.sum(-1), 1, atol=1e-6)
 
 

@@ -71,7 +71,7 @@ def test_round_trip(combiner: Combiner) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "complaint"),
     [
         (b'{"kind": "weighted", "weights": [-1]}', "weights"),
         (b'{"kind": "weighted", "weights": []}', "length >= 1"),
@@ -81,8 +81,8 @@ def test_round_trip(combiner: Combiner) -> None:
         (b'{"kind": "by_length", "bounds": [6, 6], "weights": [[1]]}', "expected rising numbers of words"),
     ],
 )
-def test_what_is_no_combiner_is_refused(raw: bytes, said: str) -> None:
-    with pytest.raises(msgspec.ValidationError, match=said):
+def test_what_is_no_combiner_is_refused(raw: bytes, complaint: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=complaint):
         msgspec.json.decode(raw, type=Combiner)
 
 
@@ -118,16 +118,16 @@ def test_features_are_log_probabilities_member_after_member() -> None:
 def test_uncertainty_is_what_members_are_unsure_of_and_their_quarrel() -> None:
     """Two sure members that contradict each other; two unsure ones that agree; two sure ones that agree."""
     members = np.array([[[1, 0], [0.5, 0.5], [1, 0]], [[0, 1], [0.5, 0.5], [1, 0]]], float)
-    found = combine.uncertainty(members, np.array([0.5, 0.5]))
-    np.testing.assert_allclose(found.total, [math.log(2), math.log(2), 0], atol=1e-12)
-    np.testing.assert_allclose(found.data, [0, math.log(2), 0], atol=1e-12)
-    np.testing.assert_allclose(found.model, [math.log(2), 0, 0], atol=1e-12)
+    uncertainty = combine.uncertainty(members, np.array([0.5, 0.5]))
+    np.testing.assert_allclose(uncertainty.total, [math.log(2), math.log(2), 0], atol=1e-12)
+    np.testing.assert_allclose(uncertainty.data, [0, math.log(2), 0], atol=1e-12)
+    np.testing.assert_allclose(uncertainty.model, [math.log(2), 0, 0], atol=1e-12)
 
 
 def test_uncertainty_of_texts_with_weights_of_their_own() -> None:
     """Two members that contradict each other: averaged, and one of them alone."""
     members = np.array([[[1, 0], [1, 0]], [[0, 1], [0, 1]]], float)
-    found = combine.uncertainty(members, np.array([[0.5, 0.5], [1, 0]]))
-    np.testing.assert_allclose(found.total, [math.log(2), 0], atol=1e-12)
-    np.testing.assert_allclose(found.data, [0, 0], atol=1e-12)
-    np.testing.assert_allclose(found.model, [math.log(2), 0], atol=1e-12)
+    uncertainty = combine.uncertainty(members, np.array([[0.5, 0.5], [1, 0]]))
+    np.testing.assert_allclose(uncertainty.total, [math.log(2), 0], atol=1e-12)
+    np.testing.assert_allclose(uncertainty.data, [0, 0], atol=1e-12)
+    np.testing.assert_allclose(uncertainty.model, [math.log(2), 0], atol=1e-12)

@@ -92,15 +92,15 @@ def test_results_are_waited_for_after_everything_is_queued(tmp_path, monkeypatch
     texts = [" ".join(words) for words in islice(permutations(tiny.WORDS, 3), 21)]
     about = made.members[0]
     expected = member.LoadedMember(about, made.windows, tmp_path, "onnxruntime:fp32", 1)(texts)
-    monkeypatch.setattr(engines, "load", lambda *given: Queueing())
+    monkeypatch.setattr(engines, "load", lambda *arguments: Queueing())
     queueing = member.LoadedMember(about, made.windows, tmp_path, "onnxruntime:fp32", 1)
     queueing.warm_up()
     assert told == ["queued", "read"] * 4  # once for every shape of the grid
     told.clear()
-    found = queueing(texts)
+    answers = queueing(texts)
     assert told == ["queued"] * 3 + ["read"] * 3
-    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
-    assert found.computed_tokens == 3 * 8 * 16
+    np.testing.assert_allclose(answers.probabilities, expected.probabilities, atol=1e-6)
+    assert answers.computed_tokens == 3 * 8 * 16
     told.clear()
     queueing.close()
     assert told == ["closed"]

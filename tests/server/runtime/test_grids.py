@@ -11,16 +11,16 @@ GRID = Grid((1, 8, 32, 128), (32, 64, 128))
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [((1, 1), (1, 32)), ((2, 32), (8, 32)), ((8, 33), (8, 64)), ((128, 128), (128, 128))]
+    ("size", "expected"), [((1, 1), (1, 32)), ((2, 32), (8, 32)), ((8, 33), (8, 64)), ((128, 128), (128, 128))]
 )
-def test_a_batch_takes_the_least_shape_that_holds_it(given, expected):
-    assert GRID.fit(*given) == expected
+def test_a_batch_takes_the_least_shape_that_holds_it(size, expected):
+    assert GRID.fit(*size) == expected
 
 
-@pytest.mark.parametrize("given", [(129, 10), (1, 129)])
-def test_beyond_the_last_shape_is_an_error_with_both_sides(given):
-    with pytest.raises(ValueError, match=rf"{given[0]} texts of {given[1]} tokens, expected at most 128 of 128"):
-        GRID.fit(*given)
+@pytest.mark.parametrize("size", [(129, 10), (1, 129)])
+def test_beyond_the_last_shape_is_an_error_with_both_sides(size):
+    with pytest.raises(ValueError, match=rf"{size[0]} texts of {size[1]} tokens, expected at most 128 of 128"):
+        GRID.fit(*size)
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 100, 300])

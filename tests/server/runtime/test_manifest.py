@@ -28,7 +28,7 @@ def _alone(member: str, labels: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "complaint"),
     [
         ({"schema": 99}, "schema 99, but this newsdesk reads schema 2"),
         ({"labels": ["one"]}, "$.labels"),
@@ -42,10 +42,10 @@ def _alone(member: str, labels: int) -> Any:
         ({"code": [{"path": "model.py", "sha256": "0" * 64}]}, "code names model.py, expected model.py and config"),
     ],
 )
-def test_a_manifest_that_does_not_hold_is_refused_with_the_place(tmp_path: Path, changes: dict, said: str) -> None:
+def test_a_manifest_that_does_not_hold_is_refused_with_the_place(tmp_path: Path, changes: dict, complaint: str) -> None:
     tiny.write(tmp_path)
     _edit(tmp_path, **changes)
-    with pytest.raises(ManifestError, match=re.escape(said)):
+    with pytest.raises(ManifestError, match=re.escape(complaint)):
         manifest.load(tmp_path)
 
 

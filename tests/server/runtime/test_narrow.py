@@ -56,14 +56,14 @@ def test_one_scale_for_all_channels_fits_the_largest():
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_no_pair_is_beyond_its_room_and_no_weight_off_by_more_than_half_a_step(transposed: bool):
-    given = np.clip(np.random.default_rng(1).normal(0, 60, (64, 500)), -127, 127).astype(np.int8)
+    unpaired = np.clip(np.random.default_rng(1).normal(0, 60, (64, 500)), -127, 127).astype(np.int8)
     scales = np.full(500, 0.01, np.float32)
-    weights, scale = _narrowed(given.T if transposed else given, scales, transposed)
+    weights, scale = _narrowed(unpaired.T if transposed else unpaired, scales, transposed)
     weights = (weights.T if transposed else weights).astype(int)
     for sign in 1, -1:
         positive = np.maximum(sign * weights, 0)
         assert (positive[::2] + positive[1::2]).max() == ROOM
-    assert (np.abs(weights * scale - given * scales) <= scale / 2 + 1e-6).all()
+    assert (np.abs(weights * scale - unpaired * scales) <= scale / 2 + 1e-6).all()
 
 
 @pytest.mark.parametrize("about", ENCODERS, ids=[member.name for member in ENCODERS])
@@ -89,7 +89,11 @@ def test_every_product_of_the_shipped_members_is_narrowed(about: manifest.Member
 )
 def test_what_it_does_not_know_is_left_as_it_is(change: str, value: np.ndarray | None, tmp_path: Path):
     model = _product(np.full((3, 2), 127, np.int8), np.full(2, 0.1, np.float32))
-    (tensor,) = (one for one in model.graph.initializer if one.name == (change if change != "shared" else "weights"))
+    (tensor,) = (
+        constant
+        for constant in model.graph.initializer
+        if constant.name == (change if change != "shared" else "weights")
+    )
     if change == "shared":
         model.graph.node.append(helper.make_node("Identity", ["weights"], ["other"]))
     elif value is None:  # a value of the graph

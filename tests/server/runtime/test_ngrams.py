@@ -61,20 +61,20 @@ def plain(features: Features, text: str) -> list[int]:
             joins = True
     base, step = int(ngrams._BASE), int(ngrams._STEP)
     hashed = [polynomial([number(byte) for byte in word], base) for word in words]
-    found = []
+    mixtures = []
     for order in features.words:
         for at in range(len(hashed) - order + 1):
-            found.append(polynomial(hashed[at : at + order][::-1], step) + number(order))
-    found += [one + number(0) for one in hashed[: features.opening]]
+            mixtures.append(polynomial(hashed[at : at + order][::-1], step) + number(order))
+    mixtures += [word + number(0) for word in hashed[: features.opening]]
     for length in features.parts:
         values = [number(b) if b >= 0x80 or chr(b).isalnum() else 1 for b in raw]
         for at in range(len(values) - length + 1):
             if 1 not in values[at + 1 : at + length - 1]:
-                found.append(polynomial(values[at : at + length], base) + number(16 - length))
+                mixtures.append(polynomial(values[at : at + length], base) + number(16 - length))
     ids = []
-    for one in found:
-        one %= WRAP
-        mixed = (one ^ (one >> 32)) * int(ngrams._MIX) % WRAP
+    for mixture in mixtures:
+        mixture %= WRAP
+        mixed = (mixture ^ (mixture >> 32)) * int(ngrams._MIX) % WRAP
         ids.append(((mixed >> 32) * features.buckets >> 32) + 2)
     return ids or [1]
 
@@ -187,8 +187,8 @@ def test_many_threads_get_their_own_ids() -> None:
     reader = Ngrams(Features())
     expected = [ids.tolist() for ids in reader.encode(TEXTS)]
     with ThreadPoolExecutor(16) as threads:
-        found = list(threads.map(lambda text: reader.encode([text])[0].tolist(), TEXTS * 10))
-    assert found == expected * 10
+        encoded = list(threads.map(lambda text: reader.encode([text])[0].tolist(), TEXTS * 10))
+    assert encoded == expected * 10
 
 
 def test_only_what_is_known_has_ids_and_they_have_no_gaps(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def test_the_answers_are_those_of_the_graph_as_it_is_written(tmp_path: Path, mon
     ids = np.arange(2 * 7).reshape(2, 7)
     feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     expected = onnxruntime.InferenceSession(model.SerializeToString(), plain).run(None, feed)[0]
-    found = engines.load("onnxruntime:int8", tmp_path / "graph.onnx")(ids, np.ones_like(ids))
-    assert np.allclose(found, expected, rtol=1e-5, atol=1e-5)
+    logits = engines.load("onnxruntime:int8", tmp_path / "graph.onnx")(ids, np.ones_like(ids))
+    assert np.allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_weights_in_a_file_beside_the_graph_are_found(tmp_path: Path):
@@ -86,7 +86,7 @@ def _run_as(graph: Path, exact: str, folder: Path, parted: bool = True) -> Count
     options.log_severity_level = 3
     options.add_session_config_entry("session.x64quantprecision", exact)
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
-    given = pairs.load(graph).SerializeToString() if parted else str(graph)
-    onnxruntime.InferenceSession(given, options, disabled_optimizers=[MERGING] if parted else [])
+    source = pairs.load(graph).SerializeToString() if parted else str(graph)
+    onnxruntime.InferenceSession(source, options, disabled_optimizers=[MERGING] if parted else [])
     optimised = onnx.load(folder / "optimised.onnx", load_external_data=False)
     return Counter(node.op_type for node in optimised.graph.node)

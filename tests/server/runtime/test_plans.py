@@ -26,7 +26,7 @@ def test_the_machine_it_was_built_on_takes_it():
 
 
 @pytest.mark.parametrize(
-    ("plan", "here", "version", "said"),
+    ("plan", "here", "version", "complaint"),
     [
         (PLAN, None, "", "has no NVIDIA GPU, or no driver. Serve another target"),
         (
@@ -45,8 +45,8 @@ def test_the_machine_it_was_built_on_takes_it():
         ),
     ],
 )
-def test_another_machine_is_refused_with_what_differs(plan, here, version, said):
-    with pytest.raises(EngineError, match=said):
+def test_another_machine_is_refused_with_what_differs(plan, here, version, complaint):
+    with pytest.raises(EngineError, match=complaint):
         refuse(plan, here, version)
 
 

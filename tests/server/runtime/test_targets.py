@@ -25,13 +25,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     ],
 )
 def test_each_member_gets_the_lines_target_else_the_manifests(made: Manifest, line: str, chosen: str) -> None:
-    found = targets.choose(line, made)
-    assert targets.write(found) == chosen
-    assert targets.choose(targets.write(found), made) == found
+    choice = targets.choose(line, made)
+    assert targets.write(choice) == chosen
+    assert targets.choose(targets.write(choice), made) == choice
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "complaint"),
     [
         ("tensorrt", r"target 'tensorrt' in 'tensorrt': expected one of openvino:int8.*member=target for each"),
         ("tiny=openvino", "'tiny=openvino'"),
@@ -41,8 +41,8 @@ def test_each_member_gets_the_lines_target_else_the_manifests(made: Manifest, li
         ("onnxruntime:int8-dynamic", "member bag has no int8-dynamic graph.*member keen has no int8-dynamic"),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_was_expected(made: Manifest, line: str, said: str) -> None:
-    with pytest.raises(EngineError, match=said):
+def test_what_cannot_be_is_refused_with_what_was_expected(made: Manifest, line: str, complaint: str) -> None:
+    with pytest.raises(EngineError, match=complaint):
         targets.choose(line, made)
 
 

@@ -149,8 +149,8 @@ def test_bad_rows_have_an_error_and_stop_nothing(model: Model, tmp_path: Path) -
     assert [bool(line.split(",")[2]) for line in lines[1:]] == [True, False, False, False, False, True]
     for line, reason in zip(lines[2:6], ("empty", "no finite answer", "not UTF-8", "1 cell, expected"), strict=True):
         assert reason in line
-    given = ['{"text": "goal"}', "[]", '"shares"', '{"text": 5}', '{"text": "\\ud800"}']
-    (tmp_path / "in.jsonl").write_text("\n".join(given))
+    lines = ['{"text": "goal"}', "[]", '"shares"', '{"text": 5}', '{"text": "\\ud800"}']
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
     score(tmp_path / "in.jsonl", tmp_path / "out.jsonl", model)
     rows = read(tmp_path / "out.jsonl")
     assert [row.get("label") for row in rows] == ["Sports", None, "Business", None, None]
@@ -170,10 +170,10 @@ def test_a_text_that_an_engine_fails_on_fails_alone(
     here._scorer.load()
     classify = here._scorer._classifier.classify
 
-    def failing(given: list[str], quality: Any) -> Any:
-        if "treaty" in given:
+    def failing(texts: list[str], quality: Any) -> Any:
+        if "treaty" in texts:
             raise RuntimeError("no memory")
-        return classify(given, quality)
+        return classify(texts, quality)
 
     monkeypatch.setattr(here._scorer._classifier, "classify", failing)
     answers = here._scorer.answer(["goal", "treaty", "shares"])
@@ -196,7 +196,7 @@ def test_a_column_of_the_input_is_never_lost(form: str, model: Model, tmp_path: 
 
 
 def test_parquet_keeps_its_types(model: Model, tmp_path: Path) -> None:
-    given = pyarrow.table(
+    table = pyarrow.table(
         {
             "text": pyarrow.array(["goal", "shares"]).dictionary_encode(),
             "when": pyarrow.array([1, 2], pyarrow.timestamp("ns", "UTC")),
@@ -204,12 +204,12 @@ def test_parquet_keeps_its_types(model: Model, tmp_path: Path) -> None:
             "weight": pyarrow.array([1.5, None], pyarrow.float32()),
         }
     )
-    parquet.write_table(given, tmp_path / "in.parquet")
+    parquet.write_table(table, tmp_path / "in.parquet")
     score(tmp_path / "in.parquet", tmp_path / "out.parquet", model)
     out = parquet.read_table(tmp_path / "out.parquet")
-    assert out.column_names[:4] == given.column_names
-    for name in given.column_names[1:]:
-        assert out[name].equals(given[name])
+    assert out.column_names[:4] == table.column_names
+    for name in table.column_names[1:]:
+        assert out[name].equals(table[name])
     assert out["text"].to_pylist() == ["goal", "shares"]
 
 
@@ -267,6 +267,6 @@ def test_the_command(repository: Path, tmp_path: Path) -> None:
         [*command, "--text-column", "headline"], capture_output=True, text=True, timeout=120, check=False
     )
     assert ran.returncode == 1, ran.stderr
-    said = json.loads(ran.stdout)
-    assert (said["rows"], said["refused"], said["files"], said["failed"]) == (3, 1, 1, [])
+    report = json.loads(ran.stdout)
+    assert (report["rows"], report["refused"], report["files"], report["failed"]) == (3, 1, 1, [])
     assert [row["label"] for row in read(tmp_path / "out.csv")] == ["Sports", "Business", ""]

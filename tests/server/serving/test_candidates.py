@@ -36,8 +36,8 @@ class Trial:
         settings = Settings(model_repository=repository, state=self.state)
         space = Workspace(self.state)
         space.watched.mkdir(parents=True)
-        self.said: list[str] = []
-        known: tuple[Any, ...] = settings, space, self.said.append, lambda: False
+        self.notes: list[str] = []
+        known: tuple[Any, ...] = settings, space, self.notes.append, lambda: False
         self.current = Keeper(Deployment(self.model, "openvino:int8", 4, without="2"), *known)
         self.current._content = "1", "digest"
         self.keeper = CandidateKeeper(
@@ -79,7 +79,7 @@ def test_it_begins_once_the_current_version_answers(trial: Trial, tmp_path: Path
 
 def _known(trial: Trial) -> tuple[Any, ...]:
     keeper = trial.keeper
-    return keeper._settings, keeper._workspace, trial.said.append, lambda: False
+    return keeper._settings, keeper._workspace, trial.notes.append, lambda: False
 
 
 def test_a_version_whose_processes_end_again_and_again_is_withdrawn(trial: Trial) -> None:
@@ -146,5 +146,5 @@ def test_where_it_cannot_be_loaded_in_the_others_place_both_go_on(trial: Trial) 
     assert trial.keeper.outcome == ""
     assert trial.current.deployment == before
     assert not trial.keeper.unloaded
-    assert "not promoted" in trial.said
+    assert "not promoted" in trial.notes
     assert not promotions.holds(trial.state, trial.model / "2")

@@ -25,8 +25,8 @@ def taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """The options as `serve` takes them, which goes no further."""
     values: dict[str, Any] = {}
 
-    def take(**given: Any) -> None:
-        values.update(given)
+    def take(**options: Any) -> None:
+        values.update(options)
         raise typer.Exit
 
     monkeypatch.setattr(commands, "settings_of", take)

@@ -59,5 +59,5 @@ def test_a_state_folder_from_which_nothing_can_be_started_is_refused(
     """What a container's tmpfs is, unless told otherwise."""
     assert preflight._state(tmp_path).level == "ok"
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_NOEXEC))
-    one = preflight._state(tmp_path)
-    assert (one.level, one.found) == ("problem", f"{tmp_path}: its file system is mounted noexec")
+    check = preflight._state(tmp_path)
+    assert (check.level, check.found) == ("problem", f"{tmp_path}: its file system is mounted noexec")

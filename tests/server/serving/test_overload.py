@@ -71,10 +71,10 @@ def test_a_full_queue_refuses_at_once_and_recovers(held: Held) -> None:
     held.hold()
     with ThreadPoolExecutor(ASKED) as threads:
         asked = [threads.submit(held.server.classify) for _ in range(ASKED)]
-        until(lambda: sum(one.done() for one in asked) >= ASKED - QUEUE - 2 * BATCH)
-        refused = [one.result() for one in asked if one.done()]
+        until(lambda: sum(request.done() for request in asked) >= ASKED - QUEUE - 2 * BATCH)
+        refused = [request.result() for request in asked if request.done()]
         held.release()
-        outcomes = [one.result() for one in asked]
+        outcomes = [request.result() for request in asked]
     assert {status for status, _ in refused} == {503}
     assert all("Exceeds maximum queue size" in str(answer) for status, answer in outcomes if status != 200)
     answered = sum(status == 200 for status, _ in outcomes)
@@ -103,7 +103,7 @@ def test_sigterm_finishes_what_was_taken_and_takes_nothing_new(held: Held) -> No
         held.server.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)  # it has the time to drop what it should finish
         held.release()
-        assert [one.result()[0] for one in taken] == [200] * QUEUE
+        assert [request.result()[0] for request in taken] == [200] * QUEUE
         assert refused(held.server)
     assert held.server.wait() == 0
     assert held.server.shm() == []

@@ -30,14 +30,14 @@ def settings(repository: Path, tmp_path: Path) -> Settings:
     )
 
 
-def found(settings: Settings, name: str) -> Check:
-    return next(one for one in check(settings) if one.name == name)
+def check_named(settings: Settings, name: str) -> Check:
+    return next(checked for checked in check(settings) if checked.name == name)
 
 
 def test_this_machine_can_serve(settings: Settings) -> None:
     checks = check(settings)
-    assert [one for one in checks if one.level == "problem"] == []
-    assert {one.name for one in checks} == {
+    assert [check for check in checks if check.level == "problem"] == []
+    assert {check.name for check in checks} == {
         "glibc", "numpy", "libpython", "tritonserver", "stub",
         "ports", "ipv6", "files", "instances", "shm", "state", "traces", "model", "cpu",
     }  # fmt: skip
@@ -47,10 +47,10 @@ def test_a_taken_port_is_named_with_what_to_do(settings: Settings) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", settings.grpc_port))
         other.listen()
-        one = found(settings, "ports")
-    assert one.level == "problem"
-    assert f"grpc port {settings.grpc_port} on 127.0.0.1: Address already in use" in one.found
-    assert "--grpc-port" in one.remedy
+        check = check_named(settings, "ports")
+    assert check.level == "problem"
+    assert f"grpc port {settings.grpc_port} on 127.0.0.1: Address already in use" in check.found
+    assert "--grpc-port" in check.remedy
 
 
 def test_serve_ends_with_2_where_a_port_is_taken(
@@ -70,17 +70,17 @@ def test_shared_memory_must_hold_two_generations(
 ) -> None:
     """C 30."""
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=free * 256, f_frsize=4096, f_flag=0))
-    one = found(replace(settings, instances=instances), "shm")
-    assert one.level == level
-    assert f"{free} MiB free in /dev/shm" in one.found
+    check = check_named(replace(settings, instances=instances), "shm")
+    assert check.level == level
+    assert f"{free} MiB free in /dev/shm" in check.found
     if level != "ok":
-        assert "--shm-size" in one.remedy
+        assert "--shm-size" in check.remedy
 
 
 def test_a_single_process_is_warned_of(settings: Settings) -> None:
-    one = found(replace(settings, instances=1), "instances")
-    assert (one.level, one.remedy) == ("warning", "Start two: --instances 2.")
-    assert found(settings, "instances").level == "ok"
+    check = check_named(replace(settings, instances=1), "instances")
+    assert (check.level, check.remedy) == ("warning", "Start two: --instances 2.")
+    assert check_named(settings, "instances").level == "ok"
 
 
 def test_a_small_shared_memory_for_real(settings: Settings) -> None:
@@ -102,35 +102,35 @@ def test_a_changed_file_is_refused_with_the_repair(settings: Settings, tmp_path:
     repository = write_repository(tmp_path / "models")
     graph = repository / "ag_news" / "1" / "model.int8.onnx"
     graph.write_bytes(b"half of it")
-    one = found(replace(settings, model_repository=repository), "model")
-    assert one.level == "problem"
-    assert f"{graph}: sha256 is" in one.found
-    assert "git checkout model_repository" in one.found
+    check = check_named(replace(settings, model_repository=repository), "model")
+    assert check.level == "problem"
+    assert f"{graph}: sha256 is" in check.found
+    assert "git checkout model_repository" in check.found
 
 
 def test_a_target_without_its_graph_is_refused(settings: Settings) -> None:
-    one = found(replace(settings, target="openvino:fp32"), "model")
-    assert one.level == "problem"
-    assert "member stand-in has no fp32 graph, only int8" in one.found
-    one = found(replace(settings, target="minilm=openvino:int8"), "model")
-    assert one.level == "problem"
-    assert "names minilm, but the members are stand-in" in one.found
+    check = check_named(replace(settings, target="openvino:fp32"), "model")
+    assert check.level == "problem"
+    assert "member stand-in has no fp32 graph, only int8" in check.found
+    check = check_named(replace(settings, target="minilm=openvino:int8"), "model")
+    assert check.level == "problem"
+    assert "names minilm, but the members are stand-in" in check.found
 
 
 def test_an_absent_model_says_where_to_get_it(settings: Settings, tmp_path: Path) -> None:
-    one = found(replace(settings, model_repository=tmp_path / "nowhere"), "model")
-    assert one.level == "problem"
-    assert "newsdesk build --recipe compact" in one.found
+    check = check_named(replace(settings, model_repository=tmp_path / "nowhere"), "model")
+    assert check.level == "problem"
+    assert "newsdesk build --recipe compact" in check.found
 
 
 def test_a_processor_without_vnni_is_a_warning_that_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """G 78."""
     (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx2\n")
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
-    one = preflight._cpu(["avx512_vnni"])
-    assert one.level == "warning"
-    assert "avx512_vnni" in one.found
-    assert "int8 answers can differ" in one.remedy
+    check = preflight._cpu(["avx512_vnni"])
+    assert check.level == "warning"
+    assert "avx512_vnni" in check.found
+    assert "int8 answers can differ" in check.remedy
     assert preflight._cpu(["avx2"]).level == "ok"
 
 
@@ -138,24 +138,24 @@ def test_no_shared_libpython_says_what_to_install(settings: Settings, monkeypatc
     """C 36."""
     monkeypatch.setattr(preflight, "find_libpython", lambda: None)
     monkeypatch.setattr(preflight, "loader_has_libpython", lambda: False)
-    one = found(settings, "libpython")
-    assert one.level == "problem"
-    assert "apt install libpython3" in one.remedy
+    check = check_named(settings, "libpython")
+    assert check.level == "problem"
+    assert "apt install libpython3" in check.remedy
 
 
 def test_a_python_without_a_stub_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """C 36."""
     monkeypatch.setattr(triton, "sys", SimpleNamespace(version_info=SimpleNamespace(major=3, minor=99)))
-    one = found(settings, "triton")
-    assert one.level == "problem"
-    assert "no stub for Python 3.99, only for 3.8, 3.9, 3.10, 3.11" in one.found
+    check = check_named(settings, "triton")
+    assert check.level == "problem"
+    assert "no stub for Python 3.99, only for 3.8, 3.9, 3.10, 3.11" in check.found
 
 
 def test_an_old_libstdcxx_is_recognised(tmp_path: Path) -> None:
     """C 36: a loader that fails may end with 1, as a healthy stub does."""
     broken = tmp_path / "broken"
-    said = "$0: /lib/libstdc++.so.6: version \\`GLIBCXX_3.4.30' not found (required by $0)"
-    broken.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n')
+    complaint = "$0: /lib/libstdc++.so.6: version \\`GLIBCXX_3.4.30' not found (required by $0)"
+    broken.write_text(f'#!/bin/sh\necho "{complaint}" >&2\nexit 1\n')
     broken.chmod(broken.stat().st_mode | stat.S_IXUSR)
     installation = replace(triton.find_installation(), stub=broken)
     server, stub = preflight._binaries(installation)
@@ -168,17 +168,17 @@ def test_an_old_libstdcxx_is_recognised(tmp_path: Path) -> None:
 def test_an_old_glibc_and_numpy_2_are_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "confstr", lambda _: "glibc 2.31")
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.1.0")
-    checks = {one.name: one for one in check(settings)}
+    checks = {checked.name: checked for checked in check(settings)}
     assert checks["glibc"].level == checks["numpy"].level == "problem"
-    assert "glibc 2.31; tritonserver needs glibc 2.35" in checks["glibc"].found
+    assert "glibc 2.31; tritonserver needs glibc 2.35" in checks["glibc"].finding
     assert checks["numpy"].remedy == "pip install 'numpy>=1.26,<2'"
 
 
 def test_an_address_of_another_machine_is_refused(settings: Settings) -> None:
-    one = found(replace(settings, host="192.0.2.1", expose=("triton",)), "ports")
-    assert one.level == "problem"
-    assert "on 192.0.2.1: Cannot assign requested address" in one.found
-    assert one.remedy.endswith("--host.")
+    check = check_named(replace(settings, host="192.0.2.1", expose=("triton",)), "ports")
+    assert check.level == "problem"
+    assert "on 192.0.2.1: Cannot assign requested address" in check.found
+    assert check.remedy.endswith("--host.")
 
 
 def test_a_machine_without_ipv6_refuses_it_by_name(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,30 +190,30 @@ def test_a_machine_without_ipv6_refuses_it_by_name(settings: Settings, monkeypat
         return real(family, *rest)
 
     monkeypatch.setattr(socket, "socket", only_ipv4)
-    assert "only IPv4 addresses" in found(settings, "ipv6").found
-    one = found(replace(settings, host="::1"), "ports")
-    assert "on ::1: Address family not supported" in one.found
-    assert "Name an address that this machine has" in one.remedy
-    assert found(settings, "ports").level == "ok"
+    assert "only IPv4 addresses" in check_named(settings, "ipv6").finding
+    check = check_named(replace(settings, host="::1"), "ports")
+    assert "on ::1: Address family not supported" in check.found
+    assert "Name an address that this machine has" in check.remedy
+    assert check_named(settings, "ports").level == "ok"
 
 
 def test_no_password_of_the_collector_is_shown(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for scheme, level in ("http", "ok"), ("ftp", "problem"):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"{scheme}://user:sesame@collector:4318")
-        one = found(settings, "traces")
-        assert (one.level, "sesame" in one.found) == (level, False)
-        assert f"{scheme}://…@collector:4318" in one.found
+        check = check_named(settings, "traces")
+        assert (check.level, "sesame" in check.found) == (level, False)
+        assert f"{scheme}://…@collector:4318" in check.found
 
 
 def test_few_open_files_are_a_warning(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
-    one = found(settings, "files")
-    assert (one.level, one.found) == ("warning", "at most 1024 files and connections open at once")
-    assert "LimitNOFILE=" in one.remedy
+    check = check_named(settings, "files")
+    assert (check.level, check.found) == ("warning", "at most 1024 files and connections open at once")
+    assert "LimitNOFILE=" in check.remedy
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
-    one = found(settings, "files")
-    assert (one.level, one.found.split(" files")[0]) == ("ok", "up to 1048576")
-    assert "1024 until serve raises it" in one.found
+    check = check_named(settings, "files")
+    assert (check.level, check.found.split(" files")[0]) == ("ok", "up to 1048576")
+    assert "1024 until serve raises it" in check.found
 
 
 @pytest.mark.parametrize(
@@ -231,9 +231,9 @@ def test_a_version_policy_of_another_kind_is_refused_by_name(
     repository = write_repository(tmp_path / "models")
     with (repository / "ag_news" / "config.pbtxt").open("a") as config:
         config.write(f"version_policy {{ {policy} }}\n")
-    (one, *_) = preflight._model(replace(settings, model_repository=repository), "ag_news")
-    assert one.level == ("problem" if shown else "ok")
+    (check, *_) = preflight._model(replace(settings, model_repository=repository), "ag_news")
+    assert check.level == ("problem" if shown else "ok")
     if shown:
-        assert f"config.pbtxt: version_policy is {{ {shown} }}, expected none" in one.found
+        assert f"config.pbtxt: version_policy is {{ {shown} }}, expected none" in check.found
         with pytest.raises(RepositoryError, match="version_policy"):
             workspace.Workspace(tmp_path / "state").render(repository / "ag_news", {}, 1)

@@ -42,11 +42,11 @@ def test_the_command_writes_json_and_nothing_else(model: Path, tmp_path: Path, m
     app = typer.Typer()
     app.command()(commands.prepare)
     arguments = ["--model-repository", str(model.parent), "--state", str(tmp_path / "state"), "--json"]
-    said = CliRunner().invoke(app, arguments)
-    assert said.exit_code == 0, said.output
-    found = json.loads(said.stdout)
-    assert found["targets"].keys() == {"tiny"}
-    assert {one["member"] for one in found["measured"]} == {"tiny"}
+    ran = CliRunner().invoke(app, arguments)
+    assert ran.exit_code == 0, ran.output
+    preparation = json.loads(ran.stdout)
+    assert preparation["targets"].keys() == {"tiny"}
+    assert {measurement["member"] for measurement in preparation["measured"]} == {"tiny"}
 
 
 def test_the_fastest_target_is_measured_once_and_recorded(model: Path, tmp_path: Path, monkeypatch) -> None:
@@ -58,18 +58,18 @@ def test_the_fastest_target_is_measured_once_and_recorded(model: Path, tmp_path:
         return speeds.get(target, 100.0), np.eye(4, dtype=np.float32), ""
 
     monkeypatch.setattr(preparing, "_measure_apart", measured)
-    found = prepare(model, tmp_path / "state", lambda _: None)
-    assert found.target == "onnxruntime:int8"
+    preparation = prepare(model, tmp_path / "state", lambda _: None)
+    assert preparation.target == "onnxruntime:int8"
     assert "onnxruntime:int8-dynamic" not in asked  # the model has no such graph
     (record,) = (tmp_path / "state" / "prepared").iterdir()
-    assert msgspec.json.decode(record.read_bytes(), type=Preparation) == found
+    assert msgspec.json.decode(record.read_bytes(), type=Preparation) == preparation
     before = len(asked)
-    assert prepare(model, tmp_path / "state", lambda _: None) == found
+    assert prepare(model, tmp_path / "state", lambda _: None) == preparation
     assert len(asked) == before
     prepare(model, tmp_path / "state", lambda _: None, again=True)
     assert len(asked) == 2 * before
     record.write_text("{")  # cut off
-    assert prepare(model, tmp_path / "state", lambda _: None).target == found.target
+    assert prepare(model, tmp_path / "state", lambda _: None).target == preparation.target
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_each_member_gets_its_own_fastest_target(tmp_path: Path, monkeypatch) ->
         "_measure_apart",
         lambda _, member, target, texts: (speeds.get((member, target), 1.0), answers[member], ""),
     )
-    found = prepare(model, tmp_path / "state", lambda _: None)
-    assert found.target == "bag=onnxruntime:fp32,tiny=openvino:int8,keen=onnxruntime:int8"
-    assert {one.target for one in found.measured if one.member == "bag"} == {
+    preparation = prepare(model, tmp_path / "state", lambda _: None)
+    assert preparation.target == "bag=onnxruntime:fp32,tiny=openvino:int8,keen=onnxruntime:int8"
+    assert {measurement.target for measurement in preparation.measured if measurement.member == "bag"} == {
         "openvino:bf16", "openvino:fp32", "onnxruntime:fp32",
     }  # fmt: skip
 
@@ -165,7 +165,7 @@ def test_one_that_disagrees_with_the_others_is_out() -> None:
     right, wrong = np.tile(np.eye(4), (4, 1)), np.tile(np.eye(4)[::-1], (4, 1))
     measured = [Measured("tiny", name, speed) for name, speed in (("a", 1.0), ("b", 2.0), ("c", 9.0))]
     judged = preparing._judge(measured, {"a": right, "b": right, "c": wrong})
-    assert [one.refused for one in judged] == [
+    assert [measurement.refused for measurement in judged] == [
         "",
         "",
         "names the label of the others for 0% of the texts, expected 80%",

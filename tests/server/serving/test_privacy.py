@@ -37,7 +37,7 @@ _CALLS = (
 def test_nobody_manages_it_with_whatever_the_command_lines_say(server: Server) -> None:
     """The server refuses whatever the header; it would take one that could be sent (a name without a colon)."""
     http, grpc, _ = server.ports
-    lines = [Path(f"/proc/{one.pid}/cmdline").read_bytes() for one in server.family()]
+    lines = [Path(f"/proc/{process.pid}/cmdline").read_bytes() for process in server.family()]
     ((name, value),) = set(re.findall(rb"restricted-\w+=[\w,-]+:([^=\0]+)=([^\0]+)", b"".join(lines)))
     assert len(lines) == 3
     for header in b"", name + b": " + value, name.replace(b":", b": ", 1), name.split(b":")[0] + b": " + value:
@@ -78,7 +78,7 @@ def test_no_variable_of_a_platform_opens_a_port_of_its_own(monkeypatch: pytest.M
 @needs_root
 def test_another_user_reads_neither_texts_nor_logs_nor_the_environment(server: Server) -> None:
     assert server.classify("a text that is nobody's business")[0] == 200
-    mine = [f"/proc/{one.pid}/{name}" for one in server.family() for name in ("environ", "mem", "fd", "cwd")]
+    mine = [f"/proc/{process.pid}/{name}" for process in server.family() for name in ("environ", "mem", "fd", "cwd")]
     regions = [str(SHM / name) for name in server.shm()]
     state = [str(path) for path in (server.state, *server.state.rglob("*"))]
     assert len(regions) == 2
@@ -98,7 +98,7 @@ def test_another_user_signals_nothing(server: Server) -> None:
         import signal
 
         sent = []
-        for pid in server.process.pid, *(one.pid for one in server.family()):
+        for pid in server.process.pid, *(process.pid for process in server.family()):
             try:
                 os.kill(pid, signal.SIGUSR2)
                 sent.append(pid)

@@ -10,9 +10,14 @@ from newsdesk.server.serving.settings import Settings, SettingsError, granted_co
 
 
 def test_defaults_listen_on_the_loopback(tmp_path: Path) -> None:
-    found = Settings(model_repository=tmp_path)
-    assert (found.host, found.http_port, found.grpc_port, found.metrics_port) == ("127.0.0.1", 8000, 8001, 8002)
-    assert found.instance_count == max(2, granted_cores())
+    settings = Settings(model_repository=tmp_path)
+    assert (settings.host, settings.http_port, settings.grpc_port, settings.metrics_port) == (
+        "127.0.0.1",
+        8000,
+        8001,
+        8002,
+    )
+    assert settings.instance_count == max(2, granted_cores())
 
 
 def test_one_core_has_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +28,7 @@ def test_one_core_has_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("options", "complaint"),
     [
         ({"http_port": 0}, "--http-port (NEWSDESK_HTTP_PORT) is '0'; expected a port between 1 and 65535"),
         ({"grpc_port": 70000}, "--grpc-port (NEWSDESK_GRPC_PORT) is '70000'"),
@@ -50,21 +55,21 @@ def test_one_core_has_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"state": "/tmp/with space"}, "--state (NEWSDESK_STATE) is '/tmp/with space'"),
     ],
 )
-def test_a_bad_value_is_refused_by_flag_and_variable(tmp_path: Path, given: dict, said: str) -> None:
+def test_a_bad_value_is_refused_by_flag_and_variable(tmp_path: Path, options: dict, complaint: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        Settings(model_repository=tmp_path, **given)
-    assert said in str(refused.value)
+        Settings(model_repository=tmp_path, **options)
+    assert complaint in str(refused.value)
 
 
 def test_the_cache_has_a_size(tmp_path: Path) -> None:
-    for given, size in {
+    for cache, size in {
         "": 0,
         "256MB": 256_000_000,
         "2G": 2 * 10**9,
         "1500 kb": 1_500_000,
         "4000000": 4_000_000,
     }.items():
-        assert Settings(cache=given, model_repository=tmp_path).cache_bytes == size
+        assert Settings(cache=cache, model_repository=tmp_path).cache_bytes == size
 
 
 def test_a_name_becomes_its_address(tmp_path: Path) -> None:
@@ -74,10 +79,10 @@ def test_a_name_becomes_its_address(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["::", "::1", "0:0:0:0:0:0:0:1"])
 def test_an_ipv6_address_stands_in_brackets(tmp_path: Path, host: str) -> None:
-    given = with_gateway(Settings(host=host, model_repository=tmp_path))
-    assert (given.local_host, given.netloc(8001)) == ("::1", "[::1]:8001")
-    assert given.gateway is not None
-    assert given.gateway.local_url == "http://[::1]:8080"
+    settings = with_gateway(Settings(host=host, model_repository=tmp_path))
+    assert (settings.local_host, settings.netloc(8001)) == ("::1", "[::1]:8001")
+    assert settings.gateway is not None
+    assert settings.gateway.local_url == "http://[::1]:8080"
 
 
 def test_the_repository_is_looked_for_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,10 +101,10 @@ def test_the_state_is_kept_under_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_flag_beats_the_environment_beats_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict = {}
+    loaded: dict = {}
 
     def keep(**options: object) -> None:
-        given.update(options)
+        loaded.update(options)
         raise typer.Exit
 
     monkeypatch.setattr(commands, "settings_of", keep)
@@ -108,8 +113,8 @@ def test_a_flag_beats_the_environment_beats_the_default(monkeypatch: pytest.Monk
     variables = {"NEWSDESK_HTTP_PORT": "9000", "NEWSDESK_GRPC_PORT": "9001", "NEWSDESK_STATE": "/tmp/state"}
     ran = CliRunner().invoke(application, ["--http-port", "7000"], env=variables)
     assert ran.exit_code == 0
-    assert (given["http_port"], given["grpc_port"], given["metrics_port"]) == (7000, 9001, 8002)
-    assert given["state"] == Path("/tmp/state")
+    assert (loaded["http_port"], loaded["grpc_port"], loaded["metrics_port"]) == (7000, 9001, 8002)
+    assert loaded["state"] == Path("/tmp/state")
     ran = CliRunner().invoke(application, [], env={"NEWSDESK_INSTANCES": "many"})
     assert ran.exit_code == 2
     assert "NEWSDESK_INSTANCES" in ran.output

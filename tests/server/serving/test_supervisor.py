@@ -76,8 +76,8 @@ def test_a_killed_tritonserver_is_restarted(launch: Launch, repository: Path) ->
     server.until(READY)
     family = server.family()
     family[0].kill()
-    said = server.until("restarted in")
-    assert "tritonserver died (code -9); restarting it" in said
+    output = server.until("restarted in")
+    assert "tritonserver died (code -9); restarting it" in output
     assert gone(family, 0)
     assert server.classify()[0] == 200
     assert len(server.shm()) == 2
@@ -195,12 +195,12 @@ def test_a_reload_loses_no_request_and_a_bad_version_changes_nothing(launch: Lau
     server.until(READY)
     model = repository / "ag_news" / "1" / "model.py"
 
-    def reload(source: str, said: str, count: int = 1) -> None:
+    def reload(source: str, line: str, count: int = 1) -> None:
         partial = tmp_path / "model.py"
         partial.write_text(source)
         partial.replace(model)
         server.process.send_signal(signal.SIGUSR1)
-        server.until(said, count=count)
+        server.until(line, count=count)
 
     def answered_by() -> str:
         return server.classify()[1]["ANSWERED_BY"][0]

@@ -63,9 +63,9 @@ def test_ipv6_listens_when_asked(launch: Launch, tmp_path: Path, host: str) -> N
     server = launch(
         write_repository(tmp_path / "models", STAND_IN.read_text(), ("stand-in", "careful")), options=options
     )
-    said = server.until(READY)
+    output = server.until(READY)
     http, grpc, metrics = server.ports
-    assert f"gRPC [{host}]:{grpc}, metrics [{host}]:{metrics}, gateway [{host}]:{port}" in said
+    assert f"gRPC [{host}]:{grpc}, metrics [{host}]:{metrics}, gateway [{host}]:{port}" in output
     urls = f"grpc://[::1]:{grpc}", f"http://[::1]:{http}", f"gateway+http://[::1]:{port}"
 
     async def ask(url: str) -> str:

@@ -47,8 +47,8 @@ def test_grpc_answers_with_labels_by_class_count(server: Server) -> None:
     text = tritonclient.grpc.InferInput("TEXT", [2, 1], "BYTES")
     text.set_data_from_numpy(np.array([[b"one"], [b"two"]], np.object_))
     output = tritonclient.grpc.InferRequestedOutput("PROBABILITIES", class_count=1)
-    found = client.infer("ag_news", [text], outputs=[output]).as_numpy("PROBABILITIES")
-    assert found.tolist() == [[b"0.700000:2:Business"], [b"0.700000:2:Business"]]
+    classes = client.infer("ag_news", [text], outputs=[output]).as_numpy("PROBABILITIES")
+    assert classes.tolist() == [[b"0.700000:2:Business"], [b"0.700000:2:Business"]]
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_the_reason_is_read_from_the_log() -> None:
         "E1125 03:20:13.8 1 model_lifecycle.cc:642] \"failed to load 'ag_news' version 1: Internal: ValueError: the"
         ' graph is \\"gone\\"\\n\\nAt:\\n  model.py(3): initialize\\n"\n+---+\n| x |\n'
     )
-    said = explain(log)
-    assert said.startswith('model ag_news version 1 failed to load: ValueError: the graph is "gone"\n')
-    assert said.endswith("model.py(3): initialize")
+    reason = explain(log)
+    assert reason.startswith('model ag_news version 1 failed to load: ValueError: the graph is "gone"\n')
+    assert reason.endswith("model.py(3): initialize")
     assert explain("E1125 03:2 1 server.cc:1] failed to bind\n") == "failed to bind"
     assert explain("terminate called\n") == "terminate called"
     assert explain("") == "it wrote nothing to its log"

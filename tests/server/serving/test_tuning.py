@@ -21,7 +21,7 @@ def point(instances: int, threads: int, delay: int, per_second: float, p50_ms: f
 
 def test_the_cores_are_spent_in_every_way() -> None:
     assert candidates(1) == [Setup(1, 1, 0), Setup(2, 1, 0)]
-    assert {(one.instances, one.threads) for one in candidates(4)} == {(4, 1), (2, 2), (1, 4), (5, 1), (1, 1)}
+    assert {(setup.instances, setup.threads) for setup in candidates(4)} == {(4, 1), (2, 2), (1, 4), (5, 1), (1, 1)}
 
 
 def test_throughput_decides_and_among_near_equals_the_single_client() -> None:
@@ -35,8 +35,8 @@ def test_throughput_decides_and_among_near_equals_the_single_client() -> None:
 
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = prepare.Preparation({"stand-in": "openvino:int8"}, [], "a processor", {}, "")
-    monkeypatch.setattr(prepare, "prepare", lambda *_, **__: found)
+    preparation = prepare.Preparation({"stand-in": "openvino:int8"}, [], "a processor", {}, "")
+    monkeypatch.setattr(prepare, "prepare", lambda *_, **__: preparation)
 
 
 @pytest.mark.usefixtures("prepared")
@@ -60,11 +60,11 @@ def test_what_was_found_is_used_where_the_settings_leave_it_open(
     monkeypatch.setattr(tuning, "_server", served)
     monkeypatch.setattr(load, "run", run)
     monkeypatch.setattr(tuning, "granted_cores", lambda: 2)
-    found = tune(settings, "ag_news", ["a text", "another text here"], 1, lambda _: None)
-    assert found.best == Setup(2, 1, 500)
-    assert (found.texts, found.mean_words) == (2, 2.5)
-    assert [one.setup for one in found.curve] == asked
-    assert {one.refused for one in found.curve} == {"", "did not start"}
+    tuned = tune(settings, "ag_news", ["a text", "another text here"], 1, lambda _: None)
+    assert tuned.best == Setup(2, 1, 500)
+    assert (tuned.texts, tuned.mean_words) == (2, 2.5)
+    assert [point.setup for point in tuned.curve] == asked
+    assert {point.refused for point in tuned.curve} == {"", "did not start"}
     used = applied(settings, "ag_news")
     assert (used.instances, used.threads, used.queue_delay, used.target) == (2, 1, 500, "openvino:int8")
     mine = Settings(model_repository=settings.model_repository, state=settings.state, threads=3, queue_delay=0)

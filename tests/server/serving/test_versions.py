@@ -45,10 +45,10 @@ def test_versions_roll_out_and_back_under_load(launch: Callable[..., Server], tm
         assert status == 200
         return answer["versions"][-1], server.classify()[1]["ANSWERED_BY"][0]
 
-    def reload(said: str) -> None:
+    def reload(line: str) -> None:
         at = len(server.text())
         server.process.send_signal(signal.SIGUSR1)
-        while said not in server.text()[at:]:
+        while line not in server.text()[at:]:
             time.sleep(0.05)
             assert server.process.poll() is None
 

@@ -47,25 +47,25 @@ def ask(server: Server, path: str, body: Any = None, **headers: str) -> tuple[in
 
 
 def request(*texts: str, **more: Any) -> dict[str, Any]:
-    given = {"name": "TEXT", "shape": [len(texts), 1], "datatype": "BYTES", "data": list(texts)}
-    return {"inputs": [given], **more}
+    tensor = {"name": "TEXT", "shape": [len(texts), 1], "datatype": "BYTES", "data": list(texts)}
+    return {"inputs": [tensor], **more}
 
 
 def columns(answer: dict[str, Any]) -> dict[str, Any]:
-    return {one["name"]: one for one in answer["outputs"]}
+    return {output["name"]: output for output in answer["outputs"]}
 
 
 def test_it_answers_as_the_classifier_does(server: Server) -> None:
     status, answer = ask(server, f"{MODEL}/infer", request("market shares", "a goal", id="7"))
     assert (status, answer["id"], answer["model_name"]) == (200, "7", "ag_news")
-    found = columns(answer)
-    assert list(found) == ["LABEL", "PROBABILITIES", "ANSWERED_BY", "WINDOWS"]
-    assert found["LABEL"] == {"name": "LABEL", "datatype": "BYTES", "shape": [2, 1], "data": ["Business", "Sports"]}
-    assert found["PROBABILITIES"]["shape"] == [2, 4]
+    outputs = columns(answer)
+    assert list(outputs) == ["LABEL", "PROBABILITIES", "ANSWERED_BY", "WINDOWS"]
+    assert outputs["LABEL"] == {"name": "LABEL", "datatype": "BYTES", "shape": [2, 1], "data": ["Business", "Sports"]}
+    assert outputs["PROBABILITIES"]["shape"] == [2, 4]
     expected = server.classifier.classify(["market shares", "a goal"]).probabilities
-    assert np.allclose(np.reshape(found["PROBABILITIES"]["data"], (2, 4)), expected, atol=1e-6)
-    assert found["ANSWERED_BY"]["data"] == ["tiny", "tiny"]
-    assert (found["WINDOWS"]["shape"], found["WINDOWS"]["data"]) == ([2, 1], [1, 1])
+    assert np.allclose(np.reshape(outputs["PROBABILITIES"]["data"], (2, 4)), expected, atol=1e-6)
+    assert outputs["ANSWERED_BY"]["data"] == ["tiny", "tiny"]
+    assert (outputs["WINDOWS"]["shape"], outputs["WINDOWS"]["data"]) == ([2, 1], [1, 1])
 
 
 def test_outputs_are_those_asked_for(server: Server) -> None:
@@ -73,9 +73,9 @@ def test_outputs_are_those_asked_for(server: Server) -> None:
     body = request("robot software", outputs=wanted)
     body["inputs"].append({"name": "QUALITY", "shape": [1, 1], "datatype": "BYTES", "data": ["best"]})
     _, answer = ask(server, f"{MODEL}/versions/1/infer", body)
-    found = columns(answer)
-    assert list(found) == ["MEMBER_PROBABILITIES", "LABEL"]
-    assert found["MEMBER_PROBABILITIES"]["shape"] == [1, 1, 4]
+    outputs = columns(answer)
+    assert list(outputs) == ["MEMBER_PROBABILITIES", "LABEL"]
+    assert outputs["MEMBER_PROBABILITIES"]["shape"] == [1, 1, 4]
 
 
 def test_it_says_how_uncertain_it_is_and_what_is_not_sure(server: Server, tmp_path: Path) -> None:
@@ -88,16 +88,18 @@ def test_it_says_how_uncertain_it_is_and_what_is_not_sure(server: Server, tmp_pa
     thread = threading.Thread(target=running.serve_forever)
     thread.start()
     try:
-        found = columns(ask(running, f"{MODEL}/infer", body)[1])
-        outputs = {one["name"]: (one["datatype"], one["shape"]) for one in ask(running, MODEL)[1]["outputs"]}
+        values = columns(ask(running, f"{MODEL}/infer", body)[1])
+        outputs = {
+            output["name"]: (output["datatype"], output["shape"]) for output in ask(running, MODEL)[1]["outputs"]
+        }
         by_default = columns(ask(running, f"{MODEL}/infer", request("said"))[1])
     finally:
         running.shutdown()
         running.server_close()
         thread.join()
-    assert found["UNSURE"] == {"name": "UNSURE", "datatype": "BOOL", "shape": [2, 1], "data": [False, True]}
-    assert found["UNCERTAINTY"]["shape"] == [2, 3]
-    assert found["UNCERTAINTY"]["data"][3:] == pytest.approx([np.log(4), np.log(4), 0], abs=1e-5)
+    assert values["UNSURE"] == {"name": "UNSURE", "datatype": "BOOL", "shape": [2, 1], "data": [False, True]}
+    assert values["UNCERTAINTY"]["shape"] == [2, 3]
+    assert values["UNCERTAINTY"]["data"][3:] == pytest.approx([np.log(4), np.log(4), 0], abs=1e-5)
     assert (outputs["UNSURE"], outputs["UNCERTAINTY"]) == (("BOOL", [-1, 1]), ("FP32", [-1, 3]))
     assert [*by_default] == ["LABEL", "PROBABILITIES", "ANSWERED_BY", "WINDOWS", "UNSURE"]
 
@@ -112,12 +114,12 @@ def test_it_says_how_it_is(server: Server, path: str) -> None:
 
 def test_the_metadata_is_that_of_the_contract(server: Server) -> None:
     about = ask(server, MODEL)[1]
-    assert [one["name"] for one in about["inputs"]] == ["TEXT", "QUALITY"]
-    assert {one["name"]: one["shape"] for one in about["outputs"]}["MEMBER_PROBABILITIES"] == [-1, 1, 4]
+    assert [tensor["name"] for tensor in about["inputs"]] == ["TEXT", "QUALITY"]
+    assert {output["name"]: output["shape"] for output in about["outputs"]}["MEMBER_PROBABILITIES"] == [-1, 1, 4]
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "complaint"),
     [
         (b"{", "not an inference request"),
         (b"[1]", "not an inference request"),
@@ -142,10 +144,10 @@ def test_the_metadata_is_that_of_the_contract(server: Server) -> None:
         ),
     ],
 )
-def test_a_bad_request_is_refused_with_the_reason(server: Server, body: Any, said: str) -> None:
+def test_a_bad_request_is_refused_with_the_reason(server: Server, body: Any, complaint: str) -> None:
     status, answer = ask(server, f"{MODEL}/infer", body)
     assert status == 400
-    assert said in answer["error"]
+    assert complaint in answer["error"]
     assert ask(server, f"{MODEL}/infer", request("a goal"))[0] == 200
 
 
@@ -166,13 +168,13 @@ def test_a_body_without_an_end_or_beyond_the_limit_is_not_read(server: Server) -
 def test_many_at_once_get_their_own_answers(server: Server) -> None:
     words = list(tiny.WORDS)
 
-    def one(i: int) -> bool:
+    def answers_right(i: int) -> bool:
         word = words[i % len(words)]
         status, answer = ask(server, f"{MODEL}/infer", request(f"{word} {i}"))
         return status == 200 and columns(answer)["LABEL"]["data"] == [tiny.LABELS[tiny.WORDS[word]]]
 
     with ThreadPoolExecutor(16) as pool:
-        assert all(pool.map(one, range(200)))
+        assert all(pool.map(answers_right, range(200)))
 
 
 def test_an_engine_that_fails_fails_its_request_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
