@@ -123,13 +123,28 @@ def test_a_row_has_its_weight_and_its_probabilities():
     ]
     kept, _ = clean_rows(rows, LABELS)
     assert [(row.weight, row.soft) for row in kept] == [(0.5, ()), (1.0, (0.0, 1.0)), (1.0, (0.75, 0.25))]
-    with pytest.raises(DataError, match=r"^row 4: a probability of 'attic', which is none of \['harbour', 'kitchen'\]$"):
+    with pytest.raises(
+        DataError, match=r"^row 4: a probability of 'attic', which is none of \['harbour', 'kitchen'\]$"
+    ):
         clean_rows([RawRow(4, "Old", "kitchen", {}, {"kitchen": 0.5, "garden": 0.25, "attic": 0.25})], LABELS)
 
 
 def test_labels_of_the_same_letters_look_alike():
     """By case, accents, spaces, punctuation and encoding; those of no letter by what they are."""
-    names = ["money", "Money", "caf\u00e9", "cafe\u0301", "sport", "SPORT", "sp-ort", "a b", "ab", "--", "\u2026", "..."]
+    names = [
+        "money",
+        "Money",
+        "caf\u00e9",
+        "cafe\u0301",
+        "sport",
+        "SPORT",
+        "sp-ort",
+        "a b",
+        "ab",
+        "--",
+        "\u2026",
+        "...",
+    ]
     assert look_alike(names) == [
         ["money", "Money"],
         ["caf\u00e9", "cafe\u0301"],
