@@ -2,8 +2,8 @@
 
     python -m benchmarks.healing [--times 3]
 
-The promise is ten seconds on an idle machine of two cores, from a server that has worked for a while: what dies again at
-once waits longer before each start.
+The promise is ten seconds on an idle machine of two cores, from a server that has worked for a while: what dies again
+at once waits longer before each start.
 """
 
 import argparse
