@@ -2,39 +2,33 @@
 
     python -m benchmarks.gateway [--texts test.csv.gz] [--seconds 10] [--rounds 3] [--quality balanced]
     python -m benchmarks.gateway --rows 1000000 [--distinct 6400 --cache 256MB]
-    python -m benchmarks.gateway --canary 10%
+    python -m benchmarks.gateway --doors keys tls
 
 One server, one generator, and all of them on the same cores: rounds of all sides in turn, of which the medians count.
 All ask for the same outputs at the same quality. The rows of a file are made as they are sent; its answers are read
 and checked as they come, while the gateway's memory is sampled. With --distinct, the file repeats that many rows, and
-with --cache Triton answers those that it has seen: what is measured then is the gateway and not the model. With
---canary two more servers are measured in the same rounds: one whose second version, a copy of the first, answers that
-share of the texts, and one where it is a shadow. Ends with code 1 where a request fails or a goal is not met.
+with --cache Triton answers those that it has seen: what is measured then is the gateway and not the model. With --doors
+further servers are measured in the same rounds: one that asks for a key, and one that speaks TLS. Ends with code 1
+where a request fails or a goal is not met.
 """
 
 import argparse
 import contextlib
-import json
-import platform
-import shutil
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import MODEL, bulk, grpc_load, pages, servers, texts
-from newsdesk.server.contract import DEFAULT_QUALITY, QUALITIES, STANDARD_OUTPUTS
-from newsdesk.server.runtime import processor
-from newsdesk.server.runtime.repository import latest_version
-from newsdesk.server.serving import load
-from newsdesk.server.serving.settings import default_repository, granted_cores
+from benchmarks import bulk, pages, paired, servers, texts
+from benchmarks.paired import DIRECT, Front
+from newsdesk.server.contract import DEFAULT_QUALITY, QUALITIES
+from newsdesk.server.gateway.keys import KeyFile, Role
+from tests.certificates import Authority
 
 CLIENTS = (32, 128)
 LEAST_SHARE, MOST_ADDED_MS, MOST_GROWTH_MB = 0.60, 2.0, 16.0
 """Goals: of direct gRPC's throughput, of p50 at one client, and of the gateway's memory over a file."""
-_DIRECT = "Triton, gRPC"
+DOORS = {"keys": "with a key", "tls": "with TLS"}
 HEAD = "# What the gateway costs\n\nPrinted by `python -m benchmarks.gateway`, see its help.\n"
 
 
@@ -48,18 +42,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=0, help="measure a file of so many rows instead of single texts")
     parser.add_argument("--distinct", type=int, default=0, help="rows of the file that differ; 0: all")
     parser.add_argument("--cache", default="", help="of the server, for the file: 256MB")
-    parser.add_argument("--canary", default="", help="measure single texts with a canary of this share, and a shadow")
+    parser.add_argument("--doors", nargs="+", default=[], choices=DOORS, help="measure single texts through these, too")
     parser.add_argument("--write", type=Path, help="put the figures into this page, too, in place of the last ones")
     options = parser.parse_args()
     articles = texts.choose(options.texts)
     flags = ["--cache", options.cache] if options.cache else []
-    with servers.newsdesk(*flags, gateway=True) as server, _trials(options.canary) as trials:
-        run = _file(server, articles, options) if options.rows else _single(server, articles, options, trials)
+    with servers.newsdesk(*flags, gateway=True) as server, _fronts(options.doors) as fronts:
+        run = _file(server, articles, options) if options.rows else _single(server, articles, options, fronts)
         title, lines, missed = run
     lines += [f"\nNot met: {miss}." for miss in missed]
-    about = f"{processor.describe()}, {granted_cores()} cores, Python {platform.python_version()}"
-    about += f", quality {options.quality}"
-    section = "\n".join([f"## {title}", "", f"{about}, {time.strftime('%Y-%m-%d')}.", "", *lines, ""])
+    section = "\n".join([f"## {title}", "", pages.machine(options.quality), "", *lines, ""])
     print(section)
     if options.write:
         pages.put(options.write, HEAD, section)
@@ -67,96 +59,52 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _trials(share: str) -> Iterator[Mapping[str, servers.Server]]:
-    """Serve a second version, a copy of the first, as a canary and as a shadow; without a share nothing."""
-    if not share:
-        yield {}
-        return
+def _fronts(doors: Sequence[str]) -> Iterator[dict[str, Front]]:
+    """Serve gateways that ask for a key, or speak TLS."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        shipped = default_repository() / MODEL
-        shutil.copytree(shipped, folder / MODEL)
-        version = latest_version(folder / MODEL)
-        shutil.copytree(version, version.with_name(str(int(version.name) + 1)))
-        number = str(int(version.name) + 1)
-        options = {f"canary of {share}": ("--canary", f"{number}:{share}"), "shadow": ("--shadow", number)}
-        common = "--model-repository", str(folder), "--rollout-rule", "latency=1000"
-        yield {
-            name: stack.enter_context(servers.newsdesk(*common, *flags, gateway=True))
-            for name, flags in options.items()
-        }
+        fronts = {}
+        for door in doors:
+            if door == "keys":
+                file = folder / "keys.json"
+                key = KeyFile(file).create("of the benchmark", Role.reader, None)[1]
+                flags, shown = ["--auth", "--keys", str(file)], {"key": key}
+            else:
+                authority = Authority(folder / "authority.pem")
+                certificate, private = authority.issue(folder / "server")
+                flags = ["--tls-cert", str(certificate), "--tls-key", str(private)]
+                shown = {"authority": str(authority.file)}
+            fronts[DOORS[door]] = Front(stack.enter_context(servers.newsdesk(*flags, gateway=True)), **shown)
+        yield fronts
 
 
 def _single(
-    server: servers.Server, articles: list[str], options: argparse.Namespace, trials: Mapping[str, servers.Server]
+    server: servers.Server, articles: list[str], options: argparse.Namespace, fronts: Mapping[str, Front]
 ) -> tuple[str, list[str], list[str]]:
-    rest = [json.dumps({"text": text, "quality": options.quality}).encode() for text in articles]
-    grpc = grpc_load.encode(articles, options.quality, STANDARD_OUTPUTS)
-    oip = _oip(articles, options.quality)
-    sides: dict[str, tuple[int, type[load.Client], str, list[bytes]]] = {}
-    for name, front in {"": server, **trials}.items():
-        beside = f", {name}" if name else ""
-        sides[f"gateway, REST{beside}"] = front.gateway_port, load.Client, "/v1/classify", rest
-        sides[f"gateway, HTTP{beside}"] = front.gateway_port, load.Client, f"/v2/models/{MODEL}/infer", oip
-        sides[f"gateway, gRPC{beside}"] = front.gateway_grpc_port, grpc_load.Client, "", grpc
-    sides[_DIRECT] = server.grpc_port, grpc_load.Client, "", grpc
-    runs: dict[tuple[str, int], list[load.Reading]] = {}
-    for turn in range(options.rounds + 1):
-        for clients in (1, *options.clients):
-            for name, (port, kind, path, requests) in sides.items():
-                encoded = load.encode("127.0.0.1", port, path, requests) if path else requests
-                seconds = options.seconds if turn else min(options.seconds, 3)  # at first every process warms up
-                reading = load.run("127.0.0.1", port, encoded, clients, seconds, kind=kind)
-                runs.setdefault((name, clients), []).extend([reading] if turn else [])
-    lines = ["| side | clients | texts/s | p50 ms | p99 ms | failures |", "|---|---:|---:|---:|---:|---:|"]
-    for (name, clients), readings in runs.items():
-        p99, failures = _median(readings, "p99_ms"), sum(reading.failures for reading in readings)
-        lines.append(
-            f"| {name} | {clients} | {_median(readings, 'per_second'):.0f} | {_median(readings, 'p50_ms'):.2f} "
-            f"| {p99:.1f} | {failures} |"
-        )
-    best = {
-        side: max(_median(runs[side, clients], "per_second") for clients in options.clients) for side in sides
-    }  # at saturation
-    added = {side: _median(runs[side, 1], "p50_ms") - _median(runs[_DIRECT, 1], "p50_ms") for side in sides}
-    missed = []
-    if failures := sum(reading.failures for readings in runs.values() for reading in readings):
-        missed.append(f"{failures} requests failed")
-    lines.append("")
-    for side in (side for side in sides if side != _DIRECT):
-        share = best[side] / best[_DIRECT]
+    sides = paired.doors(Front(server), articles, options.quality)
+    plain = list(sides)
+    for name, front in fronts.items():
+        doors = paired.doors(front, articles, options.quality)
+        sides |= {f"{door}, {name}": side for door, side in doors.items()}
+    sides[DIRECT] = paired.direct(server, articles, options.quality)
+    runs = paired.measure(sides, [1, *options.clients], options.rounds, options.seconds)
+    missed = [f"{runs.failures} requests failed"] if runs.failures else []
+    best = {side: max(runs.median(side, clients, "per_second") for clients in options.clients) for side in sides}
+    lines = [*runs.table(), ""]
+    for side in plain:
+        share = best[side] / best[DIRECT]
+        added = runs.median(side, 1, "p50_ms") - runs.median(DIRECT, 1, "p50_ms")
         lines.append(
             f"- {side}: {share:.0%} of the texts that Triton answers over gRPC at saturation; at one client "
-            f"{added[side]:.2f} ms are added to p50."
+            f"{added:.2f} ms are added to p50."
         )
-        plain, _, trial = side.rpartition(", ")
-        if trial in trials:
-            lines[-1] += f" That is {best[side] / best[plain]:.0%} of {plain} without it."
-            continue
         if share < LEAST_SHARE:
             missed.append(f"{side}: {share:.0%} of direct throughput, expected at least {LEAST_SHARE:.0%}")
-        if added[side] > MOST_ADDED_MS:
-            missed.append(f"{side}: {added[side]:.2f} ms added at one client, expected at most {MOST_ADDED_MS:g}")
-    lines += ["", f"Medians of {options.rounds} rounds."]
-    return "Single texts", lines, missed
-
-
-def _oip(texts: Sequence[str], quality: str) -> list[bytes]:
-    """Return requests of the Open Inference Protocol, a text each, in JSON."""
-    inputs = ({"TEXT": text, "QUALITY": quality} for text in texts)
-    outputs = [{"name": name} for name in STANDARD_OUTPUTS]
-    return [
-        json.dumps({"inputs": [_tensor(name, value) for name, value in tensors.items()], "outputs": outputs}).encode()
-        for tensors in inputs
-    ]
-
-
-def _tensor(name: str, value: str) -> dict[str, object]:
-    return {"name": name, "shape": [1, 1], "datatype": "BYTES", "data": [value]}
-
-
-def _median(readings: list[load.Reading], name: str) -> float:
-    return statistics.median(getattr(reading, name) for reading in readings)
+        if added > MOST_ADDED_MS:
+            missed.append(f"{side}: {added:.2f} ms added at one client, expected at most {MOST_ADDED_MS:g}")
+    if fronts:
+        lines += ["", *runs.compared(list(fronts))]
+    return "Keys and TLS" if fronts else "Single texts", [*lines, "", f"Medians of {options.rounds} rounds."], missed
 
 
 def _file(server: servers.Server, articles: list[str], options: argparse.Namespace) -> tuple[str, list[str], list[str]]:

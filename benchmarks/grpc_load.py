@@ -6,7 +6,7 @@ alone: a call that succeeds has a message, one that fails has trailers only (gRP
 
 import asyncio
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tritonclient.grpc import service_pb2
 
@@ -44,6 +44,10 @@ def encode(
 class Client(load.Client):
     """One connection: the next call goes out when the last one's trailers are there."""
 
+    def __init__(self, source: Iterator[bytes], authorization: str = "") -> None:
+        super().__init__(source)
+        self._authorization = authorization.encode()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._stream, self._answered = -1, False
@@ -57,7 +61,9 @@ class Client(load.Client):
                 (b":authority", f"{host}:{port}".encode()),
                 (b"te", b"trailers"),
                 (b"content-type", b"application/grpc"),
+                (b"authorization", self._authorization),
             )
+            if value
         )
         settings = struct.pack(">HIHI", 1, 0, 4, _MOST)  # no table of headers; streams of any length
         # The connection's window begins with 65,535 bytes.

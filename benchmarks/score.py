@@ -1,4 +1,4 @@
-"""Rows a second of a file: `newsdesk score`, the gateway's file route, Ray, and a transformers pipeline, in one run.
+"""Rows a second of a file, in one run: `newsdesk score`, the gateway's file route, its jobs, Ray, and a pipeline.
 
     python -m benchmarks.score [--rows 2000] [--quality balanced] [--memory 100000 1000000] [--ways score gateway …]
 
@@ -23,6 +23,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks import MODEL, one_member, servers, texts
+from newsdesk.clients import Client, Prediction
 from newsdesk.server.runtime import processor
 from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.serving import prepare
@@ -32,7 +33,7 @@ _MEMBER = "minilm"
 _SAMPLE_SECONDS = 0.25
 _MAX_LENGTH, _BATCH = 256, 32
 _FITTED = 400
-_WAYS = "score", "gateway", "ray", "member", "pipeline"
+_WAYS = "score", "gateway", "jobs", "ray", "member", "pipeline"
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def _measures(
     return {
         "score": lambda: _score(f"`newsdesk score`, {quality}", file, rows, quality),
         "gateway": lambda: _gateway(file, rows, quality),
+        "jobs": lambda: _jobs(file, rows, quality),
         "ray": ray,
         "member": member,
         "pipeline": pipeline,
@@ -149,6 +151,19 @@ def _gateway(file: Path, rows: int, quality: str) -> Reading:
         if labelled != rows:
             sys.exit(f"the gateway has answered {labelled} of {rows} rows")
         return Reading(f"the gateway's file route, {quality}", rows, time.monotonic() - began, peak[0])
+
+
+def _jobs(file: Path, rows: int, quality: str) -> Reading:
+    with servers.newsdesk(gateway=True) as server:
+        began = time.monotonic()
+        with _peak(server.pid) as peak, Client(f"gateway+http://127.0.0.1:{server.gateway_port}") as client:
+            job = client.jobs.wait(client.jobs.submit(file, quality=quality))
+            labelled = sum(isinstance(item, Prediction) for item in client.jobs.result(job))
+            seconds = time.monotonic() - began
+            client.jobs.cancel(job)
+        if labelled != rows:
+            sys.exit(f"the job has answered {labelled} of {rows} rows")
+        return Reading(f"a job of the gateway, {quality}", rows, seconds, peak[0])
 
 
 def _pipeline(checkpoint: Path, file: Path, rows: int) -> Reading:

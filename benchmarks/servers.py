@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,8 @@ def newsdesk(*flags: str, gateway: bool = False) -> Iterator[Server]:
     ports += fronts if gateway else ["--no-gateway"]
     command = [str(Path(sys.executable).with_name("newsdesk")), "serve", *ports, *flags]
     asked, path = (front, "/health/ready") if gateway else (http, "/v2/models/ag_news/ready")
-    with running(command, asked, path, grpc_port=grpc, metrics_port=metrics) as server:
+    scheme = "https" if gateway and "--tls-cert" in flags else "http"
+    with running(command, asked, path, grpc_port=grpc, metrics_port=metrics, scheme=scheme) as server:
         fronts_of = {"gateway_port": front, "gateway_grpc_port": front_grpc} if gateway else {}
         yield replace(server, http_port=http, **fronts_of)
 
@@ -81,6 +83,7 @@ def running(
     grpc_port: int = 0,
     metrics_port: int = 0,
     within: float = START_SECONDS,
+    scheme: str = "http",
 ) -> Iterator[Server]:
     """Run a server from when `path` answers (a GET, or a POST of a JSON body) until it and all below it are ended.
 
@@ -99,8 +102,8 @@ def running(
         below: list[processes.Process] = []
         try:
             # Triton opens its metrics last, after the model answers.
-            while not _answers(f"http://127.0.0.1:{http_port}{path}", body) or (
-                metrics_port and not _answers(f"http://127.0.0.1:{metrics_port}/metrics", None)
+            while not answers(f"{scheme}://127.0.0.1:{http_port}{path}", body) or (
+                metrics_port and not answers(f"http://127.0.0.1:{metrics_port}/metrics", None)
             ):
                 if process.poll() is not None or time.monotonic() - start > within:
                     output.seek(0)
@@ -120,10 +123,13 @@ def running(
                 process.kill()
 
 
-def _answers(url: str, body: bytes | None) -> bool:
+def answers(url: str, body: bytes | None = None) -> bool:
+    """Return whether a GET, or a POST of a JSON body, is answered with 200."""
     asked = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(asked, timeout=20 if body else 1) as response:
+        # Whether it is up is all that is asked: its certificate is not looked at.
+        trusting = ssl._create_unverified_context() if url.startswith("https") else None
+        with urllib.request.urlopen(asked, timeout=20 if body else 1, context=trusting) as response:
             return response.status == 200
     except (urllib.error.URLError, OSError):
         return False

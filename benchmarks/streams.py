@@ -3,9 +3,10 @@
     python -m benchmarks.streams [--url grpc://…] [--count 2000] [--rounds 3] [--write benchmarks/results/streams.md]
 
 One server, and all sides in turn with the same texts; medians count. The SDK has as many requests in flight, of as many
-texts, as a consumer. A consumer's time runs from the first answer that it wrote to the last one, so that joining the
-group is not part of it, and its first answers are not counted. Redis is a real one; Kafka is librdkafka's mock cluster,
-in this process, which keeps messages in memory: a real cluster copies them to several machines, and takes longer.
+texts, as a consumer. By two URLs it asks the same server as if it were two. A consumer's time runs from the first
+answer that it wrote to the last one, so that joining the group is not part of it, and its first answers are not
+counted. Redis is a real one; Kafka is librdkafka's mock cluster, in this process, which keeps messages in memory: a
+real cluster copies them to several machines, and takes longer.
 """
 
 import argparse
@@ -49,6 +50,7 @@ def main() -> None:
         url = options.url or f"grpc://127.0.0.1:{stack.enter_context(servers.newsdesk()).grpc_port}"
         sides: dict[str, Callable[[], float]] = {
             "SDK alone": lambda: by_sdk(url, articles),
+            "SDK, two URLs": lambda: by_sdk(f"{url},{url.replace('127.0.0.1', 'localhost')}", articles),
             "Redis Streams": lambda: by_redis(url, articles, redis_url),
             "Kafka (mock)": lambda: by_kafka(url, articles, kafka),
         }

@@ -6,8 +6,9 @@ responses are only counted and checked for their status: about 30 microseconds o
 
 import asyncio
 import json
+import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -42,9 +43,13 @@ def asking(port: int, model: str, texts: Sequence[str]) -> list[bytes]:
     return encode("127.0.0.1", port, f"/v2/models/{model}/infer", bodies)
 
 
-def encode(host: str, port: int, path: str, bodies: Sequence[bytes]) -> list[bytes]:
+def encode(
+    host: str, port: int, path: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None
+) -> list[bytes]:
     """Return whole POST requests with JSON bodies."""
-    head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nContent-Length: "
+    named = {"Host": f"{host}:{port}", **(headers or {}), "Content-Type": "application/json"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    head = f"POST {path} HTTP/1.1\r\n{lines}Content-Length: "
     return [head.encode() + str(len(body)).encode() + b"\r\n\r\n" + body for body in bodies]
 
 
@@ -55,7 +60,8 @@ def run(
     clients: int,
     seconds: float,
     warm_up: float = 2,
-    kind: "type[Client] | None" = None,
+    kind: "Callable[[Iterator[bytes]], Client] | None" = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Reading:
     """Send requests round and round, and return what was seen.
 
@@ -70,11 +76,12 @@ def run(
         seconds: that are counted
         warm_up: seconds
         kind: another protocol's client
+        tls: where the server speaks it
 
     Raises:
         RuntimeError: nothing was answered within `seconds`.
     """
-    return asyncio.run(_run(host, port, requests, clients, seconds, warm_up, kind or Client))
+    return asyncio.run(_run(host, port, requests, clients, seconds, warm_up, kind or Client, tls))
 
 
 async def _run(
@@ -84,11 +91,12 @@ async def _run(
     clients: int,
     seconds: float,
     warm_up: float,
-    kind: "type[Client]",
+    kind: "Callable[[Iterator[bytes]], Client]",
+    tls: ssl.SSLContext | None,
 ) -> Reading:
     source = cycle(requests)
     loop = asyncio.get_running_loop()
-    made = [await loop.create_connection(lambda: kind(source), host, port) for _ in range(clients)]
+    made = [await loop.create_connection(lambda: kind(source), host, port, ssl=tls) for _ in range(clients)]
     connections = [client for _, client in made]
     for client in connections:
         client.send()
