@@ -70,11 +70,20 @@ def test_imports_run_down_through_the_rooms_and_in_no_circle() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_security_names_tests_that_there_are() -> None:
-    """Each line of the table of attacks names the tests that show it."""
-    table = (ROOT / "SECURITY.md").read_text().partition("## What an attack found")[2].partition("\n## ")[0]
-    lines = [line for line in table.splitlines() if line.startswith("| ")][1:]
-    assert len(lines) > 25
+def promises(page: Path, heading: str) -> list[str]:
+    """Return the rows of the table under a heading."""
+    table = page.read_text().partition(heading)[2].partition("\n## ")[0]
+    return [line for line in table.splitlines() if line.startswith("| ")][1:]
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "least"),
+    [("SECURITY.md", "## What an attack found", 25), ("docs/production.md", "# Production", 15)],
+)
+def test_promises_name_tests_that_there_are(page: str, heading: str, least: int) -> None:
+    """Each line of the table names the tests that show it."""
+    lines = promises(ROOT / page, heading)
+    assert len(lines) > least
     for line in lines:
         named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", line)
         assert named, line
