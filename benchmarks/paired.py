@@ -89,8 +89,8 @@ def doors(front: Front, articles: Sequence[str], quality: str) -> dict[str, Side
     inputs = ({"TEXT": text, "QUALITY": quality} for text in articles)
     outputs = [{"name": name} for name in STANDARD_OUTPUTS]
     oip = [
-        json.dumps({"inputs": [_tensor(*pair) for pair in given.items()], "outputs": outputs}).encode()
-        for given in inputs
+        json.dumps({"inputs": [_tensor(*pair) for pair in tensors.items()], "outputs": outputs}).encode()
+        for tensors in inputs
     ]
     headers = {"Authorization": f"Bearer {front.key}"} if front.key else {}
     paths = {"gateway, REST": ("/v1/classify", rest), "gateway, HTTP": (f"/v2/models/{MODEL}/infer", oip)}

@@ -52,8 +52,8 @@ def test_rows_are_sent_and_answered_as_at_once(asked: Client) -> None:
 
 
 def test_what_is_no_utf8_is_refused_alone(asked: Client) -> None:
-    given = ["match", b"\xff shares", "half \ud800", b"shares", {"title": "the", "description": "treaty"}, " "]
-    job = asked.jobs.wait(asked.jobs.submit(given), timeout=SECONDS)
+    rows = ["match", b"\xff shares", "half \ud800", b"shares", {"title": "the", "description": "treaty"}, " "]
+    job = asked.jobs.wait(asked.jobs.submit(rows), timeout=SECONDS)
     items = list(asked.jobs.result(job))
     assert [isinstance(item, TextRefused) for item in items] == [False, True, True, False, False, True]
     assert [item.index for item in items] == list(range(6))
@@ -141,11 +141,11 @@ def test_nobody_else_takes_jobs(triton: Ports, gateway: str) -> None:
 
 
 def test_a_gateway_that_is_started_again_meanwhile_loses_none(triton: Ports, tmp_path: Path) -> None:
-    given = gateways.launch(write_repository(tmp_path / "own"), triton.both)
-    url = f"gateway+{given.settings.local_url}"
+    launched = gateways.launch(write_repository(tmp_path / "own"), triton.both)
+    url = f"gateway+{launched.settings.local_url}"
 
     def started() -> Gateway:
-        served = Gateway(given, tmp_path / "gateway.log")
+        served = Gateway(launched, tmp_path / "gateway.log")
         served.start()
         gateways.until_listening(served)
         return served
@@ -184,20 +184,20 @@ def test_a_result_may_come_whole_and_must_be_one() -> None:
 def test_the_command(gateway: str, tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("body\nmatch\n \nshares\n")
-    given = {"NEWSDESK_URL": gateway}
-    sent = run("jobs", "submit", str(file), "--text-column", "body", "--json", **given)
+    environment = {"NEWSDESK_URL": gateway}
+    sent = run("jobs", "submit", str(file), "--text-column", "body", "--json", **environment)
     assert sent.exit_code == 0, sent.stderr
     id = json.loads(sent.stdout)["id"]
-    waited = run("jobs", "wait", id, **given)
+    waited = run("jobs", "wait", id, **environment)
     assert (waited.exit_code, waited.stdout.splitlines()[-1]) == (1, f"{id}  done  3 of 3 rows, 1 refused"), (
         waited.stderr
     )
-    assert f"{id}  done  3 of 3 rows, 1 refused\n" in run("jobs", **given).stdout
-    lines = [json.loads(line) for line in run("jobs", "result", id, **given).stdout.splitlines()]
+    assert f"{id}  done  3 of 3 rows, 1 refused\n" in run("jobs", **environment).stdout
+    lines = [json.loads(line) for line in run("jobs", "result", id, **environment).stdout.splitlines()]
     assert [line.get("label") for line in lines] == ["Sports", None, "Business"]
     assert lines[1]["error"].startswith("empty")
-    assert run("jobs", "cancel", id, **given).stdout == f"{id}  cancelled  3 of 3 rows, 1 refused\n"
-    gone = run("jobs", "status", id, **given)
+    assert run("jobs", "cancel", id, **environment).stdout == f"{id}  cancelled  3 of 3 rows, 1 refused\n"
+    gone = run("jobs", "status", id, **environment)
     assert (gone.exit_code, "There is no job" in gone.stderr) == (2, True)
     for wrong in (["submit"], ["status"], ["list", "x"]):
-        assert run("jobs", *wrong, **given).exit_code == 2
+        assert run("jobs", *wrong, **environment).exit_code == 2

@@ -137,8 +137,8 @@ def in_the_words_of(kubectl: str, tmp_path: Path) -> Path:
     Debian 12's has kustomize 2, which says `bases` and `patchesStrategicMerge` where today's says `resources` and
     `patches`.
     """
-    said = subprocess.run([kubectl, "version", "--client", "-o", "json"], capture_output=True, check=True)
-    if int(re.sub(r"\D", "", json.loads(said.stdout)["clientVersion"]["minor"])) >= _KUSTOMIZE_4:
+    ran = subprocess.run([kubectl, "version", "--client", "-o", "json"], capture_output=True, check=True)
+    if int(re.sub(r"\D", "", json.loads(ran.stdout)["clientVersion"]["minor"])) >= _KUSTOMIZE_4:
         return KUBERNETES
     copy = shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
     for path in copy.rglob("kustomization.yaml"):
