@@ -1,4 +1,4 @@
-"""What each part of a training brings: a member fitted without any, with each alone, and with all, by slice.
+"""Measure each part of a training: a member fitted without any, with each alone, and with all, by slice.
 
     NEWSDESK_DATA=… NEWSDESK_BASES=… python -m benchmarks.ablation [--member minilm] [--rows 4000] [--seeds 1 2 3]
 

@@ -60,7 +60,7 @@ class Scaler:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one run: when each text came and how long it took, both in seconds, and the replicas over time."""
+    """A run: when each text came and how long it took, both in seconds, and the replicas over time."""
 
     came: np.ndarray
     took: np.ndarray

@@ -22,7 +22,7 @@ _LONGEST_LINE = 2**20
 
 @dataclass
 class Sent:
-    """What came of a file: `memory` has (rows answered, MB), those from while it was sent with 0 rows."""
+    """The result of a file: `memory` has (rows answered, MB), those from while it was sent with 0 rows."""
 
     rows: int
     megabytes: float = 0.0

@@ -1,4 +1,4 @@
-"""What the response cache saves on texts that come again, and costs on texts that never do.
+"""Measure the response cache: it saves on texts that come again, and costs on texts that never do.
 
     python -m benchmarks.cache [--texts test.csv.gz] [--member minilm]
 

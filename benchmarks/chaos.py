@@ -47,7 +47,7 @@ _LOST_SECONDS = 120.0
 
 @dataclass
 class Outcome:
-    """What came of it: requests by kind, actions with the seconds until the server was whole again, and problems."""
+    """The result: requests by kind, actions with the seconds until the server was whole again, and problems."""
 
     seed: int
     counts: Counter[str] = field(default_factory=Counter)
@@ -79,7 +79,7 @@ class Victim:
             self.actions["fill the disk and kill"] = self._fill
 
     def whole(self) -> bool:
-        """Whether every process works, and everybody who asks is answered."""
+        """Return whether every process works, and everybody who asks is answered."""
         try:
             parts = [self._child("tritonserver"), self._gateway(), *self._stubs()]
             says = running(self._state)

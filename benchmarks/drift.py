@@ -1,4 +1,4 @@
-"""Whether drift shows: answers to AG News's test rows and to BBC's texts, against the shipped model's validation rows.
+"""Measure drift: answers to AG News's test rows and to BBC's texts, against the shipped model's validation rows.
 
     NEWSDESK_DATA=… python -m benchmarks.drift [--rows 2000] [--write benchmarks/results/drift.md]
 

@@ -1,4 +1,4 @@
-"""Where the time of an encoder goes, on one core, in the engine and around it, and what share of the peak it reaches.
+"""Measure an encoder's time on one core, in the engine and around it, and the share of the peak that it reaches.
 
     python -m benchmarks.engine_profile [--texts test.csv.gz] [--member minilm] [--target onnxruntime:int8]
 

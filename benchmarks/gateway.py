@@ -1,4 +1,4 @@
-"""What the gateway costs: single texts through its protocols and straight to Triton's gRPC, and a file of many rows.
+"""Measure the gateway: single texts by its protocols and straight to Triton's gRPC, and a file of many rows.
 
     python -m benchmarks.gateway [--texts test.csv.gz] [--seconds 10] [--rounds 3] [--quality balanced]
     python -m benchmarks.gateway --rows 1000000 [--distinct 6400 --cache 256MB]

@@ -57,7 +57,7 @@ _COUNTERS = {
 
 
 class Ready(NamedTuple):
-    """What every part measures: a version folder, and a target of each member."""
+    """The input of every measurement: a version folder, and a target of each member."""
 
     described: Manifest
     folder: Path

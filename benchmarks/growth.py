@@ -1,4 +1,4 @@
-"""How cost grows: with the number of clients, with the requests answered, and with the length of a text.
+"""Measure how cost grows: with the number of clients, with the requests answered, and with the length of a text.
 
     python -m benchmarks.growth [--texts test.csv.gz] [--requests 500000] [--member minilm]
 

@@ -1,4 +1,4 @@
-"""How long until a server is whole again after one of its processes was killed, without load.
+"""Measure the time until a server is whole again after one of its processes was killed, without load.
 
     python -m benchmarks.healing [--times 3]
 

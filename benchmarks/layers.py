@@ -1,4 +1,4 @@
-"""Where the time of an int8 graph goes inside of an engine on the CPU, by the engine's own counters."""
+"""Measure an int8 graph's layers inside of an engine on the CPU, by the engine's own counters."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""What fewer training rows cost a member: its error on the validation rows as the training rows grow.
+"""Measure fewer training rows: a member's error on the validation rows as the training rows grow.
 
     python -m benchmarks.learning_curve --member student [--recipe compact] [--set KEY=VALUE …] [--rows 5000 10000 …]
 

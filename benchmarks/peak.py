@@ -1,4 +1,4 @@
-"""What share of a device's peak an engine reaches: products counted in the graph, the peak measured with a large one.
+"""Measure the share of a device's peak that an engine reaches: the graph's products against one large product.
 
 Nothing is taken from a data sheet: the peak is what torch's own product of that precision reaches on the same device.
 """

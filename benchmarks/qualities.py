@@ -1,4 +1,4 @@
-"""What each quality costs through Triton: the shipped model at fast, balanced and best, in turns, in one run.
+"""Measure each quality through Triton: the shipped model at fast, balanced and best, in turns, in one run.
 
     python -m benchmarks.qualities [--texts test.csv.gz] [--seconds 10] [--rounds 3]
 

@@ -1,4 +1,4 @@
-"""How many replicas a load needs for a p99, by simulation, and how far the simulation is right.
+"""Simulate the replicas that a load needs for a p99, and measure how far the simulation is right.
 
     python -m benchmarks.replicas --rate 1000 --p99-ms 250 --fixed-ms 2 --text-ms 5    # by times that you give
     python -m benchmarks.replicas --rate 1000 --p99-ms 250 --url grpc://127.0.0.1:8001 # by those of a running server
@@ -50,7 +50,7 @@ _HEAD = "# How many replicas a load needs\n\nPrinted by `python -m benchmarks.re
 
 @dataclass(frozen=True)
 class Run:
-    """What came of one load: seconds of the middle and of the slowest of a hundred, texts a second.
+    """The result of one load: seconds of the middle and of the slowest of a hundred, texts a second.
 
     lag is how many seconds too late the caller sent a text, in the middle.
     """

@@ -48,7 +48,7 @@ _SAMPLE_SECONDS = 2.0
 
 @dataclass
 class Outcome:
-    """What came of a soak: counts by kind, the first problems in words, and MB resident over seconds."""
+    """The result of a soak: counts by kind, the first problems in words, and MB resident over seconds."""
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)

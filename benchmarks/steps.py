@@ -1,4 +1,4 @@
-"""Where the time of a batch goes in the process that answers: each step of each member on its own, then the whole."""
+"""Measure a batch's time in the process that answers: each step of each member on its own, then the whole."""
 
 import time
 from collections.abc import Callable, Sequence

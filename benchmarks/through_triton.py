@@ -1,4 +1,4 @@
-"""What Triton costs: the shipped model through the server, and the same engine in processes of one's own.
+"""Measure Triton: the shipped model through the server, and the same engine in processes of one's own.
 
     python -m benchmarks.through_triton [--texts test.csv.gz] [--seconds 20] [--member minilm]
 

@@ -244,10 +244,10 @@ def _line(text: Text) -> bytes:
     return json.dumps({"text": text}, ensure_ascii=False).encode(errors="surrogatepass") + b"\n"
 
 
-def _job(said: Mapping[str, Any]) -> Job:
-    problem = said["problem"] or {}
-    counts = {name: said[name] for name in ("rows", "total", "refused", "created", "ended")}
-    return Job(said["id"], said["state"], said["model"], **counts, problem=str(problem.get("detail", "")))
+def _job(body: Mapping[str, Any]) -> Job:
+    problem = body["problem"] or {}
+    counts = {name: body[name] for name in ("rows", "total", "refused", "created", "ended")}
+    return Job(body["id"], body["state"], body["model"], **counts, problem=str(problem.get("detail", "")))
 
 
 def _item(line: Mapping[str, Any]) -> Item:

@@ -59,7 +59,7 @@ def place_of(group: str) -> int:
 
 @pytest.fixture
 def hold(tmp_path: Path) -> Iterator[Hold]:
-    """What keeps a backend process of the stand-in busy until the test releases it, or ends."""
+    """Keeps a backend process of the stand-in busy until the test releases it, or ends."""
     (tmp_path / "hold").mkdir()
     holding = Hold(tmp_path / "hold")
     yield holding

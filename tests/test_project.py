@@ -1,5 +1,6 @@
-"""What a project has beside its code: files that others read by their form, and names that stay true."""
+"""A project has more than code: files that others read by their form, and names that stay true."""
 
+import ast
 import os
 import re
 import subprocess
@@ -89,3 +90,22 @@ def test_promises_name_tests_that_there_are(page: str, heading: str, least: int)
         assert named, line
         for file, test in named:
             assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
+
+
+def test_no_name_is_vague() -> None:
+    """A name says what it holds. A check's `found` is a key of the JSON that `newsdesk doctor --json` writes."""
+    vague = {"found", "said", "given", "one"}
+    bound = []
+    for part in ("build", "server", "clients", "benchmarks", "tests"):
+        for path in (ROOT / part).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                match node:
+                    case (
+                        ast.Name(id=name, ctx=ast.Store())
+                        | ast.Attribute(attr=name, ctx=ast.Store())
+                        | ast.arg(arg=name)
+                    ):
+                        bound += [f"{path.relative_to(ROOT)}: {name}"] * (name in vague)
+                    case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                        bound += [f"{path.relative_to(ROOT)}: {name}"] * (name in vague)
+    assert bound == ["server/serving/preflight.py: found"]

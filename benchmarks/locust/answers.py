@@ -1,4 +1,4 @@
-"""What is wrong with an answer."""
+"""The check of an answer."""
 
 import math
 from collections.abc import Collection, Mapping

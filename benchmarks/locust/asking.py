@@ -1,4 +1,4 @@
-"""What both locustfiles share: options, the shape of the load, users that ask, and the objective as exit code."""
+"""The part that both locustfiles share: options, the load's shape, users that ask, and the objective as exit code."""
 
 import json
 import random

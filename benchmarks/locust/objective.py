@@ -7,7 +7,7 @@ QUANTILES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 
 @dataclass(frozen=True)
 class Figures:
-    """What a run showed; times are in milliseconds, and those of an open profile count from when a request was due."""
+    """The figures of a run; times are in milliseconds, those of an open profile from when a request was due."""
 
     requests: int
     failures: int

@@ -1,4 +1,4 @@
-"""How load comes over time, for Locust's shapes. Nothing here imports Locust, which patches the process it is in."""
+"""Load over time, for Locust's shapes. Nothing here imports Locust, which patches the process it is in."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

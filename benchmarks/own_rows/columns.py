@@ -43,7 +43,7 @@ Fit = Callable[[Rows, list[str], "Workplace"], Answer]
 
 @dataclass(frozen=True)
 class Workplace:
-    """What a column may use: a folder of its own, the encoder's states, changes of newsdesk's recipe."""
+    """The means of a column: a folder of its own, the encoder's states, changes of newsdesk's recipe."""
 
     folder: Path
     states: States

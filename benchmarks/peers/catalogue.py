@@ -40,7 +40,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all peers share: the checkpoint, its ONNX files (fp32/, int8/), the environments' folder, the cores."""
+    """The means of all peers: the checkpoint, its ONNX files (fp32/, int8/), the environments' folder, the cores."""
 
     checkpoint: Path
     onnx: Path

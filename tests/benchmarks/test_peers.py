@@ -15,7 +15,7 @@ from tests.headlines import TEXTS, unique
 
 
 def test_a_peer_names_the_members_labels(tmp_path: Path) -> None:
-    """Of texts that the head was not fitted on, which no head could do on states that are not the member's."""
+    """The head was not fitted on these texts, and no head could do so on states that are not the member's."""
     version = latest_version(one_member.write(Settings().model_repository, "minilm", tmp_path) / MODEL)
     folder = checkpoint.write(version, unique(60), tmp_path / "cache")
     torch.set_num_threads(1)

@@ -27,7 +27,7 @@ def test_measures_are_scikit_learns():
 
 
 def test_auroc_counts_the_pairs_in_their_order():
-    """Of six pairs four are in order, and one is a tie."""
+    """Four of six pairs are in order, and one is a tie."""
     assert metrics.auroc(np.array([0.1, 0.4, 0.3]), np.array([0.35, 0.4])) == pytest.approx(4.5 / 6)
     assert metrics.auroc(np.array([0.1, 0.2]), np.array([0.3])) == 1
     assert metrics.auroc(np.array([0.3]), np.array([0.1, 0.2])) == 0

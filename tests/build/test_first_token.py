@@ -1,4 +1,4 @@
-"""Where the head reads the first token alone, the last layer is computed for no other, and answers as before."""
+"""A head that reads the first token alone has its last layer computed for no other, and answers as before."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""How a step of training goes, against values worked out apart."""
+"""A step of training, against values worked out apart."""
 
 from pathlib import Path
 from types import SimpleNamespace

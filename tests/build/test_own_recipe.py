@@ -92,7 +92,7 @@ def test_what_is_left_out_is_said_in_a_line(built: Result):
 
 
 def test_figures_come_from_rows_that_a_fit_did_not_see(built: Result):
-    """Of 64 rows one is the only one of its label, and not judged. With 3 wrong labels nothing can be right of all."""
+    """One of 64 rows is the only one of its label, and not judged. With 3 wrong labels nothing can be right of all."""
     figures = json.loads(built.stdout)
     assert figures["split"]["train"] == 64
     assert figures["select"]["rows"] == figures["judge"]["validation"]["rows"] == 63

@@ -1,4 +1,4 @@
-"""Which members serve, and which rows are probably labelled wrong."""
+"""The members that serve, and the rows that are probably labelled wrong."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_a_member_that_knows_nothing_of_the_language_is_left_out():
 
 
 def test_few_rows_keep_a_member_that_many_rows_leave_out():
-    """Of 24 rows nobody can tell whether the mean of a good and a poor member is worse than the good one alone."""
+    """With 24 rows nobody can tell whether the mean of a good and a poor member is worse than the good one alone."""
     labels = np.random.default_rng(0).integers(COUNT, size=4000)
     members = {"linear": predictions(labels, 4, 1), "encoder": predictions(labels, 0.3, 2)}
     few = selection.select({name: each[:24] for name, each in members.items()}, labels[:24])
@@ -49,7 +49,7 @@ def test_few_rows_keep_a_member_that_many_rows_leave_out():
 
 
 def test_a_cost_is_the_smallest_that_is_not_clearly_worse():
-    """Of states that say nothing every cost is chance, and of many that say the label the weakest layer is worse."""
+    """States that say nothing cost by chance alone; with many that say the label the weakest layer is worse."""
     chance = np.random.default_rng(3)
     member = EncoderMember(name="encoder", base="base", pooling="mean", frozen=Frozen())
     noise = chance.normal(size=(ROWS, 8)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How sure figures are, against values worked out by hand or by scipy."""
+"""The certainty of figures, against values worked out by hand or by scipy."""
 
 import numpy as np
 import pytest

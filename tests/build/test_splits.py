@@ -73,7 +73,7 @@ def test_the_rows_that_validate_are_those_of_the_least_hashes():
 
 
 def test_quotas_are_rounded_and_no_label_goes_without():
-    """Of 100 rows 20 validate: 1.4 of seven are 1, 18 of 90 are 18, and 0.6 of three 1."""
+    """20 of 100 rows validate: 1.4 of seven are 1, 18 of 90 are 18, and 0.6 of three 1."""
     rows = [Row(f"{label} {i}", label) for label, count in ((0, 7), (1, 90), (2, 3)) for i in range(count)]
     assert Counter(row.label for row in split(rows, 20, seed=1)[1]) == {0: 1, 1: 18, 2: 1}
     assert Counter(row.label for row in split(rows, 1, seed=1)[1]) == {0: 1, 1: 1, 2: 1}

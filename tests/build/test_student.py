@@ -277,7 +277,7 @@ def test_teachers_label_the_rows_that_they_did_not_see(source: dict, tmp_path: P
 
 
 def test_calibration_reads_what_is_said_of_rows_left_out(source: dict, built: Path, tmp_path: Path):
-    """Of the rows that might have become validation rows. The member that serves is fitted as without."""
+    """Texts of rows that might have become validation rows. The member that serves is fitted as without."""
     column = built / "kinds.csv"
     rows = [f"{sentence(label, i)},{label},{'odd' if i % 5 == 0 else 'plain'}" for i in range(100) for label in WORDS]
     column.write_text("\n".join(["text,label,kind", *rows]))

@@ -1,4 +1,4 @@
-"""What to label next, by answers and by texts alone."""
+"""The choice of what to label next, by answers and by texts alone."""
 
 import numpy as np
 import pytest

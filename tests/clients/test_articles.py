@@ -1,4 +1,4 @@
-"""What may be given for texts: read row by row, or refused by name; never keys, column names or letters."""
+"""Objects that stand for texts: read row by row, or refused by name; never keys, column names or letters."""
 
 import asyncio
 from collections.abc import Callable, Iterator

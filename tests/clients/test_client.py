@@ -1,4 +1,4 @@
-"""What the two clients answer, over both protocols of a real Triton."""
+"""The two clients' answers, over both protocols of a real Triton."""
 
 import asyncio
 import dataclasses

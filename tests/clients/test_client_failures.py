@@ -1,4 +1,4 @@
-"""What callers see when the server is gone, slow, half dead or somebody else."""
+"""Callers see that the server is gone, slow, half dead or somebody else."""
 
 import asyncio
 import dataclasses

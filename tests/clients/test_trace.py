@@ -1,4 +1,4 @@
-"""Whose trace a request is in, when several calls share it."""
+"""A request is in one caller's trace, when several calls share it."""
 
 import asyncio
 import threading

@@ -127,7 +127,7 @@ def test_grafana_finds_its_dashboard_and_its_source() -> None:
 
 @pytest.mark.parametrize("dockerfile", [path for path in DOCKERFILES if path.name != "Dockerfile.cpu"], ids=str)
 def test_nvidias_image_is_one_with_the_advisories_fixed(dockerfile: Path) -> None:
-    """Of those for servers, all; of Jetson's, those of September 2025. The build ends where Python is another one."""
+    """All of those for servers; of Jetson's, those of September 2025. The build ends where Python is another one."""
     version = re.search(r"^ARG TRITON=(\d\d)\.(\d\d)-py3", dockerfile.read_text(), re.MULTILINE)
     assert version
     assert (int(version[1]), int(version[2])) >= ((25, 8) if dockerfile.suffix == ".jetson" else (26, 7))

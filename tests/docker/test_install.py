@@ -70,7 +70,7 @@ def test_the_image_holds_the_pinned_versions_and_no_torch(image: Path) -> None:
 
 
 def test_no_library_is_missing_in_a_slim_image(image: Path) -> None:
-    """What tritonserver, its backend and the engines load from the system is in the base image."""
+    """The base image has all that tritonserver, its backend and the engines load from the system."""
     packages = image / PREFIX[1:] / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
     triton = packages / "pytriton" / "tritonserver"
     binaries = [triton / "bin/tritonserver", triton / "backends/python/libtriton_python.so"]

@@ -46,7 +46,7 @@ def test_they_are_small_and_name_no_host() -> None:
 
 @pytest.mark.parametrize("name", EXTRAS)
 def test_each_package_has_a_hash_and_a_version_that_is_asked_for(name: str) -> None:
-    """What fails here is mended by `make constraints`."""
+    """`make constraints` mends a failure here."""
     pins = pinned(f"requirements-{name}.txt")
     constraints = (DOCKER / "constraints.txt").read_text()
     named = dict(line.split("==") for line in constraints.splitlines() if "==" in line)

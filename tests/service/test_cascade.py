@@ -159,7 +159,7 @@ def test_answers_say_how_uncertain_they_are_and_which_are_not_sure(
 def test_requests_of_different_quality_share_batches(
     cascade_server: servers.Server, client: tritonclient.grpc.InferenceServerClient
 ) -> None:
-    """Of one client library, which always gives QUALITY: beside requests without it Triton would batch none of them."""
+    """One client library always gives QUALITY: beside requests without it Triton would batch none of them."""
 
     def counts() -> tuple[int, int]:
         (stats,) = client.get_inference_statistics("ag_news").model_stats

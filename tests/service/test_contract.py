@@ -1,4 +1,4 @@
-"""What the served model promises (field notes 01, 02, 05, 07, 10, 12, 16)."""
+"""The served model keeps its promises (field notes 01, 02, 05, 07, 10, 12, 16)."""
 
 import asyncio
 import json

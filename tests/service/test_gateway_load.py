@@ -1,4 +1,4 @@
-"""What `python -m benchmarks.gateway` measures with: calls over HTTP/2, and a file made while it is sent."""
+"""The means of `python -m benchmarks.gateway`: calls over HTTP/2, and a file made while it is sent."""
 
 import os
 from dataclasses import replace

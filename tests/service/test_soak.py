@@ -1,4 +1,4 @@
-"""What `make soak` does for ten minutes: a few seconds of it, and two minutes (field notes 34, 35, 37)."""
+"""`make soak`, which lasts ten minutes: a few seconds of it, and two minutes (field notes 34, 35, 37)."""
 
 import pytest
 

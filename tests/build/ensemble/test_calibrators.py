@@ -17,7 +17,7 @@ from tests.build.ensemble.simulated import LABELS, draw, softmax
 
 @pytest.fixture(scope="module")
 def sharp() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a calibrated member would say, the same squared (too sure by half), and the labels."""
+    """A calibrated member's probabilities, the same squared (too sure by half), and the labels."""
     members, labels = draw(4000, 5, (1.5,))
     calibrated = np.clip(members[0], 1e-5, None)
     return calibrated, softmax(2 * np.log(calibrated)), labels

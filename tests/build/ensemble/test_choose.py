@@ -87,7 +87,7 @@ def test_one_member_is_not_combined() -> None:
 
 @pytest.mark.parametrize("name", ["mean", "bayes", "weighted", "blend", "ranks", "logistic"])
 def test_what_a_calibrator_learns_from(name: CombinerName) -> None:
-    """Of "blend" the rows held out, of a stacker what a fit says that never saw them; else the rows."""
+    """A "blend" gives the rows held out, a stacker the answers of a fit that never saw them; else the rows."""
     members, labels = draw(400, 7)
     combiner, (probabilities, of_probabilities, _) = fit(name, members, labels, Ensemble(blend_share=0.75), 1)
     assert len(probabilities) == len(of_probabilities) == (100 if name == "blend" else 400)

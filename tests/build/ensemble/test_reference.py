@@ -12,7 +12,7 @@ TEXTS = ["tide pier", "tide anchor anchor", "tide", "oven never"]
 
 
 def test_a_word_that_one_text_alone_has_is_unknown_without_it(tmp_path: Path):
-    """Of "tide pier" one word is its own, of "tide anchor anchor" two are; "never" has no row at all."""
+    """In "tide pier" one word is its own, in "tide anchor anchor" two are; "never" has no row at all."""
     features = Features(buckets=1 << 16, words=(1,))
     known = np.zeros(1 << 16, bool)
     known[np.concatenate(Ngrams(features).encode(["tide pier anchor oven"])) - 2] = True

@@ -1,4 +1,4 @@
-"""What an early answer may cost, and how sure one can be of it."""
+"""The cost of an early answer, and the certainty about it."""
 
 import numpy as np
 import pytest

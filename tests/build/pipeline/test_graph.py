@@ -26,7 +26,7 @@ def total(folder: Path, say, *, first: Artifact, others: dict[str, Artifact]) ->
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the store says; stages' functions are found here, and their code has a digest that tests can set."""
+    """The store's words; stages' functions are found here, and their code has a digest that tests can set."""
     functions = {"numbers": numbers, "total": total}
     monkeypatch.setattr(graph.pkgutil, "resolve_name", lambda name: functions[name.partition(":")[2]])
     monkeypatch.setattr(graph, "Code", lambda: SimpleNamespace(digest=lambda module: CODE.get(module, "")))

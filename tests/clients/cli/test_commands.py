@@ -1,4 +1,4 @@
-"""What commands there are, how they are offered by other parts, and their help."""
+"""The commands, how other parts offer them, and their help."""
 
 import os
 import subprocess

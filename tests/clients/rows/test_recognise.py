@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: read, or refused by name."""
+"""A file is recognised by its first bytes: read, or refused by name."""
 
 import codecs
 import io

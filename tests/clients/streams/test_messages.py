@@ -1,4 +1,4 @@
-"""How texts and ids are read from messages."""
+"""Texts and ids are read from messages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who may queue and whose turn it is: by callers and by cost, short before long, and nobody waits for ever."""
+"""Admission by callers and by cost, short before long, and nobody waits for ever."""
 
 import asyncio
 import threading

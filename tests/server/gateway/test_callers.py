@@ -1,4 +1,4 @@
-"""What a token says of its bearer: the role, and that each subject is a caller of its own."""
+"""A token tells of its bearer: the role, and that each subject is a caller of its own."""
 
 from pathlib import Path
 from typing import Any

@@ -32,7 +32,7 @@ def test_the_words_and_what_the_label_loses_without_them(open_gateway: httpx.Cli
 
 
 def test_with_the_other_choices(open_gateway: httpx.Client) -> None:
-    """Of the same quality, with one label and what the members said; without them, none of it."""
+    """The same quality, with one label and what the members said; without them, none of it."""
     asked = {"explain": True, "top_k": 1, "members": True, "quality": "best"}
     (item,) = items(open_gateway, {"title": "treaty", "description": "of 5000"}, **asked)
     assert list(item["probabilities"]) == ["World"]

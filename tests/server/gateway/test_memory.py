@@ -1,4 +1,4 @@
-"""What one request may take of the gateway's memory: four times its size, and 64 MiB, whatever it holds."""
+"""A request may take four times its size of the gateway's memory, and 64 MiB, whatever it holds."""
 
 import json
 import time

@@ -49,7 +49,7 @@ def test_a_dropped_file_comes_back_whole(page: Page, open_gateway: httpx.Client)
 
 
 def test_no_cell_of_a_download_is_a_formula(page: Page) -> None:
-    """Of a stranger's texts and column names, whatever stands before it; plain numbers stay numbers."""
+    """A stranger's texts and column names are meant, whatever stands before them; plain numbers stay numbers."""
     formulas = ["=HYPERLINK(A1)", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1,2)", " =1", "\t=1", "＝1", "-", '="a", "b"']
     harmless = ["a=b", "-12.5", "+3", "-1e-7", "'quoted", "5 - 3"]
     out = io.StringIO(newline="")

@@ -56,7 +56,7 @@ def run(model: Model, folder: Path, use: Callable[[Plane], Awaitable[Any]], **se
 
 @pytest.mark.parametrize("texts", [["one"], ["one", "two"]])
 def test_a_repeat_gets_only_the_time_that_is_left(texts: list[str], tmp_path: Path) -> None:
-    """Of 20 seconds the first answer took 0.3, and was of labels that a reload had changed."""
+    """The first answer took 0.3 of 20 seconds, and was of labels that a reload had changed."""
     model = Model(failures=1, seconds=0.3)
     items = run(model, tmp_path, lambda plane: plane.classify(texts, Asked()), request_timeout=20)
     assert [item.label for item in items] == ["Business"] * len(texts)

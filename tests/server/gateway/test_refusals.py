@@ -1,4 +1,4 @@
-"""Who is turned away stands in the log and in the audit log: from where, with which key, and no secret."""
+"""Refused callers stand in the log and in the audit log: from where, with which key, and no secret."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_refusals_are_logged_and_audited(tmp_path: Path) -> None:
 
 
 def test_nobody_who_is_turned_away_fills_the_audit_log(tmp_path: Path) -> None:
-    """Of many the first are written, then now and then one, with the number of those that are missing."""
+    """The first of many are written, then now and then one, with the number of those that are missing."""
     with gateways.gateway(tmp_path, [1, 1, 1], auth=True) as client:
         for _ in range(200):
             assert client.get("/v1/labels").status_code == 401

@@ -223,7 +223,7 @@ def test_a_revoked_key_ends_what_it_opened(served: Served, reader: httpx.Client)
 
 
 def test_what_a_caller_who_left_waits_for_is_dropped(served: Served, reader: httpx.Client, hold: Hold) -> None:
-    """Of sixty texts that the test holds, those on their way are computed."""
+    """The test holds sixty texts, and those on their way are computed."""
 
     def computed() -> int:
         return sum(

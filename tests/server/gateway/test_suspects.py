@@ -1,4 +1,4 @@
-"""What was in flight when a process ended: by itself, and before a real server whose processes end of a text."""
+"""Requests in flight when a process ended: by itself, and before a real server whose processes end of a text."""
 
 import asyncio
 import itertools
@@ -191,7 +191,7 @@ def test_a_suspect_waits_for_the_model_to_be_whole_within_its_deadline() -> None
 
 
 def test_nobody_is_tried_before_the_server_is_there_again() -> None:
-    """What is sent over a connection to the one that has just ended would break, and be taken for guilty."""
+    """A request sent over a connection to the one that has just ended would break, and be taken for guilty."""
 
     async def run() -> None:
         model, there = Model(), True

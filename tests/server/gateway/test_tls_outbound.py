@@ -1,4 +1,4 @@
-"""What the gateway itself calls over TLS, Redis and a collector of traces, by the certificates of the tests' own."""
+"""The gateway's own calls over TLS, to Redis and a collector of traces, by the certificates of the tests' own."""
 
 import shutil
 import socket

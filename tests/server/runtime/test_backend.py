@@ -36,7 +36,7 @@ class Metric:
 
 
 class Utilities(SimpleNamespace):
-    """What the backend calls of `triton_python_backend_utils`; a request is a dictionary of its inputs."""
+    """The part that the backend calls of `triton_python_backend_utils`; a request is a dictionary of its inputs."""
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, ...], float] = {}
@@ -102,7 +102,7 @@ def answers_with(*members: list[float]) -> BatchAnswers:
 def test_a_members_nan_fails_its_request_behind_a_finite_answer(
     value: float, utilities: Utilities, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What combines had an answer for it; the text's request fails all the same, and the others are answered."""
+    """The combiner had an answer for it; the text's request fails all the same, and the others are answered."""
     backend = importlib.import_module("newsdesk.server.runtime.backend")
     tiny.write(tmp_path / "1")
     answers = answers_with(FINITE, [0.2, value, 0.2, 0.2], [ABSENT] * 4)

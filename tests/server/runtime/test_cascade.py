@@ -161,7 +161,7 @@ def test_a_stage_that_goes_by_length_gets_the_lengths_of_the_texts_that_reach_it
 
 
 def test_who_would_have_no_weight_in_any_later_stage_is_not_asked() -> None:
-    """Of texts of fewer than 6 words the student alone is heard, from 6 to 11 minilm too, from 12 on all."""
+    """The student alone is heard for texts of fewer than 6 words, minilm too from 6 to 11, and all from 12 on."""
     stages = [
         _stage("student"),
         _stage("student", "minilm", combiner=ByLength([6], [[1, 0], [0.5, 0.5]])),

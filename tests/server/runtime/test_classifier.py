@@ -42,7 +42,7 @@ def test_an_answer_in_company_equals_the_answer_alone(classifier: Classifier) ->
 
 
 def test_the_end_of_a_long_text_is_read(classifier: Classifier) -> None:
-    """What decides stands behind ten times the maximum length; the windows are averaged."""
+    """The deciding words stand behind ten times the maximum length; the windows are averaged."""
     short = classifier.classify([TEXTS[1]])
     long = classifier.classify(["said " * 10 * tiny.MAX_LENGTH + TEXTS[1], TEXTS[1]])
     assert long.probabilities.argmax(-1).tolist() == [1, 1]

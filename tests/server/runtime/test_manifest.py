@@ -102,7 +102,7 @@ def test_the_manifest_is_written_for_people_too(tmp_path: Path) -> None:
 
 
 def test_what_triton_runs_is_checked_before_it_runs(tmp_path: Path) -> None:
-    """Where the manifest names it; where there is none that can be read, `load` says why."""
+    """The manifest names it; without one that can be read, `load` says why."""
     manifest.check_code(tmp_path)  # no manifest
     (tmp_path / manifest.FILE).write_text("{")
     manifest.check_code(tmp_path)

@@ -1,4 +1,4 @@
-"""What a batch took is the system's again, whatever outlives the batch."""
+"""A batch's memory is the system's again, whatever outlives the batch."""
 
 import subprocess
 import sys

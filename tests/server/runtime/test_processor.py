@@ -1,4 +1,4 @@
-"""What is read of the processor, on the two families that newsdesk serves on."""
+"""The processor's features are read, on the two families that newsdesk serves on."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""When an answer is marked as not sure, against values worked out by hand."""
+"""An answer is marked as not sure, against values worked out by hand."""
 
 import math
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_scores() -> None:
 
 
 def test_uncertainty_is_of_the_members_asked_by_the_weights_of_the_stage_that_answered() -> None:
-    """Of texts 0 and 1 only the first member was asked: nobody contradicts it. Of 2 and 3 both, who quarrel; the second
+    """Texts 0 and 1 had only the first member: nobody contradicts it. 2 and 3 had both, who quarrel; the second
     has a quarter of the weight, and where texts are long all of it."""
     stages = [_stage(["a"], Mean()), _stage(["a", "b"], ByLength([6], [[0.75, 0.25], [0, 1]]))]
     members = np.array([[[0.5, 0.5], [1, 0], [1, 0], [1, 0]], [[ABSENT] * 2, [ABSENT] * 2, [0, 1], [0, 1]]], np.float32)
@@ -81,7 +81,7 @@ def test_weights_that_are_no_average_are_alike() -> None:
 
 
 def test_a_classifier_marks_by_quality_and_share(tmp_path: Path) -> None:
-    """What has no known word has 1.39 nats; "goal match" has 0.53 by the first member, and 0.34 by all."""
+    """A text without a known word has 1.39 nats; "goal match" has 0.53 by the first member, and 0.34 by all."""
     table = [1.2, 1.1] + [0.5] * (STEPS - 2)
     made = tiny.write_cascade(
         tmp_path, Unsure(score="entropy", share=0.01, fast=table, balanced=table, best=[0.4] * STEPS)

@@ -17,7 +17,7 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of three members, the last of which fails on some texts."""
+    """Three members, the last of which fails on some texts."""
     return tiny.write_model(tmp_path_factory.mktemp("models"), tiny.write_cascade)
 
 

@@ -56,7 +56,7 @@ def test_a_stub_of_another_python_is_refused(container: Path, tmp_path: Path, mo
 def test_a_state_folder_from_which_nothing_can_be_started_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a container's tmpfs is, unless told otherwise."""
+    """A container's tmpfs is mounted so, unless told otherwise."""
     assert preflight._state(tmp_path).level == "ok"
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_NOEXEC))
     check = preflight._state(tmp_path)

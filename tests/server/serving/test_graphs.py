@@ -131,11 +131,11 @@ def test_what_cannot_be_kept_is_said_and_left_to_the_backend(
     (state / graphs.FOLDER).unlink()
     (models / "ag_news" / "1" / GRAPH).write_bytes(b"another graph than the manifest names")
     assert keep(models, state) == {}
-    said = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in said] == [
+    notes = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in notes] == [
         "graphs are not kept, and each backend process rewrites them"
     ] * 2
-    assert "the manifest says" in said[1]
+    assert "the manifest says" in notes[1]
     assert not any((state / graphs.FOLDER).glob("*"))
 
 

@@ -1,4 +1,4 @@
-"""What another user of the machine reads of a server, and gets from it with all that: nothing."""
+"""Another user of the machine reads nothing of a server, and gets nothing from it with all that."""
 
 import re
 from pathlib import Path

@@ -84,7 +84,7 @@ def test_a_tritonserver_that_was_stopped_is_the_supervisors_business() -> None:
 
 @pytest.mark.parametrize(("seconds", "faults"), [(0.07, [0, 0]), (0.05, [1, 2])])
 def test_a_process_that_computes_is_busy_and_one_that_does_not_hangs(seconds: float, faults: list[int]) -> None:
-    """Of three seconds that the probe waits, 0.06 at least; the one beside it computes all the time."""
+    """The probe waits three seconds, 0.06 of them at least; the one beside it computes all the time."""
     slow, quick = SimpleNamespace(cpu_seconds=5.0), SimpleNamespace(cpu_seconds=9.0)
     stubs = [Stub(slow), Stub(quick)]
 

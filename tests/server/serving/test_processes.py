@@ -1,4 +1,4 @@
-"""What /proc says of a process: a profiler that looks at one does not make it dead."""
+"""A process's /proc: a profiler that looks at one does not make it dead."""
 
 import ctypes
 import os

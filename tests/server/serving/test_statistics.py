@@ -1,4 +1,4 @@
-"""What Triton's statistics are read for: whether the model itself has answered anybody."""
+"""Triton's statistics tell whether the model itself has answered anybody."""
 
 import json
 import threading
@@ -47,7 +47,7 @@ def counted(success: int, cache_hits: int) -> dict[str, Any]:
 
 
 def test_answers_of_the_cache_are_no_sign_of_life(tmp_path: Path) -> None:
-    """Of 120 answers the cache gave 100: the model has given 20, and where only the cache answers it has given none."""
+    """The cache gave 100 of 120 answers: the model gave 20, and where only the cache answers it has given none."""
     with triton({"model_stats": [counted(120, 100)]}, tmp_path) as asked:
         assert asked.answered(5) == 20
     with triton({"model_stats": [counted(7, 7)]}, tmp_path) as asked:

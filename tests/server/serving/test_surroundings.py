@@ -1,4 +1,4 @@
-"""Where `newsdesk serve` is started, and by whom: another folder's files, nohup, IPv6."""
+"""The surroundings of `newsdesk serve`: another folder's files, nohup, IPv6."""
 
 import asyncio
 import signal

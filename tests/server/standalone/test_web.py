@@ -79,7 +79,7 @@ def test_outputs_are_those_asked_for(server: Server) -> None:
 
 
 def test_it_says_how_uncertain_it_is_and_what_is_not_sure(server: Server, tmp_path: Path) -> None:
-    """Where the model says when it is not sure; another has no such output."""
+    """The model says when it is not sure; another has no such output."""
     body = request("robot software", "said", outputs=[{"name": "UNSURE"}, {"name": "UNCERTAINTY"}])
     status, answer = ask(server, f"{MODEL}/infer", body)
     assert (status, answer["error"]) == (400, "no output 'UNSURE': this model does not say when it is not sure")
@@ -203,7 +203,7 @@ def test_no_number_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_members_nan_is_an_error_behind_a_finite_answer(server: Server, value: float) -> None:
-    """Of the request whose text it is; the other one of the batch is answered."""
+    """The request whose text it is fails; the other one of the batch is answered."""
     finite = [[0.25, 0.75], [0.25, 0.75]]
     members = np.array([[[0.5, 0.5]], [[0.5, value]]], np.float32)
     stages, windows, words = np.zeros(2, np.int64), np.ones(2, np.int32), np.ones(2, np.int64)

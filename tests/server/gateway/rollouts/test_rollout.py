@@ -157,7 +157,7 @@ def test_a_version_whose_labels_drift_is_withdrawn(rolled: Rolled) -> None:
 
 
 def test_a_version_that_is_tried_is_no_model_of_its_own_to_callers(rolled: Rolled) -> None:
-    """Who names no model is answered by the only one, though Triton serves two."""
+    """A caller who names no model is answered by the only one, though Triton serves two."""
     for url in *rolled.urls, f"grpc://127.0.0.1:{rolled.server.ports[1]}", f"http://127.0.0.1:{rolled.server.ports[0]}":
         with Client(url, api_key="") as client:
             assert sorted(client.models()) == sorted(SECOND)
