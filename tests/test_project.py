@@ -99,13 +99,11 @@ def test_no_name_is_vague() -> None:
     for part in ("build", "server", "clients", "benchmarks", "tests"):
         for path in (ROOT / part).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                match node:
-                    case (
-                        ast.Name(id=name, ctx=ast.Store())
-                        | ast.Attribute(attr=name, ctx=ast.Store())
-                        | ast.arg(arg=name)
-                    ):
-                        bound += [f"{path.relative_to(ROOT)}: {name}"] * (name in vague)
-                    case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                        bound += [f"{path.relative_to(ROOT)}: {name}"] * (name in vague)
+                if isinstance(node, ast.Name | ast.Attribute) and not isinstance(node.ctx, ast.Store):
+                    continue
+                name = next(
+                    (getattr(node, field) for field in node._fields if field in ("id", "attr", "arg", "name")), ""
+                )
+                if name in vague and not isinstance(node, ast.alias | ast.keyword):
+                    bound.append(f"{path.relative_to(ROOT)}: {name}")
     assert bound == ["server/serving/preflight.py: found"]
