@@ -115,7 +115,7 @@ def fit(
     choose_by = [row for rows in choosing.values() for row in rows]
     figures = trainer.train(altered, names, training, choose_by, seed, folder)
     texts = [row.text for rows in asked.values() for row in rows]
-    predicted = trainer.logits(folder / trainer.CHECKPOINT, texts, figures["window"]).argmax(-1)
+    predicted = trainer.logits(folder / trainer.CHECKPOINT, texts, figures.window).argmax(-1)
     right = predicted == np.array([row.label for rows in asked.values() for row in rows])
     shutil.rmtree(folder)
     ends = np.cumsum([len(rows) for rows in asked.values()])

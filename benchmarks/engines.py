@@ -8,7 +8,6 @@ The fp32 graph itself is compared with PyTorch by the export. No GPU takes part:
 """
 
 import argparse
-import json
 import platform
 import tempfile
 import time
@@ -23,6 +22,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from benchmarks import texts
 from newsdesk.build.compile import engine, export, profiles, quantise
 from newsdesk.build.compile.gate import Gate
+from newsdesk.build.compile.graphs import GraphFacts
+from newsdesk.build.compile.metrics import VariantFigures
 from newsdesk.build.compile.predict import RUNS_ANY, Examples, probabilities
 from newsdesk.build.data.rows import Row
 from newsdesk.build.errors import BuildError
@@ -89,9 +90,9 @@ def measure(name: str, checkpoint: Path, work: Path, count: int) -> list[str]:
     """Export, make every precision, compare, build; return a line of the table for each."""
     work.mkdir()
     exported = export.export(checkpoint, work, 128)
-    facts = json.loads((work / export.FACTS).read_text())
+    facts = GraphFacts.load(work)
     rows = [Row(text, 0) for text in texts.make(count + 64)]
-    examples = Examples.of(rows, work / export.TOKENIZER, 128, facts["pad_id"])
+    examples = Examples.of(rows, work / export.TOKENIZER, 128, facts.pad_id)
     compared = examples.part(0, count)
     reference = probabilities(engines.load(RUNS_ANY, work / export.GRAPH), compared, name)
     compared = replace(compared, labels=reference.argmax(-1))
@@ -103,29 +104,27 @@ def measure(name: str, checkpoint: Path, work: Path, count: int) -> list[str]:
     bench = quantise.Workbench(work / export.GRAPH, facts, gate, calibration, settings, folder, lambda line: None)
     figures = quantise.quantise(bench)
     placed = profiles.place(RUNTIME, profiles.ends([len(ids) for ids in examples.ids], 128, 4), [1, 8, 32, 128])
-    parity = f"fp32 against PyTorch: {exported['largest_difference']:.1e}"
+    parity = f"fp32 against PyTorch: {exported.largest_difference:.1e}"
     return [_line(name, variant, figures[variant], gate, folder, placed, parity) for variant in ("fp32", *VARIANTS)]
 
 
-def _line(name: str, variant: str, measured: dict, gate: Gate, folder: Path, placed: list, parity: str) -> str:
-    if "error" in measured:
-        return f"| {name} | {variant} | | | | | {measured['error']} | | | |"
+def _line(name: str, variant: str, figures: VariantFigures, gate: Gate, folder: Path, placed: list, parity: str) -> str:
+    if figures.error:
+        return f"| {name} | {variant} | | | | | {figures.error} | | | |"
     graph = folder / quantise.graph_name(variant)
     values = probabilities(engines.load(RUNS_ANY, graph), gate.examples, f"{name}, {variant}")
     difference = np.abs(values - gate.reference).max(-1)
-    compared = f"{measured['agreement']:.1%} | {difference.max():.4f} | {difference.mean():.4f}"
+    compared = f"{figures.agreement:.1%} | {difference.max():.4f} | {difference.mean():.4f}"
     if variant == "fp32":
         compared = f"{parity} | | "
     start = time.perf_counter()
     try:
         made = engine.build(graph, folder / f"{variant}.plan", RUNTIME, placed, Engines())
     except BuildError as error:
-        return f"| {name} | {variant} | {measured['mib']} | {compared} | refused: {error} | | | |"
+        return f"| {name} | {variant} | {figures.mib} | {compared} | refused: {error} | | | |"
     seconds = time.perf_counter() - start
-    products = ", ".join(f"{kind} {share:.0%}" for kind, share in made["products"].items())
-    return (
-        f"| {name} | {variant} | {measured['mib']} | {compared} | built | {seconds:.1f} | {made['mib']} | {products} |"
-    )
+    products = ", ".join(f"{kind} {share:.0%}" for kind, share in made.products.items())
+    return f"| {name} | {variant} | {figures.mib} | {compared} | built | {seconds:.1f} | {made.mib} | {products} |"
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from newsdesk.build.ensemble.figures import SliceScores
+from newsdesk.build.evaluation.figures import ByQuality
+from newsdesk.build.figures import entries
 from newsdesk.build.pipeline.artifacts import ENTRY, Artifact
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import manifest
@@ -17,6 +20,10 @@ from newsdesk.server.runtime.repository import models, versions
 
 JUDGE = "judge"
 """The last stage of a build in the artifact store."""
+
+
+Judged = dict[str, ByQuality[SliceScores]]
+"""The part of a judgement that is listed, by part of the rows."""
 
 
 class Build(Struct, kw_only=True):
@@ -53,29 +60,29 @@ def find(repositories: Iterable[Path], artifacts: Path) -> list[Build]:
                 try:
                     described = manifest.load(version)
                     builds.append(_of_version(version, described))
-                except (ManifestError, KeyError, TypeError) as error:
+                except (ManifestError, msgspec.ValidationError) as error:
                     builds.append(Build(where=str(version), error=_reason(error)))
                     continue
-                keys |= {entry["key"] for entry in described.built if entry.get("stage") == JUDGE}
+                keys |= {entry.key for entry in entries(described) if entry.stage == JUDGE}
     builds += [build for build in _of_store(artifacts) if Path(build.where).name not in keys]
     return sorted(builds, key=lambda build: build.made, reverse=True)
 
 
 def _of_version(folder: Path, described: Manifest) -> Build:
-    entries = described.built
-    recipe = entries[0] if entries and entries[0].get("stage") == "recipe" else {}
-    split: dict[str, int] = next((entry["figures"] for entry in entries if entry.get("stage") == "split"), {})
+    built = entries(described)
+    recipe = built[0].settings if built and built[0].stage == "recipe" else {}
+    split = next((entry.metrics(dict[str, int]) for entry in built if entry.stage == "split"), {})
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return Build(
+    build = Build(
         where=str(folder),
-        made=max((entry["made"] for entry in entries if "made" in entry), default=""),
-        recipe=recipe.get("settings", {}).get("name", ""),
+        made=max((entry.made for entry in built), default=""),
+        recipe=recipe.get("name", ""),
         rows=split,
         members=[member.name for member in described.members],
         mib=round(size / 2**20, 1),
         target=described.target,
-        **_judged(described.figures.get("accuracy", {})),
     )
+    return _judged(build, msgspec.convert(described.figures.get("accuracy", {}), Judged))
 
 
 def _of_store(artifacts: Path) -> list[Build]:
@@ -92,7 +99,7 @@ def _of_store(artifacts: Path) -> list[Build]:
     for folder in _folders(artifacts, JUDGE):
         try:
             builds.append(_of_judgement(_artifact(folder), by_content))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
             builds.append(Build(where=str(folder), error=_reason(error)))
     return builds
 
@@ -110,26 +117,28 @@ def _of_judgement(judge: Artifact, by_content: Mapping[str, Artifact]) -> Build:
     compiled = {role.removeprefix("compiled "): made for role, made in inputs.items() if role.startswith("compiled ")}
     targets = [f"{name}={made.figures['target']}" for name, made in compiled.items() if made]
     split = inputs.get("rows")
-    return Build(
+    build = Build(
         where=str(judge.path),
         made=judge.entry["made"],
         rows=split.figures if split else {},
         members=[*compiled],
         target=",".join(targets),
-        **_judged(judge.figures),
     )
+    return _judged(build, judge.metrics(Judged))
 
 
-def _judged(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return accuracy and calibration error by quality, of the test rows where there are some."""
-    part = next((name for name in ("test", "validation") if name in figures), "")
+def _judged(build: Build, judged: Judged) -> Build:
+    """Return the build with its accuracy and calibration error, on the test rows where there are some."""
+    part = next((name for name in ("test", "validation") if name in judged), "")
     if not part:
-        return {}
-    measures = "accuracy", "calibration_error"
-    return {
-        "part": part,
-        **{measure: {quality: figures[part][quality][measure] for quality in QUALITIES} for measure in measures},
-    }
+        return build
+    points = {quality: judged[part].at(quality) for quality in QUALITIES}
+    return replace(
+        build,
+        part=part,
+        accuracy={quality: point.accuracy for quality, point in points.items()},
+        calibration_error={quality: point.calibration_error for quality, point in points.items()},
+    )
 
 
 def _reason(error: Exception) -> str:

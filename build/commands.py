@@ -198,6 +198,8 @@ def evaluate(
     recipe names one: --set data.outside.elsewhere='{"file": "bbc.csv", "label_column": "section"}'
     """
     with refusals():
+        import msgspec
+
         from newsdesk.build import progress, reporting
         from newsdesk.build.evaluation import against as comparing
         from newsdesk.build.evaluation import report
@@ -213,12 +215,11 @@ def evaluate(
                 figures = report.without_texts(figures)
             path = report.write(figures, output)
     if as_json:
-        print(json.dumps(figures, indent=1))
+        print(json.dumps(msgspec.to_builtins(figures), indent=1))
     else:
-        points = figures["test"]["points"]
-        print("\n".join(f"{quality}: {accuracy['accuracy']:.2%}" for quality, accuracy in points.items()))
-        if "against" in figures:
-            print("\n".join(["Against the old model:", *comparing.summary(figures["against"])]))
+        print("\n".join(f"{quality}: {point.accuracy:.2%}" for quality, point in figures.test.points.items()))
+        if figures.against:
+            print("\n".join(["Against the old model:", *comparing.summary(figures.against)]))
         print(f"{path} is written")
 
 
@@ -351,11 +352,15 @@ def assignments(changes: dict[str, Any]) -> list[str]:
 
 
 def _summary(figures: dict[str, Any]) -> str:
+    import msgspec
+
+    from newsdesk.build.ensemble.figures import Judgement
     from newsdesk.server.contract import QUALITIES
 
+    judged = msgspec.convert(figures.get("judge", {}), dict[str, Judgement])
     lines = [
-        f"{part}: {judged['rows']:,} rows, " + ", ".join(f"{name} {judged[name]['accuracy']:.2%}" for name in QUALITIES)
-        for part, judged in figures.get("judge", {}).items()
+        f"{part}: {of.rows:,} rows, " + ", ".join(f"{name} {of.at(name).accuracy:.2%}" for name in QUALITIES)
+        for part, of in judged.items()
     ]
     if "repository" in figures:
         lines.append(f"{figures['repository']['path']} is written; newsdesk serve serves it")

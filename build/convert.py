@@ -71,6 +71,6 @@ def convert(
                 model, output, variants, settings, [line for line in lines if line.strip()], progress.say
             )
     if as_json:
-        print(json.dumps(figures, indent=1))
+        print(json.dumps(msgspec.to_builtins(figures), indent=1))
         return
     print(f"{output / model.name} is written; newsdesk serve --model-repository {output} serves it on a GPU")

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from newsdesk.build import repository
 from newsdesk.build.compile.answers import Answers
+from newsdesk.build.compile.metrics import TargetMetrics
 from newsdesk.build.compile.predict import Examples, of_windows, on_all_cores
 from newsdesk.build.data import tables
 from newsdesk.build.data.rows import Row
@@ -41,7 +42,7 @@ class Built:
     @property
     def cost(self) -> float:
         """Seconds a text, on one thread, as its build measured them."""
-        return 1 / self.figures["targets"][self.target]["articles_per_second"]
+        return 1 / msgspec.convert(self.figures["targets"][self.target], TargetMetrics).articles_per_second
 
     def ask(self, rows: list[Row], title: str) -> Answers:
         """Return what the member says of rows in the precision that serves, uncalibrated."""
@@ -112,8 +113,8 @@ def recombine(
             say(f"  {line}")
         judged = {part: judge.measure(fit, graphs, of_part, answers[part]) for part, of_part in parts.items()}
         figures = {
-            "accuracy": judged,
-            "ensemble": fit.report,
+            "accuracy": msgspec.to_builtins(judged),
+            "ensemble": msgspec.to_builtins(fit.report),
             "members": {name: by_name[name].figures for name in fit.order},
             "machine": machine(),
         }
@@ -143,7 +144,7 @@ def recombine(
             next_version=next_version,
         )
     say(f"repository: {written}")
-    return {"judge": judged, "ensemble": fit.report, "repository": {"path": str(written)}}
+    return msgspec.to_builtins({"judge": judged, "ensemble": fit.report, "repository": {"path": str(written)}})
 
 
 def _entries(members: list[Built]) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 from msgspec.structs import replace
 
 from newsdesk.build.data import tables, views
@@ -14,6 +13,7 @@ from newsdesk.build.pipeline.building import data
 from newsdesk.build.recipe import Recipe
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import manifest, reference
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.cores import granted_cores
 from newsdesk.server.runtime.reference import Reference
 from newsdesk.server.runtime.repository import latest_version
@@ -54,5 +54,5 @@ def add(recipe: Recipe, artifacts: Path, repository: Path, *, target: str = "", 
 def measure(examiner: Examiner, rows: list[Row]) -> Reference:
     """Return how a model's answers to rows that no member was fitted on are spread."""
     heard = examiner.hear(rows, "rows of the reference")
-    answers: dict[str, np.ndarray] = {quality: examiner.replay(heard, quality).probabilities for quality in QUALITIES}
+    answers: dict[str, Array] = {quality: examiner.replay(heard, quality).probabilities for quality in QUALITIES}
     return reference.measure(answers, heard.lengths, heard.unknown)

@@ -2,12 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from newsdesk.build.data import outside, tables
 from newsdesk.build.errors import RecipeError
 from newsdesk.build.evaluation import report
 from newsdesk.build.evaluation.examine import Examiner
+from newsdesk.build.evaluation.report import ModelReport
 from newsdesk.build.pipeline.artifacts import Say
 from newsdesk.build.pipeline.building import data
 from newsdesk.build.pipeline.environment import machine
@@ -24,7 +24,7 @@ def examine(
     target: str = "",
     against: Path | None = None,
     say: Say = print,
-) -> dict[str, Any]:
+) -> ModelReport:
     """Return the report's figures of a built model on the recipe's test rows (see `report.evaluate`).
 
     Args:

@@ -5,14 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.windows import Rule, combine
 
 
 class Answers(NamedTuple):
     """Probabilities FP [windows, labels], row after row, and how many windows each row has, INT64 [rows]."""
 
-    windows: np.ndarray
-    counts: np.ndarray
+    windows: Array
+    counts: Array
 
     def save(self, path: Path) -> None:
         np.savez(path, **self._asdict())
@@ -22,10 +23,10 @@ class Answers(NamedTuple):
         with np.load(path) as arrays:
             return cls(**arrays)
 
-    def rows(self, rule: Rule = "mean") -> np.ndarray:
+    def rows(self, rule: Rule = "mean") -> Array:
         """Return FP64 [rows, labels]."""
         return combine(self.windows, self.counts, rule)
 
-    def by_row(self) -> list[np.ndarray]:
+    def by_row(self) -> list[Array]:
         """Return each row's windows, FP [windows of the row, labels]."""
         return np.split(self.windows, np.cumsum(self.counts)[:-1])

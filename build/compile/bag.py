@@ -7,21 +7,23 @@ label. The int8 table has a scale a column, which goes into the layer behind it.
 """
 
 import itertools
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
+from msgspec import structs
+from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
 
-from newsdesk.build.compile.graphs import FACTS, GRAPH, OPSET, PARITY_TOLERANCE, graph_name
+from newsdesk.build.compile.graphs import GRAPH, OPSET, PARITY_TOLERANCE, GraphFacts, graph_name
+from newsdesk.build.compile.metrics import Conversion, ExportFigures, Parity, VariantFigures
 from newsdesk.build.compile.workbench import Workbench
 from newsdesk.build.errors import VerificationError
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, predict
 from newsdesk.server.runtime import engines
+from newsdesk.server.runtime.arrays import Array
 
 FAMILY = "ngrams"
 _LENGTHS = 1, 2, 90, 1000, 50_000
@@ -30,7 +32,7 @@ _MOST_IDS = 200_000
 """Ids of a batch of the parity test; what is longer and larger at once is not run."""
 
 
-def export(fitted: Path, folder: Path, max_length: int = 0, texts: Sequence[str] = ()) -> dict[str, Any]:
+def export(fitted: Path, folder: Path, max_length: int = 0, texts: Sequence[str] = ()) -> ExportFigures:
     """Write the fp32 graph, the features file and the facts of a fitted student; return the parity figures.
 
     `max_length` and `texts` are other kinds' of members.
@@ -42,27 +44,28 @@ def export(fitted: Path, folder: Path, max_length: int = 0, texts: Sequence[str]
     onnx.save(graph(*layers(bag)), folder / GRAPH)
     shutil.copy(fitted / FEATURES, folder / FEATURES)
     rows, width = bag.table.weight.shape
-    (folder / FACTS).write_text(json.dumps({"family": FAMILY, "pad_id": 0, "heads": 0, "hidden_size": width}))
-    return {"rows": rows, "opset": OPSET, **parity(bag, folder / GRAPH)}
+    GraphFacts(family=FAMILY, pad_id=0, heads=0, hidden_size=width).save(folder)
+    return ExportFigures(rows=rows, opset=OPSET, **structs.asdict(parity(bag, folder / GRAPH)))
 
 
-def quantise(bench: Workbench) -> dict[str, Any]:
-    """Write fp32 and int8 to the bench's folder and return the figures of each, `passed` among them."""
+def quantise(bench: Workbench) -> dict[str, VariantFigures]:
+    """Write fp32 and int8 to the bench's folder and return the figures of each."""
     graphs = {variant: bench.folder / graph_name(variant) for variant in ("fp32", "int8")}
     shutil.copy(bench.source, graphs["fp32"])
     scales = to_int8(bench.source, graphs["int8"])
     figures = {
-        "fp32": bench.gate.judge(bench.gate.reference),
-        "int8": {**scales, **bench.measure(graphs["int8"], "int8")},
+        "fp32": VariantFigures.of(bench.gate.judge(bench.gate.reference)),
+        "int8": VariantFigures.of(bench.measure(graphs["int8"], "int8"), scales),
     }
-    if not figures["int8"]["passed"]:
+    if not figures["int8"].passed:
         bench.say(f"int8 does not pass: {bench.gate.reason(figures['int8'])}. fp32 is kept.")
-    for variant, figures_of in figures.items():
-        figures_of["mib"] = round(graphs[variant].stat().st_size / 2**20, 2)
-    return figures
+    return {
+        variant: replace(of_variant, mib=round(graphs[variant].stat().st_size / 2**20, 2))
+        for variant, of_variant in figures.items()
+    }
 
 
-def to_int8(source: Path, target: Path) -> dict[str, Any]:
+def to_int8(source: Path, target: Path) -> Conversion:
     """Write the graph with its table in int8, symmetric, a scale a column."""
     model = onnx.load(source)
     (table,) = (value for value in model.graph.initializer if value.name == "table")
@@ -81,10 +84,10 @@ def to_int8(source: Path, target: Path) -> dict[str, Any]:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.save(model, target)
-    return {"largest_scale": float(scales.max())}
+    return Conversion(largest_scale=float(scales.max()))
 
 
-def layers(bag: Bag) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+def layers(bag: Bag) -> tuple[Array, list[tuple[Array, Array]]]:
     """Return the table, FP32 [rows, n], and the layers behind it, (weights [n, m], bias [m]); the last gives logits.
 
     Where the model is linear and has fewer labels than columns there is no layer left but the bias.
@@ -99,7 +102,7 @@ def layers(bag: Bag) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
     return table, [head]
 
 
-def graph(table: np.ndarray, behind: list[tuple[np.ndarray, np.ndarray]]) -> onnx.ModelProto:
+def graph(table: Array, behind: list[tuple[Array, Array]]) -> onnx.ModelProto:
     nodes = [
         helper.make_node("Mul", ["input_ids", "attention_mask"], ["ids"]),
         helper.make_node("Gather", ["table", "ids"], ["rows"]),
@@ -133,7 +136,7 @@ def graph(table: np.ndarray, behind: list[tuple[np.ndarray, np.ndarray]]) -> onn
     return model
 
 
-def parity(bag: Bag, path: Path) -> dict[str, Any]:
+def parity(bag: Bag, path: Path) -> Parity:
     """Compare the graph with the model: texts of one length, and the same ones padded, with another id for padding.
 
     Returns the largest difference of a logit. Raises VerificationError over PARITY_TOLERANCE, or on NaN or Inf.
@@ -156,4 +159,4 @@ def parity(bag: Bag, path: Path) -> dict[str, Any]:
                     f"at most {PARITY_TOLERANCE}"
                 )
             worst = max(worst, difference)
-    return {"shapes": [list(shape) for shape in shapes], "largest_difference": worst}
+    return Parity(shapes=[list(shape) for shape in shapes], largest_difference=worst)

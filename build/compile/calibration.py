@@ -9,11 +9,13 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from newsdesk.build.errors import BuildError
 from newsdesk.build.progress import track
+from newsdesk.server.runtime.arrays import Array
 
 LEAST_ROWS = 32
 _COMMON, _COMMON_SHARE = 10, 0.08
 """In any language the ten most common tokens are more than a tenth of a text (in news, a third); of ids drawn at random
 from a vocabulary they are next to nothing."""
+
 MASK = 1e4
 """Largest constant of a graph in half precision. Attention masks are the lowest float there is; in fp16 that plus a
 score is -inf, and a row of nothing but -inf is NaN after the softmax. exp(-1e4) is 0 as well."""
@@ -43,7 +45,7 @@ def check(rows: list[list[int]]) -> None:
         )
 
 
-def feed(names: list[str], ids: list[int]) -> dict[str, np.ndarray]:
+def feed(names: list[str], ids: list[int]) -> dict[str, Array]:
     """Return the inputs of one row at its own length, INT64 [1, length]."""
     row = np.array([ids], np.int64)
     inputs = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}

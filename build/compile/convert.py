@@ -8,12 +8,14 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import onnx
 
 from newsdesk.build.compile import half, planning, qdq
+from newsdesk.build.compile.engine import EngineFigures
+from newsdesk.build.compile.metrics import ConvertedFigures
+from newsdesk.build.compile.planning import NotBuilt
 from newsdesk.build.compile.predict import RUNS_ANY, Examples, on_all_cores, probabilities
 from newsdesk.build.compile.texts import TEXTS
 from newsdesk.build.data.rows import Row
@@ -27,13 +29,15 @@ from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.runtime.text import clean
 
 VARIANTS = "fp32", "fp16", "int8-fp16"
+FiguresByTarget = dict[str, ConvertedFigures | EngineFigures | NotBuilt]
+"""By variant and target."""
 LEAST_AGREEMENT = 0.95
 """Share of the texts on which a graph gives the int8 graph's label; one that does not is left out."""
 
 
 def convert(
     model: Path, output: Path, variants: list[str], settings: Engines, texts: list[str], say: Callable[[str], None]
-) -> dict[str, Any]:
+) -> dict[str, FiguresByTarget]:
     """Write the latest version of a model folder with more graphs to `output`, whole or not at all.
 
     On a machine with a GPU the new manifest's target is an engine that was built, else ONNX Runtime on that GPU.
@@ -45,7 +49,7 @@ def convert(
         texts: What ranges are scanned on and buckets of lengths placed by; none: a few of newsdesk's own.
 
     Returns:
-        {member: {variant or target: its figures}}.
+        The figures of each member that was converted, by its name.
 
     Raises:
         BuildError: A variant is unknown, no member has an int8 graph, or the output is the model itself.
@@ -61,7 +65,7 @@ def convert(
     shutil.copytree(model, partial, ignore=lambda folder, names: _others(Path(folder), names, model, version))
     inside = partial / version.name
     rows = [Row(clean(text), 0) for text in texts or TEXTS]
-    figures: dict[str, Any] = {}
+    figures: dict[str, FiguresByTarget] = {}
     members = []
     for member in described.members:
         if "int8" not in member.graphs or member.kind != "encoder":
@@ -86,13 +90,13 @@ def _others(folder: Path, names: list[str], model: Path, version: Path) -> list[
 
 def _member(
     member: Member, folder: Path, variants: list[str], settings: Engines, rows: list[Row], say: Callable[[str], None]
-) -> tuple[Member, dict[str, Any]]:
+) -> tuple[Member, FiguresByTarget]:
     """Return the member with its new graphs and plans, which are written beside its int8 graph, and their figures."""
     source = folder / member.graphs["int8"].path
     examples = Examples.of(rows, folder / member.reader.path, member.max_length, member.pad_id)
     ids = [list(map(int, row)) for row in examples.ids]
     graphs = {"int8": source}
-    figures: dict[str, Any] = {}
+    figures: FiguresByTarget = {}
     reference = probabilities(on_all_cores(RUNS_ANY, source), examples, f"{member.name}, int8")
     whole = source.with_name("model.fp32.onnx")
     floats = onnx.load(source)
@@ -107,12 +111,16 @@ def _member(
             half.to_half(origin, graph, half.too_large(origin, ids))
         same = agreement(reference, probabilities(on_all_cores(RUNS_ANY, graph), examples, f"{member.name}, {variant}"))
         say(f"  {member.name}, {variant}: {same:.1%} of {len(rows)} texts have the int8 graph's label")
-        figures[variant] = {"agreement": round(same, 4), "mib": round(graph.stat().st_size / 2**20, 2)}
-        if same >= LEAST_AGREEMENT:
+        passed = same >= LEAST_AGREEMENT
+        figures[variant] = ConvertedFigures(
+            agreement=round(same, 4),
+            mib=round(graph.stat().st_size / 2**20, 2),
+            error="" if passed else f"fewer than {LEAST_AGREEMENT:.0%} of the labels agree",
+        )
+        if passed:
             graphs[variant] = graph
         else:
             graph.unlink()
-            figures[variant]["error"] = f"fewer than {LEAST_AGREEMENT:.0%} of the labels agree"
     if "fp32" not in graphs:
         whole.unlink(missing_ok=True)
     built = planning.build(graphs, list(map(len, ids)), member.max_length, settings, source.parent, say)
@@ -122,7 +130,7 @@ def _member(
     for path in (*source.parent.glob("*.log"), *source.parent.glob("*.timing")):
         path.unlink()
     files = {variant: File(str(path.relative_to(folder)), manifest.digest(path)) for variant, path in graphs.items()}
-    return msgspec.structs.replace(member, graphs=files, plans=plans), figures | built["plans"]
+    return msgspec.structs.replace(member, graphs=files, plans=plans), figures | built.plans
 
 
 def _target(described: Manifest, settings: Engines) -> str:

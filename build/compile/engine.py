@@ -8,9 +8,12 @@ import importlib
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from msgspec import Struct
 
 from newsdesk.build.compile.profiles import Profile
 from newsdesk.build.errors import BuildError
@@ -23,6 +26,23 @@ _HARDWARE = {"same": "NONE", "same-capability": "SAME_COMPUTE_CAPABILITY", "ampe
 _PRODUCTS = "MATRIX_MULTIPLY"
 _PASSED_THROUGH = {"SHUFFLE", "IDENTITY", "CAST", "SQUEEZE", "UNSQUEEZE"}
 """Layers between a DQ and the product that reads it, which change no precision."""
+
+
+class EngineFigures(Struct, frozen=True, kw_only=True):
+    """An engine that was built."""
+
+    runtime: str
+    version: str
+    """The runtime's."""
+    seconds: float
+    """That its building took."""
+    mib: float
+    profiles: int
+    products: dict[str, float]
+    """The share of the matrix products that multiply in each precision."""
+    layers: int
+    warnings: int
+    """Lines of the log."""
 
 
 def runtime(name: str) -> ModuleType:
@@ -38,7 +58,7 @@ def runtime(name: str) -> ModuleType:
     return module
 
 
-def build(graph: Path, plan: Path, name: str, profiles: list[Profile], settings: Engines) -> dict[str, Any]:
+def build(graph: Path, plan: Path, name: str, profiles: list[Profile], settings: Engines) -> EngineFigures:
     """Build `graph` into `plan` with the runtime `name`, and return the figures; the build's log lies beside the plan.
 
     Raises BuildError with the parser's or the builder's own errors.
@@ -68,16 +88,16 @@ def build(graph: Path, plan: Path, name: str, profiles: list[Profile], settings:
     if name == "tensorrt":
         plan.with_suffix(".timing").write_bytes(config.get_timing_cache().serialize())
     plan.write_bytes(serialised)
-    return {
-        "runtime": name,
-        "version": trt.__version__,
-        "seconds": round(time.perf_counter() - start, 2),
-        "mib": round(serialised.nbytes / 2**20, 2),
-        "profiles": len(profiles),
-        "products": products(network),
-        "layers": network.num_layers,
-        "warnings": log.warnings,
-    }
+    return EngineFigures(
+        runtime=name,
+        version=trt.__version__,
+        seconds=round(time.perf_counter() - start, 2),
+        mib=round(serialised.nbytes / 2**20, 2),
+        profiles=len(profiles),
+        products=products(network),
+        layers=network.num_layers,
+        warnings=log.warnings,
+    )
 
 
 def products(network: Any) -> dict[str, float]:
@@ -95,7 +115,7 @@ def products(network: Any) -> dict[str, float]:
     return {kind: round(count / counts.total(), 3) for kind, count in sorted(counts.items())}
 
 
-def _precision(tensor: Any, sources: dict[str, Any]) -> str:
+def _precision(tensor: Any, sources: Mapping[str, Any]) -> str:
     layer = sources.get(tensor.name)
     while layer is not None and layer.type.name in _PASSED_THROUGH:
         layer = sources.get(layer.get_input(0).name)

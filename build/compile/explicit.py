@@ -16,8 +16,10 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from newsdesk.build.compile import calibration, half
+from newsdesk.build.compile.metrics import Conversion
 from newsdesk.build.compile.qdq import prune, replace_nodes
 from newsdesk.build.errors import BuildError
+from newsdesk.server.runtime.arrays import Array
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,12 @@ class Format:
     dtype: Any
     largest: float
 
-    def quantise(self, values: np.ndarray) -> np.ndarray:
+    def quantise(self, values: Array) -> Array:
         """Round values that are already divided by their scale."""
         rounded = np.rint(values) if self.kind == TensorProto.INT8 else values
         return np.clip(rounded, -self.largest, self.largest).astype(self.dtype)
 
-    def tensor(self, values: np.ndarray, name: str) -> TensorProto:
+    def tensor(self, values: Array, name: str) -> TensorProto:
         return helper.make_tensor(name, self.kind, values.shape, values.tobytes(), raw=True)
 
 
@@ -50,9 +52,7 @@ def products(model: ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if _weight(node, constants, live) is not None]
 
 
-def quantise(
-    source: Path, target: Path, rows: list[list[int]], form: Format, skip: Iterable[str] = ()
-) -> dict[str, Any]:
+def quantise(source: Path, target: Path, rows: list[list[int]], form: Format, skip: Iterable[str] = ()) -> Conversion:
     """Write the graph with Q/DQ pairs around every product but those in `skip`, calibrated on real rows.
 
     The rest of the graph stays fp32 (see `half.to_half` for the next step). Raises BuildError where there is nothing to
@@ -86,7 +86,7 @@ def quantise(
     replace_nodes(model, nodes)
     prune(model)
     onnx.save(model, target)
-    return {"calibration_rows": len(rows), "quantised_products": len(chosen), "float_products": sorted(skipped)}
+    return Conversion(calibration_rows=len(rows), quantised_products=len(chosen), float_products=sorted(skipped))
 
 
 def _pair(model: ModelProto, name: str, most: float, form: Format) -> list[NodeProto]:
@@ -103,7 +103,7 @@ def _pair(model: ModelProto, name: str, most: float, form: Format) -> list[NodeP
     ]
 
 
-def _weights(model: ModelProto, node: NodeProto, weight: np.ndarray, form: Format) -> NodeProto:
+def _weights(model: ModelProto, node: NodeProto, weight: Array, form: Format) -> NodeProto:
     """Store a product's weight in eight bits, a scale an output channel, and return its DQ."""
     transposed = next((a.i for a in node.attribute if a.name == "transB"), 0)
     channels = 0 if transposed else 1
@@ -139,7 +139,7 @@ def _live(model: ModelProto) -> set[str]:
     return live
 
 
-def _weight(node: NodeProto, constants: dict[str, TensorProto], live: set[str]) -> np.ndarray | None:
+def _weight(node: NodeProto, constants: dict[str, TensorProto], live: set[str]) -> Array | None:
     """Return the constant weight of a matrix product, FP32 [in, out] (Gemm with transB: [out, in]), or None."""
     if node.op_type not in ("MatMul", "Gemm") or node.input[0] not in live or node.input[1] not in constants:
         return None

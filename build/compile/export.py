@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from msgspec import structs
 from transformers import AutoTokenizer, PreTrainedModel
 
 from newsdesk.build.compile import rewrite
 from newsdesk.build.compile.families import FAMILIES, family
-from newsdesk.build.compile.graphs import FACTS, GRAPH, OPSET, PARITY_TOLERANCE
+from newsdesk.build.compile.graphs import GRAPH, OPSET, PARITY_TOLERANCE, GraphFacts
+from newsdesk.build.compile.metrics import ExportFigures, Parity
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.build.members import encoders
 from newsdesk.build.members.encoders import Encoder, Pooled
 from newsdesk.build.progress import track
 from newsdesk.server.runtime import engines
+from newsdesk.server.runtime.arrays import Array
 
 TOKENIZER = "tokenizer.json"
 PARITY_LENGTHS = 1, 2, 16, 128, 512
@@ -29,7 +32,7 @@ _UNLIMITED = 8192
 """Tokens of a family whose positions are relative: the most that a recipe may ask for."""
 
 
-def export(checkpoint: Path, folder: Path, max_length: int, texts: Sequence[str] = ()) -> dict[str, Any]:
+def export(checkpoint: Path, folder: Path, max_length: int, texts: Sequence[str] = ()) -> ExportFigures:
     """Write the fp32 graph, the tokenizer and the facts of a `from_pretrained` folder; return the parity figures.
 
     `texts` are other kinds' of members: parity is proved on ids of chance.
@@ -59,23 +62,24 @@ def export(checkpoint: Path, folder: Path, max_length: int, texts: Sequence[str]
     rewritten = _rewrite(folder / GRAPH)
     _check_contract(folder / GRAPH)
     figures = parity(model, folder / GRAPH, pad_id, limit)
-    facts = {
-        "family": model.config.model_type,
-        "pad_id": pad_id,
-        "heads": getattr(model.config, "num_attention_heads", 0),
-        "hidden_size": getattr(model.config, "hidden_size", 0),
-        "positions": limit,
-    }
-    (folder / FACTS).write_text(json.dumps(facts))
-    chosen = (
-        {"exporter": "torchscript", "reason": "the pooling is ours"}
-        if isinstance(model, Pooled)
-        else {"exporter": of_family.exporter, "reason": of_family.reason}
+    GraphFacts(
+        family=model.config.model_type,
+        pad_id=pad_id,
+        heads=getattr(model.config, "num_attention_heads", 0),
+        hidden_size=getattr(model.config, "hidden_size", 0),
+        positions=limit,
+    ).save(folder)
+    pooled = isinstance(model, Pooled)
+    return ExportFigures(
+        exporter="torchscript" if pooled else of_family.exporter,
+        reason="the pooling is ours" if pooled else of_family.reason,
+        opset=OPSET,
+        rewritten=rewritten,
+        **structs.asdict(figures),
     )
-    return {**chosen, "opset": OPSET, "rewritten": rewritten, **figures}
 
 
-def parity(model: Encoder, graph: Path, pad_id: int, limit: int) -> dict[str, Any]:
+def parity(model: Encoder, graph: Path, pad_id: int, limit: int) -> Parity:
     """Compare the graph with the model at shapes never traced, and padded rows with the same rows alone.
 
     Returns the largest differences of a logit. Raises VerificationError over PARITY_TOLERANCE, or on NaN or Inf.
@@ -100,11 +104,11 @@ def parity(model: Encoder, graph: Path, pad_id: int, limit: int) -> dict[str, An
             mask[:batch, length:] = 0
             padded = engine(wide, mask)[:batch]
             padded_worst = _checked(padded, alone, padded_worst, f"batch {batch}, length {length} padded by {padding}")
-    return {
-        "shapes": [list(shape) for shape in shapes],
-        "largest_difference": worst,
-        "largest_padded_difference": padded_worst,
-    }
+    return Parity(
+        shapes=[list(shape) for shape in shapes],
+        largest_difference=worst,
+        largest_padded_difference=padded_worst,
+    )
 
 
 def positions(model: Encoder, pad_id: int) -> int:
@@ -228,18 +232,18 @@ def _check_contract(graph: Path) -> None:
         )
 
 
-def _random_ids(generator: np.random.Generator, vocab_size: int, pad_id: int, shape: tuple[int, ...]) -> np.ndarray:
+def _random_ids(generator: np.random.Generator, vocab_size: int, pad_id: int, shape: tuple[int, ...]) -> Array:
     ids = generator.integers(0, vocab_size - 1, shape, np.int64)
     return ids + (ids >= pad_id)  # any id but padding's: some families derive positions from it
 
 
-def _original(model: Encoder, ids: np.ndarray) -> np.ndarray:
+def _original(model: Encoder, ids: Array) -> Array:
     mask = torch.ones(ids.shape, dtype=torch.int64)
     with torch.inference_mode():
         return model(input_ids=torch.from_numpy(ids), attention_mask=mask).logits.numpy()
 
 
-def _checked(logits: np.ndarray, expected: np.ndarray, worst: float, what: str) -> float:
+def _checked(logits: Array, expected: Array, worst: float, what: str) -> float:
     difference = float(np.abs(logits - expected).max())
     if not difference <= PARITY_TOLERANCE:  # a NaN is not less or equal
         raise VerificationError(f"{what}: logits differ by {difference}, expected at most {PARITY_TOLERANCE}")

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx import ModelProto, TensorProto
 
 from newsdesk.build.compile import calibration, qdq
+from newsdesk.build.compile.metrics import Conversion
 
 _KEPT = ["LayerNormalization", "Softmax", "Pow", "ReduceMean", "Sqrt", "Range", "Erf"]
 """Sums of squares and of exponentials overflow in fp16; Range has no fp16 form."""
@@ -36,7 +36,7 @@ def too_large(source: Path, rows: list[list[int]]) -> dict[str, float]:
     }
 
 
-def to_half(source: Path, target: Path, keep: Iterable[str] = ()) -> dict[str, Any]:
+def to_half(source: Path, target: Path, keep: Iterable[str] = ()) -> Conversion:
     """Write the fp16 graph of an fp32 one, or of one with Q/DQ pairs, whose scales become fp16 too.
 
     Inputs and outputs keep their types; normalisation, softmax and the nodes in `keep` (by name) stay fp32.
@@ -58,7 +58,7 @@ def to_half(source: Path, target: Path, keep: Iterable[str] = ()) -> dict[str, A
     OnnxModel(model).topological_sort()  # the casts were put at the end
     _join(model)
     onnx.save(model, target)
-    return {"kept_float": sorted(keep)}
+    return Conversion(kept_float=sorted(keep))
 
 
 def _join(model: ModelProto) -> None:

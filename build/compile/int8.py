@@ -1,15 +1,15 @@
 """int8: from the fp32 graph to files that answer (nearly) alike."""
 
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from newsdesk.build.compile import calibration, qdq
+from newsdesk.build.compile.metrics import Conversion
 from newsdesk.build.progress import track
 
 
-def to_int8(source: Path, target: Path, rows: list[list[int]], smooth_quant_alpha: float) -> dict[str, Any]:
+def to_int8(source: Path, target: Path, rows: list[list[int]], smooth_quant_alpha: float) -> Conversion:
     """Write the graph with symmetric int8 Q/DQ pairs, calibrated on real rows at their own lengths.
 
     Weights and embeddings are int8, a scale a channel or row; activations int8, a scale a tensor. Raises
@@ -36,10 +36,10 @@ def to_int8(source: Path, target: Path, rows: list[list[int]], smooth_quant_alph
     embeddings = qdq.look_up_in_int8(quantised)
     pairs = qdq.check_symmetric(quantised)
     onnx.save(quantised, target)
-    return {"calibration_rows": len(rows), "embeddings": embeddings, "qdq_nodes": pairs}
+    return Conversion(calibration_rows=len(rows), embeddings=embeddings, qdq_nodes=pairs)
 
 
-def to_int8_dynamic(source: Path, target: Path, heads: int, hidden_size: int) -> dict[str, Any]:
+def to_int8_dynamic(source: Path, target: Path, heads: int, hidden_size: int) -> Conversion:
     """Write ONNX Runtime's own int8 form: fused, weights int8 by channel, activations quantised as they come."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.transformers import optimizer
@@ -61,4 +61,4 @@ def to_int8_dynamic(source: Path, target: Path, heads: int, hidden_size: int) ->
         # Shape inference does not know the fused operators, and without a type for their outputs it raises.
         extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT, "MatMulConstBOnly": True},
     )
-    return {"fused": {kind: n for kind, n in fused.get_fused_operator_statistics().items() if n}}
+    return Conversion(fused={kind: n for kind, n in fused.get_fused_operator_statistics().items() if n})

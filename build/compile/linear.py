@@ -5,16 +5,16 @@ weight       = (1 + log(counts)) * idf of the row's block, 0 for padding
 logits       = sum over rows of weight / length of its block * table + bias
 """
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
+from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
 
-from newsdesk.build.compile.graphs import FACTS, GRAPH, OPSET, PARITY_TOLERANCE, graph_name
+from newsdesk.build.compile.graphs import GRAPH, OPSET, PARITY_TOLERANCE, GraphFacts, graph_name
+from newsdesk.build.compile.metrics import ExportFigures, VariantFigures
 from newsdesk.build.compile.workbench import Workbench
 from newsdesk.build.errors import VerificationError
 from newsdesk.build.members.linear import TERMS, Linear
@@ -24,7 +24,7 @@ FAMILY = "linear"
 _TINY = 1e-12
 
 
-def export(fitted: Path, folder: Path, max_length: int, texts: list[str]) -> dict[str, Any]:
+def export(fitted: Path, folder: Path, max_length: int, texts: list[str]) -> ExportFigures:
     """Write the fp32 graph, the terms file and the facts of a fitted member; return the parity figures on `texts`.
 
     `max_length` is other kinds' of members: terms are read whole.
@@ -35,16 +35,16 @@ def export(fitted: Path, folder: Path, max_length: int, texts: list[str]) -> dic
     linear = Linear.load(fitted)
     onnx.save(graph(linear), folder / GRAPH)
     shutil.copy(fitted / TERMS, folder / TERMS)
-    facts = {"family": FAMILY, "pad_id": 0, "heads": 0, "hidden_size": len(linear.bias)}
-    (folder / FACTS).write_text(json.dumps(facts))
-    return {"rows": linear.terms.rows, "opset": OPSET, "largest_difference": parity(linear, folder / GRAPH, texts)}
+    GraphFacts(family=FAMILY, pad_id=0, heads=0, hidden_size=len(linear.bias)).save(folder)
+    return ExportFigures(rows=linear.terms.rows, opset=OPSET, largest_difference=parity(linear, folder / GRAPH, texts))
 
 
-def quantise(bench: Workbench) -> dict[str, Any]:
+def quantise(bench: Workbench) -> dict[str, VariantFigures]:
     """Keep the graph in fp32, the one precision of so small a member, and return its figures."""
     path = bench.folder / graph_name("fp32")
     shutil.copy(bench.source, path)
-    return {"fp32": {**bench.gate.judge(bench.gate.reference), "mib": round(path.stat().st_size / 2**20, 2)}}
+    figures = VariantFigures.of(bench.gate.judge(bench.gate.reference))
+    return {"fp32": replace(figures, mib=round(path.stat().st_size / 2**20, 2))}
 
 
 def graph(linear: Linear) -> onnx.ModelProto:

@@ -1,6 +1,107 @@
-"""The metrics of a member's targets: how they were measured, and how far from the original they are."""
+"""The metrics of a member's graphs and targets, as the artifacts and the manifest have them: a field's name is the name
+there.
+"""
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType, structs
+
+
+class Parity(Struct, frozen=True, kw_only=True):
+    """How far a graph's logits are from the model's, over batches of these shapes."""
+
+    shapes: list[list[int]]
+    """[batch, length] of each."""
+    largest_difference: float
+    largest_padded_difference: float | None = None
+    """Of padded rows against the same rows alone."""
+
+
+class ExportFigures(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The export of a fit. A field that a kind of member has no figure for is left out of the record."""
+
+    exporter: str = ""
+    """Of an encoder, with the `reason` for it."""
+    reason: str = ""
+    rows: int | None = None
+    """Rows of the table of n-grams or terms."""
+    opset: int
+    rewritten: list[str] | None = None
+    """The changes that were made to the graph."""
+    shapes: list[list[int]] | None = None
+    """As in `Parity`."""
+    largest_difference: float
+    largest_padded_difference: float | None = None
+
+
+class GateScores(Struct, frozen=True, kw_only=True):
+    """Answers to the validation rows, held against the fp32 graph's."""
+
+    accuracy: float
+    accuracy_loss: float
+    agreement: float
+    """The share of the rows with the fp32 graph's label."""
+    finite: bool
+    """Whether no probability is NaN or Inf."""
+    passed: bool
+
+
+class Conversion(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The work of a converter. A field that it has no figure for is left out of the record."""
+
+    smooth_quant_alpha: float | None = None
+    calibration_rows: int | None = None
+    embeddings: int | None = None
+    """Tables of embeddings in int8."""
+    qdq_nodes: int | None = None
+    kept_float: list[str] | None = None
+    """Nodes that stay fp32 in an fp16 graph."""
+    too_large: dict[str, float | None] | None = None
+    """Nodes whose values are too large for fp16, with the largest; a manifest has null for what is not finite."""
+    fused: dict[str, int] | None = None
+    """How many operators of each kind were fused."""
+    quantised_products: int | None = None
+    float_products: list[str] | None = None
+    """Matrix products that are left in float."""
+    largest_scale: float | None = None
+
+
+class TriedVariant(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A variant that was tried on the way to the one that is kept."""
+
+    smooth_quant_alpha: float | UnsetType | None = UNSET
+    kept_float: list[str] | UnsetType | None = UNSET
+    float_products: list[str] | UnsetType | None = UNSET
+    agreement: float | None
+    accuracy_loss: float | None
+
+
+class VariantFigures(Conversion, frozen=True, kw_only=True, omit_defaults=True):
+    """A precision of a member's graph: how it was made, and how it did at the gate."""
+
+    accuracy: float | None = None
+    """This and the next three are those of `GateScores`; a variant that could not be made has none."""
+    accuracy_loss: float | None = None
+    agreement: float | None = None
+    finite: bool | None = None
+    passed: bool
+    tried: list[TriedVariant] | None = None
+    mib: float | None = None
+    error: str = ""
+    """Why it could not be made."""
+
+    @classmethod
+    def of(cls, scores: GateScores, made: Conversion | None = None) -> "VariantFigures":
+        """Return the figures of a variant that was made so, with its scores."""
+        return cls(**{**(structs.asdict(made) if made else {}), **structs.asdict(scores)})
+
+
+class ConvertedFigures(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A variant that was made from an int8 graph."""
+
+    agreement: float
+    """The share of the texts with the int8 graph's label."""
+    mib: float
+    error: str = ""
+    """Why it was left out."""
 
 
 class TargetMetrics(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -5,14 +5,31 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from newsdesk.build.compile import engine, profiles
+from newsdesk.build.compile.engine import EngineFigures
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Engines
 from newsdesk.server.runtime import gpu
 from newsdesk.server.runtime.plans import Plan
 
 PLANS = "plans.json"
+
+
+class NotBuilt(Struct, frozen=True, kw_only=True):
+    """An engine that cannot be built here."""
+
+    error: str
+
+
+class EnginesFigures(Struct, frozen=True, kw_only=True):
+    """The engines of a member."""
+
+    lengths: list[int]
+    """Where the buckets of lengths end, in tokens."""
+    plans: dict[str, EngineFigures | NotBuilt]
+    """By target."""
 
 
 def build(
@@ -22,20 +39,17 @@ def build(
     settings: Engines,
     folder: Path,
     say: Callable[[str], None],
-) -> dict[str, Any]:
+) -> EnginesFigures:
     """Build engines into `folder`; one that cannot be built here is reported and left out.
 
     Args:
         graphs: The ONNX graph of each variant that passed the gate.
         lengths: Tokens of training rows, by which the buckets are placed.
         max_length: Tokens that a window has at most.
-
-    Returns:
-        {"lengths": where the buckets end, "plans": the figures of each engine by target}.
     """
     ends = profiles.ends(lengths, max_length, settings.buckets)
     plans: dict[str, Plan] = {}
-    figures: dict[str, Any] = {}
+    figures: dict[str, EngineFigures | NotBuilt] = {}
     for runtime in settings.runtimes:
         placed = profiles.place(runtime, ends, list(settings.batches))
         for variant in settings.variants:
@@ -46,22 +60,22 @@ def build(
                 made = engine.build(graphs[variant], folder / file_of(name), runtime, placed, settings)
             except BuildError as error:
                 say(f"  {name}: not built: {error}")
-                figures[name] = {"error": str(error)}
+                figures[name] = NotBuilt(error=str(error))
                 continue
-            say(f"  {name}: {made['seconds']} s, {made['mib']} MiB, products in {made['products']}")
+            say(f"  {name}: {made.seconds} s, {made.mib} MiB, products in {made.products}")
             figures[name] = made
             plans[name] = describe(made, runtime, list(settings.batches), ends, settings)
     (folder / PLANS).write_bytes(msgspec.json.encode(plans))
-    return {"lengths": ends, "plans": figures}
+    return EnginesFigures(lengths=ends, plans=figures)
 
 
-def describe(made: dict[str, Any], runtime: Any, batches: list[int], lengths: list[int], settings: Any) -> Plan:
+def describe(made: EngineFigures, runtime: Any, batches: list[int], lengths: list[int], settings: Any) -> Plan:
     """Return what the manifest says of an engine that was built here."""
     here = gpu.find()
     ahead = runtime == "tensorrt_rtx"
     return Plan(
         runtime=runtime,
-        version=made["version"],
+        version=made.version,
         compute_capabilities=list(settings.compute_capabilities) if ahead or not here else [here.compute_capability],
         hardware="same" if ahead else settings.hardware,
         version_compatible=settings.version_compatible,
@@ -69,7 +83,7 @@ def describe(made: dict[str, Any], runtime: Any, batches: list[int], lengths: li
         cuda=here.cuda if here else "",
         batches=batches,
         lengths=lengths,
-        products=made["products"],
+        products=made.products,
     )
 
 

@@ -10,6 +10,7 @@ from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation.metrics import softmax
 from newsdesk.build.progress import track
 from newsdesk.server.runtime import batching, engines, terms
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.cores import granted_cores
 from newsdesk.server.runtime.engines import Engine
 from newsdesk.server.runtime.manifest import Windows
@@ -24,11 +25,11 @@ RUNS_ANY = "onnxruntime:fp32"
 class Examples:
     """Rows as ids, with their labels, INT64 [rows]. A `max_length` of 0 means n-grams, which are read whole."""
 
-    ids: Sequence[Sequence[int] | np.ndarray]
+    ids: Sequence[Sequence[int] | Array]
     """Of every window, row after row."""
-    windows: np.ndarray
+    windows: Array
     """How many each row has, INT64 [rows]."""
-    labels: np.ndarray
+    labels: Array
     pad_id: int
     max_length: int
 
@@ -36,7 +37,7 @@ class Examples:
     def of(cls, rows: list[Row], reader: Path, max_length: int, pad_id: int, cut: bool = False) -> "Examples":
         """Read rows; what is longer than `max_length` is cut into windows as the server does, or off with `cut`."""
         texts, windows = [row.text for row in rows], np.ones(len(rows), np.int64)
-        ids: Sequence[Sequence[int] | np.ndarray]
+        ids: Sequence[Sequence[int] | Array]
         if not max_length:
             ids = terms.load(reader).encode(texts)
         elif cut:
@@ -54,7 +55,7 @@ class Examples:
         """Return the windows' indices as the server would group them for an engine."""
         return self._shapes(engine).plan([len(i) for i in self.ids])
 
-    def padded(self, groups: list[list[int]], engine: Engine) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def padded(self, groups: list[list[int]], engine: Engine) -> Iterator[tuple[Array, Array]]:
         """Yield each group's ids and mask, INT64 [group, length]."""
         return batching.pad(self.ids, groups, self.pad_id, self._shapes(engine))
 
@@ -67,9 +68,7 @@ def on_all_cores(target: str, graph: Path) -> Engine:
     return engines.load(target, graph, granted_cores())
 
 
-def probabilities(
-    engine: Engine, examples: Examples, title: str, *, alone: bool = False, rule: Rule = "mean"
-) -> np.ndarray:
+def probabilities(engine: Engine, examples: Examples, title: str, *, alone: bool = False, rule: Rule = "mean") -> Array:
     """Return FP64 [rows, labels], in groups or each window alone; NaN where the engine gives NaN or Inf.
 
     The windows of a row are combined by `rule`.
@@ -77,7 +76,7 @@ def probabilities(
     return combine(of_windows(engine, examples, title, alone=alone), examples.windows, rule)
 
 
-def of_windows(engine: Engine, examples: Examples, title: str, *, alone: bool = False) -> np.ndarray:
+def of_windows(engine: Engine, examples: Examples, title: str, *, alone: bool = False) -> Array:
     """Return FP64 [windows, labels] of all rows' windows, row after row: `examples.windows` says how many are whose."""
     groups = [[i] for i in range(len(examples.ids))] if alone else examples.groups(engine)
     parts = [engine(*padded) for padded in track(examples.padded(groups, engine), title, len(groups))]

@@ -5,6 +5,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, num
 
 from newsdesk.build.compile import first_token
 from newsdesk.build.compile.qdq import prune, replace_nodes
+from newsdesk.server.runtime.arrays import Array
 
 
 def rewrite(model: ModelProto) -> list[str]:
@@ -23,7 +24,7 @@ def spell_out_identities(model: ModelProto) -> int:
     XLNet's attention mask lets every token see itself so. Only square ones without an offset: others stay.
     """
     nodes: list[NodeProto] = []
-    constants: dict[str, np.ndarray] = {}
+    constants: dict[str, Array] = {}
     count = 0
     for node in model.graph.node:
         attributes = {attribute.name: attribute.i for attribute in node.attribute}

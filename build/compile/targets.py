@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from newsdesk.build.compile.gate import Gate
 from newsdesk.build.compile.metrics import TargetMetrics
@@ -41,8 +41,9 @@ def measure(graphs: dict[str, Path], gate: Gate, settings: Compile) -> dict[str,
         together, alone = probabilities(engine, some, target), probabilities(engine, some, target, alone=True)
         difference = round(float(np.abs(together - alone).max()), 5)
         # A NaN is not less or equal.
-        measured["passed"] = measured["passed"] and difference <= settings.max_company_difference
-        metrics[target] = TargetMetrics(variant=variant, **measured, company_difference=difference)
+        passed = measured.passed and difference <= settings.max_company_difference
+        scores = asdict(replace(measured, passed=passed))
+        metrics[target] = TargetMetrics(variant=variant, **scores, company_difference=difference)
     for target, speed in speeds(loaded, some, settings).items():
         metrics[target] = replace(metrics[target], articles_per_second=round(speed, 1))
     return metrics

@@ -11,6 +11,7 @@ from newsdesk.build.errors import VerificationError
 from newsdesk.build.evaluation.metrics import agreement
 from newsdesk.build.recipe import Verify
 from newsdesk.server.runtime import engines
+from newsdesk.server.runtime.arrays import Array
 
 EXTREMES = {
     "one token": "a",
@@ -42,7 +43,7 @@ def limits(target: str, tolerances: Verify) -> Limits:
     return Limits(real=tolerance, within=1.0, extreme=tolerance, agreement=0.0)
 
 
-def compare(target: str, answers: np.ndarray, original: np.ndarray, real: int, tolerances: Verify) -> Differences:
+def compare(target: str, answers: Array, original: Array, real: int, tolerances: Verify) -> Differences:
     """Compare probabilities [rows, labels], the first `real` rows articles and then EXTREMES, with the original's.
 
     Raises VerificationError on NaN, Inf or a difference over the target's limits.
@@ -83,7 +84,7 @@ def compare(target: str, answers: np.ndarray, original: np.ndarray, real: int, t
 
 
 def verify(
-    artefacts: dict[str, Path], examples: Examples, original: np.ndarray, tolerances: Verify
+    artefacts: dict[str, Path], examples: Examples, original: Array, tolerances: Verify
 ) -> dict[str, Differences]:
     """Verify each target's graph on `examples` (real rows, then EXTREMES) against the original's probabilities.
 

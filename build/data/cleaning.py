@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from unicodedata import category, normalize
 
+from msgspec import Struct
+
 from newsdesk.build.data.rows import Row
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
@@ -31,6 +33,25 @@ _ARTEFACTS: dict[str, Callable[[str], object]] = {
 _NUMBER = re.compile(r"[+-]?\d+")
 
 
+class FindingRows(Struct, frozen=True, kw_only=True):
+    """The rows with one kind of finding."""
+
+    rows: int
+    first: list[int]
+    """The numbers of the first SHOWN of them."""
+
+
+class CleaningFigures(Struct, frozen=True, kw_only=True):
+    """The rows of a part as they were read, and as they were kept."""
+
+    read: int
+    kept: int
+    findings: dict[str, FindingRows]
+    """By kind."""
+    per_label: dict[str, int]
+    """Rows kept."""
+
+
 @dataclass
 class Report:
     """What cleaning found: `counts` per kind, and the first row numbers of each."""
@@ -46,13 +67,14 @@ class Report:
         if len(shown := self.examples.setdefault(kind, [])) < SHOWN:
             shown.append(number)
 
-    def as_dict(self) -> dict[str, object]:
-        return {
-            "read": self.read,
-            "kept": self.kept,
-            "findings": {kind: {"rows": n, "first": self.examples[kind]} for kind, n in sorted(self.counts.items())},
-            "per_label": dict(sorted(self.per_label.items())),
-        }
+    def figures(self) -> CleaningFigures:
+        """Return the report as it is recorded."""
+        return CleaningFigures(
+            read=self.read,
+            kept=self.kept,
+            findings={kind: FindingRows(rows=n, first=self.examples[kind]) for kind, n in sorted(self.counts.items())},
+            per_label=dict(sorted(self.per_label.items())),
+        )
 
     def lines(self) -> list[str]:
         """Return the report for a person, a finding a line."""

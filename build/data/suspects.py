@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from newsdesk.build.data.rows import Row
+from newsdesk.server.runtime.arrays import Array
 
 FILE = "suspects.csv"
 
 
-def order(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def order(probabilities: Array, labels: Array) -> Array:
     """Return the numbers of rows, the likeliest to be labelled wrong first, from probabilities FP [rows, labels].
 
     By the margin: it also tells a row between two labels, which is hard, from one that is sure of the other label.
@@ -22,7 +23,7 @@ def order(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.argsort(margins(probabilities, labels), kind="stable")
 
 
-def margins(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def margins(probabilities: Array, labels: Array) -> Array:
     """Return the probability of each row's label less the largest of the others, FP [rows]; lower is more suspect."""
     rows = np.arange(len(labels))
     others = probabilities.copy()
@@ -30,7 +31,7 @@ def margins(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return probabilities[rows, labels] - others.max(1)
 
 
-def suspects(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def suspects(probabilities: Array, labels: Array) -> Array:
     """Return the numbers of rows that confident learning finds to be labelled wrong, worst first.
 
     A row is one where another label is at least as probable as it is, in the mean, for the rows that bear it, and where
@@ -51,7 +52,7 @@ def texts(path: Path) -> list[str]:
         return [line["text"] for line in csv.DictReader(file)]
 
 
-def write(path: Path, rows: list[Row], names: list[str], probabilities: np.ndarray) -> int:
+def write(path: Path, rows: list[Row], names: list[str], probabilities: Array) -> int:
     """Write the suspects as CSV, worst first: text, label, likelier label, both probabilities; return how many."""
     labels = np.array([row.label for row in rows])
     listed = suspects(probabilities, labels)

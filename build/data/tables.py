@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -36,4 +37,4 @@ def write_labels(folder: Path, names: list[str]) -> None:
 
 def read_labels(folder: Path) -> list[str]:
     """Return the label names, in the order of the outputs, of a folder of rows."""
-    return json.loads((folder / LABELS).read_text(encoding="utf-8"))
+    return msgspec.json.decode((folder / LABELS).read_bytes(), type=list[str])

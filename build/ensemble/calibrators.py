@@ -10,6 +10,7 @@ from sklearn.isotonic import IsotonicRegression
 from newsdesk.build.ensemble.texts import Texts
 from newsdesk.build.recipe import CalibratorName
 from newsdesk.server.runtime import lengths as by_words
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.calibrate import (
     Calibrator,
     Isotonic,
@@ -23,7 +24,7 @@ from newsdesk.server.runtime.calibrate import (
 )
 
 
-def temperature(probabilities: np.ndarray, labels: np.ndarray) -> Temperature:
+def temperature(probabilities: Array, labels: Array) -> Temperature:
     """Minimise the log-loss over temperatures from 0.05 to 20."""
     logits = logs(probabilities)
     fitted = minimize_scalar(
@@ -36,7 +37,7 @@ def temperature(probabilities: np.ndarray, labels: np.ndarray) -> Temperature:
 
 
 def temperature_by_length(
-    probabilities: np.ndarray, labels: np.ndarray, lengths: np.ndarray, bounds: list[int]
+    probabilities: Array, labels: Array, lengths: Array, bounds: list[int]
 ) -> TemperatureByLength:
     """Fit a temperature for each bucket of lengths INT [n]; the bounds are words."""
     place = by_words.buckets(lengths, bounds)
@@ -44,7 +45,7 @@ def temperature_by_length(
     return TemperatureByLength(bounds, [line.temperature for line in fitted])
 
 
-def vector(probabilities: np.ndarray, labels: np.ndarray) -> Vector:
+def vector(probabilities: Array, labels: Array) -> Vector:
     """Minimise the log-loss over a slope and an offset a label.
 
     A penalty of the weight of one row holds slopes near 1 and offsets near 0: without it a label that is absent, or
@@ -55,7 +56,7 @@ def vector(probabilities: np.ndarray, labels: np.ndarray) -> Vector:
     truth = np.eye(count)[labels]
     neutral = np.repeat([1.0, 0.0], count)
 
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(weights: Array) -> tuple[float, Array]:
         scaled = weights[:count] * logits + weights[count:]
         wrong = np.exp(scaled - logsumexp(scaled, axis=1, keepdims=True)) - truth
         slope = np.concatenate([(wrong * logits).sum(0), wrong.sum(0)]) + 2 * (weights - neutral)
@@ -67,7 +68,7 @@ def vector(probabilities: np.ndarray, labels: np.ndarray) -> Vector:
     return Vector(weights.x[:count].tolist(), weights.x[count:].tolist())
 
 
-def platt(probabilities: np.ndarray, labels: np.ndarray) -> Platt:
+def platt(probabilities: Array, labels: Array) -> Platt:
     """Fit a sigmoid on each label's log-odds against the rest.
 
     Targets are a little off 0 and 1 by how many rows there are, which keeps the sigmoid finite: Platt, Probabilistic
@@ -77,7 +78,7 @@ def platt(probabilities: np.ndarray, labels: np.ndarray) -> Platt:
     return Platt([slope for slope, _ in lines], [offset for _, offset in lines])
 
 
-def isotonic(probabilities: np.ndarray, labels: np.ndarray) -> Isotonic:
+def isotonic(probabilities: Array, labels: Array) -> Isotonic:
     """Fit a rising line for each label against the rest, which never says 0 or 1: one row more could prove it wrong."""
     least = 1 / (len(labels) + 2)
     raw, calibrated = [], []
@@ -88,14 +89,14 @@ def isotonic(probabilities: np.ndarray, labels: np.ndarray) -> Isotonic:
     return Isotonic(raw, calibrated)
 
 
-def _none(probabilities: np.ndarray, labels: np.ndarray) -> Uncalibrated:
+def _none(probabilities: Array, labels: Array) -> Uncalibrated:
     return Uncalibrated()
 
 
 def fit(
     name: CalibratorName,
-    probabilities: np.ndarray,
-    labels: np.ndarray,
+    probabilities: Array,
+    labels: Array,
     texts: Texts = Texts(),  # noqa: B008  frozen
 ) -> Calibrator:
     """Fit a calibrator by its name. One that goes by length is one temperature where rows fill no two buckets."""
@@ -106,7 +107,7 @@ def fit(
     return temperature_by_length(probabilities, labels, texts.lengths, texts.bounds)
 
 
-FIT: dict[CalibratorName, Callable[[np.ndarray, np.ndarray], Calibrator]] = {
+FIT: dict[CalibratorName, Callable[[Array, Array], Calibrator]] = {
     "none": _none,
     "temperature": temperature,
     "vector": vector,
@@ -116,11 +117,11 @@ FIT: dict[CalibratorName, Callable[[np.ndarray, np.ndarray], Calibrator]] = {
 """Those that read probabilities alone, in the order of how much they can bend."""
 
 
-def _sigmoid(odds: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+def _sigmoid(odds: Array, positive: Array) -> tuple[float, float]:
     count = positive.sum()
     target = np.where(positive, (count + 1) / (count + 2), 1 / (len(positive) - count + 2))
 
-    def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(line: Array) -> tuple[float, Array]:
         score = line[0] * odds + line[1]
         wrong = 0.5 * (1 + np.tanh(score / 2)) - target
         return float((np.logaddexp(0, score) - target * score).mean()), np.array([(wrong * odds).mean(), wrong.mean()])
@@ -131,5 +132,5 @@ def _sigmoid(odds: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
     return float(line.x[0]), float(line.x[1])
 
 
-def _log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+def _log_loss(logits: Array, labels: Array) -> float:
     return float((logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]).mean())

@@ -16,6 +16,7 @@ from typing import Any, get_args
 import numpy as np
 
 from newsdesk.build.ensemble import calibrators, stacking, weights
+from newsdesk.build.ensemble.figures import CandidateScores
 from newsdesk.build.ensemble.folds import folds, out_of_fold
 from newsdesk.build.ensemble.texts import Texts
 from newsdesk.build.errors import DataError
@@ -23,6 +24,7 @@ from newsdesk.build.evaluation import metrics
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import CalibratorName, CombinerName, Ensemble
 from newsdesk.server.runtime import calibrate, combine
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.combine import Bayes, ByLength, Combine, Mean, Ranks, Weighted
 
@@ -49,16 +51,15 @@ class Choice:
     candidate: Candidate
     combiner: Fitted
     calibrator: Calibrator
-    probabilities: np.ndarray
+    probabilities: Array
     """FP32 [n, labels]: what each row gets from the chosen candidate fitted without it."""
-    table: list[dict[str, Any]]
-    """Of every candidate, the simplest first: combiner, calibrator, log_loss, standard_error, worse_than_best with its
-    95 % interval, harms (the slices on which it is clearly worse), accuracy, ece, as_good and chosen."""
+    table: list[CandidateScores]
+    """Of every candidate, the simplest first."""
 
 
 def choose(
-    members: np.ndarray,
-    labels: np.ndarray,
+    members: Array,
+    labels: Array,
     settings: Ensemble,
     seed: int,
     title: str = "",
@@ -73,7 +74,8 @@ def choose(
         answers = _cross_validated(members, labels, candidates, settings, seed, title, texts)
     losses = {candidate: _losses(of_candidate, labels) for candidate, of_candidate in answers.items()}
     best = min(losses, key=lambda candidate: losses[candidate].mean())
-    table, chosen, slices = [], None, texts.judged
+    table: list[CandidateScores] = []
+    chosen, slices = None, texts.judged
     for candidate in candidates:
         worse = losses[candidate] - losses[best]
         mean, error = float(worse.mean()), _standard_error(worse)
@@ -82,19 +84,19 @@ def choose(
         if as_good and chosen is None:
             chosen = candidate
         table.append(
-            {
-                "combiner": candidate[0],
-                "calibrator": candidate[1],
-                "log_loss": float(losses[candidate].mean()),
-                "standard_error": _standard_error(losses[candidate]),
-                "worse_than_best": mean,
-                "interval": [mean - 1.96 * error, mean + 1.96 * error],
-                "harms": harms,
-                "accuracy": metrics.accuracy(answers[candidate], labels),
-                "ece": metrics.calibration_error(answers[candidate], labels),
-                "as_good": as_good,
-                "chosen": candidate == chosen,
-            }
+            CandidateScores(
+                combiner=candidate[0],
+                calibrator=candidate[1],
+                log_loss=float(losses[candidate].mean()),
+                standard_error=_standard_error(losses[candidate]),
+                worse_than_best=mean,
+                interval=(mean - 1.96 * error, mean + 1.96 * error),
+                harms=harms,
+                accuracy=metrics.accuracy(answers[candidate], labels),
+                ece=metrics.calibration_error(answers[candidate], labels),
+                as_good=as_good,
+                chosen=candidate == chosen,
+            )
         )
     assert chosen is not None  # the best is as good as itself
     combiner, learned = fit(chosen[0], members, labels, settings, seed, texts)
@@ -104,12 +106,12 @@ def choose(
 
 def fit(
     name: CombinerName,
-    members: np.ndarray,
-    labels: np.ndarray,
+    members: Array,
+    labels: Array,
     settings: Ensemble,
     seed: int,
     texts: Texts = Texts(),  # noqa: B008  frozen
-) -> tuple[Fitted, tuple[np.ndarray, np.ndarray, Texts]]:
+) -> tuple[Fitted, tuple[Array, Array, Texts]]:
     """Fit a combiner, and return with it what a calibrator learns from: FP [k, labels], INT [k] and their texts."""
     if name in stacking.NAMES:
         parts = folds(labels, INNER_FOLDS, seed, texts.groups)
@@ -130,14 +132,14 @@ def fit(
     return ruled, (ruled.run(members, texts.lengths), labels, texts)
 
 
-def _by_length(members: np.ndarray, labels: np.ndarray, texts: Texts) -> Rule:
+def _by_length(members: Array, labels: Array, texts: Texts) -> Rule:
     """Return the same weights for all where rows fill no two buckets, as it may be in a fold."""
     if texts.lengths is None or not texts.bounds:
         return weights.weighted(members, labels)
     return weights.by_length(members, labels, texts.lengths, texts.bounds)
 
 
-def _held_out(rows: int, groups: np.ndarray | None, share: float, seed: int) -> np.ndarray:
+def _held_out(rows: int, groups: Array | None, share: float, seed: int) -> Array:
     """Return which rows the weights of "blend" are not fitted on, BOOL [rows]; a group is whole on one side."""
     group = np.arange(rows) if groups is None else np.unique(groups, return_inverse=True)[1]
     count = int(group.max()) + 1
@@ -161,14 +163,14 @@ def _candidates(count: int, settings: Ensemble, by_length: bool) -> list[Candida
 
 
 def _cross_validated(
-    members: np.ndarray,
-    labels: np.ndarray,
+    members: Array,
+    labels: Array,
     candidates: list[Candidate],
     settings: Ensemble,
     seed: int,
     title: str,
     texts: Texts,
-) -> dict[Candidate, np.ndarray]:
+) -> dict[Candidate, Array]:
     parts = folds(labels, settings.folds, seed, texts.groups)
     answers = {candidate: np.empty(members.shape[1:]) for candidate in candidates}
     names = list(dict.fromkeys(name for name, _ in candidates))
@@ -184,7 +186,7 @@ def _cross_validated(
     return answers
 
 
-def _model(name: str, members: np.ndarray, labels: np.ndarray, seed: int) -> Fitted:
+def _model(name: str, members: Array, labels: Array, seed: int) -> Fitted:
     model = stacking.fit(name, members, labels, seed)
     return Fitted(None, model, lambda some, lengths=None: combine.normalised(stacking.predict(model, some)))
 
@@ -193,9 +195,9 @@ def _rule(rule: Rule) -> Fitted:
     return Fitted(rule, None, combine.ready(rule))
 
 
-def _losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _losses(probabilities: Array, labels: Array) -> Array:
     return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], combine.FLOOR, dtype=np.float64))
 
 
-def _standard_error(values: np.ndarray) -> float:
+def _standard_error(values: Array) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0

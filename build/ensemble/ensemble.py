@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,6 +15,18 @@ from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import calibrators, stacking, thresholds, unsure, weights
 from newsdesk.build.ensemble import windows as window_rules
 from newsdesk.build.ensemble.choose import Choice, choose
+from newsdesk.build.ensemble.figures import (
+    CalibratedScores,
+    CascadeThresholds,
+    EnsembleReport,
+    MeanUncertainty,
+    MemberFigures,
+    SliceFigures,
+    SliceScores,
+    StageFigures,
+    UncertaintyFigures,
+    UnsureFigures,
+)
 from newsdesk.build.ensemble.out_of_fold import OutOfFold
 from newsdesk.build.ensemble.texts import Texts
 from newsdesk.build.ensemble.thresholds import Evidence
@@ -23,8 +34,9 @@ from newsdesk.build.ensemble.thresholds import Path as Frontier
 from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import Ensemble
-from newsdesk.server.contract import QUALITIES
+from newsdesk.server.contract import QUALITIES, Quality
 from newsdesk.server.runtime import calibrate, cascade, combine
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.cascade import ALWAYS, NEVER, Answered, Stage
 from newsdesk.server.runtime.combine import ByLength, Combiner, Mean, Stacked
@@ -51,7 +63,7 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     stages: list[Stage]
     unsure: Unsure
     windows: Rule = "mean"
-    report: dict[str, Any]
+    report: EnsembleReport
 
     @property
     def files(self) -> list[File]:
@@ -106,17 +118,17 @@ def fit_on_rows(
 
 def fit(
     members: list[str],
-    probabilities: np.ndarray,
-    labels: np.ndarray,
+    probabilities: Array,
+    labels: Array,
     costs: list[float],
     settings: Ensemble,
     seed: int,
     folder: Path,
     left_out: dict[str, OutOfFold] | None = None,
     *,
-    lengths: np.ndarray | None = None,
+    lengths: Array | None = None,
     slices: Sequence[str] | None = None,
-    groups: np.ndarray | None = None,
+    groups: Array | None = None,
     windows: Rule = "mean",
 ) -> Fit:
     """Fit everything on validation rows, and write it: ensemble.json and, where a stacker was chosen, its graph.
@@ -175,40 +187,38 @@ def fit(
             for quality, at in _by_quality(evidence, frontier).items()
         },
     )
-    report = {
-        "rows": len(labels),
-        "members": {
-            name: {
-                "cost": costs[i],
-                "rows_left_out": len(more[i].labels),
-                "temperature": calibrator.temperature,
-                "calibrated": _summary(answers, labels),
-                "uncalibrated": _summary(raw, labels),
-            }
+    report = EnsembleReport(
+        rows=len(labels),
+        members={
+            name: MemberFigures(
+                cost=costs[i],
+                rows_left_out=len(more[i].labels),
+                temperature=calibrator.temperature,
+                calibrated=CalibratedScores.of(answers, labels),
+                uncalibrated=CalibratedScores.of(raw, labels),
+            )
             for name, i, calibrator, answers, raw in zip(names, order, fitted, alone, ordered, strict=True)
         },
-        "stages": {
-            stage.name: {
-                "combiner": choice.candidate[0],
-                "calibrator": choice.candidate[1],
-                "out_of_fold": _summary(choice.probabilities, labels),
-                "candidates": choice.table,
-            }
+        stages={
+            stage.name: StageFigures(
+                combiner=choice.candidate[0],
+                calibrator=choice.candidate[1],
+                out_of_fold=CalibratedScores.of(choice.probabilities, labels),
+                candidates=choice.table,
+            )
             for stage, choice in zip(stages, choices, strict=True)
         },
-        "uncertainty": _uncertainty(alone, choices[-1].probabilities, labels, settings),
-        "cascade": _cascade(evidence, frontier, settings),
-        "slices": _slices(evidence, frontier, texts),
-        "unsure": {"score": not_sure.score, "share": not_sure.share, "above": not_sure.thresholds().tolist()},
-    }
+        uncertainty=_uncertainty(alone, choices[-1].probabilities, labels, settings),
+        cascade=_cascade(evidence, frontier, settings),
+        slices=_slices(evidence, frontier, texts),
+        unsure=UnsureFigures(score=not_sure.score, share=not_sure.share, above=not_sure.thresholds().tolist()),
+    )
     made = Fit(order=names, calibrators=[*fitted], stages=stages, unsure=not_sure, windows=windows, report=report)
     (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
     return made
 
 
-def _evidence(
-    choices: list[Choice], prefixes: list[list[str]], labels: np.ndarray, costs: np.ndarray, texts: Texts
-) -> Evidence:
+def _evidence(choices: list[Choice], prefixes: list[list[str]], labels: Array, costs: Array, texts: Texts) -> Evidence:
     """Return what the stages say of the rows, as the server will ask them: where the weights by length are none for who
     was not asked yet, it asks nobody else."""
     answers = np.stack([choice.probabilities for choice in choices])
@@ -224,27 +234,26 @@ def _evidence(
 def describe(made: Fit) -> list[str]:
     """Return what was fitted, a line a stage and a line a quality."""
     lines = []
-    for name, stage in made.report["stages"].items():
-        judged = ", ".join(f"{measure} {value:.4f}" for measure, value in stage["out_of_fold"].items())
-        lines.append(f"{name}: {stage['combiner']}, {stage['calibrator']}; out of fold: {judged}")
-    rows, fitted = made.report["rows"], made.report["cascade"]
-    best = fitted["points"]["best"]["cost"]
-    for quality, point in fitted["points"].items():
-        shares = ", ".join(
-            f"{share:.1%} {stage.name}" for share, stage in zip(point["shares"], made.stages, strict=True)
-        )
-        cost = point["cost"] / best
-        lines.append(f"{quality}: accuracy {point['accuracy']:.4f} at {cost:.1%} of the cost of best; {shares}")
-    lines += [f"{name}: {broken}" for name, judged in made.report["slices"].items() for broken in judged["broken"]]
-    if rows < fitted["rows_needed"] and len(made.stages) > 1:
+    for name, of_stage in made.report.stages.items():
+        scores = msgspec.structs.asdict(of_stage.out_of_fold)
+        judged = ", ".join(f"{measure} {value:.4f}" for measure, value in scores.items())
+        lines.append(f"{name}: {of_stage.combiner}, {of_stage.calibrator}; out of fold: {judged}")
+    rows, fitted = made.report.rows, made.report.cascade
+    best = fitted.points["best"].cost
+    for quality, point in fitted.points.items():
+        shares = ", ".join(f"{share:.1%} {stage.name}" for share, stage in zip(point.shares, made.stages, strict=True))
+        cost = point.cost / best
+        lines.append(f"{quality}: accuracy {point.accuracy:.4f} at {cost:.1%} of the cost of best; {shares}")
+    lines += [f"{name}: {broken}" for name, of_slice in made.report.slices.items() for broken in of_slice.broken]
+    if rows < fitted.rows_needed and len(made.stages) > 1:
         lines.append(
-            f"{rows} rows cannot show, at {fitted['confidence']:.0%} confidence, that no more than {fitted['epsilon']} "
-            f"is lost, {fitted['rows_needed']} could: balanced answers as best. Change ensemble.epsilon or .confidence."
+            f"{rows} rows cannot show, at {fitted.confidence:.0%} confidence, that no more than {fitted.epsilon} "
+            f"is lost, {fitted.rows_needed} could: balanced answers as best. Change ensemble.epsilon or .confidence."
         )
     return lines
 
 
-def _check(members: list[str], probabilities: np.ndarray, labels: np.ndarray, costs: list[float], texts: Texts) -> None:
+def _check(members: list[str], probabilities: Array, labels: Array, costs: list[float], texts: Texts) -> None:
     count, rows = len(members), len(labels)
     if probabilities.ndim != 3 or probabilities.shape[:2] != (count, rows) or len(costs) != count or not rows:
         raise DataError(
@@ -263,7 +272,7 @@ def _check(members: list[str], probabilities: np.ndarray, labels: np.ndarray, co
         raise DataError(f"labels from {labels.min()} to {labels.max()}, expected 0 to {probabilities.shape[2] - 1}")
 
 
-def _combiner(choice: Choice, members: np.ndarray, names: list[str], folder: Path) -> Combiner:
+def _combiner(choice: Choice, members: Array, names: list[str], folder: Path) -> Combiner:
     if choice.combiner.rule is not None:
         return choice.combiner.rule
     name = choice.candidate[0]
@@ -274,30 +283,20 @@ def _combiner(choice: Choice, members: np.ndarray, names: list[str], folder: Pat
     return Stacked(File(place, digest(path)), name)
 
 
-def _summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    return {
-        **metrics.summary(probabilities, labels),
-        "calibration_error": metrics.calibration_error(probabilities, labels),
-    }
-
-
-def _uncertainty(alone: np.ndarray, answers: np.ndarray, labels: np.ndarray, settings: Ensemble) -> dict[str, Any]:
-    """What Bayesian model averaging says of texts that the last stage gets right and wrong: means, in nats."""
+def _uncertainty(alone: Array, answers: Array, labels: Array, settings: Ensemble) -> UncertaintyFigures:
     posterior = weights.bayes(alone, labels, settings.bayes_rows).posterior
-    split = combine.uncertainty(alone, np.array(posterior))._asdict()
+    split = combine.uncertainty(alone, np.array(posterior))
     right = answers.argmax(-1) == labels
-    sides = {"right": right, "wrong": ~right}
-    return {
-        "posterior": posterior,
-        **{
-            side: {kind: float(of_text[which].mean()) for kind, of_text in split.items()}
-            for side, which in sides.items()
-            if which.any()
-        },
-    }
+
+    def mean(among: Array) -> MeanUncertainty | None:
+        if not among.any():
+            return None
+        return MeanUncertainty(**{kind: float(of_text[among].mean()) for kind, of_text in split._asdict().items()})
+
+    return UncertaintyFigures(posterior=posterior, right=mean(right), wrong=mean(~right))
 
 
-def _cascade(evidence: Evidence, frontier: Frontier, settings: Ensemble) -> dict[str, Any]:
+def _cascade(evidence: Evidence, frontier: Frontier, settings: Ensemble) -> CascadeThresholds:
     points = {
         quality: thresholds.measure(evidence, at, settings.confidence)
         for quality, at in _by_quality(evidence, frontier).items()
@@ -305,17 +304,17 @@ def _cascade(evidence: Evidence, frontier: Frontier, settings: Ensemble) -> dict
     # Where not one text may differ, the bound is -log(1 - confidence) / rows.
     needed = math.ceil(-math.log(1 - settings.confidence) / settings.epsilon)
     kept = np.unique(np.linspace(0, len(frontier.points) - 1, SHOWN).round().astype(int))
-    return {
-        "epsilon": settings.epsilon,
-        "confidence": settings.confidence,
-        "rows_needed": needed,
-        "by_label": frontier.by_label,
-        "points": {quality: points[quality].figures() for quality in QUALITIES},
-        "frontier": [frontier.points[i].figures() for i in kept],
-    }
+    return CascadeThresholds(
+        epsilon=settings.epsilon,
+        confidence=settings.confidence,
+        rows_needed=needed,
+        by_label=frontier.by_label,
+        points={quality: points[quality].figures() for quality in QUALITIES},
+        frontier=[frontier.points[i].figures() for i in kept],
+    )
 
 
-def _by_quality(evidence: Evidence, frontier: Frontier) -> dict[str, np.ndarray]:
+def _by_quality(evidence: Evidence, frontier: Frontier) -> dict[Quality, Array]:
     """Return the thresholds of each quality, FP [stages - 1, labels]."""
     shape = len(evidence.costs) - 1, evidence.answers.shape[-1]
     return {"fast": np.full(shape, ALWAYS), "balanced": frontier.balanced.thresholds, "best": np.full(shape, NEVER)}
@@ -323,12 +322,12 @@ def _by_quality(evidence: Evidence, frontier: Frontier) -> dict[str, np.ndarray]
 
 def _answers(
     evidence: Evidence,
-    at: np.ndarray,
+    at: Array,
     stages: list[Stage],
-    alone: np.ndarray,
+    alone: Array,
     order: list[str],
     texts: Texts,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Array, Array]:
     """Return what rows are answered under thresholds FP [stages - 1, labels], out of fold, FP32 [n, labels], and the
     uncertainty of the members that were asked, FP32 [n, 3]."""
     rows, by = np.arange(len(evidence.labels)), evidence.answered(at)
@@ -337,7 +336,7 @@ def _answers(
     return answered.probabilities, cascade.uncertainty(stages, order, answered, lengths)
 
 
-def _slices(evidence: Evidence, frontier: Frontier, texts: Texts) -> dict[str, Any]:
+def _slices(evidence: Evidence, frontier: Frontier, texts: Texts) -> dict[str, SliceFigures]:
     """Return of each slice its rows, what each quality gives, and where who pays more gets a worse answer."""
     if texts.slices is None:
         return {}
@@ -350,19 +349,19 @@ def _slices(evidence: Evidence, frontier: Frontier, texts: Texts) -> dict[str, A
     for name in dict.fromkeys(texts.slices.tolist()):
         among = texts.slices == name
         points = {
-            quality: {
-                "accuracy": metrics.accuracy(of_quality[among], evidence.labels[among]),
-                "calibration_error": metrics.calibration_error(of_quality[among], evidence.labels[among]),
-            }
+            quality: SliceScores(
+                accuracy=metrics.accuracy(of_quality[among], evidence.labels[among]),
+                calibration_error=metrics.calibration_error(of_quality[among], evidence.labels[among]),
+            )
             for quality, of_quality in answers.items()
         }
-        report[name] = {"rows": int(among.sum()), **points, "broken": _broken(points)}
+        report[name] = SliceFigures(rows=int(among.sum()), **points, broken=_broken(points))
     return report
 
 
-def _broken(points: dict[str, dict[str, float]]) -> list[str]:
+def _broken(points: dict[Quality, SliceScores]) -> list[str]:
     return [
-        f"{cheap} is right {points[cheap]['accuracy'] - points[dear]['accuracy']:.2%} more often than {dear}"
+        f"{cheap} is right {points[cheap].accuracy - points[dear].accuracy:.2%} more often than {dear}"
         for cheap, dear in combinations(QUALITIES, 2)
-        if points[cheap]["accuracy"] - points[dear]["accuracy"] > PROMISED
+        if points[cheap].accuracy - points[dear].accuracy > PROMISED
     ]

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from newsdesk.server.runtime.arrays import Array
 
-def folds(labels: np.ndarray, count: int, seed: int, groups: np.ndarray | None = None) -> list[np.ndarray]:
+
+def folds(labels: Array, count: int, seed: int, groups: Array | None = None) -> list[Array]:
     """Return `count` arrays of row numbers that together are all rows; fewer where there are fewer rows.
 
     A label's rows are shuffled and dealt out in turn, going on where the label before stopped, so that folds differ by
@@ -20,7 +22,9 @@ def folds(labels: np.ndarray, count: int, seed: int, groups: np.ndarray | None =
     return [np.sort(dealt[i::count]) for i in range(min(count, len(labels)))]
 
 
-def out_of_fold(members: np.ndarray, labels: np.ndarray, parts: list[np.ndarray], fit: Callable) -> np.ndarray:
+def out_of_fold(
+    members: Array, labels: Array, parts: list[Array], fit: Callable[[Array, Array], Callable[[Array], Array]]
+) -> Array:
     """Return what each row gets from a model that never saw it, FP [n, labels].
 
     `fit(members, labels)` gets the other folds' FP [members, rows, labels] and INT [rows], and returns what predicts.

@@ -2,38 +2,37 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble.ensemble import Fit
-from newsdesk.build.evaluation import metrics
-from newsdesk.server.contract import QUALITIES
+from newsdesk.build.ensemble.figures import CalibratedScores, JudgedPoint, Judgement
+from newsdesk.server.contract import QUALITIES, Quality
 from newsdesk.server.runtime import calibrate, cascade, stacker
 from newsdesk.server.runtime.cascade import Answered, Cascade
 from newsdesk.server.runtime.lengths import words
 
 
-def measure(fit: Fit, folder: Path, rows: list[Row], answers: Mapping[str, Answers]) -> dict[str, Any]:
+def measure(fit: Fit, folder: Path, rows: list[Row], answers: Mapping[str, Answers]) -> Judgement:
     """Return the figures of every quality on the rows, from the members' answers by name.
 
     `folder` holds the stackers' graphs that the fit names.
     """
     labels = np.array([row.label for row in rows])
-    points: dict[str, Any] = {"rows": len(rows)}
+    points = {}
     for quality, answered in replay(fit, folder, rows, answers).items():
         shares = np.bincount(answered.stages, minlength=len(fit.stages)) / len(rows)
-        points[quality] = {
-            **metrics.summary(answered.probabilities, labels),
-            "calibration_error": metrics.calibration_error(answered.probabilities, labels),
-            "answered_by": {stage.name: float(share) for stage, share in zip(fit.stages, shares, strict=True)},
-        }
-    return points
+        points[quality] = JudgedPoint(
+            **structs.asdict(CalibratedScores.of(answered.probabilities, labels)),
+            answered_by={stage.name: float(share) for stage, share in zip(fit.stages, shares, strict=True)},
+        )
+    return Judgement(rows=len(rows), **points)
 
 
-def replay(fit: Fit, folder: Path, rows: list[Row], answers: Mapping[str, Answers]) -> dict[str, Answered]:
+def replay(fit: Fit, folder: Path, rows: list[Row], answers: Mapping[str, Answers]) -> dict[Quality, Answered]:
     """Return the ensemble's answers to the rows by quality, from the members' answers by name."""
     ready = Cascade(fit.stages, fit.order, lambda graph: stacker.load(folder / graph.path))
     lengths = words([row.text for row in rows])

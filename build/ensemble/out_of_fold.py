@@ -7,6 +7,7 @@ import numpy as np
 
 from newsdesk.build.ensemble.texts import Texts
 from newsdesk.build.errors import DataError
+from newsdesk.server.runtime.arrays import Array
 
 _FILE = "left_out.npz"
 SLICE = "left out"
@@ -15,9 +16,9 @@ SLICE = "left out"
 class OutOfFold(NamedTuple):
     """Probabilities FP [rows, labels], and the rows' labels and words INT [rows]; None where nobody counted words."""
 
-    probabilities: np.ndarray
-    labels: np.ndarray
-    lengths: np.ndarray | None = None
+    probabilities: Array
+    labels: Array
+    lengths: Array | None = None
 
     @classmethod
     def none(cls, count: int) -> "OutOfFold":
@@ -32,7 +33,7 @@ class OutOfFold(NamedTuple):
         with np.load(folder / _FILE) as arrays:
             return cls(**arrays)
 
-    def after(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def after(self, probabilities: Array, labels: Array) -> tuple[Array, Array]:
         """Return their probabilities and labels behind those of other rows."""
         return np.concatenate([probabilities, self.probabilities]), np.concatenate([labels, self.labels])
 

@@ -14,6 +14,7 @@ from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import judge
 from newsdesk.build.ensemble.ensemble import Fit
 from newsdesk.server.runtime import member, reference, terms
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.lengths import words
 from newsdesk.server.runtime.manifest import Windows
 from newsdesk.server.runtime.ngrams import NOTHING
@@ -48,11 +49,11 @@ def measure(
     else:
         _, _, unknown = member.reader(reader, max_length, Windows().overlap)(texts)
     replayed = judge.replay(fit, folder, rows, answers)
-    by_quality = {quality: answered.probabilities[whole] for quality, answered in replayed.items()}
+    by_quality: dict[str, Array] = {quality: answered.probabilities[whole] for quality, answered in replayed.items()}
     return reference.measure(by_quality, words(texts), unknown)
 
 
-def unknown_without(reader: Path, texts: list[str]) -> np.ndarray:
+def unknown_without(reader: Path, texts: list[str]) -> Array:
     """Return the share of each text's n-grams that a bag fitted on the others would not know, FP64 [n].
 
     `reader` knows all of the texts. An n-gram that stands in one of them alone would be unknown without it.

@@ -6,13 +6,14 @@ import numpy as np
 from scipy.stats import gamma
 
 from newsdesk.build.ensemble.folds import folds
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.calibrate import log_odds
 from newsdesk.server.runtime.cascade import ALWAYS, NEVER
 
 _STEPS = 60
 
 
-def losses(early: np.ndarray, last: np.ndarray) -> np.ndarray:
+def losses(early: Array, last: Array) -> Array:
     """Return for each text the accuracy that the early answer is expected to lose, FP64 [n], in [0, 1].
 
     Both FP [n, labels]; `last` must be calibrated. Where the two name the same label nothing is lost; elsewhere what
@@ -23,7 +24,7 @@ def losses(early: np.ndarray, last: np.ndarray) -> np.ndarray:
     return (last[rows, last.argmax(-1)] - last[rows, early.argmax(-1)]).astype(np.float64)
 
 
-def bound(of_text: np.ndarray, confidence: float) -> float:
+def bound(of_text: Array, confidence: float) -> float:
     """Return the upper bound, one-sided at `confidence`, of the mean loss that losses FP [n] in [0, 1] are a sample of.
 
     Texts that lose are rare, so their number is Poisson's and the sum a weighted one: Fay and Feuer, Confidence
@@ -42,10 +43,10 @@ class Risk:
     No slope is above 0: the surer, the less is lost.
     """
 
-    slopes: np.ndarray
-    offsets: np.ndarray
+    slopes: Array
+    offsets: Array
 
-    def __call__(self, probabilities: np.ndarray) -> np.ndarray:
+    def __call__(self, probabilities: Array) -> Array:
         """Return the loss to expect of each text, FP64 [n], from the stage's FP [n, labels]."""
         label = probabilities.argmax(-1)
         return _sigmoid(self.offsets[label] + self.slopes[label] * log_odds(probabilities.max(-1)))
@@ -59,7 +60,7 @@ class Risk:
         return thresholds.tolist()
 
 
-def fit(probabilities: np.ndarray, lost: np.ndarray, count: int, seed: int) -> tuple[Risk, bool]:
+def fit(probabilities: Array, lost: Array, count: int, seed: int) -> tuple[Risk, bool]:
     """Fit the risk of a stage's FP [n, labels] to losses FP [n], and say whether each label has a line of its own.
 
     It has, where the deviance of rows that the fit never saw is lower by more than a standard error with than without.
@@ -77,7 +78,7 @@ def fit(probabilities: np.ndarray, lost: np.ndarray, count: int, seed: int) -> t
     return _fit(probabilities, lost, helps), helps
 
 
-def _fit(probabilities: np.ndarray, lost: np.ndarray, by_label: bool) -> Risk:
+def _fit(probabilities: Array, lost: Array, by_label: bool) -> Risk:
     count = probabilities.shape[1]
     odds, label = log_odds(probabilities.max(-1)), probabilities.argmax(-1)
     shared = _line(odds, lost, np.array([-1.0, -1.0]))
@@ -87,7 +88,7 @@ def _fit(probabilities: np.ndarray, lost: np.ndarray, by_label: bool) -> Risk:
     return Risk(np.array([line[0] for line in lines]), np.array([line[1] for line in lines]))
 
 
-def _line(odds: np.ndarray, lost: np.ndarray, near: np.ndarray) -> np.ndarray:
+def _line(odds: Array, lost: Array, near: Array) -> Array:
     """Return slope, none above 0, and offset: the least deviance, with a penalty of one row's weight on leaving `near`.
 
     Newton's method, on a loss that is convex; steps that overshoot are halved.
@@ -95,7 +96,7 @@ def _line(odds: np.ndarray, lost: np.ndarray, near: np.ndarray) -> np.ndarray:
     seen, line = np.stack([odds, np.ones_like(odds)]), near
     free = np.array([True, True])
 
-    def loss(line: np.ndarray) -> float:
+    def loss(line: Array) -> float:
         score = line @ seen
         return float((np.logaddexp(0, score) - lost * score).sum() + ((line - near) ** 2).sum())
 
@@ -115,10 +116,10 @@ def _line(odds: np.ndarray, lost: np.ndarray, near: np.ndarray) -> np.ndarray:
     return line
 
 
-def _deviance(risk: np.ndarray, lost: np.ndarray) -> np.ndarray:
+def _deviance(risk: Array, lost: Array) -> Array:
     kept = np.clip(risk, 1e-12, 1 - 1e-12)
     return -(lost * np.log(kept) + (1 - lost) * np.log(1 - kept))
 
 
-def _sigmoid(score: np.ndarray) -> np.ndarray:
+def _sigmoid(score: Array) -> Array:
     return 0.5 * (1 + np.tanh(score / 2))

@@ -2,13 +2,26 @@
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from newsdesk.build.ensemble import calibrators
 from newsdesk.build.evaluation import metrics
+from newsdesk.build.evaluation.figures import Interval
 from newsdesk.server.runtime import calibrate
+from newsdesk.server.runtime.arrays import Array
+
+
+class SetScores(Struct, frozen=True, kw_only=True):
+    """A set of members, by the mean of what they say of rows that they were not fitted on."""
+
+    members: list[str]
+    log_loss: float
+    accuracy: float
+    macro_f1: float
+    accuracy_interval: Interval
+    chosen: bool
 
 
 @dataclass(frozen=True)
@@ -16,11 +29,11 @@ class Selection:
     """The members chosen, what they say together, FP64 [rows, labels], and the figures of every set of members."""
 
     members: list[str]
-    probabilities: np.ndarray
-    table: list[dict[str, Any]]
+    probabilities: Array
+    table: list[SetScores]
 
 
-def select(members: dict[str, np.ndarray], labels: np.ndarray, most: int = 3) -> Selection:
+def select(members: dict[str, Array], labels: Array, most: int = 3) -> Selection:
     """Choose the set of at most `most` members whose mean says the labels INT [rows] best.
 
     `members`: what each says of the rows out of fold, FP [rows, labels]. Each is calibrated by a temperature, and so is
@@ -29,7 +42,7 @@ def select(members: dict[str, np.ndarray], labels: np.ndarray, most: int = 3) ->
     A member that does not know the language makes the mean clearly worse, and is left out.
     """
     calibrated = {name: _calibrated(probabilities, labels) for name, probabilities in members.items()}
-    averaged: dict[tuple[str, ...], np.ndarray] = {}
+    averaged: dict[tuple[str, ...], Array] = {}
     for count in range(1, min(most, len(members)) + 1):
         for names in combinations(members, count):
             averaged[names] = _calibrated(np.mean([calibrated[name] for name in names], axis=0), labels)
@@ -40,38 +53,38 @@ def select(members: dict[str, np.ndarray], labels: np.ndarray, most: int = 3) ->
     usable = [names for names in holding if not metrics.is_worse(of_rows[names], of_rows[least], errors=2)]
     best = min(usable, key=lambda names: (-len(names), losses[names]))
     table = [
-        {
-            "members": [*names],
-            "log_loss": losses[names],
-            "accuracy": metrics.accuracy(probabilities, labels),
-            "macro_f1": metrics.macro_f1(probabilities, labels),
-            "accuracy_interval": interval(metrics.accuracy(probabilities, labels), len(labels)),
-            "chosen": names == best,
-        }
+        SetScores(
+            members=[*names],
+            log_loss=losses[names],
+            accuracy=metrics.accuracy(probabilities, labels),
+            macro_f1=metrics.macro_f1(probabilities, labels),
+            accuracy_interval=interval(metrics.accuracy(probabilities, labels), len(labels)),
+            chosen=names == best,
+        )
         for names, probabilities in averaged.items()
     ]
     return Selection([*best], averaged[best], table)
 
 
-def interval(share: float, rows: int, z: float = 1.96) -> list[float]:
+def interval(share: float, rows: int, z: float = 1.96) -> Interval:
     """Return the 95 % interval of a share of rows: Wilson, Probable Inference (1927)."""
     centre = (share + z * z / (2 * rows)) / (1 + z * z / rows)
     half = z / (1 + z * z / rows) * np.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    return [round(float(max(centre - half, 0)), 4), round(float(min(centre + half, 1)), 4)]
+    return round(float(max(centre - half, 0)), 4), round(float(min(centre + half, 1)), 4)
 
 
 def describe(selection: Selection) -> list[str]:
     """Return a line for each set of members, the best first."""
     lines = []
-    for line in sorted(selection.table, key=lambda line: line["log_loss"]):
-        low, high = line["accuracy_interval"]
+    for line in sorted(selection.table, key=lambda line: line.log_loss):
+        low, high = line.accuracy_interval
         lines.append(
-            f"{' + '.join(line['members'])}: out of fold accuracy {line['accuracy']:.1%} ({low:.1%} to {high:.1%}), "
-            f"log-loss {line['log_loss']:.3f}{' <- serves' if line['chosen'] else ''}"
+            f"{' + '.join(line.members)}: out of fold accuracy {line.accuracy:.1%} ({low:.1%} to {high:.1%}), "
+            f"log-loss {line.log_loss:.3f}{' <- serves' if line.chosen else ''}"
         )
     return lines
 
 
-def _calibrated(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _calibrated(probabilities: Array, labels: Array) -> Array:
     fitted = calibrators.temperature(probabilities, labels)
     return calibrate.ready(fitted)(probabilities.astype(np.float32)).astype(np.float64)

@@ -14,10 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.server.runtime import stacker
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.combine import features
 
 NAMES = "logistic", "xgboost", "catboost"
-Model = Callable[[np.ndarray], np.ndarray]
+Model = Callable[[Array], Array]
 """`features` FP32 [n, members × labels] to probabilities FP [n, labels]."""
 TREES, DEPTH, RATE, SHARE = 60, 3, 0.1, 0.8
 """Small trees and few: there are thousands of rows, and what the members say is nearly the answer."""
@@ -25,7 +26,7 @@ TOLERANCE = 1e-5
 _IR, _OPSET = 8, 17
 
 
-def fit(model: str, members: np.ndarray, labels: np.ndarray, seed: int) -> Any:
+def fit(model: str, members: Array, labels: Array, seed: int) -> Any:
     """Fit a model on members FP [members, n, labels]. Raises BuildError where its package is missing."""
     seen, known = _with_every_label(features(members), labels, members.shape)
     if model == "logistic":
@@ -63,12 +64,12 @@ def fit(model: str, members: np.ndarray, labels: np.ndarray, seed: int) -> Any:
     return trees.fit(seen, known)
 
 
-def predict(model: Any, members: np.ndarray) -> np.ndarray:
+def predict(model: Any, members: Array) -> Array:
     """Return a fitted model's probabilities, FP [n, labels]."""
     return model.predict_proba(features(members))
 
 
-def export(model: Any, members: np.ndarray, path: Path) -> float:
+def export(model: Any, members: Array, path: Path) -> float:
     """Write the graph, and return its largest difference from the model on these members.
 
     Raises VerificationError where a probability differs by more than TOLERANCE.
@@ -121,7 +122,9 @@ def _bare(made: onnx.ModelProto, width: int, labels: int) -> onnx.ModelProto:
     return _graph([trees], width, labels, {}, {"": _OPSET, "ai.onnx.ml": 1})
 
 
-def _graph(nodes: list, width: int, labels: int, constants: dict[str, np.ndarray], opsets: dict) -> onnx.ModelProto:
+def _graph(
+    nodes: list[onnx.NodeProto], width: int, labels: int, constants: dict[str, Array], opsets: dict[str, int]
+) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "stacker",
@@ -136,7 +139,7 @@ def _graph(nodes: list, width: int, labels: int, constants: dict[str, np.ndarray
     return made
 
 
-def _with_every_label(seen: np.ndarray, labels: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _with_every_label(seen: Array, labels: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Add, for each label that no row has, one row on which all members are sure of it.
 
     The models leave out a label that they never saw, and their answers would be a column short.

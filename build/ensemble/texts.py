@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from newsdesk.server.runtime.arrays import Array
+
 BOUNDS = 6, 12, 24, 48, 96, 192
 """Words at which a bucket of lengths may end: a few words, a headline, a sentence, an opening, an article."""
 LEAST = 300
@@ -20,16 +22,16 @@ class Texts:
     together when rows are parted; and the slice, the kind of text, STR [n].
     """
 
-    lengths: np.ndarray | None = None
-    groups: np.ndarray | None = None
-    slices: np.ndarray | None = None
+    lengths: Array | None = None
+    groups: Array | None = None
+    slices: Array | None = None
 
-    def part(self, rows: np.ndarray) -> Texts:
+    def part(self, rows: Array) -> Texts:
         """Return what is known of some rows: their numbers, or a mask."""
         return Texts(*(None if known is None else known[rows] for known in (self.lengths, self.groups, self.slices)))
 
     @property
-    def known(self) -> dict[str, np.ndarray]:
+    def known(self) -> dict[str, Array]:
         of_rows = {"lengths": self.lengths, "groups": self.groups, "slices": self.slices}
         return {name: known for name, known in of_rows.items() if known is not None}
 
@@ -39,7 +41,7 @@ class Texts:
         return [] if self.lengths is None else bounds(self.lengths)
 
     @property
-    def judged(self) -> dict[str, np.ndarray]:
+    def judged(self) -> dict[str, Array]:
         """The rows of each slice that has enough of them, by its name."""
         if self.slices is None:
             return {}
@@ -47,7 +49,7 @@ class Texts:
         return {name: of_slice for name, of_slice in rows.items() if len(of_slice) >= SLICE_ROWS}
 
 
-def bounds(lengths: np.ndarray) -> list[int]:
+def bounds(lengths: Array) -> list[int]:
     """Return those of BOUNDS that leave LEAST rows or more in every bucket of lengths INT [n]."""
     kept: list[int] = []
     before = 0

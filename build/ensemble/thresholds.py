@@ -17,12 +17,13 @@ come from the same rows; that is not accounted for.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from newsdesk.build.ensemble import risk
+from newsdesk.build.ensemble.figures import ThresholdPoint
 from newsdesk.build.evaluation import metrics
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.cascade import ALWAYS, NEVER, Thresholds
 
 _RISKS = np.geomspace(1e-6, 0.5, 72)
@@ -33,19 +34,19 @@ _RISKS = np.geomspace(1e-6, 0.5, 72)
 class Evidence:
     """What n rows were answered, by fits that never saw the row."""
 
-    answers: np.ndarray
+    answers: Array
     """Each stage's probabilities, FP32 [stages, n, labels]."""
-    labels: np.ndarray
+    labels: Array
     """The rows' labels, INT [n]."""
-    costs: np.ndarray
+    costs: Array
     """What each stage costs a text on top of the stage before it, FP [stages]."""
-    slices: dict[str, np.ndarray] = field(default_factory=dict)
+    slices: dict[str, Array] = field(default_factory=dict)
     """The rows of each slice that is judged by itself."""
-    final: np.ndarray | None = None
+    final: Array | None = None
     """Rows that a stage answers at any quality, because no later one weighs who was not asked, BOOL [stages - 1, n]. In
     `answers` the later stages repeat that stage's answer."""
 
-    def answered(self, thresholds: np.ndarray) -> np.ndarray:
+    def answered(self, thresholds: Array) -> Array:
         """Return the stage that answers each row, INT [n], under FP [stages - 1, labels]."""
         tops, labels = self.answers[:-1].max(-1), self.answers[:-1].argmax(-1)
         sure = tops >= np.take_along_axis(thresholds.astype(np.float32), labels, 1)
@@ -58,7 +59,7 @@ class Evidence:
 class Point:
     """One setting of the thresholds FP [stages - 1, labels], and what the rows say of it."""
 
-    thresholds: np.ndarray
+    thresholds: Array
     cost: float
     """Mean, of a text."""
     loss: float
@@ -74,9 +75,18 @@ class Point:
     worst: float = 0.0
     """The largest loss, expected or seen, on a slice."""
 
-    def figures(self) -> dict[str, Any]:
-        names = "cost", "accuracy", "loss", "bound", "seen", "ece", "shares", "worst"
-        return {name: getattr(self, name) for name in names}
+    def figures(self) -> ThresholdPoint:
+        """Return the point for the report, without its thresholds."""
+        return ThresholdPoint(
+            cost=self.cost,
+            accuracy=self.accuracy,
+            loss=self.loss,
+            bound=self.bound,
+            seen=self.seen,
+            ece=self.ece,
+            shares=self.shares,
+            worst=self.worst,
+        )
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,7 @@ def fit(
     return Path(path, balanced, [helps for _, helps in fitted])
 
 
-def measure(evidence: Evidence, thresholds: np.ndarray, confidence: float) -> Point:
+def measure(evidence: Evidence, thresholds: Array, confidence: float) -> Point:
     """Measure the cascade under thresholds FP [stages - 1, labels] on the evidence."""
     by = evidence.answered(thresholds)
     answers, last = evidence.answers[by, np.arange(len(by))], evidence.answers[-1]
@@ -133,7 +143,7 @@ def measure(evidence: Evidence, thresholds: np.ndarray, confidence: float) -> Po
     )
 
 
-def _path(evidence: Evidence, risks: list[risk.Risk]) -> list[np.ndarray]:
+def _path(evidence: Evidence, risks: list[risk.Risk]) -> list[Array]:
     """Return thresholds, each FP [stages - 1, labels], from all NEVER to the first stage's ALWAYS."""
     stages, rows, labels = evidence.answers.shape
     if stages == 1:
@@ -149,7 +159,7 @@ def _path(evidence: Evidence, risks: list[risk.Risk]) -> list[np.ndarray]:
         opened[evidence.final] = 0
     costs, row = np.cumsum(evidence.costs), np.arange(rows)
 
-    def weigh(places: np.ndarray) -> tuple[np.ndarray, float, float]:
+    def weigh(places: Array) -> tuple[Array, float, float]:
         by = np.vstack([opened <= places[:, None], np.ones((1, rows), bool)]).argmax(0)
         return by, float(costs[by].mean()), float(expected[by, row].mean())
 
@@ -169,6 +179,6 @@ def _path(evidence: Evidence, risks: list[risk.Risk]) -> list[np.ndarray]:
     return path
 
 
-def _opened(notches: np.ndarray, answers: np.ndarray) -> np.ndarray:
+def _opened(notches: Array, answers: Array) -> Array:
     """Return the first of the notches FP [notches, labels] that answers each row of FP32 [n, labels], INT [n]."""
     return (answers.max(-1) >= notches.astype(np.float32)[:, answers.argmax(-1)]).argmax(0)

@@ -3,10 +3,11 @@
 import numpy as np
 
 from newsdesk.server.contract import QUALITIES
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.unsure import STEP, STEPS, Score, Unsure, scores
 
 
-def fit(score: Score, share: float, answers: dict[str, tuple[np.ndarray, np.ndarray]]) -> Unsure:
+def fit(score: Score, share: float, answers: dict[str, tuple[Array, Array]]) -> Unsure:
     """Return the scores that each share of the rows exceeds.
 
     `answers`: by quality, what rows are answered, FP [n, labels], from fits that never saw the row, and how uncertain

@@ -4,13 +4,14 @@ import numpy as np
 from scipy.optimize import minimize
 
 from newsdesk.server.runtime import lengths as by_words
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.combine import FLOOR, Bayes, ByLength, Ranks, Weighted
 
 _NOTHING = 0.02
 """A weight by length below it is none, and the member need not be asked for it."""
 
 
-def weighted(members: np.ndarray, labels: np.ndarray) -> Weighted:
+def weighted(members: Array, labels: Array) -> Weighted:
     """Fit weights, none negative and of sum one, that minimise the log-loss of members FP [members, n, labels].
 
     The loss is convex in the weights: sequential least squares from equal ones ends at the best there are.
@@ -20,7 +21,7 @@ def weighted(members: np.ndarray, labels: np.ndarray) -> Weighted:
     if count == 1:
         return Weighted([1.0])
 
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(weights: Array) -> tuple[float, Array]:
         pooled = np.maximum(weights @ of_true, FLOOR)
         return float(-np.log(pooled).mean()), -(of_true / pooled).mean(1)
 
@@ -37,7 +38,7 @@ def weighted(members: np.ndarray, labels: np.ndarray) -> Weighted:
     return Weighted((weights / weights.sum()).tolist())
 
 
-def by_length(members: np.ndarray, labels: np.ndarray, lengths: np.ndarray, bounds: list[int]) -> ByLength:
+def by_length(members: Array, labels: Array, lengths: Array, bounds: list[int]) -> ByLength:
     """Fit weights as `weighted` for each bucket of lengths INT [n]; the bounds are words."""
     place = by_words.buckets(lengths, bounds)
     fitted = []
@@ -48,7 +49,7 @@ def by_length(members: np.ndarray, labels: np.ndarray, lengths: np.ndarray, boun
     return ByLength(bounds, fitted)
 
 
-def bayes(members: np.ndarray, labels: np.ndarray, rows: float) -> Bayes:
+def bayes(members: Array, labels: Array, rows: float) -> Bayes:
     """Return the members' posterior probabilities under equal priors, from their likelihood of the labels.
 
     No member is the truth, and the full likelihood of thousands of rows would trust one of them alone. It is raised to
@@ -61,7 +62,7 @@ def bayes(members: np.ndarray, labels: np.ndarray, rows: float) -> Bayes:
     return Bayes((posterior / posterior.sum()).tolist())
 
 
-def ranks(members: np.ndarray, most: int = 65) -> Ranks:
+def ranks(members: Array, most: int = 65) -> Ranks:
     """Return where probabilities stand among members FP [members, n, labels]: rows below, ties by half, over rows.
 
     At most `most` of the values of a member and label are kept, evenly by rank.
@@ -70,7 +71,7 @@ def ranks(members: np.ndarray, most: int = 65) -> Ranks:
     return Ranks([[line[0] for line in of_member] for of_member in lines], [[line[1] for line in m] for m in lines])
 
 
-def _line(column: np.ndarray, most: int) -> tuple[list[float], list[float]]:
+def _line(column: Array, most: int) -> tuple[list[float], list[float]]:
     values, counts = np.unique(column.astype(np.float64), return_counts=True)
     standing = (np.cumsum(counts) - counts / 2) / len(column)
     if len(values) > most:
@@ -80,6 +81,6 @@ def _line(column: np.ndarray, most: int) -> tuple[list[float], list[float]]:
     return values.tolist(), standing.tolist()
 
 
-def _of_true(members: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _of_true(members: Array, labels: Array) -> Array:
     """Return what each member gave the true label, FP64 [members, n]."""
     return members[:, np.arange(len(labels)), labels].astype(np.float64)

@@ -6,6 +6,7 @@ from scipy.optimize import minimize_scalar
 from newsdesk.build.ensemble import calibrators
 from newsdesk.build.errors import DataError
 from newsdesk.server.runtime import calibrate
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.combine import FLOOR
 from newsdesk.server.runtime.windows import Confidence, Place, Rule, combine
 
@@ -13,7 +14,7 @@ _FIRST, _POWER = (0.1, 20.0), (0.1, 20.0)
 """Between which the weight of the first window, and the power of confidence, are looked for."""
 
 
-def fit(windows: list[np.ndarray], labels: np.ndarray) -> Rule:
+def fit(windows: list[Array], labels: Array) -> Rule:
     """Return the simplest rule whose log-loss is within one standard error of the best one's.
 
     `windows`: of each text, and of each member of each text, FP [windows, labels] of one or more windows; texts of one
@@ -30,7 +31,7 @@ def fit(windows: list[np.ndarray], labels: np.ndarray) -> Rule:
     probabilities, counts = np.concatenate(long), np.array([len(of_text) for of_text in long])
     truth = np.asarray(labels)[several]
 
-    def losses(rule: Rule) -> np.ndarray:
+    def losses(rule: Rule) -> Array:
         combined = combine(probabilities, counts, rule)
         calibrated = calibrate.ready(calibrators.temperature(combined, truth))(combined)
         return -np.log(np.maximum(calibrated[np.arange(len(truth)), truth], FLOOR))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from newsdesk.build.data.rows import Row
+from newsdesk.server.runtime.arrays import Array
 
 _WORD = re.compile(r"[A-Za-z]{3,}")
 _LEAST_COUNT = 20
@@ -22,7 +23,7 @@ _CHANGED, _INSERTED = 3, 3
 class Attack:
     """What words say: how far each speaks for each label, in nats, and those that speak for a label most."""
 
-    tells: dict[str, np.ndarray]
+    tells: dict[str, Array]
     most_telling: list[list[str]]
 
     @classmethod

@@ -3,16 +3,25 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation import curves, metrics, significance
+from newsdesk.build.evaluation.figures import (
+    ByQuality,
+    CascadeFigures,
+    ClassifierScores,
+    FrontierPoint,
+    OperatingPoint,
+    PairTest,
+    SlicePoint,
+)
 from newsdesk.build.progress import track
-from newsdesk.server.contract import MAX_BATCH, QUALITIES
+from newsdesk.server.contract import MAX_BATCH, QUALITIES, Quality
 from newsdesk.server.runtime import cascade, manifest, stacker, unsure
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.cascade import Cascade, Stage, Thresholds
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.manifest import Manifest
@@ -26,12 +35,12 @@ class Heard:
     that each stage's new members took for all of them, the rows' labels and words, INT64 [rows], and the share of each
     that the first member does not know, FP64 [rows]."""
 
-    members: np.ndarray
-    windows: np.ndarray
+    members: Array
+    windows: Array
     seconds: list[float]
-    labels: np.ndarray
-    lengths: np.ndarray
-    unknown: np.ndarray
+    labels: Array
+    lengths: Array
+    unknown: Array
 
 
 class Examiner:
@@ -67,14 +76,14 @@ class Examiner:
         of_rows = np.concatenate(windows), seconds, labels, np.concatenate(lengths), np.concatenate(unknown)
         return Heard(np.concatenate(members, 1), *of_rows)
 
-    def replay(self, heard: Heard, quality: str, stages: list[Stage] | None = None) -> cascade.Answered:
+    def replay(self, heard: Heard, quality: Quality, stages: list[Stage] | None = None) -> cascade.Answered:
         """Answer at an operating point from what the members said."""
         ready = Cascade(
             stages or self.manifest.cascade, self.members, lambda graph: stacker.load(self._folder / graph.path)
         )
         return cascade.replay(ready, heard.members, QUALITIES.index(quality), heard.lengths)
 
-    def frontier(self, heard: Heard) -> list[dict[str, float]]:
+    def frontier(self, heard: Heard) -> list[FrontierPoint]:
         """Return accuracy and cost (seconds a text) where every stage answers from one and the same probability on."""
         points = []
         for threshold in _SWEEP:
@@ -82,26 +91,28 @@ class Examiner:
             same = Thresholds(fast=flat, balanced=flat, best=flat)
             stages = [msgspec.structs.replace(stage, thresholds=same) for stage in self.manifest.cascade]
             answered = self.replay(heard, "balanced", stages)
-            points.append({"threshold": float(threshold), **_cost(answered, heard)})
+            points.append(
+                FrontierPoint(
+                    threshold=float(threshold),
+                    accuracy=metrics.accuracy(answered.probabilities, heard.labels),
+                    seconds_per_text=_seconds(answered, heard),
+                )
+            )
         return points
 
-    def measure(self, heard: Heard, seed: int) -> dict[str, Any]:
+    def measure(self, heard: Heard, seed: int) -> CascadeFigures:
         """Return the figures of every operating point, member and stage on the rows heard."""
-        return {
-            "points": {
-                quality: {**_figures(answered.probabilities, heard.labels, seed), **_cost(answered, heard)}
-                | {"answered_by": self._shares(answered)}
-                for quality, answered in ((quality, self.replay(heard, quality)) for quality in QUALITIES)
-            },
-            "members": {
-                name: _figures(answers, heard.labels, seed)
+        return CascadeFigures(
+            points={quality: self._point(self.replay(heard, quality), heard, seed) for quality in QUALITIES},
+            members={
+                name: _scores(answers, heard.labels, seed)
                 for name, answers in zip(self.members, heard.members, strict=True)
             },
-            "mcnemar": self._compared(heard),
-            "frontier": self.frontier(heard),
-        }
+            mcnemar=self._compared(heard),
+            frontier=self.frontier(heard),
+        )
 
-    def accuracies(self, heard: Heard, among: np.ndarray | None = None) -> dict[str, float]:
+    def accuracies(self, heard: Heard, among: Array | None = None) -> dict[str, float]:
         """Return each operating point's accuracy, on all rows heard or those marked in `among`, BOOL [rows]."""
         chosen = np.ones(len(heard.labels), bool) if among is None else among
         return {
@@ -109,27 +120,26 @@ class Examiner:
             for quality in QUALITIES
         }
 
-    def points(self, heard: Heard, seed: int) -> dict[str, dict[str, Any]]:
+    def points(self, heard: Heard, seed: int) -> ByQuality[SlicePoint]:
         """Return each operating point's accuracy with its 95 % interval, and its calibration error."""
-        report: dict[str, dict[str, Any]] = {}
+        points = {}
         for quality in QUALITIES:
             probabilities = self.replay(heard, quality).probabilities
-            low, high = significance.interval(metrics.accuracy, probabilities, heard.labels, seed=seed)
-            report[quality] = {
-                "accuracy": metrics.accuracy(probabilities, heard.labels),
-                "accuracy_interval": [low, high],
-                "calibration_error": metrics.calibration_error(probabilities, heard.labels),
-            }
-        return report
+            points[quality] = SlicePoint(
+                accuracy=metrics.accuracy(probabilities, heard.labels),
+                accuracy_interval=significance.interval(metrics.accuracy, probabilities, heard.labels, seed=seed),
+                calibration_error=metrics.calibration_error(probabilities, heard.labels),
+            )
+        return ByQuality(rows=len(heard.labels), **points)
 
-    def doubts(self, heard: Heard, quality: str) -> np.ndarray:
+    def doubts(self, heard: Heard, quality: Quality) -> Array:
         """Return how unsure the answers are, FP64 [rows]: what the manifest goes by, else the answer's entropy."""
         answered = self.replay(heard, quality)
         uncertainty = cascade.uncertainty(self.manifest.cascade, self.members, answered, heard.lengths)
         score = self.manifest.unsure.score if self.manifest.unsure else "entropy"
         return unsure.scores(score, answered.probabilities, uncertainty)
 
-    def marked(self, heard: Heard, quality: str) -> float | None:
+    def marked(self, heard: Heard, quality: Quality) -> float | None:
         """Return the share of the answers that are marked as unsure; None where the model marks none."""
         if self.manifest.unsure is None:
             return None
@@ -140,13 +150,22 @@ class Examiner:
         counts = np.bincount(answered.stages, minlength=len(self.manifest.cascade)) / len(answered.stages)
         return {stage.name: float(share) for stage, share in zip(self.manifest.cascade, counts, strict=True)}
 
-    def _compared(self, heard: Heard) -> list[dict[str, Any]]:
-        answers = dict(zip(self.members, heard.members, strict=True))
+    def _point(self, answered: cascade.Answered, heard: Heard, seed: int) -> OperatingPoint:
+        scores = _scores(answered.probabilities, heard.labels, seed)
+        return OperatingPoint(
+            **msgspec.structs.asdict(scores),
+            seconds_per_text=_seconds(answered, heard),
+            answered_by=self._shares(answered),
+        )
+
+    def _compared(self, heard: Heard) -> list[PairTest]:
+        answers: dict[str, Array] = dict(zip(self.members, heard.members, strict=True))
         answers |= {quality: self.replay(heard, quality).probabilities for quality in QUALITIES}
-        return [
-            {"first": a, "second": b, **significance.mcnemar(answers[a], answers[b], heard.labels)}
-            for a, b in _pairs([*answers])
-        ]
+        pairs = []
+        for first, second in _pairs([*answers]):
+            test = significance.mcnemar(answers[first], answers[second], heard.labels)
+            pairs.append(PairTest(first=first, second=second, **msgspec.structs.asdict(test)))
+        return pairs
 
 
 def _pairs(names: list[str]) -> Iterator[tuple[str, str]]:
@@ -155,25 +174,21 @@ def _pairs(names: list[str]) -> Iterator[tuple[str, str]]:
             yield name, other
 
 
-def _figures(probabilities: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, Any]:
-    low, high = significance.interval(metrics.accuracy, probabilities, labels, seed=seed)
-    return {
-        **metrics.summary(probabilities, labels),
-        "accuracy_interval": [low, high],
-        "brier": metrics.brier(probabilities, labels),
-        "calibration_error": metrics.calibration_error(probabilities, labels),
-        "calibration_by_chance": significance.calibration_by_chance(probabilities, seed=seed),
-        "per_label": metrics.per_label(probabilities, labels),
-        "confusion": metrics.confusion(probabilities, labels).tolist(),
-        "reliability": curves.reliability(probabilities, labels),
-        "coverage": curves.coverage(probabilities, labels),
-    }
+def _scores(probabilities: Array, labels: Array, seed: int) -> ClassifierScores:
+    return ClassifierScores(
+        **msgspec.structs.asdict(metrics.summary(probabilities, labels)),
+        accuracy_interval=significance.interval(metrics.accuracy, probabilities, labels, seed=seed),
+        brier=metrics.brier(probabilities, labels),
+        calibration_error=metrics.calibration_error(probabilities, labels),
+        calibration_by_chance=significance.calibration_by_chance(probabilities, seed=seed),
+        per_label=metrics.per_label(probabilities, labels),
+        confusion=metrics.confusion(probabilities, labels).tolist(),
+        reliability=curves.reliability(probabilities, labels),
+        coverage=curves.coverage(probabilities, labels),
+    )
 
 
-def _cost(answered: cascade.Answered, heard: Heard) -> dict[str, float]:
-    """Return accuracy, and seconds a text: a text takes every stage up to the one that answers it."""
+def _seconds(answered: cascade.Answered, heard: Heard) -> float:
+    """Return the mean seconds of a text, which takes every stage up to the one that answers it."""
     per_text = np.cumsum(heard.seconds) / len(heard.labels)
-    return {
-        "accuracy": metrics.accuracy(answered.probabilities, heard.labels),
-        "seconds_per_text": float(per_text[answered.stages].mean()),
-    }
+    return float(per_text[answered.stages].mean())

@@ -1,36 +1,56 @@
 """Measures of a classifier on probabilities [rows, classes] and labels [rows]."""
 
 import numpy as np
+from msgspec import Struct
+
+from newsdesk.server.runtime.arrays import Array
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+class Summary(Struct, frozen=True, kw_only=True):
+    """The measures that every stage records of its answers."""
+
+    accuracy: float
+    log_loss: float
+    """In nats."""
+    macro_f1: float
+
+
+class LabelScores(Struct, frozen=True, kw_only=True):
+    """A label's precision, recall and rows."""
+
+    precision: float
+    recall: float
+    rows: int
+
+
+def softmax(logits: Array) -> Array:
     """Return probabilities, FP64 [rows, classes]."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
     return shifted / shifted.sum(-1, keepdims=True)
 
 
-def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def accuracy(probabilities: Array, labels: Array) -> float:
     return float((probabilities.argmax(-1) == labels).mean())
 
 
-def log_loss(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
+def log_loss(probabilities: Array, labels: Array, weights: Array | None = None) -> float:
     """Return the mean negative log-likelihood, in nats; `weights` FP [rows] say how much each row counts."""
     return float(np.average(row_losses(probabilities, labels), weights=weights))
 
 
-def row_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def row_losses(probabilities: Array, labels: Array) -> Array:
     """Return the negative log-likelihood of each row, in nats, FP [rows]."""
     return -np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-15, None))
 
 
-def is_worse(losses: np.ndarray, others: np.ndarray, errors: float) -> bool:
+def is_worse(losses: Array, others: Array, errors: float) -> bool:
     """Tell whether losses FP [rows] are greater in the mean than others of the same rows, by so many standard errors of
     their difference."""
     more = losses - others
     return bool(len(more) > 1 and more.mean() > errors * more.std(ddof=1) / np.sqrt(len(more)))
 
 
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+def calibration_error(probabilities: Array, labels: Array, bins: int = 15) -> float:
     """Return the expected calibration error of the top label, over bins of equal width.
 
     Guo et al., On Calibration of Modern Neural Networks (2017), equation 3.
@@ -40,7 +60,7 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int =
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def auroc(scores_in: np.ndarray, scores_out: np.ndarray) -> float:
+def auroc(scores_in: Array, scores_out: Array) -> float:
     """Return how often a row from outside scores higher than one from inside, ties by half: 0.5 is chance, 1 perfect.
 
     The area under the receiver operating characteristic, of scores FP [rows] that are to be high outside.
@@ -51,7 +71,7 @@ def auroc(scores_in: np.ndarray, scores_out: np.ndarray) -> float:
     return float(roc_auc_score(outside, np.concatenate([scores_in, scores_out])))
 
 
-def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def macro_f1(probabilities: Array, labels: Array) -> float:
     """Return the unweighted mean of the classes' F1; a class that is neither there nor predicted counts 0."""
     from sklearn.metrics import f1_score
 
@@ -59,21 +79,21 @@ def macro_f1(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(f1_score(labels, probabilities.argmax(-1), labels=classes, average="macro", zero_division=0))
 
 
-def brier(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def brier(probabilities: Array, labels: Array) -> float:
     """Return the mean squared distance of the probabilities from the label's own, 0 to 2 (Brier 1950)."""
     distance = probabilities.astype(np.float64).copy()
     distance[np.arange(len(labels)), labels] -= 1
     return float((distance**2).sum(-1).mean())
 
 
-def confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def confusion(probabilities: Array, labels: Array) -> Array:
     """Return INT64 [classes, classes]: rows of a label (first axis) by the class that was named."""
     from sklearn.metrics import confusion_matrix
 
     return confusion_matrix(labels, probabilities.argmax(-1), labels=[*range(probabilities.shape[1])])
 
 
-def per_label(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
+def per_label(probabilities: Array, labels: Array) -> list[LabelScores]:
     """Return each class's precision, recall and rows; 0 where nothing was predicted or there."""
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -81,15 +101,17 @@ def per_label(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, f
     precision, recall, _, rows = precision_recall_fscore_support(
         labels, probabilities.argmax(-1), labels=classes, zero_division=0
     )
-    return [{"precision": float(precision[i]), "recall": float(recall[i]), "rows": int(rows[i])} for i in classes]
+    return [LabelScores(precision=float(precision[i]), recall=float(recall[i]), rows=int(rows[i])) for i in classes]
 
 
-def agreement(a: np.ndarray, b: np.ndarray) -> float:
+def agreement(a: Array, b: Array) -> float:
     """Return the share of rows on which two classifiers name the same class."""
     return float((a.argmax(-1) == b.argmax(-1)).mean())
 
 
-def summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return accuracy, log_loss and macro_f1."""
-    measures = accuracy, log_loss, macro_f1
-    return {measure.__name__: measure(probabilities, labels) for measure in measures}
+def summary(probabilities: Array, labels: Array) -> Summary:
+    return Summary(
+        accuracy=accuracy(probabilities, labels),
+        log_loss=log_loss(probabilities, labels),
+        macro_f1=macro_f1(probabilities, labels),
+    )

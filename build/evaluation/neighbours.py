@@ -4,13 +4,14 @@ import numpy as np
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from newsdesk.build.progress import track
+from newsdesk.server.runtime.arrays import Array
 
 SIMILARITY = 0.5
 """Jaccard similarity of the sets of word trigrams from which two texts are close."""
 _ROWS_AT_ONCE = 500
 
 
-def close(texts: list[str], others: list[str]) -> np.ndarray:
+def close(texts: list[str], others: list[str]) -> Array:
     """Return which texts have a close neighbour among the others, BOOL [texts].
 
     Broder 1997, on the whole sets instead of sketches: a few thousand texts against a hundred thousand take seconds.

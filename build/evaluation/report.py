@@ -2,15 +2,32 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from newsdesk.build.data import splits, views
 from newsdesk.build.data.rows import Row
-from newsdesk.build.evaluation import against, metrics, neighbours, plots
+from newsdesk.build.evaluation import against as comparing
+from newsdesk.build.evaluation import metrics, neighbours, plots
+from newsdesk.build.evaluation.against import Comparison
 from newsdesk.build.evaluation.attack import Attack
 from newsdesk.build.evaluation.examine import Examiner, Heard
+from newsdesk.build.evaluation.figures import (
+    ByQuality,
+    CascadeFigures,
+    ClassifierScores,
+    ErrorRow,
+    OperatingPoint,
+    PairTest,
+    SlicePoint,
+    StrangerPoint,
+    VariantLine,
+    Variants,
+    WindowCounts,
+)
 from newsdesk.build.evaluation.markdown import cell, table
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime.text import clean
@@ -19,6 +36,31 @@ SLICE_ROWS = 2000
 """Test rows that each view of them is read of, drawn by their content."""
 ERRORS = 20
 """The most confident errors that are shown."""
+
+
+class ModelReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The figures of a report. A part that nothing was examined for is left out of report.json."""
+
+    model: str
+    target: str
+    labels: list[str]
+    machine: str
+    rows: int
+    test: CascadeFigures
+    windows: WindowCounts
+    precisions: dict[str, Variants]
+    """By member."""
+    errors: list[ErrorRow]
+    """The most confident ones at the quality "balanced", the surest first."""
+    slices: dict[str, ByQuality[SlicePoint]]
+    close_neighbours: int | None = None
+    """Test rows with a close neighbour among the training rows."""
+    without_close_neighbours: dict[str, float] | None = None
+    """Accuracy on the other test rows, by quality."""
+    strangers: dict[str, ByQuality[StrangerPoint]] | None = None
+    """By the kind of text."""
+    against: Comparison | None = None
+    """The model against an older one."""
 
 
 def evaluate(
@@ -30,7 +72,7 @@ def evaluate(
     seed: int,
     machine: str,
     old: Examiner | None = None,
-) -> dict[str, Any]:
+) -> ModelReport:
     """Return the report's figures on the test rows.
 
     `training` rows are looked through for close neighbours of the test rows, and tell the attack which words speak for
@@ -39,32 +81,28 @@ def evaluate(
     RecipeError is raised where their labels differ.
     """
     if old:
-        against.check(examiner, old)
+        comparing.check(examiner, old)
     heard = examiner.hear(test, "test rows")
-    figures: dict[str, Any] = {
-        "model": examiner.manifest.name,
-        "target": examiner.target,
-        "labels": examiner.manifest.labels,
-        "machine": machine,
-        "rows": len(test),
-        "test": examiner.measure(heard, seed),
-        "windows": {"rows_in_several": int((heard.windows > 1).sum()), "most": int(heard.windows.max())},
-        "precisions": _precisions(examiner),
-        "errors": _errors(examiner, heard, test),
-    }
-    if training:
-        apart = ~neighbours.close([row.text for row in test], [row.text for row in training])
-        figures["close_neighbours"] = int((~apart).sum())
-        figures["without_close_neighbours"] = examiner.accuracies(heard, apart)
+    close = neighbours.close([row.text for row in test], [row.text for row in training]) if training else None
     asked = {views.WHOLE: heard} | {
         name: examiner.hear(rows, name) for name, rows in _slices(test, training, outside, examiner, seed).items()
     }
-    figures["slices"] = {name: {"rows": len(of.labels), **examiner.points(of, seed)} for name, of in asked.items()}
-    if strangers:
-        figures["strangers"] = _strangers(examiner, asked, strangers)
-    if old:
-        figures["against"] = against.compare(examiner, old, heard, test, seed)
-    return figures
+    return ModelReport(
+        model=examiner.manifest.name,
+        target=examiner.target,
+        labels=examiner.manifest.labels,
+        machine=machine,
+        rows=len(test),
+        test=examiner.measure(heard, seed),
+        windows=WindowCounts(rows_in_several=int((heard.windows > 1).sum()), most=int(heard.windows.max())),
+        precisions=_precisions(examiner),
+        errors=_errors(examiner, heard, test),
+        slices={name: examiner.points(of, seed) for name, of in asked.items()},
+        close_neighbours=None if close is None else int(close.sum()),
+        without_close_neighbours=None if close is None else examiner.accuracies(heard, ~close),
+        strangers=_strangers(examiner, asked, strangers) if strangers else None,
+        against=comparing.compare(examiner, old, heard, test, seed) if old else None,
+    )
 
 
 def _slices(
@@ -82,69 +120,69 @@ def _slices(
 
 def _strangers(
     examiner: Examiner, asked: dict[str, Heard], strangers: dict[str, list[Row]]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, ByQuality[StrangerPoint]]:
     """Return how well doubt tells each kind of stranger from the rows that have a label, by AUROC."""
-    report: dict[str, dict[str, Any]] = {}
+    report = {}
     for name, rows in strangers.items():
         heard = examiner.hear(rows, name)
-        report[name] = {"rows": len(rows)}
+        points = {}
         for quality in QUALITIES:
             doubts = examiner.doubts(heard, quality)
-            report[name][quality] = {
-                "marked": examiner.marked(heard, quality),
-                "auroc": {known: metrics.auroc(examiner.doubts(of, quality), doubts) for known, of in asked.items()},
-            }
+            points[quality] = StrangerPoint(
+                marked=examiner.marked(heard, quality),
+                auroc={known: metrics.auroc(examiner.doubts(of, quality), doubts) for known, of in asked.items()},
+            )
+        report[name] = ByQuality(rows=len(rows), **points)
     return report
 
 
-def without_texts(figures: dict[str, Any]) -> dict[str, Any]:
+def without_texts(figures: ModelReport) -> ModelReport:
     """Return the figures with errors named by the number of their row alone: for those who may not have the rows."""
-    errors = [{name: value for name, value in error.items() if name != "text"} for error in figures["errors"]]
-    compared = {"against": against.without_texts(figures["against"])} if "against" in figures else {}
-    return {**figures, "errors": errors, **compared}
+    return replace(
+        figures,
+        errors=[replace(error, text="") for error in figures.errors],
+        against=comparing.without_texts(figures.against) if figures.against else None,
+    )
 
 
-def write(figures: dict[str, Any], folder: Path) -> Path:
+def write(figures: ModelReport, folder: Path) -> Path:
     """Write report.json, report.md and the plots to `folder`; return the Markdown's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False), encoding="utf-8")
-    drawn = plots.draw(figures, figures["labels"], folder)
+    text = json.dumps(msgspec.to_builtins(figures), indent=1, ensure_ascii=False)
+    (folder / "report.json").write_text(text, encoding="utf-8")
+    drawn = plots.draw(figures.test, figures.labels, folder)
     path = folder / "report.md"
     path.write_text(render(figures, drawn), encoding="utf-8")
     return path
 
 
-def render(figures: dict[str, Any], images: list[str]) -> str:
+def render(figures: ModelReport, images: list[str]) -> str:
     """Return the report as Markdown; every figure in it comes from `figures`."""
-    test, labels = figures["test"], figures["labels"]
+    test, labels = figures.test, figures.labels
     opening = (
-        f"# {figures['model']}: report\n\n{figures['rows']:,} test rows, `{figures['target']}`, on "
-        f"{figures['machine']}. Intervals are 95 % bootstrap intervals over rows. ECE: 15 bins; in brackets what as "
+        f"# {figures.model}: report\n\n{figures.rows:,} test rows, `{figures.target}`, on "
+        f"{figures.machine}. Intervals are 95 % bootstrap intervals over rows. ECE: 15 bins; in brackets what as "
         "many rows show where every probability is true, on average and in 95 of 100 cases."
     )
-    differences = _differences(test["mcnemar"])
-    precisions = _precision_table(figures["precisions"])
+    differences = _differences(test.mcnemar)
+    precisions = _precision_table(figures.precisions)
     sections = [
         opening,
-        f"## Operating points\n\n{_points(test['points'])}",
-        *([against.render(figures["against"])] if "against" in figures else []),
-        f"## Members alone\n\n{_alone(test['members'])}",
-        f"## Labels, balanced\n\n{_labels(test['points']['balanced'], labels)}",
+        f"## Operating points\n\n{_points(test.points)}",
+        *([comparing.render(figures.against)] if figures.against else []),
+        f"## Members alone\n\n{_alone(test.members)}",
+        f"## Labels, balanced\n\n{_labels(test.points['balanced'], labels)}",
         f"## Differences\n\nRows on which one alone is right, and McNemar's exact p.\n\n{differences}",
         f"## Slices\n\n{_slice_table(figures)}",
-        *(
-            [f"## Texts that no label fits\n\n{_stranger_table(figures['strangers'])}"]
-            if "strangers" in figures
-            else []
-        ),
+        *([f"## Texts that no label fits\n\n{_stranger_table(figures.strangers)}"] if figures.strangers else []),
         f"## Precisions\n\nOf the validation rows, against the float graph.\n\n{precisions}",
         "## Plots\n\n" + "\n".join(f"![{name.removesuffix('.png')}]({name})" for name in images),
-        f"## The most confident errors, balanced\n\n{_error_table(figures['errors'])}",
+        f"## The most confident errors, balanced\n\n{_error_table(figures.errors)}",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _points(points: dict[str, Any]) -> str:
+def _points(points: dict[str, OperatingPoint]) -> str:
     heads = [
         "point",
         "accuracy",
@@ -160,81 +198,80 @@ def _points(points: dict[str, Any]) -> str:
         [
             quality,
             *_measured(point),
-            f"{1e3 * point['seconds_per_text']:.2f}",
-            ", ".join(f"{name} {share:.1%}" for name, share in point["answered_by"].items() if share),
+            f"{1e3 * point.seconds_per_text:.2f}",
+            ", ".join(f"{name} {share:.1%}" for name, share in point.answered_by.items() if share),
         ]
         for quality, point in points.items()
     ]
     return table(heads, rows)
 
 
-def _alone(members: dict[str, Any]) -> str:
+def _alone(members: dict[str, ClassifierScores]) -> str:
     heads = ["member", "accuracy", "95 %", "macro F1", "log-loss", "Brier", "ECE (by chance)"]
     return table(heads, [[name, *_measured(measured)] for name, measured in members.items()])
 
 
-def _measured(measured: dict[str, Any]) -> list[str]:
-    low, high = measured["accuracy_interval"]
-    mean, most = measured["calibration_by_chance"]
+def _measured(measured: ClassifierScores) -> list[str]:
+    low, high = measured.accuracy_interval
+    mean, most = measured.calibration_by_chance
     return [
-        f"{measured['accuracy']:.2%}",
+        f"{measured.accuracy:.2%}",
         f"{low:.2%} to {high:.2%}",
-        f"{measured['macro_f1']:.4f}",
-        f"{measured['log_loss']:.4f}",
-        f"{measured['brier']:.4f}",
-        f"{measured['calibration_error']:.2%} ({mean:.2%}, up to {most:.2%})",
+        f"{measured.macro_f1:.4f}",
+        f"{measured.log_loss:.4f}",
+        f"{measured.brier:.4f}",
+        f"{measured.calibration_error:.2%} ({mean:.2%}, up to {most:.2%})",
     ]
 
 
-def _labels(measured: dict[str, Any], labels: list[str]) -> str:
+def _labels(measured: ClassifierScores, labels: list[str]) -> str:
     heads = ["label", "rows", "precision", "recall", *(f"answered {label}" for label in labels)]
     rows = [
-        [label, f"{of['rows']:,}", f"{of['precision']:.2%}", f"{of['recall']:.2%}", *map(str, counts)]
-        for label, of, counts in zip(labels, measured["per_label"], measured["confusion"], strict=True)
+        [label, f"{of.rows:,}", f"{of.precision:.2%}", f"{of.recall:.2%}", *map(str, counts)]
+        for label, of, counts in zip(labels, measured.per_label, measured.confusion, strict=True)
     ]
     return table(heads, rows)
 
 
-def _differences(compared: list[dict[str, Any]]) -> str:
+def _differences(compared: list[PairTest]) -> str:
     rows = [
-        [pair["first"], pair["second"], f"{pair['only_first']}", f"{pair['only_second']}", f"{pair['p']:.3g}"]
-        for pair in compared
+        [pair.first, pair.second, f"{pair.only_first}", f"{pair.only_second}", f"{pair.p:.3g}"] for pair in compared
     ]
     return table(["first", "second", "only the first", "only the second", "p"], rows)
 
 
-def _slice_table(figures: dict[str, Any]) -> str:
+def _slice_table(figures: ModelReport) -> str:
     note = ""
-    if "close_neighbours" in figures:
-        apart = ", ".join(f"{quality} {value:.2%}" for quality, value in figures["without_close_neighbours"].items())
+    if figures.without_close_neighbours is not None:
+        apart = ", ".join(f"{quality} {value:.2%}" for quality, value in figures.without_close_neighbours.items())
         note = (
-            f"{figures['close_neighbours']:,} test rows have a close neighbour among the training rows (Jaccard of "
+            f"{figures.close_neighbours:,} test rows have a close neighbour among the training rows (Jaccard of "
             f"word trigrams ≥ {neighbours.SIMILARITY}). Without them: {apart}.\n\n"
         )
     rows = [
-        [name, f"{of['rows']:,}", *(_point(of[quality]) for quality in QUALITIES)]
-        for name, of in figures["slices"].items()
+        [name, f"{of.rows:,}", *(_point(of.at(quality)) for quality in QUALITIES)]
+        for name, of in figures.slices.items()
     ]
     return f"{note}Accuracy, its 95 % interval, and the calibration error.\n\n" + table(
         ["slice", "rows", *QUALITIES], rows
     )
 
 
-def _point(point: dict[str, Any]) -> str:
-    low, high = point["accuracy_interval"]
-    return f"{point['accuracy']:.2%} ({low:.1%} to {high:.1%}), {point['calibration_error']:.1%}"
+def _point(point: SlicePoint) -> str:
+    low, high = point.accuracy_interval
+    return f"{point.accuracy:.2%} ({low:.1%} to {high:.1%}), {point.calibration_error:.1%}"
 
 
-def _stranger_table(strangers: dict[str, Any]) -> str:
+def _stranger_table(strangers: dict[str, ByQuality[StrangerPoint]]) -> str:
     rows = []
     for name, of in strangers.items():
-        for known in of["best"]["auroc"]:
-            values = [f"{of[quality]['auroc'][known]:.3f}" for quality in QUALITIES]
-            rows.append([name, f"{of['rows']:,}", known, *values])
+        for known in of.best.auroc:
+            values = [f"{of.at(quality).auroc[known]:.3f}" for quality in QUALITIES]
+            rows.append([name, f"{of.rows:,}", known, *values])
     shares = "; ".join(
-        f"{name}: " + ", ".join(f"{quality} {of[quality]['marked']:.1%}" for quality in QUALITIES)
+        f"{name}: " + ", ".join(f"{quality} {of.at(quality).marked:.1%}" for quality in QUALITIES)
         for name, of in strangers.items()
-        if of["best"]["marked"] is not None
+        if of.best.marked is not None
     )
     opening = "AUROC of the doubt by which answers are marked, strangers against each slice.\n\n"
     return (
@@ -244,47 +281,43 @@ def _stranger_table(strangers: dict[str, Any]) -> str:
     )
 
 
-def _precision_table(precisions: dict[str, Any]) -> str:
+def _precision_table(precisions: dict[str, Variants]) -> str:
+    lines = {member: msgspec.convert(variants, dict[str, VariantLine]) for member, variants in precisions.items()}
     rows = [
-        [member, variant, f"{of['accuracy']:.2%}", f"{of['agreement']:.2%}", f"{of['mib']}"]
-        for member, variants in precisions.items()
+        [member, variant, f"{of.accuracy:.2%}", f"{of.agreement:.2%}", f"{of.mib}"]
+        for member, variants in lines.items()
         for variant, of in variants.items()
-        if "error" not in of
+        if not of.error
     ]
     return table(["member", "precision", "accuracy", "same label as float", "MiB"], rows)
 
 
-def _error_table(errors: list[dict[str, Any]]) -> str:
+def _error_table(errors: list[ErrorRow]) -> str:
     rows = [
-        [
-            f"{error['row']}",
-            error["label"],
-            f"{error['answered']} ({error['probability']:.1%})",
-            cell(error.get("text", "")),
-        ]
+        [f"{error.row}", error.label, f"{error.answered} ({error.probability:.1%})", cell(error.text)]
         for error in errors
     ]
     return table(["row", "label", "answered", "text"], rows)
 
 
-def _errors(examiner: Examiner, heard: Heard, rows: list[Row]) -> list[dict[str, Any]]:
+def _errors(examiner: Examiner, heard: Heard, rows: list[Row]) -> list[ErrorRow]:
     probabilities = examiner.replay(heard, "balanced").probabilities
     named, labels = probabilities.argmax(-1), examiner.manifest.labels
     wrong = np.flatnonzero(named != heard.labels)
     first = wrong[np.argsort(-probabilities.max(-1)[wrong], kind="stable")][:ERRORS]
     return [
-        {
-            "row": int(i) + 1,
-            "label": labels[rows[i].label],
-            "answered": labels[named[i]],
-            "probability": float(probabilities[i].max()),
-            "text": rows[i].text,
-        }
+        ErrorRow(
+            row=int(i) + 1,
+            label=labels[rows[i].label],
+            answered=labels[named[i]],
+            probability=float(probabilities[i].max()),
+            text=rows[i].text,
+        )
         for i in first
     ]
 
 
-def _precisions(examiner: Examiner) -> dict[str, Any]:
+def _precisions(examiner: Examiner) -> dict[str, Variants]:
     """Return what the build measured of every member's variants, from the manifest."""
     return {
         name: member_figures["variants"]

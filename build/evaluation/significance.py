@@ -3,18 +3,27 @@ classifiers on the same rows.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from scipy.stats import binomtest
 
 from newsdesk.build.evaluation import metrics
+from newsdesk.server.runtime.arrays import Array
 
-Measure = Callable[[np.ndarray, np.ndarray], float]
+Measure = Callable[[Array, Array], float]
+
+
+class McNemar(Struct, frozen=True, kw_only=True):
+    """McNemar's test: the rows on which one classifier alone is right, and the exact two-sided p."""
+
+    only_first: int
+    only_second: int
+    p: float
 
 
 def interval(
-    measure: Measure, probabilities: np.ndarray, labels: np.ndarray, *, seed: int, draws: int = 1000
+    measure: Measure, probabilities: Array, labels: Array, *, seed: int, draws: int = 1000
 ) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of a measure over rows (Efron and Tibshirani 1993, chapter 13)."""
     chance = np.random.default_rng(seed)
@@ -26,7 +35,7 @@ def interval(
     return float(low), float(high)
 
 
-def calibration_by_chance(probabilities: np.ndarray, *, seed: int, draws: int = 1000) -> tuple[float, float]:
+def calibration_by_chance(probabilities: Array, *, seed: int, draws: int = 1000) -> tuple[float, float]:
     """Return the calibration error that as many rows show if every probability is true: its mean and 95 % quantile.
 
     Labels are drawn from the probabilities: the consistency resampling of Bröcker and Smith, Increasing the Reliability
@@ -40,7 +49,7 @@ def calibration_by_chance(probabilities: np.ndarray, *, seed: int, draws: int = 
     return float(np.mean(errors)), float(np.percentile(errors, 95))
 
 
-def mcnemar(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def mcnemar(a: Array, b: Array, labels: Array) -> McNemar:
     """Return on how many rows only `a` or only `b` (probabilities, [rows, labels]) is right, and the exact two-sided p.
 
     McNemar 1947, in its exact form: under no difference the rows where one alone is right fall either way like a coin.
@@ -48,4 +57,4 @@ def mcnemar(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     right_a, right_b = a.argmax(-1) == labels, b.argmax(-1) == labels
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-    return {"only_first": only_a, "only_second": only_b, "p": p}
+    return McNemar(only_first=only_a, only_second=only_b, p=p)

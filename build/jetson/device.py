@@ -86,13 +86,13 @@ def _built(member: Member, precision: str, version: Path, bench: Bench) -> Membe
     here, key = gpu.find(), f"{bench.runtime}:{precision}"
     plan = Plan(
         runtime=bench.runtime,  # type: ignore[arg-type]
-        version=made["version"],
+        version=made.version,
         compute_capabilities=[here.compute_capability] if here else [],
         gpu=here.name if here else "",
         cuda=here.cuda if here else "",
         batches=list(BATCHES),
         lengths=lengths,
-        products=made["products"],
+        products=made.products,
     )
     file = File(path.relative_to(version).as_posix(), manifest.digest(path))
     return msgspec.structs.replace(member, graphs={**member.graphs, key: file}, plans={**member.plans, key: plan})

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.ngrams import Ngrams
 
 WEIGHTS = "bag.safetensors"
@@ -51,19 +52,19 @@ class Bag(torch.nn.Module):
 class Bags:
     """Texts as ids, all in a row: INT64 [ids]; `lengths` INT64 [texts] of each, `starts` INT64 [texts]."""
 
-    ids: np.ndarray
-    lengths: np.ndarray
-    starts: np.ndarray
+    ids: Array
+    lengths: Array
+    starts: Array
 
     @classmethod
-    def of(cls, ids: list[np.ndarray]) -> "Bags":
+    def of(cls, ids: list[Array]) -> "Bags":
         lengths = np.array([len(row) for row in ids], np.int64)
         return cls(np.concatenate(ids), lengths, np.cumsum(lengths) - lengths)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def take(self, texts: np.ndarray, chance: np.random.Generator, dropout: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def take(self, texts: Array, chance: np.random.Generator, dropout: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ids and offsets of these texts, each n-gram left out with probability `dropout`."""
         lengths = self.lengths[texts]
         offsets = np.cumsum(lengths) - lengths
@@ -75,7 +76,7 @@ class Bags:
         return torch.from_numpy(ids), torch.from_numpy(offsets)
 
 
-def logits(folder: Path, texts: list[str], max_length: int = 0, exact: bool = True) -> np.ndarray:
+def logits(folder: Path, texts: list[str], max_length: int = 0, exact: bool = True) -> Array:
     """Return the fp32 logits, FP32 [len(texts), labels], of a fitted student: every artefact's reference.
 
     `max_length` and `exact` are other kinds' of members: n-grams are read whole, and are always exact.
@@ -84,7 +85,7 @@ def logits(folder: Path, texts: list[str], max_length: int = 0, exact: bool = Tr
     return predict(bag, Bags.of(ngrams.encode(texts)))
 
 
-def predict(bag: Bag, bags: Bags, batch_size: int = 512) -> np.ndarray:
+def predict(bag: Bag, bags: Bags, batch_size: int = 512) -> Array:
     """Return logits, FP32 [texts, labels]."""
     chance = np.random.default_rng(0)
     with torch.inference_mode():

@@ -3,12 +3,13 @@
 import numpy as np
 
 from newsdesk.build.errors import DataError
+from newsdesk.server.runtime.arrays import Array
 
 _ABSENT = 10.0
 """How far below the others a label that no row has begins."""
 
 
-def present(labels: np.ndarray) -> np.ndarray:
+def present(labels: Array) -> Array:
     """Return the numbers of the labels that have rows, in order. Raises DataError for fewer than two."""
     numbers = np.unique(labels)
     if len(numbers) < 2:
@@ -16,7 +17,7 @@ def present(labels: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def repeated(soft: np.ndarray, weights: np.ndarray | None, balanced: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def repeated(soft: Array, weights: Array | None, balanced: bool) -> tuple[Array, Array, Array]:
     """Return what stands for soft labels FP [texts, labels] where a fit takes one label a row: the numbers of texts, a
     label and a weight of each, INT, INT and FP [repeats].
 
@@ -31,9 +32,7 @@ def repeated(soft: np.ndarray, weights: np.ndarray | None, balanced: bool) -> tu
     return texts, labels, of_repeats
 
 
-def of_all_labels(
-    coefficients: np.ndarray, bias: np.ndarray, present: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
+def of_all_labels(coefficients: Array, bias: Array, present: Array, count: int) -> tuple[Array, Array]:
     """Return a row of coefficients for every label, FP [count, inputs], and the bias FP [count].
 
     A label without a row is the last that the layer says.

@@ -18,6 +18,7 @@ from sklearn.svm import LinearSVC
 
 from newsdesk.build.members import layers
 from newsdesk.build.recipe import Linear as Settings
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.ngrams import NOTHING, Features, Ngrams
 from newsdesk.server.runtime.terms import MOST, Terms
 
@@ -39,7 +40,7 @@ class Counted:
         features = settings.blocks
         return cls(features, [_counts(Ngrams(block).encode(texts), block.buckets) for block in features])
 
-    def take(self, texts: np.ndarray) -> "Counted":
+    def take(self, texts: Array) -> "Counted":
         """Return some of the texts, by numbers or a mask."""
         return Counted(self.features, [block[texts] for block in self.blocks])
 
@@ -49,9 +50,9 @@ class Linear:
     """A fitted member: what its terms are, their idf FP32 [rows], rows FP32 [rows, labels] and a bias FP32 [labels]."""
 
     terms: Terms
-    idf: np.ndarray
-    table: np.ndarray
-    bias: np.ndarray
+    idf: Array
+    table: Array
+    bias: Array
 
     def save(self, folder: Path) -> None:
         self.terms.save(folder / TERMS)
@@ -61,11 +62,11 @@ class Linear:
     def load(cls, folder: Path) -> "Linear":
         return cls(Terms.load(folder / TERMS), **load_file(folder / WEIGHTS))
 
-    def logits(self, texts: list[str]) -> np.ndarray:
+    def logits(self, texts: list[str]) -> Array:
         """Return logits, FP32 [len(texts), labels]: every artefact's reference."""
         return self.of_counts(Counted.of(texts, Settings(blocks=tuple(block.features for block in self.terms.blocks))))
 
-    def of_counts(self, counted: Counted) -> np.ndarray:
+    def of_counts(self, counted: Counted) -> Array:
         """Return logits, FP32 [texts, labels], of texts that are counted in this member's blocks."""
         weighted = []
         for start, block, counts in zip(self.terms.starts, self.terms.blocks, counted.blocks, strict=True):
@@ -82,7 +83,7 @@ class Linear:
         return (product + self.bias).astype(np.float32)
 
 
-def logits(folder: Path, texts: list[str], max_length: int = 0, exact: bool = True) -> np.ndarray:
+def logits(folder: Path, texts: list[str], max_length: int = 0, exact: bool = True) -> Array:
     """Return the logits, FP32 [len(texts), labels], of a fitted member.
 
     `max_length` and `exact` are other kinds' of members: terms are read whole, and are always exact.
@@ -92,13 +93,13 @@ def logits(folder: Path, texts: list[str], max_length: int = 0, exact: bool = Tr
 
 def fit(
     counted: Counted,
-    labels: np.ndarray,
+    labels: Array,
     count: int,
     settings: Settings,
     *,
     balanced: bool = False,
-    weights: np.ndarray | None = None,
-    soft: np.ndarray | None = None,
+    weights: Array | None = None,
+    soft: Array | None = None,
     seed: int = 0,
 ) -> Linear:
     """Fit a member on texts with labels INT [texts], of `count` labels; `weights` FP [texts] are the rows' own.
@@ -144,7 +145,7 @@ def _classifier(settings: Settings, blocks: int, balanced: bool, seed: int) -> L
     return LogisticRegression(max_iter=500, tol=1e-3, **common)
 
 
-def _counts(ids: list[np.ndarray], buckets: int) -> sparse.csr_matrix:
+def _counts(ids: list[Array], buckets: int) -> sparse.csr_matrix:
     """Return counts FP32 [texts, buckets] of ids of all n-grams."""
     lengths = [len(of_text) for of_text in ids]
     every = np.concatenate(ids) if ids else np.empty(0, np.int64)
@@ -158,7 +159,7 @@ def _counts(ids: list[np.ndarray], buckets: int) -> sparse.csr_matrix:
     return counts
 
 
-def _known(counts: sparse.csr_matrix, least: int, most: int) -> np.ndarray:
+def _known(counts: sparse.csr_matrix, least: int, most: int) -> Array:
     """Return which buckets have a row, bool [buckets]: in `least` texts or more, those in most texts first."""
     texts = np.bincount(counts.indices, minlength=counts.shape[1])
     known = texts >= least
@@ -170,7 +171,7 @@ def _known(counts: sparse.csr_matrix, least: int, most: int) -> np.ndarray:
     return known
 
 
-def _scaled(counts: sparse.csr_matrix, idf: np.ndarray) -> sparse.csr_matrix:
+def _scaled(counts: sparse.csr_matrix, idf: Array) -> sparse.csr_matrix:
     """Return (1 + log(count)) * idf, each text scaled to length 1; a text without a term stays zero."""
     weighted = counts.astype(np.float64).tocsr()
     weighted.data = (1 + np.log(weighted.data)) * idf[weighted.indices]

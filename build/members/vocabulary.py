@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec import Struct
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
@@ -22,10 +23,19 @@ _MARKS = "##", "▁"
 _TEXTS_AT_ONCE = 2000
 
 
-def prune(base: str, texts: list[str], min_count: int, folder: Path) -> dict[str, Any]:
+class VocabularyFigures(Struct, frozen=True, kw_only=True):
+    """The pieces of a base's vocabulary before it was pruned, and after."""
+
+    pieces_before: int
+    pieces: int
+    min_count: int
+    """The fewest times that a kept piece was met."""
+
+
+def prune(base: str, texts: list[str], min_count: int, folder: Path) -> VocabularyFigures:
     """Write to `folder` the encoder `base` (a hub name or a folder) without the pieces met under `min_count` times.
 
-    Returns how many pieces there were and are. Raises BuildError for a kind of tokenizer that can't be pruned so.
+    Raises BuildError for a kind of tokenizer that can't be pruned so.
     """
     bases.check(base)
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
@@ -49,7 +59,7 @@ def prune(base: str, texts: list[str], min_count: int, folder: Path) -> dict[str
     added = configuration.get("added_tokens_decoder", {})
     configuration["added_tokens_decoder"] = {str(moved[int(i)]): token for i, token in added.items()}
     settings.write_text(json.dumps(configuration, ensure_ascii=False), encoding="utf-8")
-    return {"pieces_before": len(pieces), "pieces": len(kept), "min_count": min_count}
+    return VocabularyFigures(pieces_before=len(pieces), pieces=len(kept), min_count=min_count)
 
 
 def _pieces(described: dict[str, Any]) -> list[str]:

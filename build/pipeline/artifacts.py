@@ -38,8 +38,8 @@ class Artifact:
         return hashlib.sha256(json.dumps(self.entry["files"], sort_keys=True).encode()).hexdigest()[:16]
 
     @property
-    def figures(self) -> dict[str, Any]:
-        """The metrics as plain JSON."""
+    def figures(self) -> Any:
+        """The metrics as plain JSON; `metrics` returns them as their type."""
         return self.entry["figures"]
 
     def metrics(self, kind: type[T]) -> T:

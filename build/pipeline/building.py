@@ -153,7 +153,7 @@ def _fitted(branch: Branch, made: Mapping[str, Artifact], wanted: Iterable[str],
         reader=exported.reader,
         graphs={name: graphs.paths[name] for name in dict.fromkeys([*passed, serving, *graphs.plans])},
         max_length=exported.window,
-        pad_id=exported.facts["pad_id"],
+        pad_id=exported.facts.pad_id,
         calibrator=calibrator,
         plans=graphs.plans,
     )

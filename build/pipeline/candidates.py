@@ -1,7 +1,6 @@
 """The members of a recipe that can be fitted, and those of them that were chosen to serve."""
 
-import json
-
+import msgspec
 from msgspec.structs import replace
 
 from newsdesk.build.errors import RecipeError
@@ -36,7 +35,7 @@ def possible(recipe: Recipe, rows: int, say: Say) -> Recipe:
 
 def chosen(selected: Artifact) -> list[str]:
     """Return the names of the members that serve, from the artifact of `select`."""
-    return json.loads((selected / CHOSEN).read_text())
+    return msgspec.json.decode((selected / CHOSEN).read_bytes(), type=list[str])
 
 
 def _missing(member: EncoderMember) -> str:

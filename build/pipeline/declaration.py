@@ -13,7 +13,7 @@ from newsdesk.build.pipeline import stages as functions
 from newsdesk.build.pipeline.branches import Branch, is_frozen, is_taught, of_member, pretrains
 from newsdesk.build.pipeline.families import family, modules
 from newsdesk.build.pipeline.fits import Fold, MemberFit
-from newsdesk.build.pipeline.graph import BuildStage, Graph
+from newsdesk.build.pipeline.graph import BuildStage, Graph, Ids
 from newsdesk.build.recipe import EncoderMember, Member, NgramMember, Recipe, Student
 from newsdesk.server.runtime import gpu
 
@@ -241,8 +241,8 @@ def _teach(recipe: Recipe, pupil: Member) -> BuildStage:
     """Return the stage that asks a member's teachers: other members, or the recipe's `teaching`."""
     student = pupil.student if isinstance(pupil, NgramMember) else Student()
     source = student.unlabelled
-    inputs: dict[str, Any] = {"rows": "split"}
-    on_demand: dict[str, Any] = {}
+    inputs: dict[str, Ids] = {"rows": "split"}
+    on_demand: dict[str, Ids] = {}
     if names := recipe.teachers(pupil):
         teachers = [member for member in recipe.members if member.name in names]
         teaching = [branch for member in teachers for branch in of_member(recipe, member)]
@@ -282,7 +282,7 @@ def _compiled(recipe: Recipe, branch: Branch) -> list[BuildStage]:
     member, ids, kind = branch.member, branch.stages, family(branch.member)
     here = gpu.find()
     machine = (environment.machine(),)
-    of_fit: dict[str, Any] = {"fit": branch.fit}
+    of_fit = {"fit": branch.fit}
     seed = {"seed": recipe.seed}
     exported = {"rows": _rows(recipe), **{stage: ids[stage] for stage in ("train", "export")}}
     quantised = {**exported, "quantise": ids["quantise"]}
@@ -344,7 +344,7 @@ def _combined(recipe: Recipe, branches: list[Branch]) -> list[BuildStage]:
         {branch.name: branch.stages[stage] for branch in branches if stage in branch.stages}
         for stage in ("compile", "evaluate", "cross-fit", "out-of-fold")
     )
-    known: dict[str, Any] = {"rows": "split", "compiled": compiled, **({"asked": asked} if asked else {})}
+    known: dict[str, Ids] = {"rows": "split", "compiled": compiled, **({"asked": asked} if asked else {})}
     return [
         _stage(
             "ensemble",

@@ -10,6 +10,8 @@ from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation.metrics import softmax
 from newsdesk.build.pipeline.artifacts import Artifact
 from newsdesk.build.pipeline.families import FAMILIES, Family, call
+from newsdesk.build.training.figures import FitFigures
+from newsdesk.server.runtime.arrays import Array
 
 
 class Fold(msgspec.Struct, frozen=True):
@@ -18,7 +20,7 @@ class Fold(msgspec.Struct, frozen=True):
     number: int
     count: int
 
-    def left_out(self, rows: int) -> np.ndarray:
+    def left_out(self, rows: int) -> Array:
         """Return which of so many training rows are the fold's, BOOL [rows]."""
         return np.arange(rows) % self.count == self.number
 
@@ -39,24 +41,22 @@ class MemberFit(msgspec.Struct, frozen=True, kw_only=True):
 
     def window(self, trained: Artifact) -> int:
         """Return the tokens read at once, as the manifest has it: 0 for texts that are read whole."""
-        return trained.figures["window"] if self.family.windowed else 0
+        return trained.metrics(FitFigures).window if self.family.windowed else 0
 
     def fitted(self, trained: Artifact) -> Path:
         """Return the folder with the fitted model."""
         return trained / (f"snapshot-{self.snapshot}" if self.snapshot else self.family.fitted)
 
-    def logits(self, trained: Artifact, texts: list[str], exact: bool = True) -> np.ndarray:
+    def logits(self, trained: Artifact, texts: list[str], exact: bool = True) -> Array:
         """Return the fitted model's own logits, FP32 [texts, labels]; not `exact`, in bf16 where that is faster."""
         return call(self.family.logits, self.fitted(trained), texts, self.window(trained), exact)
 
-    def left_out(self, rows: int) -> np.ndarray:
+    def left_out(self, rows: int) -> Array:
         """Return which of so many training rows the fit is asked about, BOOL [rows]: all of them without a fold."""
         return self.fold.left_out(rows) if self.fold else np.ones(rows, bool)
 
 
-def ask(
-    fit: MemberFit, trained: Artifact, rows: list[str], texts: list[str], folder: Path
-) -> tuple[np.ndarray, np.ndarray]:
+def ask(fit: MemberFit, trained: Artifact, rows: list[str], texts: list[str], folder: Path) -> tuple[Array, Array]:
     """Return a fit's probabilities of the training rows and of other texts, FP32 [n, labels]; keep them in `folder`.
 
     NaN stands for the rows that a fit of a fold was fitted on.

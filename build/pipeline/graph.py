@@ -13,8 +13,10 @@ from newsdesk.build.errors import RecipeError
 from newsdesk.build.pipeline.artifacts import Artifact, ArtifactStore
 from newsdesk.build.pipeline.digests import Code, of_file
 
-Inputs = Mapping[str, "str | Mapping[str, str]"]
-"""Parameter of a stage's function → the id of the stage whose artifact it gets, or such ids by name."""
+Ids = str | Mapping[str, str]
+"""The id of the stage whose artifact a parameter gets, or such ids by name."""
+Inputs = Mapping[str, Ids]
+"""By the parameters of a stage's function."""
 Passed = dict[str, "Artifact | dict[str, Artifact]"]
 Made = Mapping[str, Artifact]
 """Artifacts by the ids of their stages."""

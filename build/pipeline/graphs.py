@@ -1,23 +1,23 @@
 """The graphs of a member, the reader that makes ids of texts for them, and the target that serves it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from newsdesk.build.compile import planning
+from newsdesk.build.compile.graphs import GraphFacts
+from newsdesk.build.compile.metrics import VariantFigures
 from newsdesk.build.compile.predict import Examples
 from newsdesk.build.data.rows import Row
 from newsdesk.build.pipeline.artifacts import Artifact
 from newsdesk.build.pipeline.fits import MemberFit
 from newsdesk.server.runtime import engines
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.plans import Plan
 
-FACTS = "member.json"
 REFERENCE = "reference.npy"
 TARGET = "target.json"
 VALIDATION = "validation.npz"
@@ -56,9 +56,8 @@ class Exported:
     exported: Artifact
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Return what the export knows of the model: family, pad_id, heads, hidden_size, positions."""
-        return json.loads((self.exported / FACTS).read_text())
+    def facts(self) -> GraphFacts:
+        return GraphFacts.load(self.exported.path)
 
     @property
     def reader(self) -> Path:
@@ -71,7 +70,14 @@ class Exported:
 
     def examples(self, rows: list[Row], cut: bool = False) -> Examples:
         """Return rows as the server reads them, or with `cut` as `MemberFit.logits` does."""
-        return Examples.of(rows, self.reader, self.window, self.facts["pad_id"], cut)
+        return Examples.of(rows, self.reader, self.window, self.facts.pad_id, cut)
+
+
+class QuantiseFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The precisions of a member's graph."""
+
+    variants: dict[str, VariantFigures]
+    """By name; one that could not be made has an error."""
 
 
 @dataclass(frozen=True)
@@ -82,21 +88,20 @@ class Graphs:
     engines: Artifact | None = None
 
     @property
-    def variants(self) -> Mapping[str, Mapping[str, Any]]:
-        """The figures of each variant, `passed` among them, or `error` where it could not be made."""
-        return self.quantised.figures["variants"]
+    def variants(self) -> Mapping[str, VariantFigures]:
+        """The figures of each variant."""
+        return self.quantised.metrics(QuantiseFigures).variants
 
     def passed(self, variant: str) -> bool:
         """Tell whether a variant, or the one that an engine was built of, passed the gate."""
-        return self.variants.get(variant.rpartition(":")[2], {}).get("passed", False)
+        made = self.variants.get(variant.rpartition(":")[2])
+        return made is not None and made.passed
 
     @property
     def paths(self) -> dict[str, Path]:
         """The graph of every variant that could be made, and the plan of every engine."""
         made = {
-            name: self.quantised / f"model.{name}.onnx"
-            for name, figures in self.variants.items()
-            if "error" not in figures
+            name: self.quantised / f"model.{name}.onnx" for name, figures in self.variants.items() if not figures.error
         }
         if self.engines is None:
             return made
@@ -108,7 +113,7 @@ class Graphs:
         return planning.load(self.engines.path) if self.engines else {}
 
     @property
-    def reference(self) -> np.ndarray:
+    def reference(self) -> Array:
         """Probabilities of the fp32 graph on the whole validation rows, FP64 [rows, labels]."""
         return np.load(self.quantised / REFERENCE)
 

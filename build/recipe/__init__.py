@@ -6,7 +6,6 @@ from newsdesk.build.recipe.members import (
     Adversarial,
     Distil,
     EncoderMember,
-    Features,
     Frozen,
     Linear,
     LinearMember,
@@ -29,6 +28,7 @@ from newsdesk.build.recipe.settings import (
     Verify,
 )
 from newsdesk.build.recipe.sources import Data, Local, Source, Split
+from newsdesk.server.runtime.ngrams import Features
 
 __all__ = [
     "RECIPES",

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import transformers
+from msgspec.structs import replace
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from newsdesk.build.training.figures import ValidationScores
+from newsdesk.server.runtime.arrays import Array
 
 _FILE = "average.pt"
 
@@ -71,31 +74,35 @@ def candidates(
             yield Candidate(f"{share:g} of the way", share, _between(pretrained, fitted, share, encoder))
 
 
-def choose(trainer: transformers.Trainer, among: Iterator[Candidate]) -> list[dict[str, Any]]:
+def choose(trainer: transformers.Trainer, among: Iterator[Candidate]) -> list[ValidationScores]:
     """Give the model the weights nearest to the pretrained that are as right as the best, and return all figures.
 
     As right means: the accuracy on the trainer's evaluation rows is within one standard error of the best one's, both
     on the same rows.
     """
-    figures, weights, right = [], [], []
+    figures: list[ValidationScores] = []
+    shares, weights, right = [], [], []
     for candidate in among:
         trainer.model.load_state_dict(candidate.weights)
         answered = trainer.predict(trainer.eval_dataset)
         accuracy, log_loss = answered.metrics["test_accuracy"], answered.metrics["test_log_loss"]
-        figures.append({"name": candidate.name, "share": candidate.share, "accuracy": accuracy, "log_loss": log_loss})
+        figures.append(
+            ValidationScores(name=candidate.name, share=candidate.share, accuracy=accuracy, log_loss=log_loss)
+        )
+        shares.append(candidate.share)
         weights.append(candidate.weights)
         right.append(answered.predictions.argmax(-1) == answered.label_ids)
-    best = max(range(len(figures)), key=lambda i: figures[i]["accuracy"])
+    best = max(range(len(figures)), key=lambda i: figures[i].accuracy)
     place = min(
         (i for i, answers in enumerate(right) if _as_right(answers, right[best])),
-        key=lambda i: (figures[i]["share"], -figures[i]["accuracy"]),
+        key=lambda i: (shares[i], -figures[i].accuracy),
     )
-    figures[place]["chosen"] = True
+    figures[place] = replace(figures[place], chosen=True)
     trainer.model.load_state_dict(weights[place])
     return figures
 
 
-def _as_right(right: np.ndarray, best: np.ndarray) -> bool:
+def _as_right(right: Array, best: Array) -> bool:
     """Tell whether answers BOOL [rows] are right within one standard error of the best ones'."""
     return best.sum() - right.sum() <= math.sqrt((right != best).sum())
 

@@ -41,14 +41,14 @@ class Fitting(Trainer):
         dropout = Dropout if self._on_cpu else contextlib.nullcontext
         with dropout():
             outputs = model(**tensors)
-        loss = self._one(outputs.logits, **of_rows)
+        loss = self._loss(outputs.logits, **of_rows)
         if self._recipe.r_drop and model.training:
             with dropout():
                 again = model(**tensors).logits
-            loss = (loss + self._one(again, **of_rows)) / 2 + self._recipe.r_drop * _distance(outputs.logits, again)
+            loss = (loss + self._loss(again, **of_rows)) / 2 + self._recipe.r_drop * _distance(outputs.logits, again)
         return (loss, {"logits": outputs.logits}) if return_outputs else loss
 
-    def _one(
+    def _loss(
         self, logits: torch.Tensor, labels: torch.Tensor, soft: torch.Tensor | None, weight: torch.Tensor | None
     ) -> torch.Tensor:
         logits = logits.float()

@@ -17,6 +17,7 @@ from newsdesk.build.members import encoders, layers
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training.trainer import CHECKPOINT
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.casing import Casing
 
 _TOKENS_AT_ONCE = 4096
@@ -28,15 +29,15 @@ _STEPS = 300
 class Head:
     """A linear layer over pooled states: weights FP32 [labels, hidden], bias FP32 [labels]."""
 
-    weights: np.ndarray
-    bias: np.ndarray
+    weights: Array
+    bias: Array
 
-    def logits(self, states: np.ndarray) -> np.ndarray:
+    def logits(self, states: Array) -> Array:
         """Return logits, FP32 [texts, labels], of pooled states FP32 [texts, hidden]."""
         return states @ self.weights.T + self.bias
 
 
-def embed(base: str, name: str, texts: list[str], max_length: int, pooling: str) -> tuple[np.ndarray, list[int]]:
+def embed(base: str, name: str, texts: list[str], max_length: int, pooling: str) -> tuple[Array, list[int]]:
     """Return the pooled states of texts, FP32 [texts, hidden], of the encoder `base`, and the tokens of each text."""
     tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=max_length)
     place = "cuda" if torch.cuda.is_available() else "cpu"
@@ -57,14 +58,14 @@ def embed(base: str, name: str, texts: list[str], max_length: int, pooling: str)
 
 
 def fit(
-    states: np.ndarray,
-    labels: np.ndarray,
+    states: Array,
+    labels: Array,
     count: int,
     *,
     cost: float = 1.0,
     balanced: bool = False,
-    weights: np.ndarray | None = None,
-    soft: np.ndarray | None = None,
+    weights: Array | None = None,
+    soft: Array | None = None,
 ) -> Head:
     """Fit a logistic regression on pooled states FP32 [texts, hidden] with labels INT [texts], of `count` labels.
 
@@ -94,12 +95,12 @@ _LENGTH = 8.0
 def out_of_fold(
     member: EncoderMember,
     count: int,
-    states: np.ndarray,
-    truth: np.ndarray,
-    weights: np.ndarray,
-    parts: list[np.ndarray],
-    soft: np.ndarray | None = None,
-) -> tuple[float, np.ndarray]:
+    states: Array,
+    truth: Array,
+    weights: Array,
+    parts: list[Array],
+    soft: Array | None = None,
+) -> tuple[float, Array]:
     """Return the cost, and logits FP32 [rows, count] of each part by a fit that never saw it.
 
     The cost is the smallest whose log-loss is within one standard error of the least, both on the same rows: of a few
@@ -109,7 +110,7 @@ def out_of_fold(
     `fit`, and the labels `truth` judge.
     """
     assert member.frozen
-    logits_by_cost: dict[float, np.ndarray] = {}
+    logits_by_cost: dict[float, Array] = {}
     for cost in track(member.frozen.costs, f"{member.name}, a linear layer without each part"):
         logits_by_cost[cost] = np.zeros((len(states), count), np.float32)
         for part in parts:

@@ -1,7 +1,6 @@
 """Fit the linear layer of an encoder that stays frozen, on the states that it gave once for every row."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -10,7 +9,9 @@ from newsdesk.build.ensemble.folds import folds
 from newsdesk.build.evaluation.metrics import softmax, summary
 from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training import frozen, trainer
+from newsdesk.build.training.figures import FitFigures, ValidationScores
 from newsdesk.build.training.linear import softs, truths
+from newsdesk.server.runtime.arrays import Array
 
 STATES, LENGTHS = "states.npy", "lengths.npy"
 """FP32 [rows, hidden], and the tokens of each row."""
@@ -25,10 +26,10 @@ def train(
     seed: int,
     folder: Path,
     *,
-    states: np.ndarray,
-    lengths: np.ndarray,
+    states: Array,
+    lengths: Array,
     cost: float | None = None,
-) -> dict[str, Any]:
+) -> FitFigures:
     """Fit the linear layer on `rows`, and write the checkpoint to `folder`.
 
     Args:
@@ -37,7 +38,7 @@ def train(
         cost: scikit-learn's C; without it a cross-validation chooses.
 
     Returns:
-        The figures, those of `validation` among them, which decide nothing.
+        The figures; those of the validation rows decide nothing.
     """
     truth, weights = truths(rows)
     soft = softs(rows, len(labels))
@@ -49,4 +50,10 @@ def train(
     window = trainer.window(lengths.tolist(), member.max_length)
     answers = softmax(trainer.logits(folder / trainer.CHECKPOINT, [row.text for row in validation], window))
     judged = summary(answers, np.array([row.label for row in validation]))
-    return {"rows": len(rows), "device": trainer.device(), "window": window, "cost": cost, "validation": judged}
+    return FitFigures(
+        rows=len(rows),
+        device=trainer.device(),
+        window=window,
+        cost=cost,
+        validation=ValidationScores.of(judged),
+    )

@@ -1,7 +1,6 @@
 """Fit a linear member on all rows, or without each part of them in turn."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,8 @@ from newsdesk.build.evaluation.metrics import softmax, summary
 from newsdesk.build.members.linear import Counted, fit
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import LinearMember
+from newsdesk.build.training.figures import FitFigures, ValidationScores
+from newsdesk.server.runtime.arrays import Array
 
 
 def train(
@@ -20,10 +21,10 @@ def train(
     seed: int,
     folder: Path,
     soft_labels: None = None,
-) -> dict[str, Any]:
+) -> FitFigures:
     """Fit the member on `rows`; write terms.json and linear.safetensors to `folder`. It has no teachers.
 
-    Returns the figures: the terms that have a row, and accuracy and log-loss on `validation`, which decides nothing.
+    The validation rows decide nothing.
     """
     counted = Counted.of([row.text for row in rows], member.linear)
     truth, weights = truths(rows)
@@ -40,10 +41,10 @@ def train(
     linear.save(folder)
     probabilities = softmax(linear.logits([row.text for row in validation]))
     judged = summary(probabilities, np.array([row.label for row in validation]))
-    return {"rows": len(rows), "terms": linear.terms.rows, "validation": judged}
+    return FitFigures(rows=len(rows), terms=linear.terms.rows, validation=ValidationScores.of(judged))
 
 
-def out_of_fold(member: LinearMember, count: int, rows: list[Row], parts: list[np.ndarray], seed: int) -> np.ndarray:
+def out_of_fold(member: LinearMember, count: int, rows: list[Row], parts: list[Array], seed: int) -> Array:
     """Return logits FP32 [rows, count], of each part by a fit that never saw it; `parts` hold numbers of rows."""
     counted = Counted.of([row.text for row in rows], member.linear)
     truth, weights = truths(rows)
@@ -65,12 +66,12 @@ def out_of_fold(member: LinearMember, count: int, rows: list[Row], parts: list[n
     return logits
 
 
-def truths(rows: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+def truths(rows: list[Row]) -> tuple[Array, Array]:
     """Return the rows' labels INT64 [rows] and weights FP64 [rows]."""
     return np.array([row.label for row in rows], np.int64), np.array([row.weight for row in rows])
 
 
-def softs(rows: list[Row], count: int) -> np.ndarray | None:
+def softs(rows: list[Row], count: int) -> Array | None:
     """Return the rows' probabilities FP64 [rows, count], 1 of a label that is certain; None where all are."""
     if not any(row.soft for row in rows):
         return None

@@ -5,12 +5,14 @@ from typing import Any
 
 import torch
 import transformers
+from msgspec import structs
 from torch.nn import functional
 from transformers import AutoTokenizer, DataCollatorForLanguageModeling
 
 from newsdesk.build.members import encoders
 from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training import trainer
+from newsdesk.build.training.figures import PretrainFigures
 
 
 class Masked(torch.nn.Module):
@@ -39,11 +41,12 @@ class Masked(torch.nn.Module):
         return {"loss": functional.cross_entropy(scores.float(), labels[hidden])}
 
 
-def pretrain(member: EncoderMember, texts: list[str], validation: list[str], seed: int, folder: Path) -> dict[str, Any]:
+def pretrain(
+    member: EncoderMember, texts: list[str], validation: list[str], seed: int, folder: Path
+) -> PretrainFigures:
     """Pretrain `member`'s base on `texts`, and write it to `folder` as a `from_pretrained` folder.
 
-    Resumes from the newest checkpoint in `folder`/scratch. Returns the figures: the loss in nats a hidden piece on
-    texts and, of each epoch, on the `validation` texts; the device; the vocabulary's size where it was pruned.
+    Resumes from the newest checkpoint in `folder`/scratch.
     """
     recipe, scratch = member.pretrain, folder / "scratch"
     assert recipe
@@ -76,13 +79,13 @@ def pretrain(member: EncoderMember, texts: list[str], validation: list[str], see
     fitting.train(resume_from_checkpoint=trainer.last_checkpoint(scratch))
     encoders.save(model.encoder, folder)
     history = fitting.state.log_history
-    return {
-        "texts": len(texts),
-        "device": trainer.device(),
-        **pruned,
-        "loss": next((line["loss"] for line in reversed(history) if "loss" in line), None),
-        "validation": [line["eval_loss"] for line in history if "eval_loss" in line],
-    }
+    return PretrainFigures(
+        texts=len(texts),
+        device=trainer.device(),
+        **(structs.asdict(pruned) if pruned else {}),
+        loss=next((line["loss"] for line in reversed(history) if "loss" in line), None),
+        validation=[line["eval_loss"] for line in history if "eval_loss" in line],
+    )
 
 
 def _ids(tokenizer: Any, texts: list[str], max_length: int) -> list[dict[str, list[int]]]:

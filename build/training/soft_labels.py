@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from newsdesk.server.runtime.arrays import Array
+
 _ROWS = "rows.npy"
 _TEXTS = "texts.parquet"
 _OF_TEXTS = "texts.npy"
@@ -16,13 +18,13 @@ _OF_TEXTS = "texts.npy"
 class SoftLabels:
     """Probabilities of the training rows, and of texts that nobody labelled, FP32 [rows or texts, labels]."""
 
-    rows: np.ndarray
+    rows: Array
     texts: list[str]
-    of_texts: np.ndarray
+    of_texts: Array
     new: int = 0
     """So many texts, the first ones, are articles of their own; the others are pieces of the rows, in pairs."""
 
-    def without(self, texts: list[str], left_out: np.ndarray) -> "SoftLabels":
+    def without(self, texts: list[str], left_out: Array) -> "SoftLabels":
         """Return what is left where some rows, BOOL [rows], are left out, and their pieces; `texts` are the rows'."""
         gone = {text for text, out in zip(texts, left_out, strict=True) if out}
         openings, rests = self.texts[self.new :: 2], self.texts[self.new + 1 :: 2]

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,10 @@ from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
 from newsdesk.build.members.bag import FEATURES, Bag, Bags, predict
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import Distil, NgramMember, Student
+from newsdesk.build.training.figures import FitFigures, ValidationScores
 from newsdesk.build.training.soft_labels import SoftLabels
 from newsdesk.build.training.weights import weigh
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.ngrams import NOTHING, Ngrams
 
 LEAST_STEPS = 32
@@ -31,11 +32,10 @@ def train(
     seed: int,
     folder: Path,
     taught: SoftLabels | None = None,
-) -> dict[str, Any]:
+) -> FitFigures:
     """Fit the student on `rows`, and on what it is `taught`; write features.json and bag.safetensors to `folder`.
 
     The epoch with the best log-loss on `validation` is kept, and training ends when `patience` epochs were not better.
-    Returns the figures: accuracy and log-loss per epoch, n-grams known, rows and texts learned from.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a step is so short that threads would wait for each other, on a busy machine for long
@@ -53,7 +53,7 @@ def _train(
     seed: int,
     folder: Path,
     taught: SoftLabels | None,
-) -> dict[str, Any]:
+) -> FitFigures:
     recipe = member.student
     torch.manual_seed(seed)
     every = Ngrams(recipe.features)
@@ -77,7 +77,7 @@ def _train(
     ]
     judged = weigh(validation, member.balanced)
     chance = np.random.default_rng(seed)
-    history: list[dict[str, float]] = []
+    history: list[ValidationScores] = []
     best = -1
     for epoch in range(recipe.epochs):
         if recipe.views:
@@ -94,28 +94,28 @@ def _train(
                 schedule.step()
         probabilities = softmax(predict(bag.eval(), examined))
         history.append(
-            {
-                "epoch": epoch + 1,
-                "accuracy": accuracy(probabilities, truth),
-                "log_loss": log_loss(probabilities, truth, judged),
-            }
+            ValidationScores(
+                epoch=epoch + 1,
+                accuracy=accuracy(probabilities, truth),
+                log_loss=log_loss(probabilities, truth, judged),
+            )
         )
-        if best < 0 or history[epoch]["log_loss"] < history[best]["log_loss"]:
+        if best < 0 or history[epoch].log_loss < history[best].log_loss:
             best = epoch
             bag.save(folder)
         elif epoch - best >= recipe.patience:
             break
     ngrams.save(folder / FEATURES)
-    return {
-        "rows": len(rows),
-        "taught_texts": len(taught.texts) if taught else 0,
-        "ngrams": ngrams.rows - NOTHING - 1,
-        "validation": history[best],
-        "epochs": history,
-    }
+    return FitFigures(
+        rows=len(rows),
+        taught_texts=len(taught.texts) if taught else 0,
+        ngrams=ngrams.rows - NOTHING - 1,
+        validation=history[best],
+        epochs=history,
+    )
 
 
-def known(ids: list[np.ndarray], recipe: Student) -> np.ndarray:
+def known(ids: list[Array], recipe: Student) -> Array:
     """Return which buckets have a row, bool [buckets]: met `min_count` times, the most frequent ones first.
 
     `ids` are of all n-grams. Raises DataError where none is left.
@@ -145,7 +145,7 @@ class _Lessons:
     """How much each text counts, FP32 [texts]; None: all alike."""
 
     @classmethod
-    def of(cls, labels: np.ndarray, count: int, distil: Distil | None, taught: SoftLabels | None) -> "_Lessons":
+    def of(cls, labels: Array, count: int, distil: Distil | None, taught: SoftLabels | None) -> "_Lessons":
         if distil is None or taught is None:
             return cls(torch.from_numpy(labels), None, torch.ones(len(labels)), 1.0)
         more = len(taught.texts)
@@ -159,14 +159,14 @@ class _Lessons:
             distil.temperature,
         )
 
-    def weighed(self, of_rows: np.ndarray | None) -> "_Lessons":
+    def weighed(self, of_rows: Array | None) -> "_Lessons":
         """Return the lessons with weights FP32 [rows] of the first texts; what teachers alone label counts 1."""
         if of_rows is None:
             return self
         more = torch.ones(len(self.labels) - len(of_rows))
         return replace(self, weights=torch.cat([torch.from_numpy(of_rows), more]))
 
-    def loss(self, logits: torch.Tensor, texts: np.ndarray) -> torch.Tensor:
+    def loss(self, logits: torch.Tensor, texts: Array) -> torch.Tensor:
         at = torch.from_numpy(texts)
         losses = self._losses(logits, at)
         return (losses if self.weights is None else losses * self.weights[at]).mean()

@@ -10,19 +10,23 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from msgspec import structs
 from transformers import AutoTokenizer, DataCollatorWithPadding
 
 from newsdesk.build.data import views
 from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation.metrics import accuracy, log_loss, softmax
 from newsdesk.build.members import encoders, vocabulary
+from newsdesk.build.members.vocabulary import VocabularyFigures
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import EncoderMember, Train
 from newsdesk.build.training.averaging import Average, candidates, choose
+from newsdesk.build.training.figures import FitFigures, ValidationScores
 from newsdesk.build.training.fitting import EMBEDDINGS_ALONE, Fitting, freeze
 from newsdesk.build.training.soft_labels import SoftLabels
 from newsdesk.build.training.weights import weigh
 from newsdesk.server.runtime import processor
+from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.casing import Casing
 
 CHECKPOINT = "checkpoint"
@@ -44,9 +48,9 @@ class _Encoded(torch.utils.data.Dataset):
 
     read: Callable[[list[str]], list[list[int]]]
     rows: list[Row]
-    soft: np.ndarray | None = None
+    soft: Array | None = None
     """A teacher's probabilities, FP32 [rows, labels]."""
-    weights: np.ndarray | None = None
+    weights: Array | None = None
     """How much each row counts, FP32 [rows]."""
     views: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
@@ -77,15 +81,14 @@ def train(
     seed: int,
     folder: Path,
     soft_labels: SoftLabels | None = None,
-) -> dict[str, Any]:
+) -> FitFigures:
     """Fit `member` on `rows`, keep the epoch with the best accuracy on `validation`, write it to `folder`/checkpoint.
 
     `soft_labels`: its teachers' probabilities, for a member that is distilled; teachers read whole articles, whatever
     view of them the member reads. With snapshots the learning rate falls to nothing that many times,
     and the model is kept each time: `folder`/snapshot-1, … (Huang et al. 2017). With `average` or `interpolate` the
     weights are chosen at the end, among those candidates, instead of the best epoch. Resumes from the newest
-    checkpoint in `folder`/scratch. Returns the figures: accuracy and log-loss per epoch, the `device`, and the tokens
-    that `window` finds.
+    checkpoint in `folder`/scratch.
     """
     recipe = member.train
     soft = soft_labels.rows if soft_labels else None
@@ -146,19 +149,20 @@ def train(
         if not recipe.snapshots:  # copied, so that a stage that is cut off here finds it again
             shutil.copytree(scratch / "best", folder / CHECKPOINT, dirs_exist_ok=True)
         history = [
-            {"epoch": line["epoch"], "accuracy": line["eval_accuracy"], "log_loss": line["eval_log_loss"]}
+            ValidationScores(epoch=line["epoch"], accuracy=line["eval_accuracy"], log_loss=line["eval_log_loss"])
             for line in trainer.state.log_history
             if "eval_accuracy" in line
         ]
-    return {
-        "rows": len(rows),
-        "device": device(),
-        "window": window(whole, member.max_length),
-        **of_vocabulary,
-        "validation": next((line for line in history if line.get("chosen")), None)
-        or max(history, key=lambda line: line["accuracy"]),
-        "candidates" if chosen_last else "epochs": history,
-    }
+    return FitFigures(
+        rows=len(rows),
+        device=device(),
+        window=window(whole, member.max_length),
+        **(structs.asdict(of_vocabulary) if of_vocabulary else {}),
+        validation=next((line for line in history if line.chosen), None)
+        or max(history, key=lambda line: line.accuracy),
+        epochs=None if chosen_last else history,
+        candidates=history if chosen_last else None,
+    )
 
 
 def arguments(scratch: Path, seed: int, **settings: Any) -> transformers.TrainingArguments:
@@ -202,10 +206,10 @@ def device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def pruned(member: EncoderMember, texts: list[str], scratch: Path) -> tuple[str, dict[str, Any]]:
+def pruned(member: EncoderMember, texts: list[str], scratch: Path) -> tuple[str, VocabularyFigures | None]:
     """Return the member's base, its vocabulary pruned to `texts` where the member asks for that, and the figures."""
     if not member.min_piece_count:
-        return member.base, {}
+        return member.base, None
     base = scratch / "base"
     return str(base), vocabulary.prune(member.base, texts, member.min_piece_count, base)
 
@@ -264,7 +268,9 @@ class _KeepBest(transformers.TrainerCallback):
     def __init__(self, folder: Path, tokenizer: Any) -> None:
         self.folder, self.tokenizer = folder, tokenizer
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict, model: Any, **kwargs: Any) -> None:
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, float], model: Any, **kwargs: Any
+    ) -> None:
         mark = self.folder / "accuracy.json"
         if mark.exists() and json.loads(mark.read_text()) >= metrics["eval_accuracy"]:
             return
@@ -288,7 +294,7 @@ class _KeepSnapshots(transformers.TrainerCallback):
                 self.tokenizer.save_pretrained(self.folder / checkpoint(i))
 
 
-def logits(folder: Path, texts: list[str], max_length: int, exact: bool = True) -> np.ndarray:
+def logits(folder: Path, texts: list[str], max_length: int, exact: bool = True) -> Array:
     """Return the logits, FP32 [len(texts), classes], of a fitted member's folder.
 
     In fp32 they are every artefact's reference; not `exact`, in bf16 where the hardware has it.

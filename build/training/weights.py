@@ -3,9 +3,10 @@
 import numpy as np
 
 from newsdesk.build.data.rows import Row
+from newsdesk.server.runtime.arrays import Array
 
 
-def weigh(rows: list[Row], balanced: bool) -> np.ndarray | None:
+def weigh(rows: list[Row], balanced: bool) -> Array | None:
     """Return the weights of rows, FP32 [rows], 1 in the mean; None where all are alike.
 
     Balanced, the rows of every label count as much together, as scikit-learn's class_weight="balanced" has it.

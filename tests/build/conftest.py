@@ -9,6 +9,7 @@ import pytest
 
 from newsdesk.build.compile import export
 from newsdesk.build.compile.gate import Gate
+from newsdesk.build.compile.metrics import ExportFigures
 from newsdesk.build.compile.predict import Examples, probabilities
 from newsdesk.build.data.rows import Row
 from newsdesk.server.runtime import engines
@@ -21,7 +22,7 @@ class Exported:
 
     checkpoint: Path
     folder: Path
-    figures: dict
+    figures: ExportFigures
 
     @property
     def graph(self) -> Path:

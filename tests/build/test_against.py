@@ -1,15 +1,17 @@
 """A model against an older one: two tiny models whose labels stand the other way round, by hand."""
 
-import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from newsdesk.build import reporting
 from newsdesk.build.data.rows import Row
 from newsdesk.build.errors import RecipeError
 from newsdesk.build.evaluation import against
+from newsdesk.build.evaluation.against import Comparison
 from newsdesk.build.evaluation.examine import Examiner
+from newsdesk.build.evaluation.significance import McNemar
 from newsdesk.server.runtime.repository import RepositoryError
 from tests import tiny
 
@@ -34,44 +36,46 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Examiner, Examiner
 
 
 @pytest.fixture(scope="module")
-def compared(models: tuple[Examiner, Examiner]) -> dict:
+def compared(models: tuple[Examiner, Examiner]) -> Comparison:
     new, old = models
     return against.compare(new, old, new.hear(ROWS, "rows"), ROWS, seed=1)
 
 
-def test_accuracy_mcnemar_and_labels_are_as_by_hand(compared: dict):
-    assert [*compared["points"]] == ["fast", "balanced", "best"]
-    for point in compared["points"].values():
-        assert (point["new"]["accuracy"], point["old"]["accuracy"]) == (4 / 6, 2 / 6)
-        low, high = point["new"]["accuracy_interval"]
+def test_accuracy_mcnemar_and_labels_are_as_by_hand(compared: Comparison):
+    assert [*compared.points] == ["fast", "balanced", "best"]
+    for point in compared.points.values():
+        assert (point.new.accuracy, point.old.accuracy) == (4 / 6, 2 / 6)
+        low, high = point.new.accuracy_interval
         assert low < 4 / 6 < high
         # 3 rows only the new model gets right, 1 only the old: p = 2 * (1 + 4) / 2^4.
-        assert point["mcnemar"] == {"only_first": 3, "only_second": 1, "p": pytest.approx(10 / 16)}
-        of_world = point["per_label"][0]
-        assert (of_world["label"], of_world["rows"]) == ("World", 3)
-        assert (of_world["new"], of_world["old"]) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+        assert point.mcnemar == McNemar(only_first=3, only_second=1, p=pytest.approx(10 / 16))
+        of_world = point.per_label[0]
+        assert (of_world.label, of_world.rows) == ("World", 3)
+        assert (of_world.new, of_world.old) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
 
 
-def test_texts_whose_label_changes_are_listed_by_the_kind_of_the_change(compared: dict):
-    changed = compared["points"]["balanced"]["changed"]
-    assert {kind: sorted(row["row"] for row in rows) for kind, rows in changed.items()} == {
+def test_texts_whose_label_changes_are_listed_by_the_kind_of_the_change(compared: Comparison):
+    changed = compared.points["balanced"].changed
+    assert {kind: sorted(row.row for row in rows) for kind, rows in changed.items()} == {
         "right_to_wrong": [5],
         "wrong_to_right": [1, 2, 3],
         "wrong_to_other": [6],
     }
     (row,) = changed["right_to_wrong"]
-    assert (row["label"], row["old"], row["new"], row["text"]) == ("World", "World", "Sports", ROWS[4].text)
+    assert (row.label, row.old, row.new, row.text) == ("World", "World", "Sports", ROWS[4].text)
 
 
-def test_the_page_shows_them_and_need_not_quote_them(compared: dict):
+def test_the_page_shows_them_and_need_not_quote_them(compared: Comparison):
     page = against.render(compared)
     assert "| balanced | 33.33% |" in page
     assert "### balanced: 3 wrong before, right now" in page
     assert "one goal \\| two goals" in page
     hidden = against.without_texts(compared)
     page = against.render(hidden)
-    assert not [row.text for row in ROWS if row.text in json.dumps(hidden) or against.cell(row.text) in page]
-    assert hidden["points"]["balanced"]["changed"]["right_to_wrong"][0]["id"] in page
+    assert not [
+        row.text for row in ROWS if row.text in msgspec.json.encode(hidden).decode() or against.cell(row.text) in page
+    ]
+    assert hidden.points["balanced"].changed["right_to_wrong"][0].id in page
 
 
 def test_other_labels_are_refused_by_name(models: tuple[Examiner, Examiner], tmp_path: Path):

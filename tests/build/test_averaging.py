@@ -91,5 +91,5 @@ def test_the_nearest_to_the_pretrained_that_is_as_right_is_taken(right: dict[flo
     trainer = _Trainer(_Model(3.0, 7.0), right)
     figures = choose(trainer, candidates(trainer.model, pretrained, None, (0.5, 0.2)))
     assert trainer.model.encoder.weight.item() == pytest.approx(chosen)
-    assert [line["accuracy"] for line in figures] == [right[3.0] / 100, right[2.0] / 100, right[1.4] / 100]
-    assert [line.get("chosen", False) for line in figures] == [weight == chosen for weight in (3.0, 2.0, 1.4)]
+    assert [line.accuracy for line in figures] == [right[3.0] / 100, right[2.0] / 100, right[1.4] / 100]
+    assert [line.chosen for line in figures] == [weight == chosen for weight in (3.0, 2.0, 1.4)]

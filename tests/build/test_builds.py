@@ -17,8 +17,9 @@ app = typer.Typer()
 app.command()(builds)
 
 
-def figures(accuracy: float) -> dict:
-    return {quality: {"accuracy": accuracy, "calibration_error": 0.02} for quality in ("fast", "balanced", "best")}
+def figures(rows: int, accuracy: float) -> dict:
+    point = {"accuracy": accuracy, "calibration_error": 0.02}
+    return {"rows": rows, **dict.fromkeys(("fast", "balanced", "best"), point)}
 
 
 def write_version(repository: Path, number: int, made: str, key: str) -> None:
@@ -32,7 +33,7 @@ def write_version(repository: Path, number: int, made: str, key: str) -> None:
         {"stage": "split", "figures": {"train": 80, "validation": 20}, "made": "2026-01-01T00:00:00Z"},
         {"stage": "judge", "key": key, "made": made},
     ]
-    described = {"validation": {"rows": 20, **figures(0.7)}, "test": {"rows": 30, **figures(0.8)}}
+    described = {"validation": figures(20, 0.7), "test": figures(30, 0.8)}
     manifest.save(replace(written, built=entries, figures={"accuracy": described}), folder)
 
 
@@ -45,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiled = store.make("compile", {}, lambda at: (at / "graph").write_text("graph") and {"target": "openvino:int8"})
     inputs = {"rows": split.content, "compiled linear": compiled.content, "ensemble": "0"}
     judged = [
-        store.make("judge", {"inputs": inputs, "n": n}, lambda at: {"validation": figures(0.9)}) for n in range(3)
+        store.make("judge", {"inputs": inputs, "n": n}, lambda at: {"validation": figures(15, 0.9)}) for n in range(3)
     ]
     (judged[2] / ENTRY).write_text("{")
     write_version(folder / "models", 1, "2026-02-03T04:05:06Z", judged[1].entry["key"])

@@ -1,8 +1,19 @@
 """Cleaning judges every row and reports what it found."""
 
+import msgspec
 import pytest
 
-from newsdesk.build.data.cleaning import NAMES_ONLY, SHOWN, TITLE, WEIGHT, Labels, clean_rows, look_alike
+from newsdesk.build.data.cleaning import (
+    NAMES_ONLY,
+    SHOWN,
+    TITLE,
+    WEIGHT,
+    CleaningFigures,
+    FindingRows,
+    Labels,
+    clean_rows,
+    look_alike,
+)
 from newsdesk.build.data.rows import Row
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
@@ -18,7 +29,7 @@ def raw(*rows: tuple[str, str]) -> list[RawRow]:
 def test_a_clean_corpus_passes_untouched():
     rows, report = clean_rows(raw(("The ferry sails", "harbour"), ("Soup with onion", "kitchen")), LABELS)
     assert [(row.text, row.label) for row in rows] == [("The ferry sails", 0), ("Soup with onion", 1)]
-    assert report.as_dict() == {"read": 2, "kept": 2, "findings": {}, "per_label": {"harbour": 1, "kitchen": 1}}
+    assert report.figures() == CleaningFigures(read=2, kept=2, findings={}, per_label={"harbour": 1, "kitchen": 1})
 
 
 @pytest.mark.parametrize(
@@ -33,7 +44,7 @@ def test_a_clean_corpus_passes_untouched():
 def test_the_corpus_own_artefacts_are_cleaned_and_counted(text: str, kind: str, cleaned: str):
     rows, report = clean_rows(raw((text, "harbour")), LABELS)
     assert rows[0].text == cleaned
-    assert report.as_dict()["findings"][kind] == {"rows": 1, "first": [1]}
+    assert report.figures().findings[kind] == FindingRows(rows=1, first=[1])
 
 
 @pytest.mark.parametrize(
@@ -51,7 +62,7 @@ def test_the_corpus_own_artefacts_are_cleaned_and_counted(text: str, kind: str, 
 def test_what_cannot_be_learned_from_is_dropped(text: str, label: str, kind: str):
     rows, report = clean_rows(raw(("The ferry sails", "harbour"), (text, label)), LABELS)
     assert len(rows) == 1
-    assert report.as_dict()["findings"][kind] == {"rows": 1, "first": [2]}
+    assert report.figures().findings[kind] == FindingRows(rows=1, first=[2])
 
 
 def test_a_text_under_two_labels_is_dropped_whole():
@@ -204,7 +215,7 @@ def test_the_whole_report_by_hand():
         eligible=lambda row: row.number != 10,
     )
     assert rows == [Row("The ferry & the tide", 0, True), Row("Fish chips", 1, False)]
-    assert report.as_dict() == {
+    assert msgspec.to_builtins(report.figures()) == {
         "read": 10,
         "kept": 2,
         "findings": {

@@ -1,6 +1,5 @@
 """Engines, built for real by TensorRT-RTX ahead of time on a machine without a GPU (notes 04, 83 to 85, 98)."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +7,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from newsdesk.build.compile import engine, export, profiles, quantise
+from newsdesk.build.compile import engine, profiles, quantise
 from newsdesk.build.compile.gate import Gate
+from newsdesk.build.compile.graphs import GraphFacts
 from newsdesk.build.compile.predict import RUNS_ANY, probabilities
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Engines, Quantise
@@ -33,7 +33,7 @@ def variants(exported, rows, calibration_ids, tmp_path_factory):
             examples = tiny.encode(rows)
             reference = probabilities(engines.load(RUNS_ANY, tiny.graph), examples, family)
             gate = Gate(replace(examples, labels=reference.argmax(-1)), reference, 1.0, 0.0)  # no search
-            facts = json.loads((tiny.folder / export.FACTS).read_text())
+            facts = GraphFacts.load(tiny.folder)
             folder = tmp_path_factory.mktemp("variants")
             settings = Quantise(variants=("fp16", "int8", "int8-fp16", "fp8"))
             bench = quantise.Workbench(tiny.graph, facts, gate, calibration_ids, settings, folder, lambda line: None)
@@ -47,28 +47,28 @@ def variants(exported, rows, calibration_ids, tmp_path_factory):
 def test_every_family_is_built_in_every_precision(family, variants, tmp_path: Path):
     folder, figures = variants(family)
     for variant in ("fp32", "fp16", "int8-fp16", "fp8"):
-        assert "error" not in figures[variant]
-        assert figures[variant]["agreement"] > 0.7  # random weights decide little; the gate is for fitted members
+        assert not figures[variant].error
+        assert figures[variant].agreement > 0.7  # random weights decide little; the gate is for fitted members
         made = engine.build(folder / f"model.{variant}.onnx", tmp_path / f"{variant}.plan", RTX, PROFILES, GIVEN)
-        assert (tmp_path / f"{variant}.plan").stat().st_size / 2**20 == pytest.approx(made["mib"], abs=0.01)
-        assert sum(made["products"].values()) == pytest.approx(1, abs=0.01)
+        assert (tmp_path / f"{variant}.plan").stat().st_size / 2**20 == pytest.approx(made.mib, abs=0.01)
+        assert sum(made.products.values()) == pytest.approx(1, abs=0.01)
         kind = variant.partition("-")[0]
-        assert made["products"][kind] >= (FAMILIES[family] if kind == "int8" else 0.5)
+        assert made.products[kind] >= (FAMILIES[family] if kind == "int8" else 0.5)
         if variant != "fp32":
-            assert "fp32" not in made["products"]
+            assert "fp32" not in made.products
 
 
 def test_int8_leaves_the_rest_in_fp32_and_int8_fp16_does_not(variants, tmp_path: Path):
     folder, _ = variants("bert")
     made = engine.build(folder / "model.int8.onnx", tmp_path / "int8.plan", RTX, PROFILES, GIVEN)
-    assert set(made["products"]) == {"fp32", "int8"}
+    assert set(made.products) == {"fp32", "int8"}
 
 
 def test_the_log_is_kept(variants, tmp_path: Path):
     folder, _ = variants("bert")
     made = engine.build(folder / "model.fp16.onnx", tmp_path / "x.plan", RTX, PROFILES, GIVEN)
     assert "model.fp16.onnx" in (tmp_path / "x.log").read_text()
-    assert made["version"] == engine.runtime(RTX).__version__
+    assert made.version == engine.runtime(RTX).__version__
     assert not (tmp_path / "x.timing").exists()
 
 

@@ -19,9 +19,9 @@ def test_measures_are_scikit_learns():
     named = PROBABILITIES.argmax(-1)
     assert (metrics.confusion(PROBABILITIES, LABELS) == confusion_matrix(LABELS, named)).all()
     figures = metrics.per_label(PROBABILITIES, LABELS)
-    assert [label["precision"] for label in figures] == pytest.approx(precision_score(LABELS, named, average=None))
-    assert [label["recall"] for label in figures] == pytest.approx(recall_score(LABELS, named, average=None))
-    assert [label["rows"] for label in figures] == np.bincount(LABELS).tolist()
+    assert [label.precision for label in figures] == pytest.approx(precision_score(LABELS, named, average=None))
+    assert [label.recall for label in figures] == pytest.approx(recall_score(LABELS, named, average=None))
+    assert [label.rows for label in figures] == np.bincount(LABELS).tolist()
     expected = brier_score_loss(LABELS, PROBABILITIES, labels=[0, 1, 2], scale_by_half=False)
     assert metrics.brier(PROBABILITIES, LABELS) == pytest.approx(expected)
 
@@ -35,22 +35,22 @@ def test_auroc_counts_the_pairs_in_their_order():
 
 def test_a_label_that_is_neither_there_nor_named_counts_nothing():
     figures = metrics.per_label(np.array([[0.9, 0.1, 0.0]]), np.array([0]))
-    assert figures[2] == {"precision": 0.0, "recall": 0.0, "rows": 0}
+    assert figures[2] == metrics.LabelScores(precision=0.0, recall=0.0, rows=0)
 
 
 def test_reliability_has_a_place_for_every_bin_that_holds_a_row():
     probabilities = np.array([[0.97, 0.03], [0.99, 0.01], [0.55, 0.45], [1.0, 0.0]])
     bins = curves.reliability(probabilities, np.array([0, 1, 0, 0]))
-    assert [place["rows"] for place in bins] == [1, 3]
-    assert bins[1]["accuracy"] == pytest.approx(2 / 3)
-    assert bins[1]["confidence"] == pytest.approx((0.97 + 0.99 + 1) / 3)
+    assert [place.rows for place in bins] == [1, 3]
+    assert bins[1].accuracy == pytest.approx(2 / 3)
+    assert bins[1].confidence == pytest.approx((0.97 + 0.99 + 1) / 3)
 
 
 def test_coverage_begins_with_the_most_confident():
     probabilities = np.array([[0.6, 0.4], [0.99, 0.01], [0.8, 0.2], [0.9, 0.1]])
     curve = curves.coverage(probabilities, np.array([1, 0, 1, 0]), points=4)
-    assert [place["accuracy"] for place in curve] == pytest.approx([1, 1, 2 / 3, 1 / 2])
-    assert curve[-1]["coverage"] == 1
+    assert [place.accuracy for place in curve] == pytest.approx([1, 1, 2 / 3, 1 / 2])
+    assert curve[-1].coverage == 1
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_its_answers_come_near(quantised: Path, gate, tmp_path: Path):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_becomes_eight_bits(family, form, exported, calibration_ids, batch, tmp_path: Path):
     made = explicit.quantise(exported(family).graph, tmp_path / "fp8.onnx", calibration_ids, form)
-    assert made["quantised_products"] >= 5
+    assert made.quantised_products >= 5
     ids, mask = (part[:3] for part in batch)
     logits, expected = run(tmp_path / "fp8.onnx", ids, mask), run(exported(family).graph, ids, mask)
     np.testing.assert_allclose(logits, expected, atol=0.2)
@@ -61,7 +61,7 @@ def test_every_family_becomes_eight_bits(family, form, exported, calibration_ids
 def test_a_product_that_is_skipped_stays_as_it_was(exported, calibration_ids, tmp_path: Path):
     skipped = "/bert/encoder/layer.1/output/dense/MatMul"
     made = explicit.quantise(exported().graph, tmp_path / "fp8.onnx", calibration_ids, explicit.FP8, [skipped])
-    assert made["float_products"] == [skipped]
+    assert made.float_products == [skipped]
     before, after = (
         next(node for node in onnx.load(path).graph.node if node.name == skipped)
         for path in (exported().graph, tmp_path / "fp8.onnx")

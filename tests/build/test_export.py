@@ -21,10 +21,10 @@ from tests.build.encoders import FAMILIES, VOCABULARY, save
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_parity_at_shapes_never_traced(family, exported):
     figures = exported(family).figures
-    assert figures["shapes"] == [list(s) for s in itertools.product((1, 2, 8), (1, 2, 16, 128, 512))]
-    assert figures["largest_difference"] < 1e-5
-    assert figures["largest_padded_difference"] < 1e-5
-    assert figures["exporter"] == families.FAMILIES[family].exporter
+    assert figures.shapes == [list(s) for s in itertools.product((1, 2, 8), (1, 2, 16, 128, 512))]
+    assert figures.largest_difference < 1e-5
+    assert figures.largest_padded_difference < 1e-5
+    assert figures.exporter == families.FAMILIES[family].exporter
 
 
 def test_every_family_of_the_table_is_tested():

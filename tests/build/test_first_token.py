@@ -17,11 +17,11 @@ from newsdesk.server.runtime import engines
 def test_the_last_layers_products_are_narrowed(family: str, products: int, exported):
     """That the answers stay is what the export's parity with PyTorch checks, after the rewrite, at 15 shapes."""
     rewriting = f"products of the last layer, for the first token alone ({products})"
-    assert rewriting in exported(family).figures["rewritten"]
+    assert rewriting in exported(family).figures.rewritten
 
 
 def test_a_head_that_reads_every_token_is_left_alone(exported):
-    assert not any("first token" in rewriting for rewriting in exported("xlnet").figures["rewritten"])
+    assert not any("first token" in rewriting for rewriting in exported("xlnet").figures.rewritten)
 
 
 def test_the_last_layer_sees_one_token_and_the_others_all(exported, monkeypatch):

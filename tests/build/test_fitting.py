@@ -289,8 +289,8 @@ def test_a_pooling_of_ours_is_saved_loaded_and_exported(base: str, pooling, tmp_
     pooled = states[:, 0] if pooling == "first" else torch.stack([states[0].mean(0), states[1, :3].mean(0)])
     torch.testing.assert_close(expected, made.head(pooled))
     figures = export.export(tmp_path / "checkpoint", tmp_path, 64)
-    assert figures["largest_difference"] < 1e-5
-    assert figures["exporter"] == "torchscript"
+    assert figures.largest_difference < 1e-5
+    assert figures.exporter == "torchscript"
 
 
 @pytest.mark.parametrize(

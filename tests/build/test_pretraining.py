@@ -49,9 +49,9 @@ def test_hidden_pieces_are_named_better_and_fitting_starts_from_there(tmp_path: 
     member = EncoderMember(name="tiny", base=str(base), max_length=32, pretrain=SETTINGS)
     folder = tmp_path / "made"
     figures = pretrain(member, TEXTS[:-60], TEXTS[-60:], 17, folder)
-    assert figures["texts"] == len(TEXTS) - 60
-    assert len(figures["validation"]) == 6
-    assert figures["validation"][-1] < figures["validation"][0] - 0.2
+    assert figures.texts == len(TEXTS) - 60
+    assert len(figures.validation) == 6
+    assert figures.validation[-1] < figures.validation[0] - 0.2
     assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float16}
     # The tokenizer has no piece to hide others behind; the one that stood in for it has not become one.
     assert "mask_token" not in json.loads((folder / "special_tokens_map.json").read_text())
@@ -68,7 +68,7 @@ def test_a_pruned_vocabulary_is_what_is_pretrained(make: Callable[[], Tokenizer]
     member = EncoderMember(name="tiny", base=base, max_length=32, min_piece_count=2, pretrain=Pretrain(epochs=1))
     figures = pretrain(member, PIECES * 4, PIECES, 17, tmp_path / "made")
     table = load_file(tmp_path / "made" / "model.safetensors")["embeddings.word_embeddings.weight"]
-    assert len(table) == figures["pieces"] < figures["pieces_before"]
+    assert len(table) == figures.pieces < figures.pieces_before
     assert Tokenizer.from_file(str(tmp_path / "made" / "tokenizer.json")).get_vocab_size() == len(table)
 
 
@@ -96,7 +96,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch):
         pretrain(member, TEXTS[:96], TEXTS[-8:], 17, folder)
     assert (folder / "scratch" / "checkpoint-10").is_dir()
     figures = pretrain(member, TEXTS[:96], TEXTS[-8:], 17, folder)
-    assert len(figures["validation"]) == 6
+    assert len(figures.validation) == 6
     assert steps < 13 + 36  # of 36 steps ten were not made again; each of 6 epochs asks the validation rows once
 
 

@@ -1,16 +1,17 @@
 """Precisions and their gate (notes 74, 79 to 82, 86, 93, 96, 98)."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
 
 from newsdesk.build.compile import export, half, int8, qdq, quantise, targets
 from newsdesk.build.compile.gate import Gate
-from newsdesk.build.compile.metrics import TargetMetrics
+from newsdesk.build.compile.graphs import GraphFacts
+from newsdesk.build.compile.metrics import TargetMetrics, VariantFigures
 from newsdesk.build.compile.predict import RUNS_ANY, probabilities
 from newsdesk.build.errors import BuildError, VerificationError
 from newsdesk.build.recipe import Compile, Quantise
@@ -31,7 +32,7 @@ def quantised(exported, calibration_ids, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def bench(exported, gate, calibration_ids, tmp_path) -> quantise.Workbench:
-    facts = json.loads((exported().folder / export.FACTS).read_text())
+    facts = GraphFacts.load(exported().folder)
     notes: list[str] = []
     return quantise.Workbench(exported().graph, facts, gate, calibration_ids, Quantise(), tmp_path, notes.append)
 
@@ -100,7 +101,7 @@ def test_a_zero_point_that_tensorrt_refuses_fails(point: np.ndarray, quantised: 
 def test_dynamic_quantisation_of_a_fused_graph(exported, batch, tmp_path: Path):
     """Without DefaultTensorType it raises "Unable to find data type for weight_name" here."""
     figures = int8.to_int8_dynamic(exported().graph, tmp_path / "dynamic.onnx", 4, 32)
-    assert figures["fused"]["SkipLayerNormalization"]
+    assert figures.fused["SkipLayerNormalization"]
     tensors = onnx.load(tmp_path / "dynamic.onnx").graph.initializer
     weights = [t for t in tensors if t.name.endswith("_quantized") and "embeddings" not in t.name]
     assert len(weights) == 12  # of the last layer, whose queries are of one token, the projections are not fused
@@ -112,13 +113,13 @@ def test_dynamic_quantisation_of_a_fused_graph(exported, batch, tmp_path: Path):
 def test_every_variant_lands_with_its_figures(bench: quantise.Workbench):
     figures = quantise.quantise(bench)
     assert set(figures) == {"fp32", "fp16", "int8", "int8-dynamic"}
-    assert figures["fp32"] | {"mib": 0} == {
-        "accuracy": 1.0, "accuracy_loss": 0.0, "agreement": 1.0, "finite": True, "passed": True, "mib": 0,
-    }  # fmt: skip
-    assert figures["fp16"]["agreement"] > 0.95
+    assert replace(figures["fp32"], mib=0) == VariantFigures(
+        accuracy=1.0, accuracy_loss=0.0, agreement=1.0, finite=True, passed=True, mib=0
+    )
+    assert figures["fp16"].agreement > 0.95
     for variant in figures:
         assert (bench.folder / quantise.graph_name(variant)).stat().st_size / 2**20 == pytest.approx(
-            figures[variant]["mib"], abs=0.01
+            figures[variant].mib, abs=0.01
         )
 
 
@@ -139,10 +140,10 @@ def test_int8_made_worse_is_marked_and_a_better_precision_serves(bench, monkeypa
     to_int8 = int8.to_int8
     monkeypatch.setattr(int8, "to_int8", worse)
     figures = quantise.quantise(bench)
-    assert not figures["int8"]["passed"]
-    assert figures["int8"]["agreement"] < 0.9
-    assert [made["smooth_quant_alpha"] for made in figures["int8"]["tried"]][:2] == [0.95, 0.8]
-    assert figures["int8"]["tried"][-1]["float_products"]
+    assert not figures["int8"].passed
+    assert figures["int8"].agreement < 0.9
+    assert [made.smooth_quant_alpha for made in figures["int8"].tried][:2] == [0.95, 0.8]
+    assert figures["int8"].tried[-1].float_products
     assert any("int8 does not pass: accuracy loss" in line for line in bench.say.__self__)
 
     graphs = {variant: bench.folder / quantise.graph_name(variant) for variant in figures}
@@ -194,8 +195,8 @@ def test_a_graph_that_nncf_does_not_know_gets_plain_pairs(bench, monkeypatch):
 
     monkeypatch.setattr(int8, "to_int8", lost)
     figures = quantise.quantise(bench)
-    assert figures["int8"]["quantised_products"] == 14
-    assert figures["int8"]["agreement"] > 0.9
+    assert figures["int8"].quantised_products == 14
+    assert figures["int8"].agreement > 0.9
     assert qdq.check_symmetric(onnx.load(bench.folder / "model.int8.onnx"))
     assert any("NNCF does not know this graph (AttributeError)" in line for line in bench.say.__self__)
 
@@ -206,9 +207,9 @@ def test_a_graph_that_no_converter_knows_is_marked(bench, monkeypatch):
 
     monkeypatch.setattr(half, "to_half", lost)
     figures = quantise.quantise(bench)
-    assert figures["fp16"] == {"passed": False, "error": "RuntimeError: no shape"}
+    assert figures["fp16"] == VariantFigures(passed=False, error="RuntimeError: no shape")
     assert not (bench.folder / "model.fp16.onnx").exists()
-    assert figures["fp32"]["passed"]
+    assert figures["fp32"].passed
 
 
 def test_variants_finished_before_an_interruption_are_not_made_again(bench, monkeypatch):
@@ -220,7 +221,7 @@ def test_variants_finished_before_an_interruption_are_not_made_again(bench, monk
         with pytest.raises(KeyboardInterrupt):
             quantise.quantise(bench)
     monkeypatch.setattr(half, "to_half", stopped)
-    assert quantise.quantise(bench)["fp16"]["passed"]
+    assert quantise.quantise(bench)["fp16"].passed
 
 
 def test_nothing_that_passes_is_an_error():

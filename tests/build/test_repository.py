@@ -22,7 +22,7 @@ from newsdesk.server.serving.workspace import Workspace
 
 LABELS = ["harbour", "kitchen", "garden"]
 MEASURED = {"accuracy": 0.9, "agreement": 0.99, "passed": True}
-POINT = {"accuracy": 0.9, "macro_f1": 0.89, "calibration_error": 0.01, "answered_by": {"tiny": 1.0}}
+POINT = {"accuracy": 0.9, "log_loss": 0.3, "macro_f1": 0.89, "calibration_error": 0.01, "answered_by": {"tiny": 1.0}}
 FIGURES = {
     "accuracy": {"validation": {"rows": 60, **dict.fromkeys(QUALITIES, POINT)}},
     "members": {
@@ -37,8 +37,8 @@ FIGURES = {
             },
             "variants": {"int8": {**MEASURED, "mib": 1.5}, "fp16": {"passed": False, "error": "ValueError: no"}},
             "targets": {
-                "openvino:int8": {**MEASURED, "articles_per_second": 321.5},
-                "openvino:bf16": {"passed": False, "error": "no such thing here"},
+                "openvino:int8": {"variant": "int8", **MEASURED, "articles_per_second": 321.5},
+                "openvino:bf16": {"variant": "fp32", "passed": False, "error": "no such thing here"},
             },
         }
     },
@@ -55,7 +55,7 @@ BUILT = [
     {
         "stage": "train",
         "name": "tiny",
-        "figures": {"rows": 240, "validation": {"accuracy": 0.9}},
+        "figures": {"rows": 240, "ngrams": 9, "validation": {"accuracy": 0.9, "log_loss": 0.3}},
         "packages": {"torch": "2"},
     },
 ]
@@ -228,7 +228,7 @@ def test_what_triton_runs_is_in_the_manifest_and_checked_before_it_runs(tmp_path
     later = (model / "config.pbtxt").read_text() + "\n# of a later version\n"
     (model / "config.pbtxt").write_text(later)
     work = Workspace(tmp_path)
-    for folder in work.repository, work.watched, work._renderings, work._generations:
+    for folder in work.repository, work.watched, work.renderings, work._generations:
         folder.mkdir(parents=True)
     work.place("ag_news", work.render(model, {}, 2))
     assert (work.repository / "ag_news" / "config.pbtxt").is_file()

@@ -23,7 +23,7 @@ def kinds(graph) -> set[str]:
 def test_what_compilers_refuse_is_gone(family, kind, rewriting, exported):
     """Parity with PyTorch at shapes never traced is what the export itself checks, after the rewrite."""
     assert kind not in kinds(exported(family).graph)
-    assert rewriting in exported(family).figures["rewritten"]
+    assert rewriting in exported(family).figures.rewritten
 
 
 @pytest.mark.parametrize("length", [1, 2, 7])

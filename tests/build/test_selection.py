@@ -28,7 +28,7 @@ LABELS = np.random.default_rng(0).integers(COUNT, size=ROWS)
 def test_two_that_are_wrong_in_different_places_serve_together():
     chosen = selection.select({"linear": predictions(LABELS, 2.5, 1), "encoder": predictions(LABELS, 2.5, 2)}, LABELS)
     assert chosen.members == ["linear", "encoder"]
-    accuracies = {tuple(line["members"]): line["accuracy"] for line in chosen.table}
+    accuracies = {tuple(line.members): line.accuracy for line in chosen.table}
     assert accuracies["linear", "encoder"] > max(accuracies["linear",], accuracies["encoder",])
 
 
@@ -42,7 +42,7 @@ def test_few_rows_keep_a_member_that_many_rows_leave_out():
     labels = np.random.default_rng(0).integers(COUNT, size=4000)
     members = {"linear": predictions(labels, 4, 1), "encoder": predictions(labels, 0.3, 2)}
     few = selection.select({name: each[:24] for name, each in members.items()}, labels[:24])
-    losses = {tuple(line["members"]): line["log_loss"] for line in few.table}
+    losses = {tuple(line.members): line.log_loss for line in few.table}
     assert losses["linear",] < losses["linear", "encoder"]
     assert few.members == ["linear", "encoder"]
     assert selection.select(members, labels).members == ["linear"]

@@ -14,13 +14,13 @@ def test_mcnemar_is_the_binomial_test_of_the_rows_that_one_alone_gets_right():
     labels = np.zeros(10, np.int64)
     a, b = one_hot([0] * 9 + [1]), one_hot([1] * 8 + [0, 0])
     comparison = significance.mcnemar(a, b, labels)
-    assert (comparison["only_first"], comparison["only_second"]) == (8, 1)
-    assert comparison["p"] == pytest.approx(2 * (1 + 9) / 2**9)  # 0 or 1 of 9 heads, two-sided
+    assert (comparison.only_first, comparison.only_second) == (8, 1)
+    assert comparison.p == pytest.approx(2 * (1 + 9) / 2**9)  # 0 or 1 of 9 heads, two-sided
 
 
 def test_mcnemar_of_equals_says_nothing():
     a = one_hot([0, 1, 2])
-    assert significance.mcnemar(a, a, np.array([0, 0, 0]))["p"] == 1
+    assert significance.mcnemar(a, a, np.array([0, 0, 0])).p == 1
 
 
 def test_the_interval_is_the_normal_one_for_many_rows():

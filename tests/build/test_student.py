@@ -161,7 +161,7 @@ def test_a_linear_student_is_one_table_of_a_number_a_label(rows: list[Row], tmp_
     (table,) = (v for v in onnx.load(tmp_path / "graphs" / "model.int8.onnx").graph.initializer if v.name == "table")
     values = numpy_helper.to_array(table)
     assert values.dtype == np.int8
-    assert values.shape == (figures["ngrams"] + 2, len(LABELS))
+    assert values.shape == (figures.ngrams + 2, len(LABELS))
     assert np.abs(values).max(0).tolist() == [127] * 3
     assert not values[0].any()
 

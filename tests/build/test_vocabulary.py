@@ -17,7 +17,7 @@ def test_texts_of_kept_pieces_are_read_as_before(make, tmp_path: Path):
     base = save(tmp_path / "base", make())
     figures = vocabulary.prune(base, TEXTS, 2, tmp_path / "pruned")
     old, new = (AutoTokenizer.from_pretrained(folder) for folder in (base, tmp_path / "pruned"))
-    assert figures["pieces"] == len(new) < figures["pieces_before"] == len(old)
+    assert figures.pieces == len(new) < figures.pieces_before == len(old)
     assert not any("zebra" in piece for piece in new.get_vocab())
     models_ = [AutoModel.from_pretrained(folder).eval() for folder in (base, tmp_path / "pruned")]
     for text in TEXTS:

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from msgspec import Struct
 
 from newsdesk.build.data import tables
-from newsdesk.build.data.cleaning import TITLE, WEIGHT, Labels, clean_rows, look_alike
+from newsdesk.build.data.cleaning import TITLE, WEIGHT, CleaningFigures, Labels, clean_rows, look_alike
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.recipe import Source
@@ -15,17 +16,28 @@ from newsdesk.server.contract import CORRECTED_AT
 _ELIGIBLE = "eligible"
 
 
+class LookAlikes(Struct, frozen=True, kw_only=True):
+    """Labels that are probably one, spelled in several ways."""
+
+    groups: list[list[str]]
+
+
+class CleanFigures(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The cleaning of every part."""
+
+    test: CleaningFigures | None = None
+    train: CleaningFigures
+    look_alike_labels: LookAlikes
+
+
 def clean(
     folder: Path, say: Say, *, raw: Artifact, labels: list[str], train: Source, test: Source | None
-) -> dict[str, dict[str, Any]]:
+) -> CleanFigures:
     """Clean the raw rows. Texts of the test rows leave the training rows.
 
     Args:
         raw: The artifact of `read`.
         labels: The recipe's; empty: those of the training rows.
-
-    Returns:
-        The report of each part, and the groups of labels that look alike.
 
     Raises:
         DataError: The rows, or their labels, are not what the recipe says.
@@ -46,7 +58,11 @@ def clean(
     for part, report in reports.items():
         say("\n".join([f"{part}: {report.lines()[0]}", *report.lines()[1:]]))
     tables.write_labels(folder, known.names)
-    return {part: report.as_dict() for part, report in reports.items()} | {"look_alike_labels": {"groups": alike}}
+    return CleanFigures(
+        test=reports["test"].figures() if test else None,
+        train=reports["train"].figures(),
+        look_alike_labels=LookAlikes(groups=alike),
+    )
 
 
 def _raw_rows(raw: Artifact, part: str) -> Iterator[RawRow]:

@@ -1,18 +1,27 @@
 """Compile for every target that runs on this machine, measure each, and choose: target.json."""
 
 from pathlib import Path
-from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from newsdesk.build.compile import targets
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.compile.gate import Gate
+from newsdesk.build.compile.metrics import TargetMetrics
 from newsdesk.build.compile.predict import of_windows, on_all_cores
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.pipeline.fits import MemberFit, rows_of, whole
 from newsdesk.build.pipeline.graphs import VALIDATION, Exported, Graphs, ServingTarget
 from newsdesk.build.recipe import Compile, Quantise, Variant
+
+
+class CompileFigures(Struct, frozen=True, kw_only=True):
+    """The targets of a member on this machine."""
+
+    target: str
+    """The one that serves."""
+    targets: dict[str, TargetMetrics]
 
 
 def compile(
@@ -28,15 +37,12 @@ def compile(
     settings: Compile,
     gate: Quantise,
     variants: list[Variant],
-) -> dict[str, Any]:
+) -> CompileFigures:
     """Choose the fastest target that passes the gate, and keep its answers to the validation rows.
 
     Args:
         gate: Its settings: how much accuracy and agreement a target may lose.
         variants: Those that are wanted in the repository; empty: any.
-
-    Returns:
-        {"target": the one that serves, "targets": the figures of each}.
     """
     exported, graphs = Exported(fit, train, export), Graphs(quantise, engines)
     validation = rows_of(rows, "validation")
@@ -54,4 +60,4 @@ def compile(
     examples = exported.examples(validation)
     answers = of_windows(on_all_cores(chosen, graphs.of_target(chosen)), examples, f"{chosen}, validation")
     Answers(answers, examples.windows).save(folder / VALIDATION)
-    return {"target": chosen, "targets": metrics}
+    return CompileFigures(target=chosen, targets=metrics)

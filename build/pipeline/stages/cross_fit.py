@@ -1,20 +1,27 @@
 """Keep the out-of-fold predictions of a member: fits that never saw a row calibrate the one that serves."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from newsdesk.build.ensemble.out_of_fold import OutOfFold
-from newsdesk.build.evaluation.metrics import summary
+from newsdesk.build.evaluation.metrics import Summary, summary
 from newsdesk.build.pipeline.artifacts import SCRATCH, Artifact, Say
 from newsdesk.build.pipeline.fits import MemberFit, ask, rows_of
 from newsdesk.server.runtime.lengths import words
 
 
+class CrossFitFigures(Summary, frozen=True, kw_only=True):
+    """The out-of-fold predictions that calibrate a member."""
+
+    folds: int
+    rows: int
+
+
 def cross_fit(
     folder: Path, say: Say, *, rows: Artifact, fitted: dict[str, Artifact], fits: list[MemberFit]
-) -> dict[str, Any]:
+) -> CrossFitFigures:
     """Leave a `OutOfFold` of the training rows that might have become validation rows, since others look different.
 
     The fits of the folds have seen fewer rows than the one that serves, and err a little more: a calibration by them is
@@ -32,4 +39,5 @@ def cross_fit(
         np.nanmean(answers, axis=0)[alike], np.array([row.label for row in train])[alike], words(texts)[alike]
     )
     kept.save(folder)
-    return {"folds": len(fits), "rows": len(kept.labels)} | summary(kept.probabilities, kept.labels)
+    scores = structs.asdict(summary(kept.probabilities, kept.labels))
+    return CrossFitFigures(folds=len(fits), rows=len(kept.labels), **scores)

@@ -1,7 +1,6 @@
 """Read every training row once by an encoder that stays frozen."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from newsdesk.build.training.heads import LENGTHS, STATES
 
 def embed(
     folder: Path, say: Say, *, rows: Artifact, base: str, max_length: int, pooling: str, name: str
-) -> dict[str, Any]:
+) -> dict[str, int]:
     """Leave states.npy, the pooled states FP32 [rows, hidden], and lengths.npy, the tokens of each row.
 
     Args:

@@ -1,9 +1,9 @@
 """Build TensorRT engines of the variants that passed: `<runtime>-<variant>.plan` with its log, and plans.json."""
 
 from pathlib import Path
-from typing import Any
 
 from newsdesk.build.compile import planning
+from newsdesk.build.compile.planning import EnginesFigures
 from newsdesk.build.data import splits
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.pipeline.fits import MemberFit, rows_of
@@ -24,7 +24,7 @@ def engines(
     fit: MemberFit,
     settings: Engines,
     seed: int,
-) -> dict[str, Any]:
+) -> EnginesFigures:
     """Build the recipe's engines. One that cannot be built here is reported and left out: the ONNX graphs serve."""
     exported, graphs = Exported(fit, train, export), Graphs(quantise)
     drawn = splits.shuffled(rows_of(rows, "train"), _LENGTH_ROWS, seed)

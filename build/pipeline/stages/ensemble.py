@@ -1,9 +1,9 @@
-"""MemberFit what combines the members, on validation rows: ensemble.json, and the graphs of stackers."""
+"""Fit what combines the members, on validation rows: ensemble.json, and the graphs of stackers."""
 
 from pathlib import Path
-from typing import Any
 
 from newsdesk.build.ensemble import ensemble as fitting
+from newsdesk.build.ensemble.figures import EnsembleReport
 from newsdesk.build.ensemble.out_of_fold import OutOfFold
 from newsdesk.build.pipeline import evidence
 from newsdesk.build.pipeline.artifacts import Artifact, Say
@@ -21,8 +21,8 @@ def ensemble(
     asked: dict[str, Artifact] | None = None,
     settings: Ensemble,
     seed: int,
-) -> dict[str, Any]:
-    """MemberFit the ensemble, and return its report.
+) -> EnsembleReport:
+    """Fit the ensemble, and return its report.
 
     Args:
         rows: The artifact of `split`.

@@ -1,17 +1,27 @@
 """Measure, after everything is decided, the chosen target and the fp32 graph on validation and test rows."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.compile.predict import RUNS_ANY, of_windows, on_all_cores
 from newsdesk.build.data import views
 from newsdesk.build.evaluation import metrics
+from newsdesk.build.evaluation.figures import PartFigures
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.pipeline.fits import MemberFit, parts, rows_of, whole
 from newsdesk.build.pipeline.graphs import TEST, VALIDATION, Exported, Graphs, ServingTarget
+
+
+class EvaluateFigures(Struct, frozen=True, kw_only=True):
+    """A member after everything is decided."""
+
+    target: str
+    """The one that serves."""
+    accuracy: dict[str, PartFigures]
+    """By part."""
 
 
 def evaluate(
@@ -25,12 +35,8 @@ def evaluate(
     engines: Artifact | None = None,
     compile: Artifact,
     fit: MemberFit,
-) -> dict[str, Any]:
-    """Measure one member, and keep the chosen target's answers to the test rows.
-
-    Returns:
-        {"target": the one that serves, "accuracy": by part, of the fp32 graph ("float") and of the target ("served")}.
-    """
+) -> EvaluateFigures:
+    """Measure one member, and keep the chosen target's answers to the test rows."""
     exported, graphs = Exported(fit, train, export), Graphs(quantise, engines)
     target = ServingTarget.load(compile).target
     figures = {}
@@ -51,10 +57,10 @@ def evaluate(
             }
             original, served = answers[RUNS_ANY].rows(), answers[target].rows()
             answers[target].save(folder / TEST)
-        figures[part] = {
-            "rows": len(examples.labels),
-            "float": metrics.summary(original, examples.labels),
-            "served": metrics.summary(served, examples.labels),
-            "agreement": metrics.agreement(original, served),
-        }
-    return {"target": target, "accuracy": figures}
+        figures[part] = PartFigures(
+            rows=len(examples.labels),
+            original=metrics.summary(original, examples.labels),
+            served=metrics.summary(served, examples.labels),
+            agreement=metrics.agreement(original, served),
+        )
+    return EvaluateFigures(target=target, accuracy=figures)

@@ -1,8 +1,8 @@
 """Export a fit to ONNX with parity checked: model.fp32.onnx, tokenizer.json or features.json, member.json."""
 
 from pathlib import Path
-from typing import Any
 
+from newsdesk.build.compile.metrics import ExportFigures
 from newsdesk.build.data import splits
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.pipeline.families import call
@@ -13,7 +13,7 @@ _PARITY_ROWS = 100
 
 def export(
     folder: Path, say: Say, *, rows: Artifact, train: Artifact, fit: MemberFit, max_length: int, seed: int
-) -> dict[str, Any]:
+) -> ExportFigures:
     """Export a fit, and return the figures of its family's own `export`.
 
     Args:

@@ -1,11 +1,11 @@
 """Measure every operating point on validation and test rows, from the members' answers to them."""
 
 from pathlib import Path
-from typing import Any
 
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble import judge as judging
+from newsdesk.build.ensemble.figures import Judgement
 from newsdesk.build.pipeline import evidence
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.pipeline.fits import parts, rows_of
@@ -21,7 +21,7 @@ def judge(
     compiled: dict[str, Artifact],
     evaluated: dict[str, Artifact],
     asked: dict[str, Artifact] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Judgement]:
     """Return the figures of every operating point, by part.
 
     With `asked`, the artifacts of `out-of-fold`, rows that no fit saw stand in for the validation rows.

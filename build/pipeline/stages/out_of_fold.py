@@ -1,9 +1,9 @@
 """Ask a member about rows that it was not fitted on: out_of_fold.npz."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.data import splits, tables
@@ -16,11 +16,13 @@ from newsdesk.build.pipeline.families import call, family
 from newsdesk.build.pipeline.fits import rows_of
 from newsdesk.build.recipe import EncoderMember, LinearMember, Member
 from newsdesk.build.training import linear
+from newsdesk.build.training.figures import OutOfFoldFigures
+from newsdesk.server.runtime.arrays import Array
 
 
 def out_of_fold(
     folder: Path, say: Say, *, rows: Artifact, states: Artifact | None = None, member: Member, folds: int, seed: int
-) -> dict[str, Any]:
+) -> OutOfFoldFigures:
     """Fit a member without each part of the rows, and keep its answers to that part: `Answers`, NaN for other rows.
 
     A label with one row is in every fit, and its row is not asked about. An encoder that is fine-tuned is fitted once,
@@ -34,13 +36,13 @@ def out_of_fold(
     every, names = rows_of(rows, "train"), tables.read_labels(rows.path)
     parts = _parts(every, folds, seed)
     truth, weights = linear.truths(every)
-    more: dict[str, Any] = {}
+    cost = None
     if isinstance(member, LinearMember):
         logits = linear.out_of_fold(member, len(names), every, parts, seed)
     elif isinstance(member, EncoderMember) and states:
         from newsdesk.build.training import frozen, heads
 
-        more["cost"], logits = frozen.out_of_fold(
+        cost, logits = frozen.out_of_fold(
             member,
             len(names),
             np.load(states / heads.STATES),
@@ -56,19 +58,18 @@ def out_of_fold(
     probabilities = np.full(logits.shape, np.nan)
     probabilities[asked] = softmax(logits[asked])
     Answers(probabilities, np.ones(len(every), np.int64)).save(folder / OUT_OF_FOLD)
-    return {"rows": len(asked), **summary(probabilities[asked], truth[asked]), **more}
+    scores = structs.asdict(summary(probabilities[asked], truth[asked]))
+    return OutOfFoldFigures(rows=len(asked), cost=cost, **scores)
 
 
-def _parts(rows: list[Row], count: int, seed: int) -> list[np.ndarray]:
+def _parts(rows: list[Row], count: int, seed: int) -> list[Array]:
     """Return the numbers of rows of each part, stratified by label; a label's only row is in none."""
     truth = np.array([row.label for row in rows])
     several = np.flatnonzero(np.bincount(truth)[truth] > 1)
     return [several[part] for part in deal(truth[several], count, seed)]
 
 
-def _refitted(
-    member: Member, names: list[str], rows: list[Row], parts: list[np.ndarray], seed: int, scratch: Path
-) -> np.ndarray:
+def _refitted(member: Member, names: list[str], rows: list[Row], parts: list[Array], seed: int, scratch: Path) -> Array:
     """Return logits FP32 [rows, labels] of members that are fitted in epochs. A tenth of the rows ends the training."""
     kind = family(member)
     logits = np.zeros((len(rows), len(names)), np.float32)
@@ -81,5 +82,5 @@ def _refitted(
         learned = [row for row in rest if row.text not in texts]
         figures = call(kind.train, member, names, learned, stopping, seed, folder, None)
         asked = [rows[i].text for i in part]
-        logits[part] = call(kind.logits, folder / kind.fitted, asked, figures.get("window", 0), True)
+        logits[part] = call(kind.logits, folder / kind.fitted, asked, figures.window, True)
     return logits

@@ -1,12 +1,12 @@
 """Go on pretraining an encoder's base on the texts of all training rows, a fold's too: no label is read."""
 
 from pathlib import Path
-from typing import Any
 
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.pipeline.fits import rows_of
 from newsdesk.build.recipe import EncoderMember, Pretrain
 from newsdesk.build.training import pretraining
+from newsdesk.build.training.figures import PretrainFigures
 
 
 def pretrain(
@@ -20,15 +20,12 @@ def pretrain(
     pretrain: Pretrain,
     seed: int,
     name: str,
-) -> dict[str, Any]:
+) -> PretrainFigures:
     """Leave a `from_pretrained` folder, with the vocabulary pruned where the member asks for that.
 
     Args:
         rows: The artifact of `split`.
         name: The member's, for messages: members and teachers with the same base share the artifact.
-
-    Returns:
-        The figures of `pretraining.pretrain`.
     """
     member = EncoderMember(
         name=name, base=base, max_length=max_length, min_piece_count=min_piece_count, pretrain=pretrain

@@ -1,7 +1,6 @@
 """Make the precisions: `model.<variant>.onnx` for fp32, fp16, int8 and the like, each judged on validation rows."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from newsdesk.build.data import splits
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.pipeline.families import call
 from newsdesk.build.pipeline.fits import MemberFit, rows_of, whole
-from newsdesk.build.pipeline.graphs import REFERENCE, Exported
+from newsdesk.build.pipeline.graphs import REFERENCE, Exported, QuantiseFigures
 from newsdesk.build.recipe import Quantise
 
 
@@ -26,12 +25,8 @@ def quantise(
     fit: MemberFit,
     settings: Quantise,
     seed: int,
-) -> dict[str, Any]:
-    """Leave the graph of every variant that could be made, and the fp32 graph's probabilities of the validation rows.
-
-    Returns:
-        {"variants": the figures of each, `passed` among them}.
-    """
+) -> QuantiseFigures:
+    """Leave the graph of every variant that could be made, and the probabilities of the validation rows in fp32."""
     exported = Exported(fit, train, export)
     source = export / "model.fp32.onnx"
     validation = exported.examples(whole(rows_of(rows, "validation")))
@@ -47,4 +42,4 @@ def quantise(
         folder=folder,
         say=say,
     )
-    return {"variants": call(fit.family.quantise, bench)}
+    return QuantiseFigures(variants=call(fit.family.quantise, bench))

@@ -2,18 +2,30 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from newsdesk.build.data import suspects, tables
 from newsdesk.build.ensemble import selection
+from newsdesk.build.ensemble.selection import SetScores
 from newsdesk.build.pipeline import evidence
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.pipeline.candidates import CHOSEN
 
 
-def select(folder: Path, say: Say, *, rows: Artifact, asked: dict[str, Artifact]) -> dict[str, Any]:
+class SelectFigures(Struct, frozen=True, kw_only=True):
+    """The members that serve, and every set of members that was compared."""
+
+    members: list[str]
+    rows: int
+    """Rows that the sets were compared on."""
+    sets: list[SetScores]
+    suspects: int
+    """Rows that are probably labelled wrong."""
+
+
+def select(folder: Path, say: Say, *, rows: Artifact, asked: dict[str, Artifact]) -> SelectFigures:
     """Leave members.json, the names of those that serve, and suspects.csv, the rows probably labelled wrong.
 
     Args:
@@ -27,4 +39,4 @@ def select(folder: Path, say: Say, *, rows: Artifact, asked: dict[str, Artifact]
         say(f"  {line}")
     (folder / CHOSEN).write_text(json.dumps(chosen.members))
     listed = suspects.write(folder / suspects.FILE, known, tables.read_labels(rows.path), chosen.probabilities)
-    return {"members": chosen.members, "rows": len(known), "sets": chosen.table, "suspects": listed}
+    return SelectFigures(members=chosen.members, rows=len(known), sets=chosen.table, suspects=listed)

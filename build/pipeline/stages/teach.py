@@ -1,7 +1,6 @@
 """Ask fitted teachers about every training row, and about the excerpts and texts that their pupil's recipe has."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from newsdesk.build.evaluation.metrics import accuracy
 from newsdesk.build.pipeline.artifacts import SCRATCH, Artifact, Say
 from newsdesk.build.pipeline.fits import MemberFit, ask, rows_of
 from newsdesk.build.recipe import Source
+from newsdesk.build.training.figures import FitFigures, TeachFigures
 from newsdesk.build.training.soft_labels import SoftLabels
 
 
@@ -23,7 +23,7 @@ def teach(
     with_pieces: bool,
     source: Source | None,
     seed: int,
-) -> dict[str, Any]:
+) -> TeachFigures:
     """Leave the mean of the teachers' probabilities: `SoftLabels`.
 
     An answer that a teacher gave before an interruption is not asked for again.
@@ -42,10 +42,10 @@ def teach(
     answers = [ask(fit, teachers[fit.name], own, texts, folder / SCRATCH) for fit in fits]
     of_rows, of_texts = (np.nanmean(by_teacher, axis=0) for by_teacher in zip(*answers, strict=True))
     SoftLabels(of_rows, texts, of_texts, new).save(folder)
-    return {
-        "teachers": {fit.name: teachers[fit.name].figures["validation"] for fit in fits},
-        "rows": len(labelled),
-        "new": new,
-        "pieces": len(texts) - new,
-        "accuracy_on_training_rows": accuracy(of_rows, np.array([row.label for row in labelled])),
-    }
+    return TeachFigures(
+        teachers={fit.name: teachers[fit.name].metrics(FitFigures).validation for fit in fits},
+        rows=len(labelled),
+        new=new,
+        pieces=len(texts) - new,
+        accuracy_on_training_rows=accuracy(of_rows, np.array([row.label for row in labelled])),
+    )

@@ -1,7 +1,6 @@
-"""MemberFit a member."""
+"""Fit a member."""
 
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -10,6 +9,7 @@ from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.pipeline.families import call, family
 from newsdesk.build.pipeline.fits import Fold, rows_of
 from newsdesk.build.recipe import EncoderMember, Member
+from newsdesk.build.training.figures import FitFigures, TeachFigures
 from newsdesk.build.training.soft_labels import SoftLabels
 
 
@@ -24,8 +24,8 @@ def train(
     taught: Artifact | None = None,
     pretrained: Artifact | None = None,
     apart: bool = False,
-) -> dict[str, Any]:
-    """MemberFit one member. An encoder leaves `checkpoint/`, a `from_pretrained` folder; n-grams features and weights.
+) -> FitFigures:
+    """Fit one member. An encoder leaves `checkpoint/`, a `from_pretrained` folder; n-grams features and weights.
 
     Args:
         rows: The artifact of `split`.
@@ -33,11 +33,8 @@ def train(
         taught: The artifact of `teach`: soft labels.
         pretrained: The artifact of `pretrain`, which the member starts from.
         apart: Whether the validation rows are among the training rows, and are left out since they end the training.
-
-    Returns:
-        The figures of the family's own `train`.
     """
-    soft_labels = SoftLabels.load(taught.path, taught.figures["new"]) if taught else None
+    soft_labels = SoftLabels.load(taught.path, taught.metrics(TeachFigures).new) if taught else None
     if soft_labels and fold:
         every = rows_of(rows, "train")
         soft_labels = soft_labels.without([row.text for row in every], fold.left_out(len(every)))

@@ -1,7 +1,6 @@
 """Fit the linear layer of an encoder that stays frozen."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.pipeline.fits import rows_of
 from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training import heads
+from newsdesk.build.training.figures import FitFigures, OutOfFoldFigures
 
 
 def train_head(
@@ -22,7 +22,7 @@ def train_head(
     out_of_fold: Artifact | None = None,
     member: EncoderMember,
     seed: int,
-) -> dict[str, Any]:
+) -> FitFigures:
     """Leave `checkpoint/`, a `from_pretrained` folder, and return the figures of `heads.train`.
 
     Args:
@@ -43,5 +43,5 @@ def train_head(
         folder,
         states=np.load(states / heads.STATES)[kept],
         lengths=np.load(states / heads.LENGTHS)[kept],
-        cost=float(out_of_fold.figures["cost"]) if out_of_fold else None,
+        cost=out_of_fold.metrics(OutOfFoldFigures).cost if out_of_fold else None,
     )

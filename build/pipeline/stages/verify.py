@@ -1,9 +1,11 @@
 """Compare every target that passed, and the variants for GPUs, with the original model."""
 
 from pathlib import Path
-from typing import Any
+
+from msgspec import Struct
 
 from newsdesk.build.compile import verify as verifying
+from newsdesk.build.compile.metrics import Differences
 from newsdesk.build.data import splits
 from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation.metrics import softmax
@@ -11,6 +13,12 @@ from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.pipeline.fits import MemberFit, rows_of
 from newsdesk.build.pipeline.graphs import Exported, Graphs, ServingTarget
 from newsdesk.build.recipe import Verify
+
+
+class VerifyFigures(Struct, frozen=True, kw_only=True):
+    """How far each target is from the original model."""
+
+    targets: dict[str, Differences]
 
 
 def verify(
@@ -26,11 +34,8 @@ def verify(
     fit: MemberFit,
     settings: Verify,
     seed: int,
-) -> dict[str, Any]:
+) -> VerifyFigures:
     """Verify the graphs on validation rows and on texts that no article looks like.
-
-    Returns:
-        {"targets": the differences of each}.
 
     Raises:
         VerificationError: A target differs from the original by more than the recipe allows.
@@ -44,4 +49,4 @@ def verify(
         if graphs.passed(variant):
             compiled[f"onnxruntime:{variant}"] = graphs.paths[variant]
     examples = exported.examples([Row(text, 0) for text in texts], cut=True)
-    return {"targets": verifying.verify(compiled, examples, original, settings)}
+    return VerifyFigures(targets=verifying.verify(compiled, examples, original, settings))

@@ -29,35 +29,35 @@ def test_a_candidate_is_judged_on_rows_that_its_fit_never_saw() -> None:
     choice = choose(members, labels, settings, 9)
     np.testing.assert_allclose(choice.probabilities, expected, atol=1e-6)
     (row,) = choice.table
-    assert row["log_loss"] == pytest.approx(metrics.log_loss(expected, labels))
+    assert row.log_loss == pytest.approx(metrics.log_loss(expected, labels))
     losses = -np.log(expected[np.arange(300), labels])
-    assert row["standard_error"] == pytest.approx(losses.std(ddof=1) / 300**0.5)
-    assert row["ece"] == pytest.approx(metrics.calibration_error(expected, labels))
-    assert row["chosen"]
+    assert row.standard_error == pytest.approx(losses.std(ddof=1) / 300**0.5)
+    assert row.ece == pytest.approx(metrics.calibration_error(expected, labels))
+    assert row.chosen
 
 
 def test_the_simplest_within_a_standard_error_of_the_best_is_chosen() -> None:
     members, labels = draw(600, 2)
     choice = choose(members, labels, QUICK, 3)
     assert len(choice.table) == 6 * 5
-    best = min(choice.table, key=lambda row: row["log_loss"])
-    (chosen,) = (row for row in choice.table if row["chosen"])
-    assert (chosen["combiner"], chosen["calibrator"]) == choice.candidate
-    assert best["worse_than_best"] == 0
-    assert chosen["as_good"]
+    best = min(choice.table, key=lambda row: row.log_loss)
+    (chosen,) = (row for row in choice.table if row.chosen)
+    assert (chosen.combiner, chosen.calibrator) == choice.candidate
+    assert best.worse_than_best == 0
+    assert chosen.as_good
     before = choice.table[: choice.table.index(chosen)]
     assert before
-    assert not any(row["as_good"] for row in before)
+    assert not any(row.as_good for row in before)
     for row in choice.table:
-        low, high = row["interval"]
-        assert row["worse_than_best"] == pytest.approx((low + high) / 2)
-        assert row["as_good"] == (row["worse_than_best"] <= (high - low) / 2 / 1.96)
+        low, high = row.interval
+        assert row.worse_than_best == pytest.approx((low + high) / 2)
+        assert row.as_good == (row.worse_than_best <= (high - low) / 2 / 1.96)
 
 
 def test_what_bends_most_comes_last() -> None:
     members, labels = draw(60, 2)
     settings = Ensemble(combiners=("mean", "weighted", "logistic"), calibrators=("none", "platt", "isotonic"), folds=2)
-    assert [(row["combiner"], row["calibrator"]) for row in choose(members, labels, settings, 3).table] == [
+    assert [(row.combiner, row.calibrator) for row in choose(members, labels, settings, 3).table] == [
         *(("mean", "none"), ("mean", "platt"), ("weighted", "none"), ("weighted", "platt")),
         *(("mean", "isotonic"), ("weighted", "isotonic")),
         *(("logistic", "none"), ("logistic", "platt"), ("logistic", "isotonic")),
@@ -82,7 +82,7 @@ def test_a_member_that_is_too_sure_is_calibrated() -> None:
 
 def test_one_member_is_not_combined() -> None:
     members, labels = draw(200, 6, (1.0,))
-    assert {row["combiner"] for row in choose(members, labels, QUICK, 3).table} == {"mean"}
+    assert {row.combiner for row in choose(members, labels, QUICK, 3).table} == {"mean"}
 
 
 @pytest.mark.parametrize("name", ["mean", "bayes", "weighted", "blend", "ranks", "logistic"])
@@ -112,7 +112,7 @@ def test_a_member_of_zeros_and_ones(sure: float) -> None:
     members, labels = draw(120, 9, (1.0, 1.0))
     members[0] = np.eye(3)[labels if sure else (labels + 1) % 3]  # always right, or always wrong
     choice = choose(members, labels, QUICK, 1)
-    assert np.isfinite([row["log_loss"] for row in choice.table]).all()
+    assert np.isfinite([row.log_loss for row in choice.table]).all()
     assert choice.candidate[0] != "mean"
 
 
@@ -135,14 +135,14 @@ def test_members_that_know_texts_of_a_length_are_weighed_by_it() -> None:
     assert isinstance(rule, combine.ByLength)
     assert rule.bounds == [12]
     np.testing.assert_allclose(rule.weights, [[1, 0], [0, 1]])
-    assert "by_length" not in {row["combiner"] for row in choose(members, labels, settings, 3).table}
+    assert "by_length" not in {row.combiner for row in choose(members, labels, settings, 3).table}
 
 
 def test_texts_of_one_length_are_not_parted() -> None:
     members, labels = draw(700, 2)
     settings = Ensemble(combiners=("mean", "by_length"), calibrators=("none", "temperature_by_length"), folds=2)
     choice = choose(members, labels, settings, 3, texts=Texts(np.full(700, 40)))
-    assert [(row["combiner"], row["calibrator"]) for row in choice.table] == [("mean", "none")]
+    assert [(row.combiner, row.calibrator) for row in choice.table] == [("mean", "none")]
     with pytest.raises(DataError, match="rows fill no two buckets"):
         choose(members, labels, Ensemble(combiners=("by_length",)), 3, texts=Texts(np.full(700, 40)))
 
@@ -167,9 +167,9 @@ def test_a_candidate_that_harms_a_slice_is_not_as_good() -> None:
     lax = choose(members, labels, settings, 3)
     slices = np.where(few, "headline", "whole")
     strict = choose(members, labels, settings, 3, texts=Texts(slices=slices))
-    assert [row["harms"] for row in lax.table] == [[], []]
-    assert strict.table[0]["harms"] == ["headline"]
-    assert not strict.table[0]["as_good"]
+    assert [row.harms for row in lax.table] == [[], []]
+    assert strict.table[0].harms == ["headline"]
+    assert not strict.table[0].as_good
 
 
 def test_slices_of_a_row_stay_in_one_fold() -> None:

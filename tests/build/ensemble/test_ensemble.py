@@ -1,6 +1,5 @@
 """The whole fit: what it writes, the server answers, to the last digit that FP32 has."""
 
-import json
 from pathlib import Path
 from typing import get_args
 
@@ -126,9 +125,9 @@ def test_rows_that_a_member_left_out_calibrate_it_and_the_first_stage(tmp_path: 
     probabilities = calibrate.ready(expected)(both).astype(np.float32)
     assert made.stages[0].calibrator == choose(probabilities[None], of_both, settings, 5).calibrator
     assert made.calibrators[1:] == alone.calibrators[1:]
-    assert made.report["members"]["student"]["rows_left_out"] == 6000
-    assert made.report["members"]["middle"]["rows_left_out"] == 0
-    assert made.report["rows"] == 60
+    assert made.report.members["student"].rows_left_out == 6000
+    assert made.report.members["middle"].rows_left_out == 0
+    assert made.report.rows == 60
     fresh, of_fresh = _drawn(20_000, 2)
     fresh[student] **= 3
     probabilities = [_answered(fit, tmp_path, fresh, "fast").probabilities for fit in (made, alone)]
@@ -141,21 +140,21 @@ def test_rows_that_a_member_left_out_calibrate_it_and_the_first_stage(tmp_path: 
 def test_the_report_says_what_was_tried_and_what_each_quality_gives(tmp_path: Path) -> None:
     members, labels = _drawn(3000, 4)
     made = ensemble.fit(NAMES, members, labels, COSTS, QUICK, 1, tmp_path)
-    report = json.loads(json.dumps(made.report))  # plain values
-    assert report["rows"] == 3000
-    assert list(report["members"]) == made.order
-    assert report["members"]["middle"]["cost"] == 0.3
-    assert len(report["stages"]["student+middle+large"]["candidates"]) == 4
-    fitted = report["cascade"]
-    costs = [fitted["points"][quality]["cost"] for quality in QUALITIES]
+    report = made.report
+    assert report.rows == 3000
+    assert list(report.members) == made.order
+    assert report.members["middle"].cost == 0.3
+    assert len(report.stages["student+middle+large"].candidates) == 4
+    fitted = report.cascade
+    costs = [fitted.points[quality].cost for quality in QUALITIES]
     assert costs == sorted(costs)
     assert costs[0] == pytest.approx(0.02)
     assert costs[2] == pytest.approx(1.32)
-    assert fitted["points"]["balanced"]["bound"] <= 0.005
-    assert fitted["rows_needed"] == 322  # log(0.2) / log(1 - 0.005), and a little more
-    assert 2 < len(fitted["frontier"]) <= ensemble.SHOWN
-    assert report["uncertainty"]["wrong"]["model"] > report["uncertainty"]["right"]["model"]
-    assert sum(report["uncertainty"]["posterior"]) == pytest.approx(1)
+    assert fitted.points["balanced"].bound <= 0.005
+    assert fitted.rows_needed == 322  # log(0.2) / log(1 - 0.005), and a little more
+    assert 2 < len(fitted.frontier) <= ensemble.SHOWN
+    assert report.uncertainty.wrong.model > report.uncertainty.right.model
+    assert sum(report.uncertainty.posterior) == pytest.approx(1)
     told = ensemble.describe(made)
     assert told[0].startswith("student: mean, ")
     assert "out of fold: accuracy 0." in told[0]
@@ -187,10 +186,10 @@ def test_the_snapshots_of_a_run_are_members_like_any(tmp_path: Path) -> None:
     names = ["minilm-1", "minilm-2", "minilm-3"]
     made = ensemble.fit(names, members, labels, [1.0] * 3, QUICK, 1, tmp_path)
     assert made.order == names
-    last = made.report["stages"]["minilm-1+minilm-2+minilm-3"]
-    assert last["combiner"] == "mean"
-    alone = min(member["calibrated"]["log_loss"] for member in made.report["members"].values())
-    assert last["out_of_fold"]["log_loss"] < alone
+    last = made.report.stages["minilm-1+minilm-2+minilm-3"]
+    assert last.combiner == "mean"
+    alone = min(member.calibrated.log_loss for member in made.report.members.values())
+    assert last.out_of_fold.log_loss < alone
 
 
 @pytest.mark.parametrize(
@@ -237,7 +236,7 @@ def test_the_stage_leaves_what_the_model_needs(tmp_path: Path) -> None:
         return ensemble.load(folder), report
 
     fit, report = fitted(COSTS)
-    assert report["cascade"] == json.loads(json.dumps(fit.report["cascade"]))
+    assert report.cascade == fit.report.cascade
     assert [file.path for file in fit.files] == [
         "ensemble/student+middle.logistic.onnx",
         "ensemble/student+middle+large.logistic.onnx",
@@ -263,30 +262,30 @@ def test_the_report_says_of_each_slice_what_each_quality_gives_and_where_the_pro
     plain = Ensemble(combiners=("weighted",), calibrators=("temperature",), folds=3)
     arguments = NAMES, members, labels, COSTS
     unaware = ensemble.fit(*arguments, plain, 1, tmp_path, lengths=lengths, slices=slices, groups=groups)
-    report = json.loads(json.dumps(unaware.report["slices"]))
-    assert report["headline"]["rows"] == 750
-    (broken,) = {line.partition("more often")[2] for line in report["headline"]["broken"]} - {" than balanced"}
+    report = unaware.report.slices
+    assert report["headline"].rows == 750
+    (broken,) = {line.partition("more often")[2] for line in report["headline"].broken} - {" than balanced"}
     assert broken == " than best"
     assert any(line.startswith("headline: fast is right ") for line in ensemble.describe(unaware))
     aware = ensemble.fit(*(*arguments, QUICK_BY_LENGTH, 1, tmp_path), lengths=lengths, slices=slices, groups=groups)
     last = aware.stages[-1].combiner
     assert last.bounds == [12]
     assert last.weights[0][0] == 1  # the student alone reads headlines
-    for figures in aware.report["slices"].values():
-        assert figures["broken"] == []
-        assert figures["best"]["accuracy"] >= figures["balanced"]["accuracy"] - 0.003
-        assert figures["best"]["calibration_error"] < 0.05
+    for figures in aware.report.slices.values():
+        assert figures.broken == []
+        assert figures.best.accuracy >= figures.balanced.accuracy - 0.003
+        assert figures.best.calibration_error < 0.05
     assert ensemble.load(tmp_path) == aware
     served = _answered(aware, tmp_path, members[:, :2000], "best", lengths[:2000])
     assert (served.stages == np.where(headline[:2000], 0, 2)).all()  # and the others are not paid for headlines
-    points = aware.report["cascade"]["points"]
-    assert points["best"]["shares"] == [0.25, 0, 0.75]
-    assert points["best"]["cost"] == pytest.approx(0.25 * 0.02 + 0.75 * 1.32)
+    points = aware.report.cascade.points
+    assert points["best"].shares == [0.25, 0, 0.75]
+    assert points["best"].cost == pytest.approx(0.25 * 0.02 + 0.75 * 1.32)
     for quality, point in points.items():
         replayed = _answered(aware, tmp_path, members, quality, lengths).stages
-        assert np.bincount(replayed, minlength=3) / 3000 == pytest.approx(point["shares"], abs=0.02)
+        assert np.bincount(replayed, minlength=3) / 3000 == pytest.approx(point.shares, abs=0.02)
     without = ensemble.fit(*arguments, plain, 1, tmp_path)
-    assert without.report["slices"] == {}
+    assert without.report.slices == {}
 
 
 def test_lengths_slices_and_groups_that_do_not_match_the_rows_are_refused(tmp_path: Path) -> None:
