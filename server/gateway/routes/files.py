@@ -20,6 +20,7 @@ from newsdesk.clients import NewsdeskError, Quality
 from newsdesk.server.contract import MAX_BATCH
 from newsdesk.server.gateway import lines, models, problems
 from newsdesk.server.gateway.auth import CHECK_SECONDS, only
+from newsdesk.server.gateway.jobs.store import problem_of
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.observed import FILE_ROUTE, MODEL_FILE_ROUTE
 from newsdesk.server.gateway.plane import Asked, Plane
@@ -42,7 +43,7 @@ def _file_route(*codes: int) -> dict[str, Any]:
     return {
         "dependencies": only(Role.reader),
         "response_class": StreamingResponse,
-        "responses": {200: answered, **documented(400, 401, 403, *codes, 408, 413, 415, 422, 429, 503, 504)},
+        "responses": {200: answered, **documented(400, 401, 403, *codes, 408, 413, 415, 422, 429, 503, 504, 507)},
         "openapi_extra": BODY,
     }
 
@@ -71,7 +72,10 @@ async def classify_file(
     line is `{"problem": …}`.
     """
     asked, plane = Asked(top_k, quality, members, uncertainty), models.of(request, model).plane
-    file, content_type, name = await received(request)
+    try:
+        file, content_type, name = await received(request)
+    except OSError as error:  # no room for temporary files
+        raise problem_of(error) from error
     try:
         read = batches(file, form_of(form, content_type, name), column, delimiter, MAX_BATCH)
         first = await lines.following(read)  # what is wrong from the start has a status of its own

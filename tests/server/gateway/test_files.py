@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from newsdesk.clients import Prediction
 from newsdesk.server.gateway.plane import Asked
+from newsdesk.server.gateway.problems import Full
 from newsdesk.server.gateway.routes import files
 from newsdesk.server.gateway.uploads import Given
 from tests.server.gateway.conftest import Served
@@ -197,6 +199,19 @@ def test_whatever_fails_behind_the_first_rows_is_a_last_line() -> None:
     assert [line.get("index") for line in answers] == [*range(200), None]
     assert (answers[-1]["problem"]["status"], answers[-1]["problem"]["request_id"]) == (500, "r")
     assert "too deep" not in answers[-1]["problem"]["detail"]
+
+
+def test_no_room_for_temporary_files_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"text\n"
+        yield b"shares\n" * 200_000
+
+    monkeypatch.setattr(files, "received", partial(files.received, made=lambda: open("/dev/full", "r+b")))
+    monkeypatch.setattr(files.models, "of", lambda *_: SimpleNamespace(plane=None))
+    request = SimpleNamespace(headers={"content-type": "text/csv"}, stream=stream)
+    with pytest.raises(Full, match="disk is full") as problem:
+        asyncio.run(files.classify_file(request))  # type: ignore[arg-type]
+    assert problem.value.status_code == 507
 
 
 def test_a_model_that_fails_ends_the_answers_with_its_problem(reader: httpx.Client) -> None:
