@@ -206,7 +206,7 @@ def test_no_room_for_temporary_files_is_said(monkeypatch: pytest.MonkeyPatch) ->
         yield b"text\n"
         yield b"shares\n" * 200_000
 
-    monkeypatch.setattr(files, "received", partial(files.received, made=lambda: open("/dev/full", "r+b")))
+    monkeypatch.setattr(files, "received", partial(files.received, made=partial(Path("/dev/full").open, "r+b")))
     monkeypatch.setattr(files.models, "of", lambda *_: SimpleNamespace(plane=None))
     request = SimpleNamespace(headers={"content-type": "text/csv"}, stream=stream)
     with pytest.raises(Full, match="disk is full") as problem:

@@ -1,6 +1,9 @@
 """Golden answers of a tiny cascade: written, found again, and not found again where something differs."""
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,8 +27,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, Path]:
 @pytest.fixture
 def written(made: tuple[Manifest, Path], tmp_path: Path) -> Golden:
     manifest, version = made
-    golden.write(tmp_path / "golden", version, manifest, TEXTS)
-    return Golden.load(tmp_path / "golden")
+    golden.write(tmp_path / "archive" / "golden", version, manifest, TEXTS)
+    return Golden.load(tmp_path / "archive" / "golden")
 
 
 def test_ids_and_logits_of_every_graph_are_kept(written: Golden, made: tuple[Manifest, Path]) -> None:
@@ -81,6 +84,53 @@ def test_it_may_be_compared_with_another_variant(written: Golden, made: tuple[Ma
     assert written.of(manifest.members[1], version, "onnxruntime:fp32").passed
     against = written.of(manifest.members[1], version, "onnxruntime:fp32", "int8")
     assert (against.agreement, against.limit) == (pytest.approx(11 / 12), 0.3)
+
+
+def test_a_variant_without_golden_logits_is_held_against_those_of_its_precision(
+    written: Golden, made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bf16 reads the fp32 graph, whose logits are kept; without those, none of bf16 are either."""
+    manifest, version = made
+    asked = []
+
+    def of(self: Golden, member: Any, version: Path, target: str, against: str = "") -> Finding:
+        asked.append((member.name, target, against))
+        return Finding(member.name, 0.0, 1.0, 0.125, 1.0)
+
+    monkeypatch.setattr(Golden, "of", of)
+    target = "tiny=openvino:bf16,keen=openvino:int8,bag=onnxruntime:fp32"
+    *_, ensemble = written.check(version, manifest, target)
+    del written.arrays["tiny/fp32"], written.arrays["keen/int8"]
+    assert [*written.check(version, manifest, target)][-1].limit == ensemble.limit == 0.125
+    assert asked[:3] == [
+        ("bag", "onnxruntime:fp32", ""), ("tiny", "openvino:bf16", ""), ("keen", "openvino:int8", ""),
+    ]  # fmt: skip
+    assert asked[3:] == [
+        ("bag", "onnxruntime:fp32", ""), ("tiny", "openvino:bf16", "bf16"), ("keen", "openvino:int8", "int8"),
+    ]  # fmt: skip
+
+
+def test_a_rate_is_of_texts_a_second(
+    written: Golden, made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve texts within four seconds, by a clock that does so between two looks."""
+    clock = itertools.count(100.0, 4.0)
+    monkeypatch.setattr(golden, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert {finding.per_second for finding in written.check(made[1], made[0])} == {3.0}
+
+
+def test_short_texts_are_not_computed_at_the_longest_ones_length() -> None:
+    """Eight at a time, each part as wide as its own longest."""
+    mask = np.zeros((10, 7), np.int64)
+    mask[:8, :3] = mask[8:, :5] = 1
+    shapes = []
+
+    def engine(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        shapes.append((ids.shape, mask.shape))
+        return ids[:, :3]
+
+    assert golden._run(engine, np.ones((10, 7), np.int64), mask).shape == (10, 3)  # type: ignore[arg-type]
+    assert shapes == [((8, 3), (8, 3)), ((2, 5), (2, 5))]
 
 
 @pytest.mark.parametrize(

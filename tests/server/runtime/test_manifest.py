@@ -95,6 +95,21 @@ def test_members_have_names_of_their_own_and_all_are_asked(tmp_path: Path) -> No
         manifest.load(tmp_path)
 
 
+def _spread(labels: int) -> dict[str, Any]:
+    return {"labels": [2] + [0] * (labels - 1), "confidence": [0] * 9 + [2]}
+
+
+def test_the_reference_has_the_labels_of_the_model(tmp_path: Path) -> None:
+    tiny.write(tmp_path)
+    for labels in 4, 3:
+        qualities = dict.fromkeys(("fast", "balanced", "best"), _spread(labels))
+        _edit(tmp_path, reference={"words": [2] + [0] * 10, "unknown": [2] + [0] * 9, **qualities})
+        if labels == 4:
+            manifest.load(tmp_path)
+    with pytest.raises(ManifestError, match=r"the reference has 3 labels, expected 4"):
+        manifest.load(tmp_path)
+
+
 def test_the_manifest_is_written_for_people_too(tmp_path: Path) -> None:
     tiny.write(tmp_path)
     assert (tmp_path / manifest.FILE).read_text().splitlines()[:3] == ["{", ' "schema": 2,', ' "name": "ag_news",']
