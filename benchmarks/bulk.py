@@ -7,7 +7,8 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+
+import psutil
 
 from benchmarks import servers
 from newsdesk.server.contract import MAX_BATCH
@@ -121,8 +122,8 @@ async def _sample(pids: Sequence[int], sent: Sent) -> None:
 
 def _gateway(pid: int) -> list[int]:
     """Return the gateway's processes below a server's."""
-    commands = {below: Path(f"/proc/{below}/cmdline").read_bytes().split(b"\0") for below in servers.family(pid)}
+    commands = {below: psutil.Process(below).cmdline() for below in servers.family(pid)}
     for below, command in commands.items():
-        if b"newsdesk.server.gateway" in command:
+        if "newsdesk.server.gateway" in command:
             return servers.family(below)
     raise RuntimeError(f"no gateway among the processes below {pid}: {sorted(commands)}")

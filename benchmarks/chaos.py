@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from benchmarks import servers, texts
 from newsdesk.clients import Client, NewsdeskError
 from newsdesk.server.machine import processes
@@ -114,9 +116,9 @@ class Victim:
         return sorted(processes.children(self._child("tritonserver").pid, STUB), key=lambda stub: stub.start)
 
     def _gateway(self) -> processes.Process:
-        below = Path(f"/proc/{self.server.pid}/task/{self.server.pid}/children").read_text().split()
-        (pid,) = [pid for pid in below if b"newsdesk.server.gateway" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        return processes.find(int(pid))
+        below = psutil.Process(self.server.pid).children()
+        (gateway,) = [child for child in below if "newsdesk.server.gateway" in child.cmdline()]
+        return processes.find(gateway.pid)
 
     def _vanish(self) -> None:
         body = b'{"text": "a client that is gone before it is answered"}'

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
+
 from newsdesk.server.machine import processes
 
 START_SECONDS = 180
@@ -145,21 +147,13 @@ def free_ports(count: int) -> list[int]:
 
 def family(pid: int) -> list[int]:
     """Return a process and all below it, whichever of its threads started them."""
-    pids = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            pids += [below for child in task.read_text().split() for below in family(int(child))]
-    return pids
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
 def resident_mb(pids: Sequence[int]) -> float:
     """Return the memory resident in processes, shared pages counted once (PSS), in MB."""
-    return sum(_pss_kb(pid) for pid in pids) / 1e3
-
-
-def _pss_kb(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has ended
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    resident = 0
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):  # it has ended
+            resident += psutil.Process(pid).memory_full_info().pss
+    return resident / 1024 / 1e3

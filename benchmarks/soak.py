@@ -17,10 +17,10 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import theilslopes
 
 from benchmarks import servers, texts
 from newsdesk.server.contract import LABEL, PROBABILITIES, TEXT
@@ -63,8 +63,8 @@ class Outcome:
     def slope(self) -> float:
         """MB a minute: the median of the slopes between all samples of the last two thirds (Theil and Sen)."""
         settled = self.memory[len(self.memory) // 3 :]
-        slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(settled, 2)]
-        return 60 * float(np.median(slopes)) if slopes else 0.0
+        seconds, resident = zip(*settled, strict=True) if settled else ((), ())
+        return 60 * float(theilslopes(resident, seconds).slope) if len(settled) > 1 else 0.0
 
 
 def mixed(articles: Sequence[str], count: int = 300) -> list[str]:

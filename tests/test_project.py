@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -45,6 +46,16 @@ def test_version_and_licence_are_the_same_everywhere() -> None:
     assert (ROOT / "LICENSE").read_text().split()[:4] == ["Apache", "License", "Version", "2.0,"]
     terms = (ROOT / "model_repository" / "LICENSE.md").read_text()
     assert "non-commercial use only" in " ".join(terms.split())
+
+
+def test_only_serving_asks_for_numpy_below_2() -> None:
+    def takes(lines: list[str], version: str) -> bool:
+        asked = [requirement for requirement in map(Requirement, lines) if requirement.name == "numpy"]
+        return bool(asked) and all(requirement.specifier.contains(version) for requirement in asked)
+
+    assert takes(PROJECT["dependencies"], "1.26.0")
+    assert takes(PROJECT["dependencies"], "2.4.6")
+    assert not takes(PROJECT["optional-dependencies"]["serve"], "2.0.0")
 
 
 def test_make_help_lists_every_target() -> None:

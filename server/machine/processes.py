@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+# psutil tells a start by the wall clock: once that was set, no living server would be the one that its folder names.
 _PROC = Path("/proc")
 _PR_SET_PDEATHSIG = 1
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.docker.files import DOCKER, ROOT, context, instructions
@@ -157,10 +158,7 @@ class _Inside:
 
     def family(self) -> list[int]:
         """Return the pids, as seen from outside, of what runs inside; unshare itself stays outside."""
-        pids = [self.process.pid]
-        for pid in pids:
-            pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return pids[1:]
+        return [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
 
     def enter(self, *command: str) -> subprocess.CompletedProcess[str]:
         deadline = time.monotonic() + 10

@@ -6,11 +6,11 @@ import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import psutil
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
@@ -247,11 +247,6 @@ def test_a_caller_who_leaves_is_forgotten(served: Served, reader: httpx.Client) 
 
 
 def resident_mb(served: Served) -> float:
-    children = Path(f"/proc/{served.server.process.pid}/task/{served.server.process.pid}/children").read_text()
-    for child in children.split():
-        if b"newsdesk.server.gateway" in Path(f"/proc/{child}/cmdline").read_bytes():
-            (line,) = [
-                line for line in Path(f"/proc/{child}/status").read_text().splitlines() if line.startswith("VmRSS")
-            ]
-            return int(line.split()[1]) / 1024
-    raise AssertionError("no gateway process")
+    below = psutil.Process(served.server.process.pid).children()
+    (gateway,) = [child for child in below if "newsdesk.server.gateway" in child.cmdline()]
+    return gateway.memory_info().rss / 2**20

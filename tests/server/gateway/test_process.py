@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from newsdesk.server.gateway.settings import Launch
@@ -38,9 +39,9 @@ def alone(tmp_path: Path) -> Iterator[tuple[Server, str]]:
 
 
 def gateway_of(server: Server) -> processes.Process:
-    task = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
-    (pid,) = [pid for pid in task.split() if b"newsdesk.server.gateway" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return processes.find(int(pid))
+    below = psutil.Process(server.process.pid).children()
+    (gateway,) = [child for child in below if "newsdesk.server.gateway" in child.cmdline()]
+    return processes.find(gateway.pid)
 
 
 def ask(url: str, text: str = "shares") -> httpx.Response:
