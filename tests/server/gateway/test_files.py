@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
