@@ -174,4 +174,5 @@ def _cells(build: Build) -> list[str]:
 
 
 def to_json(builds: list[Build]) -> str:
+    """Return the builds as JSON."""
     return json.dumps(msgspec.to_builtins(builds), indent=1, ensure_ascii=False)

@@ -322,7 +322,11 @@ def _chosen(
 
 
 def assignment(text: str) -> tuple[str, Any]:
-    """Return the dotted key and the value of KEY=VALUE; what is no JSON is a string. Raises RecipeError."""
+    """Return the dotted key and the value of KEY=VALUE; what is no JSON is a string.
+
+    Raises:
+        RecipeError: the text is none.
+    """
     from newsdesk.build.errors import RecipeError
 
     key, equals, value = text.partition("=")

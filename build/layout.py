@@ -26,7 +26,8 @@ _GRAPHS = "fp16", "int8", "fp32"
 def write(model: Path, output: Path) -> list[Path]:
     """Write `<output>/<model>_<member>/` for every encoder of a model folder, and return them.
 
-    Raises BuildError where none of its graphs can be read by Triton's own backends.
+    Raises:
+        BuildError: none of an encoder's graphs can be read by Triton's own backends.
     """
     version = latest_version(model)
     loaded = manifest.load(version)
@@ -60,7 +61,11 @@ def _write(loaded: Manifest, member: Member, folder: Path, output: Path) -> Path
 
 
 def choose(member: Member) -> str:
-    """Return the graph that is written: TensorRT's plan, else ONNX, the nearer to a GPU the better."""
+    """Return the graph that is written: TensorRT's plan, else ONNX, the nearer to a GPU the better.
+
+    Raises:
+        BuildError: the member has none of them.
+    """
     for name in (*_PLANS, *_GRAPHS):
         if name in member.graphs:
             return name

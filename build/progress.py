@@ -16,6 +16,7 @@ _shown: list[Progress] = []
 
 
 def say(line: str) -> None:
+    """Write a line to stderr."""
     console.print(line, markup=False)
 
 

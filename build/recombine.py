@@ -28,7 +28,11 @@ from newsdesk.server.runtime.repository import latest_version
 
 
 class Built:
-    """A member of a model's version folder, with what the build measured of it."""
+    """A member of a model's version folder, with what the build measured of it.
+
+    Raises:
+        RecipeError: the model has no member of this name.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder, self.manifest = folder, manifest.load(folder)
@@ -45,7 +49,12 @@ class Built:
         return 1 / msgspec.convert(self.figures["targets"][self.target], TargetMetrics).articles_per_second
 
     def ask(self, rows: list[Row], title: str) -> Answers:
-        """Return what the member says of rows in the precision that serves, uncalibrated."""
+        """Return what the member says of rows in the precision that serves, uncalibrated.
+
+        Args:
+            rows: to read
+            title: names the rows on the progress bar
+        """
         reader = self.folder / self.about.reader.path
         examples = Examples.of(rows, reader, self.about.max_length, self.about.pad_id)
         engine = on_all_cores(self.target, self.folder / self.about.graphs[engines.TARGETS[self.target]].path)
@@ -66,7 +75,11 @@ class Built:
 
 
 def named(text: str) -> list[Built]:
-    """Return the members that "model folder:member,member" names; all of the latest version's without a colon."""
+    """Return the members that "model folder:member,member" names; all of the latest version's without a colon.
+
+    Raises:
+        RecipeError: the model has no member of a name.
+    """
     folder, _, members = text.partition(":")
     version = latest_version(Path(folder))
     names = members.split(",") if members else [member.name for member in manifest.load(version).members]
@@ -85,8 +98,17 @@ def recombine(
 ) -> dict[str, Any]:
     """Fit the ensemble of these members on the recipe's validation rows and write the repository; return the figures.
 
-    `data`: the artifacts of the stages read, clean and split. No member may have been fitted on the recipe's validation
-    rows. Raises RecipeError where labels differ.
+    Args:
+        recipe: whose rows and settings count
+        data: the artifacts of the stages read, clean and split
+        members: none of which was fitted on the recipe's validation rows
+        output: the model repository
+        command: is recorded in the manifest
+        next_version: write the next version, instead of in place of the highest
+        say: shows a line
+
+    Raises:
+        RecipeError: labels differ.
     """
     rows = data["split"]
     names = tables.read_labels(rows.path)

@@ -28,10 +28,12 @@ def examine(
     """Return the report's figures of a built model on the recipe's test rows (see `report.evaluate`).
 
     Args:
+        recipe: That built the model.
         artifacts: The folder of the artifact store.
         repository: The model repository.
         target: It stands in for the manifest's.
         against: An older model to compare with: its folder, or a repository.
+        say: Shows a line.
 
     Raises:
         RecipeError: The recipe names no test rows, or has other labels than the model, or the older model has.
@@ -57,7 +59,11 @@ def examine(
 
 
 def find_model(folder: Path, name: str) -> Path:
-    """Return a model's folder: `folder` itself, or what it holds, the model of this name where there are several."""
+    """Return a model's folder: `folder` itself, or what it holds, the model of this name where there are several.
+
+    Raises:
+        RepositoryError: it holds no model, or several of other names.
+    """
     if (folder / CONFIG).is_file():
         return folder
     held = models(folder)

@@ -64,12 +64,27 @@ def write(
 ) -> Path:
     """Write `<output>/<model>/` and return it: in place of its highest version, or as the next one.
 
-    `windows` is the rule for texts beyond a member's length, and `unsure` says when an answer is marked as not sure; by
-    None none is. `reference` is what live answers are held against. `target` is one for all members, or each one's (see
-    `targets`). `graphs` is the folder below which the cascade's own graphs lie, by the paths that its stages name.
-
     The version folder is made beside its place and renamed into it; every other file is written under another name and
     renamed; config.pbtxt, which is what Triton looks for, comes last.
+
+    Args:
+        output: the model repository
+        settings: the recipe's of the repository
+        about: what the model card says and no measurement can
+        labels: in the order of the outputs
+        members: in the order in which they are asked
+        cascade: the stages
+        graphs: the folder below which the cascade's own graphs lie, by the paths that its stages name
+        target: one for all members, or each one's (see `targets`)
+        figures: what was measured
+        built: the entries of the artifacts, the recipe's first
+        windows: the rule for texts beyond a member's length
+        unsure: when an answer is marked as not sure; None: none is
+        reference: what live answers are held against
+        next_version: write the next version, instead of in place of the highest
+
+    Raises:
+        BuildError: a label holds a line break.
     """
     if bad := [label for label in labels if "\n" in label or "\r" in label]:
         raise BuildError(f"label {bad[0]!r} holds a line break; {LABELS} has a label a line. Rename it in the data.")

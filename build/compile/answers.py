@@ -16,15 +16,17 @@ class Answers(NamedTuple):
     counts: Array
 
     def save(self, path: Path) -> None:
+        """Write the file that `load` reads."""
         np.savez(path, **self._asdict())
 
     @classmethod
     def load(cls, path: Path) -> "Answers":
+        """Read a file that `save` wrote."""
         with np.load(path) as arrays:
             return cls(**arrays)
 
     def rows(self, rule: Rule = "mean") -> Array:
-        """Return FP64 [rows, labels]."""
+        """Return each row's probabilities, FP64 [rows, labels], its windows combined by `rule`."""
         return combine(self.windows, self.counts, rule)
 
     def by_row(self) -> list[Array]:

@@ -35,10 +35,16 @@ _MOST_IDS = 200_000
 def export(fitted: Path, folder: Path, max_length: int = 0, texts: Sequence[str] = ()) -> ExportFigures:
     """Write the fp32 graph, the features file and the facts of a fitted student; return the parity figures.
 
-    `max_length` and `texts` are other kinds' of members.
+    The graph takes input_ids and attention_mask, INT64 [batch, length], and gives logits, FP32 [batch, labels].
 
-    The graph takes input_ids and attention_mask, INT64 [batch, length], and gives logits, FP32 [batch, labels]. Raises
-    VerificationError where it differs from the model.
+    Args:
+        fitted: the folder of the fit
+        folder: is written to
+        max_length: is other kinds' of members
+        texts: are other kinds' of members
+
+    Raises:
+        VerificationError: the graph differs from the model.
     """
     bag = Bag.load(fitted)
     onnx.save(graph(*layers(bag)), folder / GRAPH)
@@ -66,7 +72,7 @@ def quantise(bench: Workbench) -> dict[str, VariantFigures]:
 
 
 def to_int8(source: Path, target: Path) -> Conversion:
-    """Write the graph with its table in int8, symmetric, a scale a column."""
+    """Write the graph with its table in int8, symmetric, a scale a column; return the largest scale."""
     model = onnx.load(source)
     (table,) = (value for value in model.graph.initializer if value.name == "table")
     values = numpy_helper.to_array(table)
@@ -103,6 +109,12 @@ def layers(bag: Bag) -> tuple[Array, list[tuple[Array, Array]]]:
 
 
 def graph(table: Array, behind: list[tuple[Array, Array]]) -> onnx.ModelProto:
+    """Return the graph of a table and the layers behind it, as `layers` gives them.
+
+    Args:
+        table: FP32 [rows, n]
+        behind: weights [n, m] and bias [m] of each; one layer at least, the last of which gives logits
+    """
     nodes = [
         helper.make_node("Mul", ["input_ids", "attention_mask"], ["ids"]),
         helper.make_node("Gather", ["table", "ids"], ["rows"]),
@@ -139,7 +151,11 @@ def graph(table: Array, behind: list[tuple[Array, Array]]) -> onnx.ModelProto:
 def parity(bag: Bag, path: Path) -> Parity:
     """Compare the graph with the model: texts of one length, and the same ones padded, with another id for padding.
 
-    Returns the largest difference of a logit. Raises VerificationError over PARITY_TOLERANCE, or on NaN or Inf.
+    Returns:
+        The shapes, texts × ids, and the largest difference of a logit.
+
+    Raises:
+        VerificationError: a logit differs by more than PARITY_TOLERANCE, or is NaN or Inf.
     """
     generator = np.random.default_rng(0)
     shapes = [shape for shape in itertools.product(_BATCHES, _LENGTHS) if np.prod(shape) <= _MOST_IDS]

@@ -22,9 +22,15 @@ score is -inf, and a row of nothing but -inf is NaN after the softmax. exp(-1e4)
 
 
 def check(rows: list[list[int]]) -> None:
-    """Refuse token ids that ranges cannot be learned from. Raises BuildError with what is wrong.
+    """Refuse token ids that ranges cannot be learned from.
 
     Ranges from random ids are wrong for text, and the accuracy goes to nothing without any error.
+
+    Args:
+        rows: the ids of each, special ones included
+
+    Raises:
+        BuildError: there are too few rows, or they are no text's.
     """
     advice = "Calibrate with rows of the training data, tokenised by the member's own tokenizer."
     if len(rows) < LEAST_ROWS:
@@ -46,7 +52,7 @@ def check(rows: list[list[int]]) -> None:
 
 
 def feed(names: list[str], ids: list[int]) -> dict[str, Array]:
-    """Return the inputs of one row at its own length, INT64 [1, length]."""
+    """Return the inputs of one row at its own length, INT64 [1, length], those of `names` alone."""
     row = np.array([ids], np.int64)
     inputs = {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
     return {name: inputs[name] for name in names}
@@ -55,7 +61,10 @@ def feed(names: list[str], ids: list[int]) -> dict[str, Array]:
 def ranges(model: ModelProto, rows: list[list[int]], wanted: set[str] | None = None) -> dict[str, float]:
     """Return the largest absolute value that each float tensor of the graph takes on these rows.
 
-    `wanted`: names of tensors, else every one. The graph is not changed.
+    Args:
+        model: is not changed
+        rows: the ids of each
+        wanted: names of tensors; None: every one
     """
     looked = ModelProto()
     looked.CopyFrom(onnx.shape_inference.infer_shapes(model))

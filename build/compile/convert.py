@@ -44,9 +44,11 @@ def convert(
 
     Args:
         model: The folder of a built model; it is not changed.
+        output: The model repository to write to.
         variants: Those of VARIANTS that are wanted.
         settings: Which engines are built, of those variants that are.
         texts: What ranges are scanned on and buckets of lengths placed by; none: a few of newsdesk's own.
+        say: Is told how each graph compares, and of engines that cannot be built.
 
     Returns:
         The figures of each member that was converted, by its name.

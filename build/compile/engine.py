@@ -46,7 +46,11 @@ class EngineFigures(Struct, frozen=True, kw_only=True):
 
 
 def runtime(name: str) -> ModuleType:
-    """Import a TensorRT. Raises BuildError where it is missing or too old, with what to install."""
+    """Import a TensorRT.
+
+    Raises:
+        BuildError: it is missing or too old; the message says what to install.
+    """
     try:
         module = importlib.import_module(name)
     except ImportError as error:
@@ -59,9 +63,17 @@ def runtime(name: str) -> ModuleType:
 
 
 def build(graph: Path, plan: Path, name: str, profiles: list[Profile], settings: Engines) -> EngineFigures:
-    """Build `graph` into `plan` with the runtime `name`, and return the figures; the build's log lies beside the plan.
+    """Build an engine, and return the figures; the build's log lies beside the plan.
 
-    Raises BuildError with the parser's or the builder's own errors.
+    Args:
+        graph: ONNX, every precision written into it
+        plan: the file to write
+        name: "tensorrt" or "tensorrt_rtx"
+        profiles: of shapes, texts × tokens
+        settings: of the builder
+
+    Raises:
+        BuildError: the parser's or the builder's own errors.
     """
     trt = runtime(name)
     log = _log(trt)

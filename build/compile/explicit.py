@@ -32,11 +32,12 @@ class Format:
     largest: float
 
     def quantise(self, values: Array) -> Array:
-        """Round values that are already divided by their scale."""
+        """Round values that are already divided by their scale, and cut them to the format's range."""
         rounded = np.rint(values) if self.kind == TensorProto.INT8 else values
         return np.clip(rounded, -self.largest, self.largest).astype(self.dtype)
 
     def tensor(self, values: Array, name: str) -> TensorProto:
+        """Return quantised values as a constant of a graph."""
         return helper.make_tensor(name, self.kind, values.shape, values.tobytes(), raw=True)
 
 
@@ -55,8 +56,20 @@ def products(model: ModelProto) -> list[str]:
 def quantise(source: Path, target: Path, rows: list[list[int]], form: Format, skip: Iterable[str] = ()) -> Conversion:
     """Write the graph with Q/DQ pairs around every product but those in `skip`, calibrated on real rows.
 
-    The rest of the graph stays fp32 (see `half.to_half` for the next step). Raises BuildError where there is nothing to
-    quantise, or the rows are not to be learned from.
+    The rest of the graph stays fp32 (see `half.to_half` for the next step).
+
+    Args:
+        source: the fp32 graph
+        target: the file to write
+        rows: the ids of each calibration row
+        form: FP8 or INT8
+        skip: names of products that stay float
+
+    Returns:
+        The rows, and the products of either kind.
+
+    Raises:
+        BuildError: there is nothing to quantise, or the rows are not to be learned from.
     """
     calibration.check(rows)
     model = onnx.load(source)

@@ -35,10 +35,18 @@ _UNLIMITED = 8192
 def export(checkpoint: Path, folder: Path, max_length: int, texts: Sequence[str] = ()) -> ExportFigures:
     """Write the fp32 graph, the tokenizer and the facts of a `from_pretrained` folder; return the parity figures.
 
-    `texts` are other kinds' of members: parity is proved on ids of chance.
-
     The graph takes input_ids, attention_mask and, where the family has them, token_type_ids, INT64 [batch, length],
-    and gives logits, FP32 [batch, labels]. Raises VerificationError where it differs from the model.
+    and gives logits, FP32 [batch, labels].
+
+    Args:
+        checkpoint: the folder of the fit
+        folder: is written to
+        max_length: tokens that the member will read at once
+        texts: are other kinds' of members: parity is proved on ids of chance
+
+    Raises:
+        BuildError: the model has fewer positions, no exporter, or no tokenizer that serves.
+        VerificationError: the graph differs from the model.
     """
     model = encoders.load(checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, use_fast=True)
@@ -82,7 +90,17 @@ def export(checkpoint: Path, folder: Path, max_length: int, texts: Sequence[str]
 def parity(model: Encoder, graph: Path, pad_id: int, limit: int) -> Parity:
     """Compare the graph with the model at shapes never traced, and padded rows with the same rows alone.
 
-    Returns the largest differences of a logit. Raises VerificationError over PARITY_TOLERANCE, or on NaN or Inf.
+    Args:
+        model: in PyTorch
+        graph: of it
+        pad_id: the id of padding
+        limit: tokens that the model has positions for
+
+    Returns:
+        The shapes, and the largest differences of a logit.
+
+    Raises:
+        VerificationError: a logit differs by more than PARITY_TOLERANCE, or is NaN or Inf.
     """
     engine = engines.load("onnxruntime:fp32", graph)
     generator = np.random.default_rng(0)
@@ -131,6 +149,7 @@ class LastRealPosition(torch.nn.Module):
         self.model = model
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return the logits, FP32 [batch, labels], of ids and mask, INT64 [batch, length]."""
         hidden = self.model.transformer(input_ids, attention_mask=attention_mask).last_hidden_state
         last = (attention_mask.sum(1) - 1).clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[-1])
         return self.model.logits_proj(self.model.sequence_summary(hidden.gather(1, last)))
@@ -144,6 +163,7 @@ class OnlyLogits(torch.nn.Module):
         self.model = model
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return the logits, FP32 [batch, labels], of ids and mask, INT64 [batch, length]."""
         return self.model(input_ids, attention_mask).logits
 
 

@@ -32,7 +32,11 @@ FAMILIES = {
 
 
 def family(model_type: str) -> Family:
-    """Return the family of a `model_type`. Raises BuildError for one that nobody has tried."""
+    """Return the family of a `model_type`.
+
+    Raises:
+        BuildError: nobody has tried it.
+    """
     if model_type not in FAMILIES:
         raise BuildError(
             f"model family {model_type!r} has no exporter chosen for it; expected one of {', '.join(FAMILIES)}. "

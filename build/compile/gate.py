@@ -25,7 +25,7 @@ class Gate:
         return self.judge(probabilities(engine, self.examples, title))
 
     def judge(self, answers: Array) -> GateScores:
-        """Judge probabilities FP [rows, labels]; scores are rounded to five places."""
+        """Return the scores of answers to the rows, FP [rows, labels], rounded to five places."""
         labels = self.examples.labels
         finite = bool(np.isfinite(answers).all())
         lost = accuracy(self.reference, labels) - accuracy(answers, labels)

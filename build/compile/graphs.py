@@ -26,12 +26,15 @@ class GraphFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The most tokens that an encoder has positions for."""
 
     def save(self, folder: Path) -> None:
+        """Write the file that `load` reads."""
         (folder / FACTS).write_text(json.dumps(msgspec.to_builtins(self)))
 
     @classmethod
     def load(cls, folder: Path) -> "GraphFacts":
+        """Read the file that `save` wrote."""
         return msgspec.json.decode((folder / FACTS).read_bytes(), type=cls)
 
 
 def graph_name(variant: str) -> str:
+    """Return the file name of a variant's graph."""
     return f"model.{variant}.onnx"

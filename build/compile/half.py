@@ -39,7 +39,12 @@ def too_large(source: Path, rows: list[list[int]]) -> dict[str, float]:
 def to_half(source: Path, target: Path, keep: Iterable[str] = ()) -> Conversion:
     """Write the fp16 graph of an fp32 one, or of one with Q/DQ pairs, whose scales become fp16 too.
 
-    Inputs and outputs keep their types; normalisation, softmax and the nodes in `keep` (by name) stay fp32.
+    Inputs and outputs keep their types; normalisation and softmax stay fp32.
+
+    Args:
+        source: the graph
+        target: the file to write
+        keep: names of further nodes that stay fp32
     """
     from onnxruntime.transformers import float16
     from onnxruntime.transformers.onnx_model import OnnxModel

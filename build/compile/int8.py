@@ -12,8 +12,20 @@ from newsdesk.build.progress import track
 def to_int8(source: Path, target: Path, rows: list[list[int]], smooth_quant_alpha: float) -> Conversion:
     """Write the graph with symmetric int8 Q/DQ pairs, calibrated on real rows at their own lengths.
 
-    Weights and embeddings are int8, a scale a channel or row; activations int8, a scale a tensor. Raises
-    VerificationError if a zero point is not 0, BuildError if the rows are not to be learned from.
+    Weights and embeddings are int8, a scale a channel or row; activations int8, a scale a tensor.
+
+    Args:
+        source: the fp32 graph
+        target: the file to write
+        rows: the ids of each calibration row
+        smooth_quant_alpha: of the products, 0 to 1
+
+    Returns:
+        The rows, the embeddings and the Q/DQ nodes, counted.
+
+    Raises:
+        VerificationError: a zero point is not 0.
+        BuildError: the rows are not to be learned from.
     """
     calibration.check(rows)
     import nncf

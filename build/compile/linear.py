@@ -25,12 +25,18 @@ _TINY = 1e-12
 
 
 def export(fitted: Path, folder: Path, max_length: int, texts: list[str]) -> ExportFigures:
-    """Write the fp32 graph, the terms file and the facts of a fitted member; return the parity figures on `texts`.
+    """Write the fp32 graph, the terms file and the facts of a fitted member; return the parity figures.
 
-    `max_length` is other kinds' of members: terms are read whole.
+    The graph takes input_ids and attention_mask, INT64 [batch, length], and gives logits, FP32 [batch, labels].
 
-    The graph takes input_ids and attention_mask, INT64 [batch, length], and gives logits, FP32 [batch, labels]. Raises
-    VerificationError where it differs from the model.
+    Args:
+        fitted: the folder of the fit
+        folder: is written to
+        max_length: is other kinds' of members: terms are read whole
+        texts: that parity is proved on, one at least
+
+    Raises:
+        VerificationError: the graph differs from the model.
     """
     linear = Linear.load(fitted)
     onnx.save(graph(linear), folder / GRAPH)
@@ -48,6 +54,7 @@ def quantise(bench: Workbench) -> dict[str, VariantFigures]:
 
 
 def graph(linear: Linear) -> onnx.ModelProto:
+    """Return the graph of a linear member."""
     terms = linear.terms
     idf = np.zeros((terms.rows, len(terms.blocks)), np.float32)
     for number, (start, block) in enumerate(zip(terms.starts, terms.blocks, strict=True)):
@@ -103,7 +110,8 @@ def graph(linear: Linear) -> onnx.ModelProto:
 def parity(linear: Linear, path: Path, texts: list[str]) -> float:
     """Return the largest difference of a logit between the graph, in batches of many lengths, and the model.
 
-    Raises VerificationError over PARITY_TOLERANCE, or on NaN or Inf.
+    Raises:
+        VerificationError: it is more than PARITY_TOLERANCE, or a logit is NaN or Inf.
     """
     texts = [*texts, "?", texts[0] * 30]
     ids, expected, worst = linear.terms.encode(texts), linear.logits(texts), 0.0

@@ -1,5 +1,6 @@
-"""The metrics of a member's graphs and targets, as the artifacts and the manifest have them: a field's name is the name
-there.
+"""The metrics of a member's graphs and targets, as the artifacts and the manifest have them.
+
+A field's name is the name there.
 """
 
 from msgspec import UNSET, Struct, UnsetType, structs

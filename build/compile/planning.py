@@ -46,6 +46,9 @@ def build(
         graphs: The ONNX graph of each variant that passed the gate.
         lengths: Tokens of training rows, by which the buckets are placed.
         max_length: Tokens that a window has at most.
+        settings: Which engines are built, and how.
+        folder: Is written to.
+        say: Is told of each engine.
     """
     ends = profiles.ends(lengths, max_length, settings.buckets)
     plans: dict[str, Plan] = {}
@@ -93,4 +96,5 @@ def load(folder: Path) -> dict[str, Plan]:
 
 
 def file_of(target: str) -> str:
+    """Return the file name of a target's engine."""
     return f"model.{target.replace(':', '.')}.plan"

@@ -17,6 +17,7 @@ class Profile:
 
     @property
     def best(self) -> tuple[int, int]:
+        """The largest shape."""
         return self.most
 
 
@@ -24,6 +25,11 @@ def ends(lengths: list[int], most: int, buckets: int) -> list[int]:
     """Return the last length of each bucket, ascending, the last one `most`: those that pad these rows least.
 
     Exact, by dynamic programming over the multiples of STEP. Fewer come back where fewer lengths occur.
+
+    Args:
+        lengths: of rows, in tokens
+        most: tokens that a row has at most
+        buckets: how many there may be
     """
     marks = sorted({*range(STEP, most, STEP), most})
     rounded = np.searchsorted(marks, [min(length, most) for length in lengths])

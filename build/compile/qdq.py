@@ -10,7 +10,11 @@ _PRODUCTS = "MatMul", "Gemm"
 
 
 def check_symmetric(model: ModelProto) -> int:
-    """Check that every Q/DQ node is int8 with a zero point of 0, and return how many there are."""
+    """Check that every Q/DQ node is int8 with a zero point of 0, and return how many there are.
+
+    Raises:
+        VerificationError: one is not.
+    """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     for node in nodes:
@@ -115,6 +119,9 @@ def dequantise(model: ModelProto) -> int:
     """Turn a graph with Q/DQ pairs into the float graph that it stands for, in place; return how many weights it has.
 
     Weights become floats, rounded as they were quantised. Activations are no longer rounded.
+
+    Raises:
+        VerificationError: an output of the graph is quantised.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     sources = _float_sources(model)

@@ -195,6 +195,15 @@ def sensitivity(write: Write, products: list[str], gate: Gate, scratch: Path) ->
     """Rank matrix products: how much nearer the float model a variant comes when one of them is left in float.
 
     Nearness is the mean absolute difference of the probabilities on the first SENSITIVITY_ROWS validation rows.
+
+    Args:
+        write: writes the variant with products left in float
+        products: their names
+        gate: of the float model
+        scratch: a folder to write to
+
+    Returns:
+        Names and differences, the most sensitive product first.
     """
     rows, reference = gate.examples.part(0, SENSITIVITY_ROWS), gate.reference[:SENSITIVITY_ROWS]
     path = scratch / "sensitivity.onnx"

@@ -19,7 +19,13 @@ def split(source: Path, folder: Path, limit: int = LIMIT, positions: int = 0) ->
 
     Up to `limit` bytes it stays one file, unless the source itself has weights beside it. Else its weights lie beside
     it as ONNX external data, in files of at most `limit` bytes each, which every ONNX reader finds by their names in
-    the graph. With `positions`, the most that are read, the graph is slimmed (see `slim`).
+    the graph.
+
+    Args:
+        source: the graph
+        folder: is written to
+        limit: bytes a file
+        positions: the most that are read: the graph is slimmed (see `slim`); 0: it is not
     """
     target = folder / source.name
     small = source.stat().st_size <= limit and not any(source.parent.glob(f"{source.name}.data-*"))

@@ -10,7 +10,9 @@ _POSITIONS = "position_embeddings"
 def slim(model: onnx.ModelProto, positions: int) -> None:
     """Change the graph in place; it answers as before.
 
-    `positions`: the most that the member reads; rows of their table behind these are dropped.
+    Args:
+        model: the graph
+        positions: the most that the member reads; rows of their table behind these are dropped
     """
     for tensor in model.graph.initializer:
         if _POSITIONS in tensor.name and tensor.dims and tensor.dims[0] > positions:

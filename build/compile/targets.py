@@ -71,9 +71,17 @@ def speeds(loaded: dict[str, Engine], examples: Examples, settings: Compile) -> 
 
 
 def choose(metrics: dict[str, TargetMetrics], wanted: Sequence[str], say: Callable[[str], None]) -> str:
-    """Return the fastest target that passed the gate and reads one of the `wanted` variants (empty: any).
+    """Return the fastest target that passed the gate and reads one of the wanted variants.
 
     Where no wanted variant passed, the fastest of the others is taken, and said so.
+
+    Args:
+        metrics: of each target
+        wanted: variants; empty: any
+        say: is told where none of them passed
+
+    Raises:
+        BuildError: no target passed.
     """
     passed = {target: measured for target, measured in metrics.items() if measured.passed}
     if not passed:

@@ -44,9 +44,17 @@ def limits(target: str, tolerances: Verify) -> Limits:
 
 
 def compare(target: str, answers: Array, original: Array, real: int, tolerances: Verify) -> Differences:
-    """Compare probabilities [rows, labels], the first `real` rows articles and then EXTREMES, with the original's.
+    """Compare probabilities with the original's.
 
-    Raises VerificationError on NaN, Inf or a difference over the target's limits.
+    Args:
+        target: whose limits count
+        answers: FP [rows, labels], the first `real` rows articles and then EXTREMES
+        original: of the same rows, FP [rows, labels]
+        real: how many rows are articles
+        tolerances: the recipe's
+
+    Raises:
+        VerificationError: a probability is NaN or Inf, or differs by more than the target's limits.
     """
     names = [*(f"row {i}" for i in range(real)), *EXTREMES]
     if not np.isfinite(answers).all():
@@ -86,10 +94,19 @@ def compare(target: str, answers: Array, original: Array, real: int, tolerances:
 def verify(
     artefacts: dict[str, Path], examples: Examples, original: Array, tolerances: Verify
 ) -> dict[str, Differences]:
-    """Verify each target's graph on `examples` (real rows, then EXTREMES) against the original's probabilities.
+    """Verify each target's graph against the original's probabilities.
 
     Rows are run in groups and alone: `largest_in_company` says how much a row's neighbours changed its answer, which
     must stay within the same limits.
+
+    Args:
+        artefacts: target → graph
+        examples: real rows, then EXTREMES
+        original: FP [rows, labels]
+        tolerances: the recipe's
+
+    Raises:
+        VerificationError: a target does not keep to its limits.
     """
     real = len(examples.labels) - len(EXTREMES)
     differences = {}

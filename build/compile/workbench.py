@@ -24,4 +24,5 @@ class Workbench:
     say: Callable[[str], None]
 
     def measure(self, graph: Path, title: str) -> GateScores:
+        """Run a graph over the validation rows and return its scores."""
         return self.gate.measure(on_all_cores(RUNS_ANY, graph), title)

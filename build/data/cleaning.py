@@ -63,6 +63,7 @@ class Report:
     per_label: Counter[str] = field(default_factory=Counter)
 
     def note(self, kind: str, number: int) -> None:
+        """Count a finding, and keep its row's number where few are kept."""
         self.counts[kind] += 1
         if len(shown := self.examples.setdefault(kind, [])) < SHOWN:
             shown.append(number)
@@ -91,6 +92,9 @@ class Labels:
 
     Where `first` is negative, or a name is a number itself, numbers are names like any other: the labels 1, 2 and 3 of
     one file and 0, 1 and 2 of another are not the same three.
+
+    Raises:
+        DataError: there are fewer than two names, or one stands twice.
     """
 
     def __init__(self, names: list[str], first: int = 0) -> None:
@@ -105,14 +109,23 @@ class Labels:
 
     @classmethod
     def of(cls, rows: Iterable[RawRow]) -> "Labels":
-        """Take the distinct raw labels, sorted. Raises DataError for one that cannot be a name."""
+        """Take the distinct raw labels, sorted.
+
+        Raises:
+            DataError: one cannot be a name.
+        """
         return cls(sorted({_label(row) for row in rows} - {""}))
 
     def index(self, raw: str) -> int | None:
+        """Return the place of a raw label, None where it is none of them."""
         return self._index.get(raw.strip())
 
     def soft(self, row: RawRow) -> tuple[float, ...]:
-        """Return a row's probability of each label; none where its label is certain. Raises DataError for others."""
+        """Return a row's probability of each label; none where its label is certain.
+
+        Raises:
+            DataError: it has a probability of another label.
+        """
         if not row.soft:
             return ()
         if strange := row.soft.keys() - self._index.keys():
@@ -158,10 +171,18 @@ def clean_rows(
 ) -> tuple[list[Row], Report]:
     """Clean every text; drop what cannot be learned from: undecodable, empty, wrongly labelled, said twice.
 
-    Texts that stand under two labels are dropped whole, and so is any text in `held_out` (the test split's, which
-    keeps all its own rows: `drop_duplicates=False`). Of a text that was corrected (a row of callers' feedback, with
-    CORRECTED_AT) the last correction counts, and no other row. Raises DataError for a label that is no name, and, in a
-    test split, for one that `labels` does not know.
+    Texts that stand under two labels are dropped whole. Of a text that was corrected (a row of callers' feedback, with
+    CORRECTED_AT) the last correction counts, and no other row.
+
+    Args:
+        rows: as they were read
+        labels: that rows may have
+        eligible: says whether a row may be validated on
+        held_out: texts that are dropped: the test split's
+        drop_duplicates: False for a test split, which keeps all its own rows
+
+    Raises:
+        DataError: a label is no name, no row is left, or, in a test split, `labels` does not know one.
     """
     report, kept, labels_of = Report(), {}, {}
     result: list[Row] = []

@@ -53,8 +53,20 @@ def changes(
 
     A file of callers' feedback, as a gateway keeps it, has columns of its own, and its labels are names.
 
-    `more`: further files with training rows. `weights`: how much a row of each file counts, `train` first; 1 without.
-    `soft`: columns as in `soft_columns.named`; a file that has none of them is read by the label column.
+    Args:
+        recipe: that is changed
+        train: a file of training rows
+        test: a file of test rows, if there are some
+        text_columns: of the text, joined by a space
+        label_column: of the label
+        columns: names of a CSV file's columns, where it has no header line
+        first_label: the number of the recipe's first label; None: labels are names
+        more: further files with training rows
+        weights: how much a row of each file counts, `train` first; 1 without
+        soft: columns as in `soft_columns.named`; a file that has none of them is read by the label column
+
+    Raises:
+        DataError: a file cannot be read, or none has a column of `soft`.
     """
     described: dict[str, Any] = {
         "text_columns": text_columns,

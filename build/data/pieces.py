@@ -9,8 +9,11 @@ OPENING = 4, 11
 
 
 def cut(rows: list[Row], seed: int) -> list[str]:
-    """Return an opening and a rest of every article that has words enough for both. They are no rows: what an article
-    was labelled for need not stand in a piece of it, so a teacher says what the piece is about."""
+    """Return an opening and a rest of every article that has words enough for both.
+
+    They are no rows: what an article was labelled for need not stand in a piece of it, so a teacher says what the piece
+    is about.
+    """
     chance = random.Random(seed)
     excerpts = []
     for row in rows:

@@ -13,7 +13,9 @@ def named(text: str, header: Iterable[str]) -> dict[str, str]:
     """Return label → column, of what --soft-columns says: "World=p_world,Sports=p_sports", or a prefix like "label:".
 
     A prefix names all columns of the `header` that begin with it; the label is what stands behind it.
-    Raises RecipeError where a label is named twice, or where fewer than two are.
+
+    Raises:
+        RecipeError: a label is named twice, or fewer than two are.
     """
     pairs = [part.rpartition("=")[::2] for part in text.split(",") if part.strip()] if "=" in text else []
     pairs = pairs or [(name.removeprefix(text), name) for name in header if text and name.startswith(text)]
@@ -30,7 +32,13 @@ def named(text: str, header: Iterable[str]) -> dict[str, str]:
 def read(columns: Mapping[str, str], cells: Mapping[str, str], where: str) -> dict[str, float]:
     """Return label → probability of a row, of sum 1; none where there are no columns.
 
-    `where` names the row in messages. Raises DataError for a cell that is no probability, and for a sum that is not 1.
+    Args:
+        columns: label → column
+        cells: of the row, by column
+        where: names the row in messages
+
+    Raises:
+        DataError: a cell is no probability, or their sum is not 1.
     """
     soft = {label: _probability(cells[column], column, where) for label, column in columns.items()}
     if not soft:

@@ -30,8 +30,9 @@ class RawRow(NamedTuple):
 def read(source: Source) -> Iterator[RawRow]:
     """Yield the rows of a source that match its `keep`, in order.
 
-    Raises DataError where a column is missing, and, behind the last row, where some cannot be read: a build that left
-    them out would not say what it learned from.
+    Raises:
+        DataError: a column is missing, or, behind the last row, some cannot be read: a build that left them out would
+            not say what it learned from.
     """
     unread: list[str] = []
     number = count = 0

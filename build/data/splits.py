@@ -13,6 +13,9 @@ def split(rows: list[Row], validation_rows: int, seed: int) -> tuple[list[Row], 
 
     A row's place is decided by a hash of its text and the seed: adding rows moves few others. Where
     `validation_rows` is more than a fifth of the rows, a fifth is taken.
+
+    Raises:
+        DataError: a label has too few rows to validate on.
     """
     wanted = min(validation_rows, len(rows) // 5)
     shares = Counter(row.label for row in rows)

@@ -16,9 +16,13 @@ FILE = "suspects.csv"
 
 
 def order(probabilities: Array, labels: Array) -> Array:
-    """Return the numbers of rows, the likeliest to be labelled wrong first, from probabilities FP [rows, labels].
+    """Return the numbers of rows, the likeliest to be labelled wrong first.
 
     By the margin: it also tells a row between two labels, which is hard, from one that is sure of the other label.
+
+    Args:
+        probabilities: out of fold, FP [rows, labels]
+        labels: INT [rows]
     """
     return np.argsort(margins(probabilities, labels), kind="stable")
 
@@ -32,10 +36,14 @@ def margins(probabilities: Array, labels: Array) -> Array:
 
 
 def suspects(probabilities: Array, labels: Array) -> Array:
-    """Return the numbers of rows that confident learning finds to be labelled wrong, worst first.
+    """Return the numbers of rows that confident learning finds to be labelled wrong, worst first, INT64 [suspects].
 
     A row is one where another label is at least as probable as it is, in the mean, for the rows that bear it, and where
     that label is the most probable one so.
+
+    Args:
+        probabilities: out of fold, FP [rows, labels]
+        labels: INT [rows]
     """
     count = probabilities.shape[1]
     bears = [labels == label for label in range(count)]

@@ -13,6 +13,7 @@ LABELS = "labels.json"
 
 
 def write(path: Path, rows: list[Row]) -> None:
+    """Write rows as Parquet."""
     columns = {
         "text": pa.array([row.text for row in rows], pa.string()),
         "label": pa.array([row.label for row in rows], pa.int32()),
@@ -28,10 +29,12 @@ def write(path: Path, rows: list[Row]) -> None:
 
 
 def read(path: Path) -> list[Row]:
+    """Read the rows that `write` wrote."""
     return [Row(**row | {"soft": tuple(row.get("soft", ()))}) for row in pq.read_table(path).to_pylist()]
 
 
 def write_labels(folder: Path, names: list[str]) -> None:
+    """Write the label names, in the order of the outputs, beside rows."""
     (folder / LABELS).write_text(json.dumps(names), encoding="utf-8")
 
 

@@ -25,7 +25,12 @@ from newsdesk.server.runtime.calibrate import (
 
 
 def temperature(probabilities: Array, labels: Array) -> Temperature:
-    """Minimise the log-loss over temperatures from 0.05 to 20."""
+    """Minimise the log-loss over temperatures from 0.05 to 20.
+
+    Args:
+        probabilities: FP [n, labels]
+        labels: INT [n]
+    """
     logits = logs(probabilities)
     fitted = minimize_scalar(
         lambda log: _log_loss(logits / np.exp(log), labels),
@@ -39,7 +44,14 @@ def temperature(probabilities: Array, labels: Array) -> Temperature:
 def temperature_by_length(
     probabilities: Array, labels: Array, lengths: Array, bounds: list[int]
 ) -> TemperatureByLength:
-    """Fit a temperature for each bucket of lengths INT [n]; the bounds are words."""
+    """Fit a temperature for each bucket of lengths.
+
+    Args:
+        probabilities: FP [n, labels]
+        labels: INT [n]
+        lengths: of the texts in words, INT [n]
+        bounds: between the buckets, in words; every bucket has rows
+    """
     place = by_words.buckets(lengths, bounds)
     fitted = [temperature(probabilities[place == bucket], labels[place == bucket]) for bucket in range(len(bounds) + 1)]
     return TemperatureByLength(bounds, [line.temperature for line in fitted])
@@ -50,6 +62,10 @@ def vector(probabilities: Array, labels: Array) -> Vector:
 
     A penalty of the weight of one row holds slopes near 1 and offsets near 0: without it a label that is absent, or
     always right, would run off to infinity.
+
+    Args:
+        probabilities: FP [n, labels]
+        labels: INT [n]
     """
     logits = logs(probabilities)
     count = logits.shape[1]
@@ -73,13 +89,22 @@ def platt(probabilities: Array, labels: Array) -> Platt:
 
     Targets are a little off 0 and 1 by how many rows there are, which keeps the sigmoid finite: Platt, Probabilistic
     Outputs for Support Vector Machines (1999), section 2.2.
+
+    Args:
+        probabilities: FP [n, labels]
+        labels: INT [n]
     """
     lines = [_sigmoid(odds, labels == label) for label, odds in enumerate(log_odds(probabilities).T)]
     return Platt([slope for slope, _ in lines], [offset for _, offset in lines])
 
 
 def isotonic(probabilities: Array, labels: Array) -> Isotonic:
-    """Fit a rising line for each label against the rest, which never says 0 or 1: one row more could prove it wrong."""
+    """Fit a rising line for each label against the rest, which never says 0 or 1: one row more could prove it wrong.
+
+    Args:
+        probabilities: FP [n, labels]
+        labels: INT [n]
+    """
     least = 1 / (len(labels) + 2)
     raw, calibrated = [], []
     for label, column in enumerate(probabilities.T.astype(np.float64)):
@@ -99,7 +124,14 @@ def fit(
     labels: Array,
     texts: Texts = Texts(),  # noqa: B008  frozen
 ) -> Calibrator:
-    """Fit a calibrator by its name. One that goes by length is one temperature where rows fill no two buckets."""
+    """Fit a calibrator by its name. One that goes by length is one temperature where rows fill no two buckets.
+
+    Args:
+        name: of the calibrator
+        probabilities: FP [n, labels]
+        labels: INT [n]
+        texts: of the n rows
+    """
     if name != "temperature_by_length":
         return FIT[name](probabilities, labels)
     if not texts.bounds or texts.lengths is None:

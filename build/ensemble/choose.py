@@ -65,7 +65,19 @@ def choose(
     title: str = "",
     texts: Texts = Texts(),  # noqa: B008  frozen
 ) -> Choice:
-    """Choose for the members FP [members, n, labels] of one stage, on labels INT [n]."""
+    """Choose for the members of one stage.
+
+    Args:
+        members: probabilities, FP [members, n, labels]
+        labels: INT [n]
+        settings: the combiners and calibrators that are tried
+        seed: of folds and fits
+        title: of the progress that is shown
+        texts: of the n rows
+
+    Raises:
+        DataError: no candidate is left.
+    """
     candidates = _candidates(len(members), settings, bool(texts.bounds))
     if len(labels) < 2:  # nothing to judge by
         candidates = candidates[:1]
@@ -112,7 +124,19 @@ def fit(
     seed: int,
     texts: Texts = Texts(),  # noqa: B008  frozen
 ) -> tuple[Fitted, tuple[Array, Array, Texts]]:
-    """Fit a combiner, and return with it what a calibrator learns from: FP [k, labels], INT [k] and their texts."""
+    """Fit a combiner, and return with it what a calibrator learns from.
+
+    Args:
+        name: of the combiner
+        members: probabilities, FP [members, n, labels]
+        labels: INT [n]
+        settings: of the ensemble
+        seed: of folds and fits
+        texts: of the n rows
+
+    Returns:
+        The combiner, and probabilities FP [k, labels], labels INT [k] and their texts.
+    """
     if name in stacking.NAMES:
         parts = folds(labels, INNER_FOLDS, seed, texts.groups)
         unseen = out_of_fold(members, labels, parts, lambda some, of_some: _model(name, some, of_some, seed).run)
@@ -147,10 +171,13 @@ def _held_out(rows: int, groups: Array | None, share: float, seed: int) -> Array
 
 
 def _candidates(count: int, settings: Ensemble, by_length: bool) -> list[Candidate]:
-    """The simplest first. One member is not combined with anything. Raises DataError where none is left.
+    """Return the candidates, the simplest first. One member is not combined with anything.
 
     An isotonic line has as many steps as the rows ask for, more than any rule has weights. Its losses vary so much that
     it is sooner within a standard error of the best.
+
+    Raises:
+        DataError: none is left.
     """
     combiners = [name for name in get_args(CombinerName) if name in settings.combiners] if count > 1 else ["mean"]
     usable = [name for name in get_args(CalibratorName) if name in settings.calibrators]

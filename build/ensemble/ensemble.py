@@ -55,8 +55,14 @@ PROMISED = 0.003
 
 
 class Fit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the manifest needs: the members' names in order of cost, the calibrator of each, the cascade, and when an
-    answer is marked as not sure."""
+    """The fitted ensemble, as the manifest needs it.
+
+    Attributes:
+        order: the members' names in order of cost
+        calibrators: of each member
+        stages: of the cascade
+        unsure: when an answer is marked as not sure
+    """
 
     order: list[str]
     calibrators: list[Calibrator]
@@ -88,9 +94,13 @@ def fit_on_rows(
     """Fit the windows' rule and the ensemble on the validation rows, in the slices that they show.
 
     Args:
+        validation: The rows.
         answers: Each member's answers to the rows, by name.
         costs: Seconds a text of each.
+        settings: What is tried.
+        seed: Of folds and fits.
         folder: It gets the files that `fit` writes.
+        left_out: Further rows that members were not fitted on, by name.
     """
     labels = np.array([row.label for row in validation])
     several = [member for member in answers.values() if member.counts.max() > 1]
@@ -133,15 +143,25 @@ def fit(
 ) -> Fit:
     """Fit everything on validation rows, and write it: ensemble.json and, where a stacker was chosen, its graph.
 
-    `probabilities`: what each member says in the precision that serves, FP [members, n, labels]; `labels` INT [n];
-    `costs`: seconds a text, or any other unit. A stage has the members of the one before it and the next dearer one.
-    Members are calibrated by temperature, one number each, fitted on all rows; all else is judged out of fold. More
-    rows calibrate the members that have them in `left_out`, by name, and the first stage.
+    A stage has the members of the one before it and the next dearer one. Members are calibrated by temperature, one
+    number each, fitted on all rows; all else is judged out of fold.
 
-    Of the rows, where it is known: `lengths`, their words INT [n], without which nothing goes by length; `slices`, the
-    kind of text of each, on all of which "balanced" must keep what it promises; `groups`, INT [n], of rows that come of
-    one source row and stay together when rows are parted. Raises DataError where sizes do not match or a value cannot
-    be.
+    Args:
+        members: their names
+        probabilities: of each member in the precision that serves, FP [members, n, labels]
+        labels: INT [n]
+        costs: of each member, seconds a text, or any other unit
+        settings: what is tried
+        seed: of folds and fits
+        folder: is written to
+        left_out: more rows, by name, which calibrate the members that have them, and the first stage
+        lengths: words of the rows, INT [n], without which nothing goes by length
+        slices: the kind of text of each row, on all of which "balanced" must keep what it promises
+        groups: INT [n], of rows that come of one source row and stay together when rows are parted
+        windows: the rule that combined windows
+
+    Raises:
+        DataError: sizes do not match, or a value cannot be.
     """
     texts = Texts(lengths, groups, None if slices is None else np.array(slices, np.str_))
     _check(members, probabilities, labels, costs, texts)
@@ -219,8 +239,10 @@ def fit(
 
 
 def _evidence(choices: list[Choice], prefixes: list[list[str]], labels: Array, costs: Array, texts: Texts) -> Evidence:
-    """Return what the stages say of the rows, as the server will ask them: where the weights by length are none for who
-    was not asked yet, it asks nobody else."""
+    """Return what the stages say of the rows, as the server will ask them.
+
+    Where the weights by length are none for who was not asked yet, it asks nobody else.
+    """
     answers = np.stack([choice.probabilities for choice in choices])
     rules = [choice.combiner.rule or Mean() for choice in choices]
     final = None
@@ -328,8 +350,10 @@ def _answers(
     order: list[str],
     texts: Texts,
 ) -> tuple[Array, Array]:
-    """Return what rows are answered under thresholds FP [stages - 1, labels], out of fold, FP32 [n, labels], and the
-    uncertainty of the members that were asked, FP32 [n, 3]."""
+    """Return what rows are answered under thresholds FP [stages - 1, labels], and the uncertainty.
+
+    Both are out of fold: probabilities FP32 [n, labels], and that of the members that were asked, FP32 [n, 3].
+    """
     rows, by = np.arange(len(evidence.labels)), evidence.answered(at)
     lengths = np.zeros(len(rows), np.int64) if texts.lengths is None else texts.lengths
     answered = Answered(evidence.answers[by, rows], by, alone)

@@ -11,8 +11,13 @@ def folds(labels: Array, count: int, seed: int, groups: Array | None = None) -> 
     """Return `count` arrays of row numbers that together are all rows; fewer where there are fewer rows.
 
     A label's rows are shuffled and dealt out in turn, going on where the label before stopped, so that folds differ by
-    one row at most. A label with fewer rows than folds is absent from some. Rows of one of the `groups`, INT [n], are
-    dealt out together, by the label of the first.
+    one row at most. A label with fewer rows than folds is absent from some.
+
+    Args:
+        labels: INT [n]
+        count: of folds
+        seed: of the shuffle
+        groups: INT [n]; rows of one are dealt out together, by the label of the first
     """
     if groups is not None:
         _, first, group = np.unique(groups, return_index=True, return_inverse=True)
@@ -27,7 +32,11 @@ def out_of_fold(
 ) -> Array:
     """Return what each row gets from a model that never saw it, FP [n, labels].
 
-    `fit(members, labels)` gets the other folds' FP [members, rows, labels] and INT [rows], and returns what predicts.
+    Args:
+        members: probabilities, FP [members, n, labels]
+        labels: INT [n]
+        parts: the folds, row numbers each
+        fit: is given the other folds' FP [members, rows, labels] and INT [rows], and returns what predicts
     """
     answers = np.empty(members.shape[1:])
     for part in parts:

@@ -26,10 +26,12 @@ class OutOfFold(NamedTuple):
         return cls(np.empty((0, count), np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
 
     def save(self, folder: Path) -> None:
+        """Write the file that `load` reads."""
         np.savez(folder / _FILE, **{name: of_rows for name, of_rows in self._asdict().items() if of_rows is not None})
 
     @classmethod
     def load(cls, folder: Path) -> "OutOfFold":
+        """Read the file that `save` wrote."""
         with np.load(folder / _FILE) as arrays:
             return cls(**arrays)
 
@@ -38,8 +40,12 @@ class OutOfFold(NamedTuple):
         return np.concatenate([probabilities, self.probabilities]), np.concatenate([labels, self.labels])
 
     def texts_after(self, texts: Texts, count: int) -> Texts:
-        """Return what is known of the texts of `count` other rows and, behind them, of these: each a group of its own,
-        all of a slice of their own.
+        """Return what is known of the texts of `count` other rows and, behind them, of these.
+
+        Each of these is a group of its own, and all are a slice of their own.
+
+        Raises:
+            DataError: nobody counted the words of these.
         """
         here = len(self.labels)
         if self.lengths is None and texts.lengths is not None:

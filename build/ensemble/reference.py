@@ -35,7 +35,10 @@ def measure(
     """Return the reference, from what the members said of rows that they had not seen; None where no row is whole.
 
     Args:
+        fit: The ensemble.
         folder: The folder of the stackers' graphs that the fit names.
+        rows: The rows.
+        answers: The members' answers to them, by name.
         reader: The reader file of the first member, which reads every text.
         max_length: That member's; 0 means a bag.
         learned: Whether the members that serve were fitted on the rows afterwards, so that they know their words.

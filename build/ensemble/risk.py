@@ -16,20 +16,28 @@ _STEPS = 60
 def losses(early: Array, last: Array) -> Array:
     """Return for each text the accuracy that the early answer is expected to lose, FP64 [n], in [0, 1].
 
-    Both FP [n, labels]; `last` must be calibrated. Where the two name the same label nothing is lost; elsewhere what
-    the last stage gives its own label over the early one's. The 0/1 difference of the labels has the same mean, if the
-    last stage is calibrated, and a variance many times as large: one says right or wrong once, the other how likely.
+    Where the two name the same label nothing is lost; elsewhere what the last stage gives its own label over the early
+    one's. The 0/1 difference of the labels has the same mean, if the last stage is calibrated, and a variance many
+    times as large: one says right or wrong once, the other how likely.
+
+    Args:
+        early: FP [n, labels]
+        last: FP [n, labels], calibrated
     """
     rows = np.arange(len(last))
     return (last[rows, last.argmax(-1)] - last[rows, early.argmax(-1)]).astype(np.float64)
 
 
 def bound(of_text: Array, confidence: float) -> float:
-    """Return the upper bound, one-sided at `confidence`, of the mean loss that losses FP [n] in [0, 1] are a sample of.
+    """Return the upper bound, one-sided, of the mean loss that these losses are a sample of.
 
     Texts that lose are rare, so their number is Poisson's and the sum a weighted one: Fay and Feuer, Confidence
     Intervals for Directly Standardized Rates (1997), equation 5, with 1 as the largest weight. Where all losses are 0
     or 1 it is the exact bound of a Poisson count (Garwood 1936), a little above Clopper and Pearson's.
+
+    Args:
+        of_text: losses in [0, 1], FP [n]
+        confidence: a share
     """
     n = len(of_text)
     mean, variance = of_text.sum() / n + 1 / n, (of_text**2).sum() / n**2 + 1 / n**2
@@ -61,9 +69,15 @@ class Risk:
 
 
 def fit(probabilities: Array, lost: Array, count: int, seed: int) -> tuple[Risk, bool]:
-    """Fit the risk of a stage's FP [n, labels] to losses FP [n], and say whether each label has a line of its own.
+    """Fit the risk of a stage, and say whether each label has a line of its own.
 
     It has, where the deviance of rows that the fit never saw is lower by more than a standard error with than without.
+
+    Args:
+        probabilities: the stage's, FP [n, labels]
+        lost: losses, FP [n]
+        count: of folds
+        seed: of folds
     """
     labels = probabilities.argmax(-1)
     parts = folds(labels, count, seed)

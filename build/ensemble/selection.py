@@ -34,12 +34,17 @@ class Selection:
 
 
 def select(members: dict[str, Array], labels: Array, most: int = 3) -> Selection:
-    """Choose the set of at most `most` members whose mean says the labels INT [rows] best.
+    """Choose the set of members whose mean says the labels best.
 
-    `members`: what each says of the rows out of fold, FP [rows, labels]. Each is calibrated by a temperature, and so is
-    the mean. The set with the least log-loss is found, and from it the largest that holds it and is not worse by two
-    standard errors: members that are wrong in different places are worth more on texts to come than few rows can show.
-    A member that does not know the language makes the mean clearly worse, and is left out.
+    Each member is calibrated by a temperature, and so is the mean. The set with the least log-loss is found, and from
+    it the largest that holds it and is not worse by two standard errors: members that are wrong in different places are
+    worth more on texts to come than few rows can show. A member that does not know the language makes the mean clearly
+    worse, and is left out.
+
+    Args:
+        members: what each says of the rows out of fold, FP [rows, labels], by name
+        labels: INT [rows]
+        most: members of a set at most
     """
     calibrated = {name: _calibrated(probabilities, labels) for name, probabilities in members.items()}
     averaged: dict[tuple[str, ...], Array] = {}

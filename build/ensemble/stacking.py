@@ -27,7 +27,17 @@ _IR, _OPSET = 8, 17
 
 
 def fit(model: str, members: Array, labels: Array, seed: int) -> Any:
-    """Fit a model on members FP [members, n, labels]. Raises BuildError where its package is missing."""
+    """Fit a model on members' answers.
+
+    Args:
+        model: one of NAMES
+        members: probabilities, FP [members, n, labels]
+        labels: INT [n]
+        seed: of the trees
+
+    Raises:
+        BuildError: its package is missing.
+    """
     seen, known = _with_every_label(features(members), labels, members.shape)
     if model == "logistic":
         from sklearn.linear_model import LogisticRegression
@@ -65,14 +75,20 @@ def fit(model: str, members: Array, labels: Array, seed: int) -> Any:
 
 
 def predict(model: Any, members: Array) -> Array:
-    """Return a fitted model's probabilities, FP [n, labels]."""
+    """Return a fitted model's probabilities, FP [n, labels], of members' FP [members, n, labels]."""
     return model.predict_proba(features(members))
 
 
 def export(model: Any, members: Array, path: Path) -> float:
     """Write the graph, and return its largest difference from the model on these members.
 
-    Raises VerificationError where a probability differs by more than TOLERANCE.
+    Args:
+        model: as `fit` returns it
+        members: probabilities, FP [members, n, labels]
+        path: the file to write
+
+    Raises:
+        VerificationError: a probability differs by more than TOLERANCE.
     """
     seen = features(members)
     converted = _convert(model, seen.shape[1], path)

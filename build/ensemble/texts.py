@@ -18,8 +18,12 @@ SLICE_ROWS = 300
 
 @dataclass(frozen=True)
 class Texts:
-    """Of n rows, where it is known: their words INT [n]; the group INT [n] of rows that come of one source row and stay
-    together when rows are parted; and the slice, the kind of text, STR [n].
+    """The texts of n rows, as far as they are known.
+
+    Attributes:
+        lengths: words, INT [n]
+        groups: INT [n], of rows that come of one source row and stay together when rows are parted
+        slices: the kind of text, STR [n]
     """
 
     lengths: Array | None = None
@@ -32,6 +36,7 @@ class Texts:
 
     @property
     def known(self) -> dict[str, Array]:
+        """What is known, by its name."""
         of_rows = {"lengths": self.lengths, "groups": self.groups, "slices": self.slices}
         return {name: known for name, known in of_rows.items() if known is not None}
 

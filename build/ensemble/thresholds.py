@@ -47,7 +47,7 @@ class Evidence:
     `answers` the later stages repeat that stage's answer."""
 
     def answered(self, thresholds: Array) -> Array:
-        """Return the stage that answers each row, INT [n], under FP [stages - 1, labels]."""
+        """Return the stage that answers each row, INT [n], under thresholds FP [stages - 1, labels]."""
         tops, labels = self.answers[:-1].max(-1), self.answers[:-1].argmax(-1)
         sure = tops >= np.take_along_axis(thresholds.astype(np.float32), labels, 1)
         if self.final is not None:
@@ -109,7 +109,16 @@ class Path:
 def fit(
     evidence: Evidence, epsilon: float, confidence: float, count: int, seed: int, slice_epsilon: float = 1.0
 ) -> Path:
-    """Fit the thresholds on the evidence; `count` folds judge whether labels get thresholds of their own."""
+    """Fit the thresholds on the evidence.
+
+    Args:
+        evidence: out of fold
+        epsilon: accuracy that may be lost, a share
+        confidence: at which it holds, a share
+        count: of folds that judge whether labels get thresholds of their own
+        seed: of folds
+        slice_epsilon: accuracy that may be lost on a slice, a share
+    """
     early, last = evidence.answers[:-1], evidence.answers[-1]
     lost = [risk.losses(stage, last) for stage in early]
     fitted = [risk.fit(stage, of_stage, count, seed) for stage, of_stage in zip(early, lost, strict=True)]
@@ -123,7 +132,13 @@ def fit(
 
 
 def measure(evidence: Evidence, thresholds: Array, confidence: float) -> Point:
-    """Measure the cascade under thresholds FP [stages - 1, labels] on the evidence."""
+    """Measure the cascade under thresholds on the evidence.
+
+    Args:
+        evidence: out of fold
+        thresholds: FP [stages - 1, labels]
+        confidence: of the bound, a share
+    """
     by = evidence.answered(thresholds)
     answers, last = evidence.answers[by, np.arange(len(by))], evidence.answers[-1]
     lost = risk.losses(answers, last)

@@ -12,9 +12,13 @@ _NOTHING = 0.02
 
 
 def weighted(members: Array, labels: Array) -> Weighted:
-    """Fit weights, none negative and of sum one, that minimise the log-loss of members FP [members, n, labels].
+    """Fit weights, none negative and of sum one, that minimise the log-loss.
 
     The loss is convex in the weights: sequential least squares from equal ones ends at the best there are.
+
+    Args:
+        members: probabilities, FP [members, n, labels]
+        labels: INT [n]
     """
     of_true = _of_true(members, labels)
     count = len(members)
@@ -39,7 +43,14 @@ def weighted(members: Array, labels: Array) -> Weighted:
 
 
 def by_length(members: Array, labels: Array, lengths: Array, bounds: list[int]) -> ByLength:
-    """Fit weights as `weighted` for each bucket of lengths INT [n]; the bounds are words."""
+    """Fit weights as `weighted` for each bucket of lengths.
+
+    Args:
+        members: probabilities, FP [members, n, labels]
+        labels: INT [n]
+        lengths: of the texts in words, INT [n]
+        bounds: between the buckets, in words; every bucket has rows
+    """
     place = by_words.buckets(lengths, bounds)
     fitted = []
     for bucket in range(len(bounds) + 1):
@@ -55,6 +66,11 @@ def bayes(members: Array, labels: Array, rows: float) -> Bayes:
     No member is the truth, and the full likelihood of thousands of rows would trust one of them alone. It is raised to
     the power rows / (rows + n): it weighs as that of `rows` rows at most. Miller and Dunson, Robust Bayesian Inference
     via Coarsening (2019), section 2.
+
+    Args:
+        members: probabilities, FP [members, n, labels]
+        labels: INT [n]
+        rows: that the likelihood weighs as at most
     """
     power = rows / (rows + len(labels))
     logs = power * np.log(np.maximum(_of_true(members, labels), FLOOR)).sum(1)
@@ -63,9 +79,11 @@ def bayes(members: Array, labels: Array, rows: float) -> Bayes:
 
 
 def ranks(members: Array, most: int = 65) -> Ranks:
-    """Return where probabilities stand among members FP [members, n, labels]: rows below, ties by half, over rows.
+    """Return where probabilities stand among members' own: rows below, ties by half, over rows.
 
-    At most `most` of the values of a member and label are kept, evenly by rank.
+    Args:
+        members: probabilities, FP [members, n, labels]
+        most: values of a member and label that are kept, evenly by rank
     """
     lines = [[_line(column, most) for column in of_member.T] for of_member in members]
     return Ranks([[line[0] for line in of_member] for of_member in lines], [[line[1] for line in m] for m in lines])

@@ -17,10 +17,16 @@ _FIRST, _POWER = (0.1, 20.0), (0.1, 20.0)
 def fit(windows: list[Array], labels: Array) -> Rule:
     """Return the simplest rule whose log-loss is within one standard error of the best one's.
 
-    `windows`: of each text, and of each member of each text, FP [windows, labels] of one or more windows; texts of one
-    window say nothing. `labels` INT [texts], as many as `windows`. Each rule is judged behind a temperature of its own,
-    because whatever is sharper would win among members that are not sure enough. It has one parameter, so what it is
-    fitted on judges it. Raises DataError where sizes do not match.
+    Each rule is judged behind a temperature of its own, because whatever is sharper would win among members that are
+    not sure enough. It has one parameter, so what it is fitted on judges it.
+
+    Args:
+        windows: of each text, and of each member of each text, FP [windows, labels] of one or more windows; texts of
+            one window say nothing
+        labels: INT [texts], as many as `windows`
+
+    Raises:
+        DataError: sizes do not match.
     """
     if len(windows) != len(labels):
         raise DataError(f"windows of {len(windows)} texts and {len(labels)} labels, expected as many")

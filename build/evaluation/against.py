@@ -84,7 +84,11 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 def check(new: Examiner, old: Examiner) -> None:
-    """Raise RecipeError, with the labels that only one of them has, unless both models say the same labels."""
+    """Check that both models say the same labels.
+
+    Raises:
+        RecipeError: the labels that only one of them has.
+    """
     ours, theirs = new.manifest.labels, old.manifest.labels
     only_new = [label for label in ours if label not in theirs]
     only_old = [label for label in theirs if label not in ours]

@@ -21,7 +21,12 @@ _CHANGED, _INSERTED = 3, 3
 
 @dataclass(frozen=True)
 class Attack:
-    """What words say: how far each speaks for each label, in nats, and those that speak for a label most."""
+    """What words say.
+
+    Attributes:
+        tells: how far each speaks for each label, in nats, FP64 [labels]
+        most_telling: of each label, the words that speak for it most
+    """
 
     tells: dict[str, Array]
     most_telling: list[list[str]]

@@ -26,7 +26,12 @@ class CoveragePoint(Struct, frozen=True, kw_only=True):
 
 
 def reliability(probabilities: Array, labels: Array) -> list[ReliabilityBin]:
-    """Return, for each of BINS bins of the top probability that holds a row, its mean confidence, accuracy and rows."""
+    """Return, for each of BINS bins of the top probability that holds a row, its mean confidence, accuracy and rows.
+
+    Args:
+        probabilities: FP [rows, labels]
+        labels: INT [rows]
+    """
     top, right = probabilities.max(-1), probabilities.argmax(-1) == labels
     places = np.minimum((top * BINS).astype(int), BINS - 1)
     return [
@@ -40,7 +45,13 @@ def reliability(probabilities: Array, labels: Array) -> list[ReliabilityBin]:
 
 
 def coverage(probabilities: Array, labels: Array, points: int = 20) -> list[CoveragePoint]:
-    """Return the accuracy on the most confident share of the rows, for shares from 1/`points` to 1."""
+    """Return the accuracy on the most confident share of the rows, for shares from 1/`points` to 1.
+
+    Args:
+        probabilities: FP [rows, labels]
+        labels: INT [rows]
+        points: how many shares
+    """
     order = np.argsort(-probabilities.max(-1), kind="stable")
     right = (probabilities.argmax(-1) == labels)[order]
     sizes = [max(1, round(len(labels) * i / points)) for i in range(1, points + 1)]

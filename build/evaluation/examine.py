@@ -31,9 +31,16 @@ _SWEEP = np.round(np.concatenate([np.arange(0.3, 0.95, 0.05), np.arange(0.95, 1.
 
 @dataclass(frozen=True)
 class Heard:
-    """What the members said of rows, FP32 [members, rows, labels], how many windows each row was read in, the seconds
-    that each stage's new members took for all of them, the rows' labels and words, INT64 [rows], and the share of each
-    that the first member does not know, FP64 [rows]."""
+    """What the members said of rows.
+
+    Attributes:
+        members: probabilities, FP32 [members, rows, labels]
+        windows: how many each row was read in, INT32 [rows]
+        seconds: that each stage's new members took for all of the rows
+        labels: INT64 [rows]
+        lengths: words, INT64 [rows]
+        unknown: the share of each row that the first member does not know, FP64 [rows]
+    """
 
     members: Array
     windows: Array
@@ -55,6 +62,7 @@ class Examiner:
 
     @property
     def members(self) -> list[str]:
+        """The members' names, in the manifest's order."""
         return [member.name for member in self.manifest.members]
 
     def hear(self, rows: list[Row], title: str) -> Heard:

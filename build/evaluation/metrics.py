@@ -30,6 +30,7 @@ def softmax(logits: Array) -> Array:
 
 
 def accuracy(probabilities: Array, labels: Array) -> float:
+    """Return the share of rows whose most probable label is their own."""
     return float((probabilities.argmax(-1) == labels).mean())
 
 
@@ -44,8 +45,13 @@ def row_losses(probabilities: Array, labels: Array) -> Array:
 
 
 def is_worse(losses: Array, others: Array, errors: float) -> bool:
-    """Tell whether losses FP [rows] are greater in the mean than others of the same rows, by so many standard errors of
-    their difference."""
+    """Tell whether losses are greater in the mean than others of the same rows.
+
+    Args:
+        losses: FP [rows]
+        others: FP [rows]
+        errors: standard errors of the difference that they must be apart
+    """
     more = losses - others
     return bool(len(more) > 1 and more.mean() > errors * more.std(ddof=1) / np.sqrt(len(more)))
 
@@ -110,6 +116,7 @@ def agreement(a: Array, b: Array) -> float:
 
 
 def summary(probabilities: Array, labels: Array) -> Summary:
+    """Return accuracy, log-loss in nats and macro F1 of probabilities FP [rows, labels] against labels INT [rows]."""
     return Summary(
         accuracy=accuracy(probabilities, labels),
         log_loss=log_loss(probabilities, labels),

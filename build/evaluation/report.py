@@ -75,10 +75,21 @@ def evaluate(
 ) -> ModelReport:
     """Return the report's figures on the test rows.
 
-    `training` rows are looked through for close neighbours of the test rows, and tell the attack which words speak for
-    a label; `outside` are rows of other sources with the same labels, `strangers` texts that no label fits, by name.
-    Any of them may be empty, and then its figures are left out. With an `old` model both are compared on the test rows;
-    RecipeError is raised where their labels differ.
+    Any of `training`, `outside` and `strangers` may be empty, and then its figures are left out.
+
+    Args:
+        examiner: of the model
+        test: rows
+        training: rows that are looked through for close neighbours of the test rows, and tell the attack which words
+            speak for a label
+        outside: rows of other sources with the same labels, by name
+        strangers: texts that no label fits, by name
+        seed: of draws
+        machine: stands in the report
+        old: another model: both are compared on the test rows
+
+    Raises:
+        RecipeError: the two models' labels differ.
     """
     if old:
         comparing.check(examiner, old)

@@ -1,5 +1,7 @@
-"""How sure a figure is: bootstrap intervals, what calibration error chance alone makes, and McNemar's test between two
-classifiers on the same rows.
+"""How sure a figure is.
+
+Bootstrap intervals, what calibration error chance alone makes, and McNemar's test between two classifiers on the same
+rows.
 """
 
 from collections.abc import Callable
@@ -25,7 +27,15 @@ class McNemar(Struct, frozen=True, kw_only=True):
 def interval(
     measure: Measure, probabilities: Array, labels: Array, *, seed: int, draws: int = 1000
 ) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of a measure over rows (Efron and Tibshirani 1993, chapter 13)."""
+    """Return the 95 % percentile bootstrap interval of a measure over rows (Efron and Tibshirani 1993, chapter 13).
+
+    Args:
+        measure: of probabilities and labels
+        probabilities: FP [rows, labels]
+        labels: INT [rows]
+        seed: of the draws
+        draws: how many
+    """
     chance = np.random.default_rng(seed)
     drawn_figures = np.empty(draws)
     for i in range(draws):
@@ -50,9 +60,14 @@ def calibration_by_chance(probabilities: Array, *, seed: int, draws: int = 1000)
 
 
 def mcnemar(a: Array, b: Array, labels: Array) -> McNemar:
-    """Return on how many rows only `a` or only `b` (probabilities, [rows, labels]) is right, and the exact two-sided p.
+    """Return on how many rows only one of two is right, and the exact two-sided p.
 
     McNemar 1947, in its exact form: under no difference the rows where one alone is right fall either way like a coin.
+
+    Args:
+        a: probabilities, FP [rows, labels]
+        b: of the other, FP [rows, labels]
+        labels: INT [rows]
     """
     right_a, right_b = a.argmax(-1) == labels, b.argmax(-1) == labels
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())

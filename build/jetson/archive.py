@@ -58,7 +58,15 @@ from newsdesk.server.runtime.backend import TritonPythonModel  # noqa: E402, F40
 def pack(model: Path, artifacts: Path | None, output: Path, say: Callable[[str], None]) -> Path:
     """Write `<output>/newsdesk-jetson-<model>.tar.gz` for a model folder, whole or not at all, and return it.
 
-    Raises ServerError and BuildError.
+    Args:
+        model: the model's folder
+        artifacts: of its build, for graphs that the folder lacks
+        output: the folder to write to
+        say: is told what takes time, and what is left out
+
+    Raises:
+        ServerError: the model cannot be read, or a graph does not run.
+        BuildError: a member has nothing that runs on the device.
     """
     version = latest_version(model)
     loaded = manifest.load(version)

@@ -10,6 +10,8 @@ import typer
 
 
 class Target(StrEnum):
+    """The devices that archives are for."""
+
     jetson = "jetson"
 
 

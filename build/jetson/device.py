@@ -1,5 +1,6 @@
-"""On the device: TensorRT engines of every encoder, built, compared with the golden answers and timed. The fastest that
-agrees serves from then on; without one, what served before goes on.
+"""On the device: TensorRT engines of every encoder, built, compared with the golden answers and timed.
+
+The fastest that agrees serves from then on; without one, what served before goes on.
 """
 
 import argparse
@@ -36,9 +37,10 @@ class Bench:
 
 
 def build(version: Path, bench: Bench) -> bool:
-    """Build, compare and time; write the manifest where something serves that did not. Returns whether all encoders do.
+    """Build, compare and time; write the manifest where something serves that did not. Return whether all encoders do.
 
-    Raises ManifestError.
+    Raises:
+        ManifestError: the folder does not match its manifest.
     """
     loaded = manifest.load(version)
     chosen = targets.choose("", loaded)
@@ -99,7 +101,10 @@ def _built(member: Member, precision: str, version: Path, bench: Bench) -> Membe
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0, 1 where an encoder has no engine that passes, 2 where nothing could be run."""
+    """Build the engines, and return the exit code.
+
+    It is 0, 1 where an encoder has no engine that passes, 2 where nothing could be run.
+    """
     parser = argparse.ArgumentParser(prog="./jetson build", description=__doc__)
     parser.add_argument("--model-repository", type=Path, default=Path("model_repository"))
     parser.add_argument("--golden", type=Path, default=Path("golden"))

@@ -21,11 +21,12 @@ class Found:
 
 
 def find(member: Member, manifest: Manifest, version: Path, artifacts: Path | None) -> Found:
-    """Return a member's graphs for the device: of an encoder int8 (else fp32), fp16 and int8-fp16, of n-grams
-    whatever it has.
+    """Return a member's graphs for the device: of an encoder int8 (else fp32), fp16 and int8-fp16, of n-grams all.
 
-    A graph that the repository lacks is taken from the artefacts of the very build that made it. Raises BuildError
-    where a member has nothing that runs.
+    A graph that the repository lacks is taken from the artefacts of the very build that made it.
+
+    Raises:
+        BuildError: the member has nothing that runs.
     """
     here = {variant: version / file.path for variant, file in member.graphs.items()}
     if member.kind != "encoder":

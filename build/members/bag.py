@@ -31,15 +31,22 @@ class Bag(torch.nn.Module):
         self.head = torch.nn.Linear(hidden or width, labels)
 
     def forward(self, ids: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
-        """Return logits, FP32 [texts, labels]; `ids` of all texts in a row, `offsets` where each begins, both INT64."""
+        """Return logits, FP32 [texts, labels].
+
+        Args:
+            ids: of all texts in a row, INT64 [ids]
+            offsets: where each text begins, INT64 [texts]
+        """
         mean = self.table(ids, offsets)
         return self.head(mean if self.hidden is None else torch.relu(self.hidden(mean)))
 
     def save(self, folder: Path) -> None:
+        """Write the file that `load` reads."""
         save_file(self.state_dict(), folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path) -> "Bag":
+        """Read the file that `save` wrote."""
         weights = load_file(folder / WEIGHTS)
         rows, width = weights["table.weight"].shape
         hidden = len(weights["hidden.bias"]) if "hidden.bias" in weights else 0
@@ -58,6 +65,7 @@ class Bags:
 
     @classmethod
     def of(cls, ids: list[Array]) -> "Bags":
+        """Lay texts' ids, INT64 [ids of the text] each, out in a row."""
         lengths = np.array([len(row) for row in ids], np.int64)
         return cls(np.concatenate(ids), lengths, np.cumsum(lengths) - lengths)
 
@@ -65,7 +73,16 @@ class Bags:
         return len(self.lengths)
 
     def take(self, texts: Array, chance: np.random.Generator, dropout: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and offsets of these texts, each n-gram left out with probability `dropout`."""
+        """Return ids and offsets of these texts.
+
+        Args:
+            texts: their numbers, INT [texts]
+            chance: of the dropout
+            dropout: the probability with which each n-gram is left out
+
+        Returns:
+            INT64 [ids] and [texts].
+        """
         lengths = self.lengths[texts]
         offsets = np.cumsum(lengths) - lengths
         ids = self.ids[np.arange(lengths.sum()) + np.repeat(self.starts[texts] - offsets, lengths)]
@@ -79,7 +96,11 @@ class Bags:
 def logits(folder: Path, texts: list[str], max_length: int = 0, exact: bool = True) -> Array:
     """Return the fp32 logits, FP32 [len(texts), labels], of a fitted student: every artefact's reference.
 
-    `max_length` and `exact` are other kinds' of members: n-grams are read whole, and are always exact.
+    Args:
+        folder: of the fit
+        texts: clean
+        max_length: is other kinds' of members: n-grams are read whole
+        exact: is other kinds' of members: n-grams always are
     """
     bag, ngrams = Bag.load(folder), Ngrams.load(folder / FEATURES)
     return predict(bag, Bags.of(ngrams.encode(texts)))

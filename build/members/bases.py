@@ -8,7 +8,15 @@ _SECONDS = 5.0
 
 
 def check(base: str, name: str = "NAME") -> None:
-    """Raise RecipeError where the base of the member `name` is no folder of a model, nor one that the hub gives."""
+    """Check that the base of a member can be had.
+
+    Args:
+        base: a folder of a model, or a name at the hub
+        name: of the member
+
+    Raises:
+        RecipeError: it is no such folder, nor does the hub give it.
+    """
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

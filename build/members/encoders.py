@@ -34,16 +34,24 @@ class Pooled(torch.nn.Module):
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
     ) -> SequenceClassifierOutput:
+        """Return the logits, FP [batch, labels], of ids and mask, INT64 [batch, length]."""
         kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **kinds).last_hidden_state
         return SequenceClassifierOutput(logits=self.head(self.dropout(pooled(states, attention_mask, self.pooling))))
 
     def get_input_embeddings(self) -> torch.nn.Module:
+        """Return the encoder's own, as transformers asks for them."""
         return self.encoder.get_input_embeddings()
 
 
 def pooled(states: torch.Tensor, attention_mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Return FP [batch, hidden] of token states FP [batch, length, hidden], "mean" over the real tokens or "first"."""
+    """Return pooled token states, FP [batch, hidden].
+
+    Args:
+        states: FP [batch, length, hidden]
+        attention_mask: INT [batch, length]
+        pooling: "mean" over the real tokens, or "first"
+    """
     if pooling == "first":
         return states[:, 0]
     mask = attention_mask.unsqueeze(-1).to(states.dtype)
@@ -79,8 +87,10 @@ def _settings() -> dict[str, Any]:
 
 
 def save(model: Encoder, folder: Path) -> None:
-    """Write a fitted member as a `from_pretrained` folder, in fp16: half of the disk, and finer than any precision that
-    it is served in."""
+    """Write a fitted member as a `from_pretrained` folder.
+
+    It is in fp16: half of the disk, and finer than any precision that it is served in.
+    """
     head = None
     if isinstance(model, Pooled):
         setattr(model.config, _MARK, model.pooling)

@@ -10,7 +10,11 @@ _ABSENT = 10.0
 
 
 def present(labels: Array) -> Array:
-    """Return the numbers of the labels that have rows, in order. Raises DataError for fewer than two."""
+    """Return the numbers of the labels, INT [rows], that have rows, in order.
+
+    Raises:
+        DataError: fewer than two have.
+    """
     numbers = np.unique(labels)
     if len(numbers) < 2:
         raise DataError("rows of one label alone: a classifier tells two or more apart. Give rows of other labels.")
@@ -18,11 +22,18 @@ def present(labels: Array) -> Array:
 
 
 def repeated(soft: Array, weights: Array | None, balanced: bool) -> tuple[Array, Array, Array]:
-    """Return what stands for soft labels FP [texts, labels] where a fit takes one label a row: the numbers of texts, a
-    label and a weight of each, INT, INT and FP [repeats].
+    """Return what stands for soft labels where a fit takes one label a row.
 
     A text stands once for every label that it may have, with the label's probability of its weight: a logistic
-    regression's loss is then that of the soft labels. `balanced`: the weights of every label have the same sum.
+    regression's loss is then that of the soft labels.
+
+    Args:
+        soft: probabilities, FP [texts, labels]
+        weights: of the texts, FP [texts]; None: all 1
+        balanced: whether the weights of every label have the same sum
+
+    Returns:
+        The numbers of texts, a label and a weight of each: INT, INT and FP [repeats].
     """
     texts, labels = np.nonzero(soft > 0)
     of_repeats = soft[texts, labels] * (1.0 if weights is None else weights[texts])
@@ -40,6 +51,8 @@ def of_all_labels(coefficients: Array, bias: Array, present: Array, count: int) 
     Args:
         coefficients: FP [lines, inputs], a line for each label that is `present`, or one that tells two apart.
         bias: FP [lines].
+        present: The numbers of the labels that have rows.
+        count: Of all labels.
     """
     if len(present) == 2:
         # Half of the line each way is what a logistic regression's probability is the softmax of.

@@ -37,6 +37,7 @@ class Counted:
 
     @classmethod
     def of(cls, texts: list[str], settings: Settings) -> "Counted":
+        """Count the n-grams of clean texts."""
         features = settings.blocks
         return cls(features, [_counts(Ngrams(block).encode(texts), block.buckets) for block in features])
 
@@ -55,11 +56,13 @@ class Linear:
     bias: Array
 
     def save(self, folder: Path) -> None:
+        """Write the files that `load` reads."""
         self.terms.save(folder / TERMS)
         save_file({"idf": self.idf, "table": self.table, "bias": self.bias}, folder / WEIGHTS)
 
     @classmethod
     def load(cls, folder: Path) -> "Linear":
+        """Read the files that `save` wrote."""
         return cls(Terms.load(folder / TERMS), **load_file(folder / WEIGHTS))
 
     def logits(self, texts: list[str]) -> Array:
@@ -86,7 +89,11 @@ class Linear:
 def logits(folder: Path, texts: list[str], max_length: int = 0, exact: bool = True) -> Array:
     """Return the logits, FP32 [len(texts), labels], of a fitted member.
 
-    `max_length` and `exact` are other kinds' of members: terms are read whole, and are always exact.
+    Args:
+        folder: of the fit
+        texts: clean
+        max_length: is other kinds' of members: terms are read whole
+        exact: is other kinds' of members: terms always are
     """
     return Linear.load(folder).logits(texts)
 
@@ -102,11 +109,20 @@ def fit(
     soft: Array | None = None,
     seed: int = 0,
 ) -> Linear:
-    """Fit a member on texts with labels INT [texts], of `count` labels; `weights` FP [texts] are the rows' own.
+    """Fit a member on texts. A label without a row is the last that the member says.
 
-    `soft`: probabilities FP [texts, count], learned from instead of the labels.
+    Args:
+        counted: the texts
+        labels: INT [texts]
+        count: of labels
+        settings: of the fit
+        balanced: whether every label counts the same
+        weights: the rows' own, FP [texts]; None: all 1
+        soft: probabilities, FP [texts, count], learned from instead of the labels
+        seed: of the solver
 
-    A label without a row is the last that the member says. Raises DataError where fewer than two labels have rows.
+    Raises:
+        DataError: fewer than two labels have rows.
     """
     blocks, idfs, weighted = [], [], []
     for features, counts in zip(counted.features, counted.blocks, strict=True):

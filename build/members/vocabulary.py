@@ -33,9 +33,19 @@ class VocabularyFigures(Struct, frozen=True, kw_only=True):
 
 
 def prune(base: str, texts: list[str], min_count: int, folder: Path) -> VocabularyFigures:
-    """Write to `folder` the encoder `base` (a hub name or a folder) without the pieces met under `min_count` times.
+    """Write to `folder` an encoder without the pieces that are met under `min_count` times.
 
-    Raises BuildError for a kind of tokenizer that can't be pruned so.
+    Args:
+        base: a hub name or a folder
+        texts: that pieces are counted in
+        min_count: of a piece that stays
+        folder: is written to
+
+    Returns:
+        How many pieces there were and are.
+
+    Raises:
+        BuildError: tokenizers of its kind can't be pruned so.
     """
     bases.check(base)
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)

@@ -18,6 +18,7 @@ class Branch:
 
     @property
     def name(self) -> str:
+        """The name of its fit."""
         return self.fit.name
 
 
@@ -44,12 +45,15 @@ def _branch(recipe: Recipe, member: Member, snapshot: int) -> Branch:
 
 
 def is_taught(recipe: Recipe, member: Member) -> bool:
+    """Return whether teachers label texts for a member."""
     return bool(recipe.teachers(member)) or bool(recipe.teaching and member.distil)
 
 
 def pretrains(member: Member) -> bool:
+    """Return whether a member's base is pretrained further on."""
     return isinstance(member, EncoderMember) and member.pretrain is not None
 
 
 def is_frozen(member: Member) -> bool:
+    """Return whether a member's encoder stays as it is."""
     return isinstance(member, EncoderMember) and member.frozen is not None

@@ -14,7 +14,13 @@ CHOSEN = "members.json"
 def possible(recipe: Recipe, rows: int, say: Say) -> Recipe:
     """Return the recipe with the members that so many rows are enough for, and whose base can be had.
 
-    A line says which are left out, and why. Raises RecipeError where none is left.
+    Args:
+        recipe: with all candidates
+        rows: of training
+        say: is told which are left out, and why
+
+    Raises:
+        RecipeError: none is left.
     """
     kept: list[Member] = []
     missing: set[str] = set()

@@ -62,6 +62,7 @@ def declare(recipe: Recipe, *, serving: Iterable[str] | None = None, strict: boo
     """Return the stages of a recipe.
 
     Args:
+        recipe: Its members and settings.
         serving: The names of the members that are fitted on all rows and combined; others are only asked out of fold.
             None: all.
         strict: Whether fits are made again where their code was edited. Without, hours of training outlive an edit of

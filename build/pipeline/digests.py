@@ -51,7 +51,10 @@ class Code:
         """Return the names of a module and of all that it imports of the packages, directly and through others.
 
         Imports within functions count as well; those for type checkers don't. A package counts where it is imported
-        itself, not where it is passed through on the way to a module of it. Raises BuildError where `module` is none.
+        itself, not where it is passed through on the way to a module of it.
+
+        Raises:
+            BuildError: `module` is none.
         """
         reached: set[str] = set()
         waiting = [module]

@@ -14,8 +14,11 @@ from newsdesk.build.recipe import Member
 
 @dataclass(frozen=True)
 class Family:
-    """What a kind of member does its own way. Functions stand by their full names, "package.module:function": a module
-    is imported when its stage runs, and is part of that stage's code."""
+    """Functions by which a kind of member goes its own way.
+
+    Functions stand by their full names, "package.module:function": a module is imported when its stage runs, and is
+    part of that stage's code.
+    """
 
     train: str
     """`train(member, labels, rows, validation, seed, folder, soft_labels) -> metrics`: fit a member, into `folder`."""
@@ -64,6 +67,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def family(member: Member) -> Family:
+    """Return a member's kind."""
     return FAMILIES[member.kind]
 
 

@@ -37,6 +37,7 @@ class MemberFit(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def family(self) -> Family:
+        """The member's kind."""
         return FAMILIES[self.kind]
 
     def window(self, trained: Artifact) -> int:
@@ -60,6 +61,13 @@ def ask(fit: MemberFit, trained: Artifact, rows: list[str], texts: list[str], fo
     """Return a fit's probabilities of the training rows and of other texts, FP32 [n, labels]; keep them in `folder`.
 
     NaN stands for the rows that a fit of a fold was fitted on.
+
+    Args:
+        fit: that is asked
+        trained: its artifact
+        rows: the texts of all training rows
+        texts: others
+        folder: where answers are looked for first
     """
     asked = fit.left_out(len(rows))
     saved = folder / f"{fit.name}.npy"

@@ -54,6 +54,7 @@ class BuildStage:
 
     @property
     def id(self) -> str:
+        """Its name, and what it is of."""
         return f"{self.name} {self.of}".strip()
 
     @property
@@ -65,13 +66,19 @@ class BuildStage:
 class Watch(Protocol):
     """Who wants to know which stage runs."""
 
-    def begin(self, stage: BuildStage) -> None: ...
+    def begin(self, stage: BuildStage) -> None:
+        """Note that a stage is looked for."""
 
-    def end(self, stage: BuildStage, artifact: Artifact) -> None: ...
+    def end(self, stage: BuildStage, artifact: Artifact) -> None:
+        """Note that a stage's artifact is there."""
 
 
 class Graph:
-    """Stages by id, with the edges between them. Raises RecipeError where stages wait for each other."""
+    """Stages by id, with the edges between them.
+
+    Raises:
+        RecipeError: stages wait for each other.
+    """
 
     def __init__(self, stages: Iterable[BuildStage]) -> None:
         self.stages = {stage.id: stage for stage in stages}
@@ -104,8 +111,14 @@ class Graph:
     ) -> dict[str, Artifact]:
         """Return the artifacts of the wanted stages and of all that they need, made where they are not there.
 
-        Those that are `known`, from a run of a graph with the same stages before, are not looked for again. `watch` is
-        told of each stage that is looked for.
+        Args:
+            wanted: ids of stages
+            store: the artifact store
+            known: artifacts from a run of a graph with the same stages before, which are not looked for again
+            watch: is told of each stage that is looked for
+
+        Raises:
+            BuildError: a file of an artifact is not what was built.
         """
         made = dict(known or {})
         code = Code()

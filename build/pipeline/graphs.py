@@ -40,10 +40,12 @@ class ServingTarget(msgspec.Struct, frozen=True):
         return 1 / self.articles_per_second
 
     def save(self, folder: Path) -> None:
+        """Write the file that `load` reads."""
         (folder / TARGET).write_bytes(msgspec.json.encode(self))
 
     @classmethod
     def load(cls, compiled: Artifact) -> "ServingTarget":
+        """Read the file that `save` wrote, of the artifact of `compile`."""
         return msgspec.json.decode((compiled / TARGET).read_bytes(), type=cls)
 
 
@@ -57,6 +59,7 @@ class Exported:
 
     @property
     def facts(self) -> GraphFacts:
+        """What the export says of the graph."""
         return GraphFacts.load(self.exported.path)
 
     @property
@@ -66,6 +69,7 @@ class Exported:
 
     @property
     def window(self) -> int:
+        """The tokens read at once; 0 for texts that are read whole."""
         return self.fit.window(self.trained)
 
     def examples(self, rows: list[Row], cut: bool = False) -> Examples:
@@ -118,4 +122,5 @@ class Graphs:
         return np.load(self.quantised / REFERENCE)
 
     def of_target(self, target: str) -> Path:
+        """Return the graph, or the plan, that a target reads."""
         return self.paths[engines.TARGETS[target]]

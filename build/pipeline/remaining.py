@@ -54,6 +54,7 @@ class Remaining:
         self._left = [stage for stage in stages if stage.id not in self._done]
 
     def begin(self, stage: BuildStage) -> None:
+        """Note that a stage runs from now on."""
         self._running = stage, self._clock()
 
     def end(self, stage: BuildStage, artifact: Artifact) -> bool:
@@ -71,10 +72,12 @@ class Remaining:
 
     @property
     def done(self) -> int:
+        """The stages that are done."""
         return len(self._done)
 
     @property
     def total(self) -> int:
+        """The stages of the build, those that are done among them."""
         return len(self._done) + len(self._left)
 
     @property

@@ -25,10 +25,12 @@ class BuildWatch:
         self._draw()
 
     def begin(self, stage: BuildStage) -> None:
+        """Show that a stage is looked for or runs."""
         self._remaining.begin(stage)
         self._draw()
 
     def end(self, stage: BuildStage, artifact: Artifact) -> None:
+        """Show that a stage's artifact is there; without a terminal, say what is left if it ran."""
         ran = self._remaining.end(stage, artifact)
         self._draw()
         if ran and self._bars.disable:
@@ -43,6 +45,11 @@ class BuildWatch:
 
 @contextlib.contextmanager
 def watch(artifacts: Path, say: Say) -> Iterator[BuildWatch]:
-    """Show the stages of a build. Records in the artifact store, the folder `artifacts`, say how long each takes."""
+    """Show the stages of a build.
+
+    Args:
+        artifacts: the folder of the artifact store, whose records say how long each stage takes
+        say: shows a line
+    """
     with progress.bars() as bars:
         yield BuildWatch(Remaining(artifacts), bars, say)

@@ -15,12 +15,18 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
-    """Read a recipe of ours by name, or any by path; `changes` are dotted keys ("members.minilm.base") to values.
+    """Read a recipe of ours by name, or any by path.
 
     Files of the folders that NEWSDESK_DATA and NEWSDESK_BASES name stand in for the hub (see `local.resolved`).
 
     A file that says `extends = "compact"` is read on top of that recipe: tables are merged, lists are continued.
-    Raises RecipeError with the place of what is wrong.
+
+    Args:
+        name_or_path: a name, or a path that ends in .toml
+        changes: dotted keys ("members.minilm.base") to values
+
+    Raises:
+        RecipeError: there is no such recipe, or something in it is wrong; the message says where.
     """
     path = _path(name_or_path)
     tree = _read(path)
@@ -36,7 +42,11 @@ def load(name_or_path: str, changes: dict[str, Any] | None = None) -> Recipe:
 
 
 def convert(tree: dict[str, Any]) -> Recipe:
-    """Return the recipe of a plain tree, as a TOML file is read into. Raises msgspec.ValidationError."""
+    """Return the recipe of a plain tree, as a TOML file is read into.
+
+    Raises:
+        msgspec.ValidationError: the tree is no recipe.
+    """
     teaching = tree.get("teaching")
     members = _members(tree) + _members(teaching, "teachers")
     for member in members:

@@ -25,8 +25,12 @@ DATA, BASES = "NEWSDESK_DATA", "NEWSDESK_BASES"
 def resolved(recipe: Recipe, changed: set[str]) -> Recipe:
     """Return the recipe with the folders' files in the place of what the hub would give.
 
-    `changed` are the recipe's keys that were set by hand, which stay. Raises RecipeError where a folder is named and
-    is not there.
+    Args:
+        recipe: as its file has it
+        changed: the recipe's keys that were set by hand, which stay
+
+    Raises:
+        RecipeError: a folder is named and is not there.
     """
     if folder := _folder(DATA):
         recipe = _with_data(recipe, folder, changed)

@@ -67,8 +67,11 @@ class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
 
 
 class Pretrain(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """Go on pretraining on the training rows' texts, without their labels, before an encoder is fitted (task-adaptive
-    pretraining: Gururangan et al. 2020, "Don't Stop Pretraining"). `newsdesk.build.training.pretraining` says how."""
+    """Go on pretraining an encoder before it is fitted, on the training rows' texts without their labels.
+
+    That is task-adaptive pretraining (Gururangan et al. 2020, "Don't Stop Pretraining").
+    `newsdesk.build.training.pretraining` says how.
+    """
 
     epochs: Annotated[float, Meta(gt=0)] = 10
     batch_size: Positive = 256

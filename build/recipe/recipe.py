@@ -11,6 +11,8 @@ from newsdesk.build.recipe.sources import Data, Split
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole build: data, members, and the settings of every stage."""
+
     name: Name
     labels: list[str] = []
     """In the order of the outputs. Empty: the distinct labels of the training rows, sorted."""

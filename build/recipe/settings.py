@@ -12,6 +12,8 @@ Variant = Literal["fp32", "fp16", "int8", "int8-fp16", "int8-dynamic", "fp8"]
 
 
 class Quantise(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The precisions that are made, and how much accuracy one may lose."""
+
     variants: tuple[Variant, ...] = ("fp16", "int8", "int8-dynamic")
     """What is made beside fp32. For GPUs: "int8-fp16" (made from int8; fp16 where that has fp32) and "fp8" (Ada, Hopper
     and later)."""

@@ -52,6 +52,8 @@ class Local(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The rows to learn from, to test on, and to report on."""
+
     train: Source
     more: list[Source] = []
     """More training rows, of other files. Of a text that stands in several, the first counts."""
@@ -65,6 +67,8 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Split(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """How the training rows are parted into those to learn from and those to decide by."""
+
     validation_rows: Positive = 5000
     train_rows: Annotated[int, Meta(ge=0)] = 0
     """How many rows are left to learn from, drawn by content as the validation rows are, and those stay the same; 0

@@ -13,7 +13,8 @@ def merged(below: Any, above: Any) -> Any:
 def change(tree: Any, keys: list[str], value: Any) -> None:
     """Set a value in place. A key finds a list's item by its name or number, and makes a table that is not there.
 
-    Raises AttributeError, IndexError, TypeError or ValueError where nothing stands at a key.
+    Raises:
+        AttributeError, IndexError, TypeError, ValueError: nothing stands at a key.
     """
     for key in keys[:-1]:
         tree = tree[_place(tree, key)] if isinstance(tree, list) else tree.setdefault(key, {})

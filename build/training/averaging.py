@@ -39,17 +39,21 @@ class Average(transformers.TrainerCallback):
 
     @property
     def weights(self) -> Weights:
+        """The average, by the names of the model's own weights."""
         return self._averaged.module.state_dict()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Go on from the average of the checkpoint that training resumes from."""
         saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _FILE
         if state.global_step and saved.is_file():
             self._averaged.load_state_dict(torch.load(saved, weights_only=True))
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any, **kwargs: Any) -> None:
+        """Take the weights of a step into the average."""
         self._averaged.update_parameters(model)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write the average into the checkpoint that the Trainer wrote."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if folder.is_dir():
             torch.save(self._averaged.state_dict(), folder / _FILE)
@@ -60,7 +64,11 @@ def candidates(
 ) -> Iterator[Candidate]:
     """Yield the last weights, their average, and the better-founded of the two at each share of the way.
 
-    Weights that the pretrained model lacks, its new head's, are the fitted ones at every share.
+    Args:
+        model: the fitted one
+        pretrained: its weights before; those that it lacked, its new head's, are the fitted ones at every share
+        average: of the training; None without one
+        shares: of the way from the pretrained to the fitted, 0 to 1
     """
     encoder = f"{getattr(model, 'base_model_prefix', 'encoder')}."
     last = {name: value.clone() for name, value in model.state_dict().items()}

@@ -23,6 +23,7 @@ class ValidationScores(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @classmethod
     def of(cls, summary: Summary) -> "ValidationScores":
+        """Return the scores of a summary, without an epoch or a candidate."""
         return cls(**structs.asdict(summary))
 
 

@@ -16,8 +16,9 @@ from newsdesk.build.training.adversary import Adversary
 
 
 class Fitting(Trainer):
-    """transformers' Trainer with what the recipe adds to it; rows may carry `soft`, a teacher's probabilities, and
-    `weight`, how much they count.
+    """transformers' Trainer with what the recipe adds to it.
+
+    Rows may carry `soft`, a teacher's probabilities FP32 [labels], and `weight`, how much they count.
 
     r_drop       R-Drop (Liang et al. 2021): two passes under different dropout, and a symmetric KL between them
     adversarial  FGM, PGD or FreeLB on the word embeddings (`Adversary`)
@@ -36,6 +37,7 @@ class Fitting(Trainer):
         return ByLength(self.train_dataset, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+        """Return the mean loss of a batch, and with `return_outputs` its logits, FP32 [rows, labels], too."""
         of_rows = {name: inputs.get(name) for name in ("labels", "soft", "weight")}
         tensors = {name: value for name, value in inputs.items() if name not in of_rows}
         dropout = Dropout if self._on_cpu else contextlib.nullcontext
@@ -63,6 +65,8 @@ class Fitting(Trainer):
         return (1 - self._distil.weight) * loss + self._distil.weight * taught
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Add the gradients of a batch, with an adversary's where the recipe has one; return the loss."""
+
         def learn() -> torch.Tensor:
             return super(Fitting, self).training_step(model, inputs, num_items_in_batch)
 
@@ -73,6 +77,7 @@ class Fitting(Trainer):
         )
 
     def create_optimizer(self) -> torch.optim.Optimizer:
+        """Make AdamW, with a rate for each layer where the recipe's decays."""
         if self._recipe.layer_decay < 1:
             groups = layer_groups(
                 self.model, self.args.learning_rate, self._recipe.layer_decay, self._recipe.weight_decay

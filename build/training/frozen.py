@@ -38,7 +38,15 @@ class Head:
 
 
 def embed(base: str, name: str, texts: list[str], max_length: int, pooling: str) -> tuple[Array, list[int]]:
-    """Return the pooled states of texts, FP32 [texts, hidden], of the encoder `base`, and the tokens of each text."""
+    """Return the pooled states of texts, FP32 [texts, hidden], and the tokens of each text.
+
+    Args:
+        base: the encoder: its name on the hub, or its folder
+        name: the member's, for messages
+        texts: to read
+        max_length: tokens of a text that are read, at most
+        pooling: how the states of the tokens become one
+    """
     tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=max_length)
     place = "cuda" if torch.cuda.is_available() else "cpu"
     model = encoders.bare(base, name).to(place).eval()
@@ -67,11 +75,21 @@ def fit(
     weights: Array | None = None,
     soft: Array | None = None,
 ) -> Head:
-    """Fit a logistic regression on pooled states FP32 [texts, hidden] with labels INT [texts], of `count` labels.
+    """Fit a logistic regression on pooled states.
 
-    `cost` is scikit-learn's C, `weights` FP [texts] are the rows' own. `soft` are probabilities FP [texts, count],
-    learned from instead of the labels. A label without a row is the last that the layer says. Raises DataError where
-    fewer than two labels have rows.
+    A label without a row is the last that the layer says.
+
+    Args:
+        states: FP32 [texts, hidden]
+        labels: INT [texts]
+        count: of labels
+        cost: scikit-learn's C
+        balanced: whether the rows of every label count as much together
+        weights: the rows' own, FP [texts]
+        soft: probabilities FP [texts, count], learned from instead of the labels
+
+    Raises:
+        DataError: fewer than two labels have rows.
     """
     centre = states.mean(0, dtype=np.float64)
     scale = float(np.sqrt(((states - centre) ** 2).sum(1).mean())) or 1.0
@@ -106,8 +124,14 @@ def out_of_fold(
     The cost is the smallest whose log-loss is within one standard error of the least, both on the same rows: of a few
     dozen rows the least is mostly chance, and layers that are held back more are wrong less often on other texts.
 
-    `parts` hold numbers of rows; rows of no part keep logits of 0, and are not judged. `soft` is learned from as by
-    `fit`, and the labels `truth` judge.
+    Args:
+        member: an encoder that stays frozen
+        count: of labels
+        states: FP32 [rows, hidden]
+        truth: labels INT [rows], which judge
+        weights: FP [rows]
+        parts: numbers of rows; rows of no part keep logits of 0, and are not judged
+        soft: probabilities FP [rows, count], learned from as by `fit`
     """
     assert member.frozen
     logits_by_cost: dict[float, Array] = {}

@@ -33,6 +33,12 @@ def train(
     """Fit the linear layer on `rows`, and write the checkpoint to `folder`.
 
     Args:
+        member: The encoder, whose layer it is.
+        labels: Their names, in the order of the outputs.
+        rows: To fit on.
+        validation: Rows that are only measured.
+        seed: Of the folds that choose the cost.
+        folder: Where the files go.
         states: The rows' pooled states, FP32 [rows, hidden].
         lengths: Tokens of each row, INT [rows].
         cost: scikit-learn's C; without it a cross-validation chooses.

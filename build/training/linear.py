@@ -45,7 +45,15 @@ def train(
 
 
 def out_of_fold(member: LinearMember, count: int, rows: list[Row], parts: list[Array], seed: int) -> Array:
-    """Return logits FP32 [rows, count], of each part by a fit that never saw it; `parts` hold numbers of rows."""
+    """Return logits FP32 [rows, count], of each part by a fit that never saw it.
+
+    Args:
+        member: that is fitted
+        count: of labels
+        rows: of all parts
+        parts: numbers of rows; rows of no part keep logits of 0
+        seed: of the fits
+    """
     counted = Counted.of([row.text for row in rows], member.linear)
     truth, weights = truths(rows)
     soft = softs(rows, count)

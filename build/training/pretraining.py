@@ -16,10 +16,10 @@ from newsdesk.build.training.figures import PretrainFigures
 
 
 class Masked(torch.nn.Module):
-    """An encoder under BERT's masked-language head (Devlin et al. 2019), fitted from zero: sentence encoders are
-    published without one.
+    """An encoder under BERT's masked-language head (Devlin et al. 2019), fitted from zero.
 
-    The word embeddings are the head's weights as well. Only hidden pieces pass through it.
+    Sentence encoders are published without one. The word embeddings are the head's weights as well. Only hidden pieces
+    pass through it.
     """
 
     def __init__(self, encoder: transformers.PreTrainedModel) -> None:

@@ -38,6 +38,7 @@ class SoftLabels:
         )
 
     def save(self, folder: Path) -> None:
+        """Write the files that `load` reads."""
         np.save(folder / _ROWS, self.rows.astype(np.float32))
         np.save(folder / _OF_TEXTS, self.of_texts.astype(np.float32))
         pq.write_table(pa.table({"text": pa.array(self.texts, pa.string())}), folder / _TEXTS, compression="zstd")

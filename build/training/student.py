@@ -36,6 +36,9 @@ def train(
     """Fit the student on `rows`, and on what it is `taught`; write features.json and bag.safetensors to `folder`.
 
     The epoch with the best log-loss on `validation` is kept, and training ends when `patience` epochs were not better.
+
+    Raises:
+        DataError: no n-gram stands often enough in the rows.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a step is so short that threads would wait for each other, on a busy machine for long
@@ -116,9 +119,14 @@ def _train(
 
 
 def known(ids: list[Array], recipe: Student) -> Array:
-    """Return which buckets have a row, bool [buckets]: met `min_count` times, the most frequent ones first.
+    """Return which buckets have a row, BOOL [buckets]: met `min_count` times, the most frequent ones first.
 
-    `ids` are of all n-grams. Raises DataError where none is left.
+    Args:
+        ids: of all n-grams, of each text
+        recipe: the student's
+
+    Raises:
+        DataError: none is left.
     """
     counts = np.bincount(np.concatenate(ids), minlength=recipe.features.buckets + NOTHING + 1)[NOTHING + 1 :]
     kept = counts >= recipe.min_count

@@ -84,11 +84,19 @@ def train(
 ) -> FitFigures:
     """Fit `member` on `rows`, keep the epoch with the best accuracy on `validation`, write it to `folder`/checkpoint.
 
-    `soft_labels`: its teachers' probabilities, for a member that is distilled; teachers read whole articles, whatever
-    view of them the member reads. With snapshots the learning rate falls to nothing that many times,
-    and the model is kept each time: `folder`/snapshot-1, … (Huang et al. 2017). With `average` or `interpolate` the
-    weights are chosen at the end, among those candidates, instead of the best epoch. Resumes from the newest
-    checkpoint in `folder`/scratch.
+    With snapshots the learning rate falls to nothing that many times, and the model is kept each time:
+    `folder`/snapshot-1, … (Huang et al. 2017). With `average` or `interpolate` the weights are chosen at the end, among
+    those candidates, instead of the best epoch. Resumes from the newest checkpoint in `folder`/scratch.
+
+    Args:
+        member: that is fitted
+        labels: in the order of the outputs
+        rows: to learn from
+        validation: rows to choose by
+        seed: of the training
+        folder: is written to
+        soft_labels: its teachers' probabilities, for a member that is distilled; teachers read whole articles, whatever
+            view of them the member reads
     """
     recipe = member.train
     soft = soft_labels.rows if soft_labels else None
@@ -224,11 +232,17 @@ def _has_bf16() -> bool:
 
 
 def window(lengths: list[int], max_length: int) -> int:
-    """Return how many tokens a fitted member reads at once: what 99 of 100 training rows fit in, at most `max_length`.
+    """Return how many tokens a fitted member reads at once: what 99 of 100 training rows fit in.
 
     Positions that next to no row reached were never fitted, and windows that use them are answered worse than the same
-    article read in shorter ones. `lengths`: tokens of the training rows, special ones included. A multiple of 8 where
-    that is below `max_length`, as batches are padded.
+    article read in shorter ones.
+
+    Args:
+        lengths: tokens of the training rows, special ones included
+        max_length: the most
+
+    Returns:
+        A multiple of 8 where that is below `max_length`, as batches are padded.
     """
     reached = int(np.percentile(lengths, 99, method="inverted_cdf"))
     return min(-(-reached // 8) * 8, max_length)
@@ -297,7 +311,11 @@ class _KeepSnapshots(transformers.TrainerCallback):
 def logits(folder: Path, texts: list[str], max_length: int, exact: bool = True) -> Array:
     """Return the logits, FP32 [len(texts), classes], of a fitted member's folder.
 
-    In fp32 they are every artefact's reference; not `exact`, in bf16 where the hardware has it.
+    Args:
+        folder: a `from_pretrained` folder
+        texts: to read
+        max_length: tokens of a text that are read, at most
+        exact: in fp32, every artefact's reference; else in bf16 where the hardware has it
     """
     device, batch_size = ("cuda", 512) if torch.cuda.is_available() else ("cpu", 64)
     tokenizer = AutoTokenizer.from_pretrained(folder)

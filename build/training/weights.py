@@ -9,7 +9,10 @@ from newsdesk.server.runtime.arrays import Array
 def weigh(rows: list[Row], balanced: bool) -> Array | None:
     """Return the weights of rows, FP32 [rows], 1 in the mean; None where all are alike.
 
-    Balanced, the rows of every label count as much together, as scikit-learn's class_weight="balanced" has it.
+    Args:
+        rows: each with a weight of its own
+        balanced: whether the rows of every label count as much together, as scikit-learn's class_weight="balanced" has
+            it
     """
     weights = np.array([row.weight for row in rows], np.float64)
     if balanced:

@@ -36,8 +36,12 @@ def clean(
     """Clean the raw rows. Texts of the test rows leave the training rows.
 
     Args:
+        folder: Where the files go.
+        say: Shows a line.
         raw: The artifact of `read`.
         labels: The recipe's; empty: those of the training rows.
+        train: Whose labels' numbers and names are read.
+        test: Likewise, of the test rows; None where there are none.
 
     Raises:
         DataError: The rows, or their labels, are not what the recipe says.

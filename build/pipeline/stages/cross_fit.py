@@ -28,8 +28,11 @@ def cross_fit(
     cautious by as much.
 
     Args:
+        folder: Where the files go.
+        say: Shows a line.
         rows: The artifact of `split`.
         fitted: The artifacts of the folds' trainings, by the names of `fits`.
+        fits: Those of the folds.
     """
     train = rows_of(rows, "train")
     texts = [row.text for row in train]

@@ -25,10 +25,14 @@ def ensemble(
     """Fit the ensemble, and return its report.
 
     Args:
+        folder: Where the files go.
+        say: Shows a line.
         rows: The artifact of `split`.
         compiled: The artifact of `compile` of each member, by name.
         left_out: The artifact of `cross-fit` of those members that have one.
         asked: The artifact of `out-of-fold` of each member. With it those answers decide, instead of validation rows.
+        settings: What is tried, and how much may be lost.
+        seed: Of the folds.
     """
     known, answers = evidence.out_of_fold(rows, asked) if asked else evidence.of_validation(rows, compiled)
     fit = fitting.fit_on_rows(

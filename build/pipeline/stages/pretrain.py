@@ -24,7 +24,14 @@ def pretrain(
     """Leave a `from_pretrained` folder, with the vocabulary pruned where the member asks for that.
 
     Args:
+        folder: Where the files go.
+        say: Shows a line.
         rows: The artifact of `split`.
+        base: The encoder: its name on the hub, or its folder.
+        max_length: Tokens of a text that are read, at most.
+        min_piece_count: How often a piece must stand in the texts to stay in the vocabulary; 0 keeps all.
+        pretrain: Epochs, batches and learning rate.
+        seed: Of the order and of what is hidden.
         name: The member's, for messages: members and teachers with the same base share the artifact.
     """
     member = EncoderMember(

@@ -29,6 +29,8 @@ def select(folder: Path, say: Say, *, rows: Artifact, asked: dict[str, Artifact]
     """Leave members.json, the names of those that serve, and suspects.csv, the rows probably labelled wrong.
 
     Args:
+        folder: Where the files go.
+        say: Shows a line.
         rows: The artifact of `split`.
         asked: The artifact of `out-of-fold` of each member, by name.
     """

@@ -21,7 +21,11 @@ def split(folder: Path, say: Say, *, rows: Artifact, settings: Split, seed: int)
     them, and nothing else is decided.
 
     Args:
+        folder: Where the files go.
+        say: Shows a line.
         rows: The artifact of `clean`.
+        settings: How many rows go where.
+        seed: Of the draws.
 
     Returns:
         Rows of each part.

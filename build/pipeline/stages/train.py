@@ -28,7 +28,11 @@ def train(
     """Fit one member. An encoder leaves `checkpoint/`, a `from_pretrained` folder; n-grams features and weights.
 
     Args:
+        folder: Where the files go.
+        say: Shows a line.
         rows: The artifact of `split`.
+        member: That is fitted.
+        seed: Of the training.
         fold: The training rows that it is fitted without.
         taught: The artifact of `teach`: soft labels.
         pretrained: The artifact of `pretrain`, which the member starts from.
