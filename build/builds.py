@@ -1,4 +1,4 @@
-"""What was built: every version in model repositories, and in the artifact store what no repository holds any more."""
+"""List what was built: every version in model repositories, and artifacts that no repository holds any more."""
 
 import json
 from collections.abc import Iterable, Mapping

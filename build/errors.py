@@ -1,4 +1,4 @@
-"""What can go wrong offline. A message says what was given, what was expected and what to do."""
+"""The errors of offline work. A message says what was given, what was expected and what to do."""
 
 
 class BuildError(Exception):

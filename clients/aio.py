@@ -38,7 +38,7 @@ class _Here:
 
 
 class AsyncClient:
-    """What `Client` does, for asyncio, with the same arguments and errors.
+    """A `Client` for asyncio, with the same arguments and errors.
 
         async with AsyncClient() as client:
             (await client.classify("Wall Street bears claw back into the black")).label

@@ -1,4 +1,4 @@
-"""What a caller may give: a text, an article of title and description, or what holds many of either, row by row.
+"""Read what a caller gives: a text, an article of title and description, or what holds many of either, row by row.
 
 Tables and columns of pandas, polars and Arrow are known by how they behave: none of them need be installed.
 """

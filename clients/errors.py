@@ -1,4 +1,4 @@
-"""What can go wrong with a call. A message says what was given, what was expected and what to do."""
+"""The errors of a call. A message says what was given, what was expected and what to do."""
 
 import re
 

@@ -116,7 +116,7 @@ class Jobs:
 
 
 class AsyncJobs:
-    """What `Jobs` does, for asyncio."""
+    """`Jobs` for asyncio."""
 
     def __init__(
         self, send: Callable[[Request], Awaitable[Reply]], deadline: Callable[[float | None], Deadline]

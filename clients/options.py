@@ -1,4 +1,4 @@
-"""What a caller wants of the answers."""
+"""The options of a call: what its caller wants of the answers."""
 
 from dataclasses import dataclass, field
 

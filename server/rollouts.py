@@ -37,7 +37,7 @@ class Candidate:
 
     @property
     def kind(self) -> str:
-        """What it is: "canary" or "shadow"."""
+        """Its kind: "canary" or "shadow"."""
         return "canary" if self.share else "shadow"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What quantisers learn the ranges of activations from: real rows, and enough of them."""
+"""Give quantisers real rows, and enough of them, to learn the ranges of activations from."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""What differs between families of encoders when they are exported."""
+"""The differences between families of encoders when they are exported."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Where optimisation profiles lie: a bucket of lengths and of batches each, placed by the lengths of real rows."""
+"""Place optimisation profiles: a bucket of lengths and of batches each, by the lengths of real rows."""
 
 from dataclasses import dataclass
 

@@ -54,7 +54,7 @@ class CleaningFigures(Struct, frozen=True, kw_only=True):
 
 @dataclass
 class Report:
-    """What cleaning found: `counts` per kind, and the first row numbers of each."""
+    """The findings of cleaning: `counts` per kind, and the first row numbers of each."""
 
     read: int = 0
     kept: int = 0

@@ -46,7 +46,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for one stage, fitted on all rows."""
+    """The choice for one stage, fitted on all rows."""
 
     candidate: Candidate
     combiner: Fitted

@@ -1,4 +1,4 @@
-"""What an early answer may cost: the accuracy that is expected to be lost on a text where it differs from the last."""
+"""The cost of an early answer: the accuracy that is expected to be lost on a text where it differs from the last."""
 
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ def bound(of_text: Array, confidence: float) -> float:
 
 @dataclass(frozen=True)
 class Risk:
-    """Of one stage: sigmoid(offset + slope × log-odds of the top probability), FP64 [labels] each, by the top label.
+    """A stage's risk: sigmoid(offset + slope × log-odds of the top probability), FP64 [labels] each, by the top label.
 
     No slope is above 0: the surer, the less is lost.
     """

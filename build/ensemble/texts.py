@@ -1,4 +1,4 @@
-"""What is known of the rows that the ensemble is fitted on, beside their labels."""
+"""Facts of the rows that the ensemble is fitted on, beside their labels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Texts:
 
     @property
     def known(self) -> dict[str, Array]:
-        """What is known, by its name."""
+        """The facts that are known, by name."""
         of_rows = {"lengths": self.lengths, "groups": self.groups, "slices": self.slices}
         return {name: known for name, known in of_rows.items() if known is not None}
 

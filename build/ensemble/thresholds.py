@@ -32,7 +32,7 @@ _RISKS = np.geomspace(1e-6, 0.5, 72)
 
 @dataclass(frozen=True)
 class Evidence:
-    """What n rows were answered, by fits that never saw the row."""
+    """The answers to n rows, by fits that never saw the row."""
 
     answers: Array
     """Each stage's probabilities, FP32 [stages, n, labels]."""

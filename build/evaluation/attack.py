@@ -21,7 +21,7 @@ _CHANGED, _INSERTED = 3, 3
 
 @dataclass(frozen=True)
 class Attack:
-    """What words say.
+    """The labels that words speak for.
 
     Attributes:
         tells: how far each speaks for each label, in nats, FP64 [labels]

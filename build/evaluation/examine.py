@@ -31,7 +31,7 @@ _SWEEP = np.round(np.concatenate([np.arange(0.3, 0.95, 0.05), np.arange(0.95, 1.
 
 @dataclass(frozen=True)
 class Heard:
-    """What the members said of rows.
+    """The members' answers to rows.
 
     Attributes:
         members: probabilities, FP32 [members, rows, labels]

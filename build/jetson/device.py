@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Bench:
-    """What engines are built with: the runtime, megabytes to work in, the golden answers, and who is told."""
+    """The means to build engines: the runtime, megabytes to work in, the golden answers, and who is told."""
 
     runtime: str
     workspace_mib: int

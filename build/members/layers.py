@@ -1,4 +1,4 @@
-"""What scikit-learn fits of a linear layer, for the labels of a recipe: of two it fits one line, of none nothing."""
+"""Linear layers for all labels of a recipe: scikit-learn fits one line for two, and none for one without rows."""
 
 import numpy as np
 

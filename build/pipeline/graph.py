@@ -64,7 +64,7 @@ class BuildStage:
 
 
 class Watch(Protocol):
-    """Who wants to know which stage runs."""
+    """A listener that is told which stage runs."""
 
     def begin(self, stage: BuildStage) -> None:
         """Note that a stage is looked for."""

@@ -59,7 +59,7 @@ class Exported:
 
     @property
     def facts(self) -> GraphFacts:
-        """What the export says of the graph."""
+        """The facts of the export's graph."""
         return GraphFacts.load(self.exported.path)
 
     @property
@@ -113,7 +113,7 @@ class Graphs:
 
     @property
     def plans(self) -> dict[str, Plan]:
-        """What the engines were built with and for, by target."""
+        """The plans that the engines were built with and for, by target."""
         return planning.load(self.engines.path) if self.engines else {}
 
     @property

@@ -134,7 +134,7 @@ class Repository(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Card(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the model card says and no measurement can."""
+    """Parts of the model card that no measurement can give."""
 
     title: str = ""
     data: str = ""

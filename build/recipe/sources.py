@@ -8,7 +8,7 @@ from newsdesk.build.recipe.fields import Positive, Share, SliceName, Where
 
 
 class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where rows come from: a data set on the Hugging Face hub, or a CSV, JSONL or Parquet file (plain or .gz)."""
+    """A source of rows: a data set on the Hugging Face hub, or a CSV, JSONL or Parquet file (plain or .gz)."""
 
     hub: str = ""
     split: str = ""

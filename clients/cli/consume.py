@@ -24,7 +24,7 @@ _URL = "kafka://host:9092/topic, redis://host:6379/stream"
 
 
 class Start(StrEnum):
-    """Where a group that is new begins."""
+    """The place where a group that is new begins."""
 
     start = "start"
     end = "end"

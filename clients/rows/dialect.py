@@ -1,4 +1,4 @@
-"""What parts the cells of a CSV file: said by the file or its reader, or recognised; never guessed."""
+"""Tell what parts the cells of a CSV file: said by the file or its reader, or recognised; never guessed."""
 
 import csv
 import re

@@ -1,4 +1,4 @@
-"""What is wrong with a whole file of rows, and how its reader names the options that mend it."""
+"""Errors of a whole file of rows, with the options of its reader that mend it."""
 
 from dataclasses import dataclass
 

@@ -75,7 +75,7 @@ class Reader:
 
     @property
     def form(self) -> Form:
-        """What the file is, by its first bytes, its name or what was said."""
+        """The file's form, by its first bytes, its name or what was said."""
         return self._form
 
     def rows(self) -> Iterator[Row]:

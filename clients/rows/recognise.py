@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes before its name: names lie, and a file that is taken for another loses rows."""
+"""Tell a file's form by its first bytes before its name: names lie, and a wrong form loses rows."""
 
 import codecs
 import re

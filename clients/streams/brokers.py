@@ -91,7 +91,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Access:
-    """What brokers are asked with: options of librdkafka, and Redis' password."""
+    """The means by which brokers are asked: options of librdkafka, and Redis' password."""
 
     kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
     redis_password: str = field(default="", repr=False)

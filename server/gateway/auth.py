@@ -1,4 +1,4 @@
-"""Who calls, and whether they may: the dependency in front of every route but the health ones."""
+"""The dependency in front of every route but the health ones: it tells who calls, and whether they may."""
 
 import functools
 import hashlib

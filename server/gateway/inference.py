@@ -50,7 +50,7 @@ class Output(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Request(Struct, omit_defaults=True):
-    """What is known of a request. Other members, which KServe's client has and Triton passes over, are left out."""
+    """A request as it is read. Other members, which KServe's client has and Triton passes over, are left out."""
 
     inputs: Annotated[list[Tensor], Meta(max_length=MOST_TENSORS)]
     id: str | None = None

@@ -30,7 +30,7 @@ class KeysError(ServerError):
 
 
 class Role(IntEnum):
-    """What a caller may do; each role may do what the ones below it may."""
+    """The rights of a caller; each role may do what the ones below it may."""
 
     reader = 1
     """Classify, and see what serves."""

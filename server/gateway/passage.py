@@ -1,4 +1,4 @@
-"""What every inference request of the Open Inference Protocol passes on its way to Triton, over HTTP and gRPC alike."""
+"""The steps of every request of the Open Inference Protocol on its way to Triton, over HTTP and gRPC alike."""
 
 import re
 

@@ -67,7 +67,7 @@ class NotFound(Problem):
 
 
 class Conflict(Problem):
-    """What is asked cannot be done as things stand."""
+    """The request cannot be done as things stand."""
 
     status, kind = 409, "conflict"
 

@@ -1,4 +1,4 @@
-"""Who was turned away: for the log, and for the audit log, of which nobody who is turned away can fill the disk."""
+"""Note who was turned away: for the log, and for the audit log, whose disk nobody who is turned away can fill."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""What the REST protocol takes and gives, as OpenAPI describes it."""
+"""The bodies that the REST protocol takes and gives, as OpenAPI describes them."""
 
 from typing import Annotated, Any
 

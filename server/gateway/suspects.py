@@ -1,4 +1,4 @@
-"""What was in flight when a process ended is suspect: sent again once, alone, and refused for a while if that ends one.
+"""Send again, once and alone, what was in flight when a process ended; refuse it for a while if that ends one.
 
 A process that ends takes its whole batch with it, so all of that is suspect, and one text of it may be guilty. They are
 tried one after another, each by itself, once the model is whole again: the innocent are answered, the guilty one is

@@ -1,4 +1,4 @@
-"""What the gateway counts: for Prometheus, and for those who watch it live."""
+"""The gateway's counts: for Prometheus, and for those who watch it live."""
 
 import time
 from collections import Counter as Counts

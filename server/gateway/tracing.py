@@ -23,7 +23,7 @@ _FLUSH_SECONDS = 1.0
 
 
 class Tracing:
-    """What of a request is traced is the caller's choice, by traceparent's flag, then OTEL_TRACES_SAMPLER's."""
+    """Traces of requests: the caller chooses by traceparent's flag, else OTEL_TRACES_SAMPLER does."""
 
     def __init__(self, url: str) -> None:
         name = os.environ.get("OTEL_SERVICE_NAME") or "newsdesk-gateway"

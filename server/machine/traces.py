@@ -1,4 +1,4 @@
-"""Where traces go: OpenTelemetry's own environment variables, which the gateway and tritonserver read alike.
+"""Read where traces go from OpenTelemetry's own environment variables, as the gateway and tritonserver both do.
 
 https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 """

@@ -34,7 +34,7 @@ _OF = {"newsdesk_labels_total": "labels", "newsdesk_confidence_bucket": "confide
 
 
 class DriftMetrics:
-    """What a process tells of its answers; `place` are the labels that all of its metrics carry."""
+    """A process's metrics of its answers; `place` are the labels that all of them carry."""
 
     def __init__(self, drift: Drift, labels: list[str], place: dict[str, str], process: str) -> None:
         self._drift, self._gauge_labels = drift, place | {"process": process}

@@ -1,4 +1,4 @@
-"""What is done of a job, kept beside its output: parts, whose names say what they hold, and how they were made."""
+"""Keep beside a job's output what is done of it: parts, whose names say what they hold, and how they were made."""
 
 import json
 import re

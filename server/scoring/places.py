@@ -1,4 +1,4 @@
-"""Where files lie: in a folder of this machine, or behind a URL that fsspec reads (s3://…)."""
+"""Read and write files in a folder of this machine, or behind a URL that fsspec reads (s3://…)."""
 
 import contextlib
 import fcntl

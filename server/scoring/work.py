@@ -1,4 +1,4 @@
-"""Who answers the chunks: the processes of this machine, or the tasks of a Ray cluster."""
+"""Answer the chunks by processes of this machine, or by the tasks of a Ray cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar

@@ -1,4 +1,4 @@
-"""What is published of the Triton that pip brings, and fixed only later: SECURITY.md says what stands between."""
+"""Advisories for the Triton that pip brings, fixed only later: SECURITY.md says what stands between."""
 
 import importlib.metadata
 

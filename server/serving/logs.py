@@ -9,7 +9,7 @@ MOST_BYTES = 64 * 2**20
 
 
 def rotate(path: Path, most: int = MOST_BYTES) -> None:
-    """Where a log is larger than `most` bytes, put it in place of `<name>.1` and begin anew.
+    """Put a log that is larger than `most` bytes in place of `<name>.1`, and begin anew.
 
     It is copied and cut, since whoever appends to it has it open. Where it cannot be copied, on a full disk, it is cut
     all the same. What is written meanwhile is lost.

@@ -1,4 +1,4 @@
-"""What must hold before a server starts, each with what to do about it. `newsdesk doctor` prints all of it."""
+"""Check what must hold before a server starts, and say what to do about it. `newsdesk doctor` prints all of it."""
 
 import importlib.metadata
 import math

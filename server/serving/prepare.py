@@ -76,7 +76,7 @@ class Preparation(Struct, frozen=True):
 
     @property
     def target(self) -> str:
-        """What serves, as the line that `targets` reads."""
+        """The targets that serve, as the line that `targets` reads."""
         return targets.write(self.targets)
 
 

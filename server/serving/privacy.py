@@ -1,4 +1,4 @@
-"""What a server keeps from the other users of its machine: its folders, its logs, and the texts in shared memory."""
+"""Keep a server's folders, logs, and texts in shared memory from the other users of its machine."""
 
 import contextlib
 import ctypes

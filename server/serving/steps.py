@@ -1,4 +1,4 @@
-"""What takes time, in steps: the supervisor's loop goes on with several such at once, and others wait for the end."""
+"""Work that takes time, in steps: the supervisor's loop goes on with several at once, and others wait for the end."""
 
 import time
 from collections.abc import Generator

@@ -61,7 +61,7 @@ class Refusal(TritonError):
 
 @dataclass(frozen=True)
 class Installation:
-    """Where a tritonserver's parts are, and how to get them again."""
+    """The places of a tritonserver's parts, and how to get them again."""
 
     binary: Path
     backend: Path

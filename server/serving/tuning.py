@@ -1,4 +1,4 @@
-"""What serves best on this very machine for these very texts, measured through the real server, kept for `serve`.
+"""Measure, through the real server, what serves these very texts best on this very machine; keep it for `serve`.
 
 The engine of each member first (see `prepare`), then processes × threads, then how long a request waits for company.
 """

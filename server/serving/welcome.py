@@ -1,4 +1,4 @@
-"""What `newsdesk serve` says once it serves: for people, with commands to try, and for programs."""
+"""The words of `newsdesk serve` once it serves: for people, with commands to try, and for programs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

@@ -15,7 +15,7 @@ State = Literal["waiting", "running", "done", "failed"]
 
 
 class Record(Struct, kw_only=True):
-    """What is known of a job. Times are in seconds since 1970."""
+    """The state of a job. Times are in seconds since 1970."""
 
     id: str
     caller: str
@@ -60,7 +60,7 @@ class Record(Struct, kw_only=True):
 
 
 class Folder:
-    """Where a job lies."""
+    """The folder of a job."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

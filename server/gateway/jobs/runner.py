@@ -1,4 +1,4 @@
-"""What answers the jobs, one at a time: from where the last that is surely written ends, whatever ended it."""
+"""Answer the jobs, one at a time: from where the last that is surely written ends, whatever ended it."""
 
 import asyncio
 import contextlib

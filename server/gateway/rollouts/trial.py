@@ -1,4 +1,4 @@
-"""What was seen of a candidate beside the current version, and what the rule says to it."""
+"""Count how a candidate does beside the current version, and ask the rule about it."""
 
 from collections import Counter, deque
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What serves: labels and models."""
+"""The routes that tell labels and models."""
 
 import asyncio
 from pathlib import Path
@@ -38,7 +38,7 @@ async def models(request: Request) -> dict[str, list[dict[str, Any]]]:
 
 @router.get("/v1/models/{model}", responses=_PROBLEMS)
 async def model(request: Request, model: str) -> dict[str, Any]:
-    """What /v1/models says of one of them."""
+    """One of the models, as /v1/models tells it."""
     return await describe(request.app.state, of(request, model))
 
 
