@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test types help test-long bench bench-peers soak load engines mutation constraints clean
+.PHONY: serve test types help test-long bench bench-peers soak load engines mutation coverage constraints clean
 
 serve: $(VENV)/.serve  ## install what serving needs, and serve the shipped model until Ctrl-C
 	@exec $(BIN)/newsdesk serve
@@ -57,6 +57,11 @@ engines: $(VENV)/.engines  ## every family and precision: parity on the CPU, eng
 mutation: $(VENV)/.mutation  ## change the code a place at a time, and see whether tests notice (MODULES="text gate")
 	$(BIN)/python -m tests.mutation $(MODULES)
 
+# The floor is that of pyproject.toml, tool.coverage.report.
+coverage: $(VENV)/.coverage  ## how much of server/runtime its own tests reach; below the floor it ends with an error
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --cov --cov-report term:skip-covered \
+		tests/server/runtime
+
 constraints: $(BIN)/python  ## write the packages of the images with their hashes, by docker/constraints.txt
 	$(BIN)/pip install --quiet 'uv>=0.9'
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python docker/lock.py
@@ -65,10 +70,11 @@ EXTRAS_serve := serve,gateway
 EXTRAS_load := load
 EXTRAS_test := test
 EXTRAS_mutation := mutation
+EXTRAS_coverage := coverage
 EXTRAS_engines := tensorrt
 
 # What is installed is remembered per extra; a change of pyproject.toml installs again.
-$(VENV)/.serve $(VENV)/.test $(VENV)/.load $(VENV)/.engines $(VENV)/.mutation: $(VENV)/.%: pyproject.toml | $(BIN)/python
+$(VENV)/.serve $(VENV)/.test $(VENV)/.load $(VENV)/.engines $(VENV)/.mutation $(VENV)/.coverage: $(VENV)/.%: pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --editable '.[$(EXTRAS_$*)]'
 	@touch $@
 
