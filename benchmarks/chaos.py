@@ -48,7 +48,7 @@ _LOST_SECONDS = 120.0
 
 
 @dataclass
-class Outcome:
+class ChaosOutcome:
     """The result: requests by kind, actions with the seconds until the server was whole again, and problems."""
 
     seed: int
@@ -141,7 +141,7 @@ class Victim:
 class Clients:
     """Threads that classify without a pause, over gRPC and through the gateway, and check what they get."""
 
-    def __init__(self, server: servers.Server, count: int, articles: Sequence[str], outcome: Outcome) -> None:
+    def __init__(self, server: servers.Server, count: int, articles: Sequence[str], outcome: ChaosOutcome) -> None:
         urls = f"grpc://127.0.0.1:{server.grpc_port}", f"gateway+http://127.0.0.1:{server.gateway_port}"
         self._clients = [Client(urls[i % 2], timeout=DEADLINE, retries=200, concurrency=count) for i in range(4)]
         self._articles, self._outcome, self._over = articles, outcome, threading.Event()
@@ -180,7 +180,7 @@ class Clients:
 
 
 def chaos(
-    victim: Victim, articles: Sequence[str], clients: int, seconds: float, within: float, outcome: Outcome
+    victim: Victim, articles: Sequence[str], clients: int, seconds: float, within: float, outcome: ChaosOutcome
 ) -> None:
     """Let happen what the seed says, one action after the other, each when the server is whole again."""
     chance = random.Random(outcome.seed)
@@ -236,9 +236,9 @@ def state_folder(wanted: bool) -> Iterator[tuple[Path, bool]]:
                 subprocess.run(["umount", "--lazy", str(state)], check=True)
 
 
-def run(seconds: float, seed: int, clients: int = 64, within: float = 15.0, flags: Sequence[str] = ()) -> Outcome:
+def run(seconds: float, seed: int, clients: int = 64, within: float = 15.0, flags: Sequence[str] = ()) -> ChaosOutcome:
     """Serve, let chaos happen, and return what came of it."""
-    outcome = Outcome(seed)
+    outcome = ChaosOutcome(seed)
     articles = texts.choose(None)
     with (
         state_folder(wanted=True) as (state, full),

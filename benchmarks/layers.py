@@ -59,7 +59,7 @@ _ONNXRUNTIME = {
 """ONNX Runtime's operators."""
 
 
-class Counted(ABC):
+class CountedGraph(ABC):
     """An int8 graph on one thread that counts the seconds of its layers."""
 
     @abstractmethod
@@ -71,7 +71,7 @@ class Counted(ABC):
         """End, and return the seconds of all runs by kind of layer."""
 
 
-class _OpenVino(Counted):
+class _OpenVino(CountedGraph):
     def __init__(self, graph: Path) -> None:
         core = openvino.Core()
         settings = {
@@ -96,7 +96,7 @@ class _OpenVino(Counted):
         return self._seconds
 
 
-class _OnnxRuntime(Counted):
+class _OnnxRuntime(CountedGraph):
     def __init__(self, graph: Path) -> None:
         self._scratch = tempfile.TemporaryDirectory()
         options = ort.settings(1)

@@ -26,10 +26,10 @@ _SETTLE = 1 / 3
 _MOST_CONNECTIONS = 12_000
 
 
-class Caller(asyncio.Protocol):
+class OneRequestProtocol(asyncio.Protocol):
     """A connection that is used for one request at a time: (status, when sent, when answered) go to `done`."""
 
-    def __init__(self, idle: "list[Caller]", done: list[tuple[int, float, float]]) -> None:
+    def __init__(self, idle: "list[OneRequestProtocol]", done: list[tuple[int, float, float]]) -> None:
         self._idle, self._done, self._buffer, self._sent = idle, done, b"", 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -51,9 +51,9 @@ class Caller(asyncio.Protocol):
 async def open_loop(port: int, requests: list[bytes], rate: float, seconds: float) -> list[tuple[int, float, float]]:
     """Send `rate` requests a second for `seconds`; return each answered one's status, and when it came and went."""
     loop, source = asyncio.get_running_loop(), cycle(requests)
-    idle: list[Caller] = []
+    idle: list[OneRequestProtocol] = []
     done: list[tuple[int, float, float]] = []
-    opened: list[Caller] = []
+    opened: list[OneRequestProtocol] = []
     began, sent = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < seconds:
         for _ in range(int(passed * rate) - sent):
@@ -62,7 +62,7 @@ async def open_loop(port: int, requests: list[bytes], rate: float, seconds: floa
                     raise RuntimeError(
                         f"{_MOST_CONNECTIONS} requests under way: the server neither answers nor refuses"
                     )
-                _, made = await loop.create_connection(lambda: Caller(idle, done), "127.0.0.1", port)
+                _, made = await loop.create_connection(lambda: OneRequestProtocol(idle, done), "127.0.0.1", port)
                 opened.append(made)
                 idle.append(made)
             idle.pop().send(next(source))

@@ -25,7 +25,7 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 560, 24, 360
 _ACCURACY = re.compile(r"([\d.]+)% \(([\d.]+)% to ([\d.]+)%\)")
 
 
-class Share(NamedTuple):
+class RightShare(NamedTuple):
     """Right answers in percent, with the ends of their 95 % interval."""
 
     value: float
@@ -42,7 +42,7 @@ def main() -> None:
     print(options.output)
 
 
-def read(page: str) -> tuple[list[float], dict[str, list[Share]]]:
+def read(page: str) -> tuple[list[float], dict[str, list[RightShare]]]:
     """Return the milliseconds a text of each quality, and for each slice its share at each quality.
 
     Raises KeyError with the name of a row or column that the page lacks.
@@ -71,14 +71,14 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
-def _share(cell: str) -> Share:
+def _share(cell: str) -> RightShare:
     matched = _ACCURACY.match(cell)
     if matched is None:
         raise ValueError(f"{cell!r}: expected an accuracy as 94.21% (93.7% to 94.7%)")
-    return Share(*map(float, matched.groups()))
+    return RightShare(*map(float, matched.groups()))
 
 
-def draw(costs: list[float], slices: dict[str, list[Share]]) -> str:
+def draw(costs: list[float], slices: dict[str, list[RightShare]]) -> str:
     """Return the plot: costs in milliseconds on a logarithmic axis, shares of each slice as a line."""
     shares = [share for line in slices.values() for share in line]
     floor, ceiling = math.floor(min(share.least for share in shares)), math.ceil(max(share.most for share in shares))

@@ -47,7 +47,7 @@ _SAMPLE_SECONDS = 2.0
 
 
 @dataclass
-class Outcome:
+class SoakOutcome:
     """The result of a soak: counts by kind, the first problems in words, and MB resident over seconds."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -82,13 +82,13 @@ def mixed(articles: Sequence[str], count: int = 300) -> list[str]:
     return made
 
 
-def soak(server: servers.Server, articles: Sequence[str], clients: int, seconds: float) -> Outcome:
+def soak(server: servers.Server, articles: Sequence[str], clients: int, seconds: float) -> SoakOutcome:
     """Run it against a server of one's own on this machine; ends after `seconds` and what was then under way."""
     return asyncio.run(_soak(server, articles, clients, seconds))
 
 
-async def _soak(server: servers.Server, articles: Sequence[str], clients: int, seconds: float) -> Outcome:
-    outcome, port = Outcome(), server.http_port
+async def _soak(server: servers.Server, articles: Sequence[str], clients: int, seconds: float) -> SoakOutcome:
+    outcome, port = SoakOutcome(), server.http_port
     bodies = [_body(text) for text in articles]
     connection = await asyncio.open_connection("127.0.0.1", port)
     alone = [_answer(*await _ask(connection, body)) for body in bodies]
@@ -104,7 +104,7 @@ async def _soak(server: servers.Server, articles: Sequence[str], clients: int, s
 
 
 async def _client(
-    port: int, bodies: list[bytes], alone: list[dict], outcome: Outcome, end: float, chance: random.Random
+    port: int, bodies: list[bytes], alone: list[dict], outcome: SoakOutcome, end: float, chance: random.Random
 ) -> None:
     connection = await asyncio.open_connection("127.0.0.1", port)
     while time.monotonic() < end:
@@ -134,7 +134,7 @@ async def _client(
     connection[1].close()
 
 
-def _check(i: int, status: int, body: bytes, alone: dict, outcome: Outcome) -> None:
+def _check(i: int, status: int, body: bytes, alone: dict, outcome: SoakOutcome) -> None:
     if status != 200:
         outcome.problem(f"text {i}: {status} {body[:200]!r}")
         return
@@ -147,7 +147,7 @@ def _check(i: int, status: int, body: bytes, alone: dict, outcome: Outcome) -> N
         outcome.problem(f"text {i}: {answer[LABEL]} under load, {alone[LABEL]} alone")
 
 
-async def _sample(server: servers.Server, outcome: Outcome, end: float) -> None:
+async def _sample(server: servers.Server, outcome: SoakOutcome, end: float) -> None:
     while time.monotonic() < end:
         resident = await asyncio.to_thread(server.resident_mb)
         outcome.memory.append((time.monotonic(), resident))

@@ -90,13 +90,13 @@ def test_r_drop_weighs_the_distance_of_two_passes(fitting):
     trainer = fitting(Train(r_drop=3.0))
     passes = iter([[[0.0, 0.0]], [[np.log(3), 0.0]]])
 
-    class Model:
+    class TrainingModel:
         training = True
 
         def __call__(self, **_: torch.Tensor) -> SimpleNamespace:
             return SimpleNamespace(logits=torch.tensor(next(passes)))
 
-    loss = trainer.compute_loss(Model(), {"input_ids": torch.tensor([[2]]), "labels": torch.tensor([0])})
+    loss = trainer.compute_loss(TrainingModel(), {"input_ids": torch.tensor([[2]]), "labels": torch.tensor([0])})
     losses = np.log(2), np.log(4 / 3)
     divergences = 0.75 * np.log(1.5) - 0.25 * np.log(2), 0.5 * np.log(4 / 3)
     assert loss.item() == pytest.approx(sum(losses) / 2 + 3.0 * sum(divergences) / 2, rel=1e-5)

@@ -16,7 +16,7 @@ from tests.clients.asked import PLACE, PLAIN, URL, Request, answer
 
 
 @dataclass
-class Model:
+class HeldModel:
     """Takes requests, and answers when the test does."""
 
     requests: list[Request] = field(default_factory=list)
@@ -50,10 +50,10 @@ async def settle() -> None:
 
 
 def run(
-    use: Callable[[Model, AsyncCalls], Coroutine[Any, Any, None]], most_flying: int = 1, most_texts: int = 64
+    use: Callable[[HeldModel, AsyncCalls], Coroutine[Any, Any, None]], most_flying: int = 1, most_texts: int = 64
 ) -> None:
     async def using() -> None:
-        model = Model()
+        model = HeldModel()
         await use(model, AsyncCalls(most_flying, lambda: most_texts, model.send))
 
     asyncio.run(using())
@@ -67,7 +67,7 @@ async def asked(subject: AsyncCalls, *texts: str, options: Options = PLAIN, seco
 
 
 def test_who_finds_room_goes_alone_and_who_does_not_goes_with_the_others() -> None:
-    async def use(model: Model, subject: AsyncCalls) -> None:
+    async def use(model: HeldModel, subject: AsyncCalls) -> None:
         started = await asked(subject, "a", "b", "c", "d", "e")
         assert model.sent() == [["a"], ["b"]]
         await model.answer(1)
@@ -86,7 +86,7 @@ def test_who_finds_room_goes_alone_and_who_does_not_goes_with_the_others() -> No
 
 
 def test_no_more_go_together_than_a_request_takes() -> None:
-    async def use(model: Model, subject: AsyncCalls) -> None:
+    async def use(model: HeldModel, subject: AsyncCalls) -> None:
         await asked(subject, *"abcdef")
         for place in range(3):
             await model.answer(place)
@@ -96,7 +96,7 @@ def test_no_more_go_together_than_a_request_takes() -> None:
 
 
 def test_who_wants_another_quality_goes_apart_and_keeps_the_order() -> None:
-    async def use(model: Model, subject: AsyncCalls) -> None:
+    async def use(model: HeldModel, subject: AsyncCalls) -> None:
         await asked(subject, "first")
         best, members = Options(quality="best"), Options(members=True)
         started = []
@@ -115,7 +115,7 @@ def test_who_wants_another_quality_goes_apart_and_keeps_the_order() -> None:
 
 
 def test_each_gets_as_many_labels_as_it_asked_for_and_its_own_place() -> None:
-    async def use(model: Model, subject: AsyncCalls) -> None:
+    async def use(model: HeldModel, subject: AsyncCalls) -> None:
         await asked(subject, "first")
         started = []
         for text, top_k in [("a", 1), ("b", None), ("bad", 2), ("d", 2)]:
@@ -131,7 +131,7 @@ def test_each_gets_as_many_labels_as_it_asked_for_and_its_own_place() -> None:
 
 
 def test_a_request_has_the_time_of_the_most_patient_and_each_call_its_own() -> None:
-    async def use(model: Model, subject: AsyncCalls) -> None:
+    async def use(model: HeldModel, subject: AsyncCalls) -> None:
         await asked(subject, "first")
         (short,) = await asked(subject, "short", seconds=0.05)
         (long,) = await asked(subject, "long", seconds=90)
@@ -150,7 +150,7 @@ def test_a_request_has_the_time_of_the_most_patient_and_each_call_its_own() -> N
 
 
 def test_a_request_that_fails_as_a_whole_is_sent_again_text_by_text() -> None:
-    async def use(model: Model, subject: AsyncCalls) -> None:
+    async def use(model: HeldModel, subject: AsyncCalls) -> None:
         await asked(subject, "first")
         started = await asked(subject, "a", "poison")
         await model.answer(0)
@@ -167,7 +167,7 @@ def test_a_request_that_fails_as_a_whole_is_sent_again_text_by_text() -> None:
 
 @pytest.mark.parametrize("error", [ServerUnavailable("away"), DeadlineExceeded("late"), RuntimeError("a bug")])
 def test_where_another_try_helps_nobody_all_fail(error: Exception) -> None:
-    async def use(model: Model, subject: AsyncCalls) -> None:
+    async def use(model: HeldModel, subject: AsyncCalls) -> None:
         await asked(subject, "first")
         started = await asked(subject, "a", "b")
         await model.answer(0)
@@ -183,7 +183,7 @@ def test_where_another_try_helps_nobody_all_fail(error: Exception) -> None:
 
 
 def test_a_request_of_one_call_fails_with_its_own_error() -> None:
-    async def use(model: Model, subject: AsyncCalls) -> None:
+    async def use(model: HeldModel, subject: AsyncCalls) -> None:
         await asked(subject, "first")
         (lone,) = await asked(subject, "lone")
         await model.answer(0)
@@ -196,7 +196,7 @@ def test_a_request_of_one_call_fails_with_its_own_error() -> None:
 
 
 def test_a_request_that_nobody_waits_for_is_cancelled() -> None:
-    async def use(model: Model, subject: AsyncCalls) -> None:
+    async def use(model: HeldModel, subject: AsyncCalls) -> None:
         await asked(subject, "first")
         started = await asked(subject, "a", "b")
         await model.answer(0)
@@ -224,7 +224,7 @@ def test_a_request_that_hangs_gives_its_room_up_once(monkeypatch: pytest.MonkeyP
         while not condition():
             await asyncio.sleep(0.005)
 
-    async def use(model: Model, subject: AsyncCalls) -> None:
+    async def use(model: HeldModel, subject: AsyncCalls) -> None:
         await asked(subject, "hangs")
         await asked(subject, "a", "b")
         await until(lambda: len(model.requests) == 2)  # the room is given up
@@ -243,7 +243,7 @@ def test_a_request_that_hangs_gives_its_room_up_once(monkeypatch: pytest.MonkeyP
 
 
 def test_a_request_is_sent_in_the_context_of_its_first_call() -> None:
-    async def use(model: Model, subject: AsyncCalls) -> None:
+    async def use(model: HeldModel, subject: AsyncCalls) -> None:
         await asked(subject, "first")
         for place in ("here", "there"):
             PLACE.set(place)

@@ -37,7 +37,7 @@ from tests.launching import Callers
 GONE = ServerUnavailable("refused")
 
 
-class Clock:
+class PoolClock:
     """Time that passes when the test says so."""
 
     now = 1000.0
@@ -47,14 +47,14 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> PoolClock:
+    clock = PoolClock()
     monkeypatch.setattr(pool, "time", clock)
     return clock
 
 
 @pytest.fixture
-def three(clock: Clock) -> Pool[str]:
+def three(clock: PoolClock) -> Pool[str]:
     return Pool(["a", "b", "c"])
 
 
@@ -81,7 +81,7 @@ def test_the_server_with_the_fewest_requests_in_flight_is_asked(three: Pool[str]
     assert asked(three).keys() == {"a", "b", "c"}  # a lone caller's requests, too, go to all
 
 
-def test_who_cannot_be_reached_is_tried_again_after_growing_pauses(three: Pool[str], clock: Clock) -> None:
+def test_who_cannot_be_reached_is_tried_again_after_growing_pauses(three: Pool[str], clock: PoolClock) -> None:
     assert asked(three, "b")["b"] == 1
     pauses = []
     for _ in range(8):
@@ -98,7 +98,7 @@ def test_who_cannot_be_reached_is_tried_again_after_growing_pauses(three: Pool[s
     assert asked(three)["b"] > 1
 
 
-def test_one_request_alone_tries_who_was_put_aside(three: Pool[str], clock: Clock) -> None:
+def test_one_request_alone_tries_who_was_put_aside(three: Pool[str], clock: PoolClock) -> None:
     asked(three, "b")
     clock.now += 1
     with ExitStack() as flying:
@@ -106,7 +106,7 @@ def test_one_request_alone_tries_who_was_put_aside(three: Pool[str], clock: Cloc
     assert chosen == {"a": 4, "b": 1, "c": 4}
 
 
-def test_requests_that_fail_together_count_once(three: Pool[str], clock: Clock) -> None:
+def test_requests_that_fail_together_count_once(three: Pool[str], clock: PoolClock) -> None:
     flying = [three.attempt(20) for _ in range(48)]  # 16 at each
     for attempt in flying:
         attempt.__enter__()
@@ -143,7 +143,7 @@ def test_who_refuses_the_caller_answers(three: Pool[str]) -> None:
     assert asked(three, "b", AccessDenied("401"))["b"] > 1
 
 
-def test_who_is_full_is_left_alone_as_long_as_it_asks_and_the_call_waits(three: Pool[str], clock: Clock) -> None:
+def test_who_is_full_is_left_alone_as_long_as_it_asks_and_the_call_waits(three: Pool[str], clock: PoolClock) -> None:
     full = TooManyRequests("429")
     full.retry_after = 7
     assert asked(three, "b", full)["b"] == 1
@@ -168,7 +168,7 @@ def test_the_call_goes_elsewhere_at_once_while_another_may_answer(three: Pool[st
     assert pauses.keys() == {"a", "b", "c"}
 
 
-def test_where_all_are_put_aside_the_first_to_be_tried_again_is_asked(three: Pool[str], clock: Clock) -> None:
+def test_where_all_are_put_aside_the_first_to_be_tried_again_is_asked(three: Pool[str], clock: PoolClock) -> None:
     for server, seconds in {"a": 5, "b": 3, "c": 7}.items():
         away = ServerUnavailable("503")
         away.retry_after = seconds
@@ -179,7 +179,7 @@ def test_where_all_are_put_aside_the_first_to_be_tried_again_is_asked(three: Poo
     assert asked(three).keys() == {"a", "b", "c"}
 
 
-def test_who_is_tried_again_has_a_part_of_the_time(three: Pool[str], clock: Clock) -> None:
+def test_who_is_tried_again_has_a_part_of_the_time(three: Pool[str], clock: PoolClock) -> None:
     asked(three, "b")
     clock.now += 1
     contexts = [three.attempt(20) for _ in "abc"]
@@ -262,7 +262,7 @@ def test_a_machine_that_is_gone_leaves_time_for_another(
     assert asyncio.run(ask_all()) == ["Sports"] * 10
 
 
-class Load(Callers):
+class PoolCallers(Callers):
     """Eight threads over HTTP and eight tasks over gRPC that ask until told to stop, and what came of it."""
 
     def __init__(self, servers: list[Triton]) -> None:
@@ -343,7 +343,7 @@ def test_one_of_three_is_killed_under_load_and_nothing_is_lost(
 ) -> None:
     monkeypatch.setattr(pool, "_LONGEST_PAUSE", 0.5)
     *others, killed = three_servers
-    with Load(three_servers) as load:
+    with PoolCallers(three_servers) as load:
         until_answered(30, *three_servers)
         killed.kill()
         until_answered(100, *others)

@@ -53,7 +53,7 @@ def stubs_of(server: Server, model: str) -> list[int]:
     return [stub.pid for stub in server.stubs() if any(f"/{model}/" in part for part in stub.arguments)]
 
 
-class Asking(Callers):
+class CallersOfModels(Callers):
     """Threads that ask each model through the gateway until they are told to stop."""
 
     def __init__(self, url: str) -> None:
@@ -85,7 +85,7 @@ class Asking(Callers):
 
 def test_one_is_rolled_over_and_one_is_killed_and_no_request_fails(server: Server, url: str) -> None:
     folder = server.repository / "desk"
-    with Asking(url) as asking:
+    with CallersOfModels(url) as asking:
         for model in EXPECTED:
             asking.until_answered(model, 20)
         before = set(stubs_of(server, "bank-queues"))

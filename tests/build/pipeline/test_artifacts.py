@@ -10,7 +10,7 @@ from newsdesk.build.pipeline.artifacts import ENTRY, ArtifactStore
 from newsdesk.build.pipeline.digests import of_file
 
 
-class Worker:
+class FileWriter:
     """Writes a file a call, and counts the calls."""
 
     def __init__(self, text: str = "result") -> None:
@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> ArtifactStore:
 
 
 def test_an_unchanged_stage_is_not_run_again(store: ArtifactStore):
-    work = Worker()
+    work = FileWriter()
     first = store.make("fit", {"settings": {"epochs": 1}}, work)
     again = ArtifactStore(store.root, store.say).make("fit", {"settings": {"epochs": 1}}, work)
     assert work.calls == 1
@@ -38,7 +38,7 @@ def test_an_unchanged_stage_is_not_run_again(store: ArtifactStore):
 
 
 def test_whatever_is_known_makes_the_key_and_what_is_recorded_does_not(store: ArtifactStore):
-    work = Worker()
+    work = FileWriter()
     known = [{}, {"settings": 1}, {"settings": 2}, {"settings": 1, "inputs": {"rows": "a"}}]
     assert len({store.make("fit", each, work).path for each in known}) == work.calls == 4
     store.make("fit", {"settings": 1}, work, name="other", record={"code": {"trainer": "abc"}})
@@ -53,7 +53,7 @@ def test_a_stage_that_was_cut_off_resumes_and_lands_whole(store: ArtifactStore):
 
     def resumed(folder: Path) -> dict:
         assert (folder / "scratch" / "step-1").read_text() == "done"
-        return Worker()(folder)
+        return FileWriter()(folder)
 
     with pytest.raises(KeyboardInterrupt):
         store.make("fit", {}, cut_off)
@@ -66,15 +66,15 @@ def test_a_stage_that_was_cut_off_resumes_and_lands_whole(store: ArtifactStore):
 
 
 def test_a_touched_artifact_is_refused(store: ArtifactStore):
-    artifact = store.make("fit", {}, Worker())
+    artifact = store.make("fit", {}, FileWriter())
     (artifact / "result.txt").write_text("tampered")
     with pytest.raises(BuildError, match=r"result.txt is not what was built \(sha256\). Delete .* and rebuild"):
-        store.make("fit", {}, Worker())
+        store.make("fit", {}, FileWriter())
 
 
 def test_the_entry_says_what_made_it_from_what_and_what_came_out(store: ArtifactStore):
     known = {"settings": {"epochs": 1}, "inputs": {"rows": "abc"}, "code": {}, "files": {"rows.csv": "def"}}
-    artifact = store.make("fit", known, Worker(), name="tiny", record={"code": {"trainer": "123"}})
+    artifact = store.make("fit", known, FileWriter(), name="tiny", record={"code": {"trainer": "123"}})
     entry = json.loads((artifact / ENTRY).read_text())
     assert (entry["stage"], entry["name"]) == ("fit", "tiny")
     assert (entry["inputs"], entry["code"], entry["read"]) == ({"rows": "abc"}, {"trainer": "123"}, {"rows.csv": "def"})

@@ -18,7 +18,7 @@ TRAIN, EXPORT, JUDGE = (
 )
 
 
-class Clock:
+class SetClock:
     now = 100.0
 
     def __call__(self) -> float:
@@ -41,7 +41,7 @@ def test_stages_take_what_they_took_the_last_time(tmp_path: Path):
     record(tmp_path, "train", "a", 30)
     record(tmp_path, "export", "another", 12)
     record(tmp_path, "judge", "", 2)
-    clock = Clock()
+    clock = SetClock()
     left = Remaining(tmp_path, clock)
     left.plan([TRAIN, EXPORT, JUDGE])
     assert left.seconds() == 30 + 12 + 2
@@ -55,7 +55,7 @@ def test_stages_take_what_they_took_the_last_time(tmp_path: Path):
 
 
 def test_without_a_record_the_pace_of_this_build_counts(tmp_path: Path):
-    clock = Clock()
+    clock = SetClock()
     left = Remaining(tmp_path, clock)
     left.plan([TRAIN, EXPORT])
     assert left.seconds() == TYPICAL["train"] + TYPICAL["export"]
@@ -66,7 +66,7 @@ def test_without_a_record_the_pace_of_this_build_counts(tmp_path: Path):
 
 
 def test_a_stage_that_was_there_tells_nothing_of_the_pace(tmp_path: Path):
-    clock = Clock()
+    clock = SetClock()
     left = Remaining(tmp_path, clock)
     left.plan([TRAIN, EXPORT])
     left.begin(TRAIN)
@@ -76,7 +76,7 @@ def test_a_stage_that_was_there_tells_nothing_of_the_pace(tmp_path: Path):
 
 
 def test_a_new_plan_keeps_what_is_done(tmp_path: Path):
-    left = Remaining(tmp_path, Clock())
+    left = Remaining(tmp_path, SetClock())
     left.plan([TRAIN, EXPORT, JUDGE])
     left.begin(TRAIN)
     left.end(TRAIN, artifact(0.0))
@@ -90,7 +90,7 @@ def test_a_new_plan_keeps_what_is_done(tmp_path: Path):
 def test_a_record_that_cannot_be_read_is_passed_over(tmp_path: Path):
     (tmp_path / "train" / "key").mkdir(parents=True)
     (tmp_path / "train" / "key" / "entry.json").write_text("{")
-    left = Remaining(tmp_path, Clock())
+    left = Remaining(tmp_path, SetClock())
     left.plan([TRAIN])
     assert left.seconds() == TYPICAL["train"]
 

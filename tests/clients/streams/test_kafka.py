@@ -25,7 +25,7 @@ def produced(url: str, topic: str, values: dict[str, bytes]) -> None:
     assert producer.flush(30) == 0
 
 
-class Reader:
+class TopicReader:
     """Reads all partitions of a topic from their start, outside of any group."""
 
     def __init__(self, url: str, topic: str) -> None:
@@ -65,7 +65,7 @@ def test_a_killed_consumer_loses_nothing_and_another_takes_over(kafka_url: str, 
     arguments = [f"{kafka_url}/in", "--to", f"{kafka_url}/out", "--dead", f"{kafka_url}/dead", "--group", "g"]
     arguments += ["--url", triton.http_url, "--text-field", "text", "--batch", "16", "--unanswered", "32"]
     arguments += ["--kafka-config", str(config)]
-    out, dead = Reader(kafka_url, "out"), Reader(kafka_url, "dead")
+    out, dead = TopicReader(kafka_url, "out"), TopicReader(kafka_url, "dead")
     with Command(tmp_path / "first.txt", *arguments) as first:
         until(out.read)
         produced(kafka_url, "in", {**stalling, **{f"late-{key}": value for key, value in texts.items()}})

@@ -32,7 +32,7 @@ def test_a_request_is_cut_by_cost_and_a_long_text_stands_alone() -> None:
     assert pieces([], None) == []
 
 
-class Callers:
+class QueuedCallers:
     """Turns, and in which order callers got theirs."""
 
     def __init__(self, turns: Turns) -> None:
@@ -64,9 +64,9 @@ class Callers:
             await self.end(*self.order)
 
 
-def run(coroutine: Callable[[Callers], Coroutine[Any, Any, None]], instances: int = 2) -> list[str]:
+def run(coroutine: Callable[[QueuedCallers], Coroutine[Any, Any, None]], instances: int = 2) -> list[str]:
     async def within() -> list[str]:
-        callers = Callers(Turns(instances))
+        callers = QueuedCallers(Turns(instances))
         await coroutine(callers)
         await asyncio.wait_for(callers.end_all(), 20)
         return callers.order
@@ -77,7 +77,7 @@ def run(coroutine: Callable[[Callers], Coroutine[Any, Any, None]], instances: in
 def test_turns_go_round_by_what_callers_took() -> None:
     """However much one has asked for before, the other's few are taken between; and cheap ones more often."""
 
-    async def asked(callers: Callers) -> None:
+    async def asked(callers: QueuedCallers) -> None:
         for _ in range(20):
             callers.ask("a")
         await asyncio.sleep(0.01)
@@ -90,7 +90,7 @@ def test_turns_go_round_by_what_callers_took() -> None:
 
 
 def test_who_was_alone_is_not_charged_for_it() -> None:
-    async def asked(callers: Callers) -> None:
+    async def asked(callers: QueuedCallers) -> None:
         for i in range(30):
             callers.ask("a", 1_900_000)
             await callers.end(f"a{i}")
@@ -103,7 +103,7 @@ def test_who_was_alone_is_not_charged_for_it() -> None:
 
 
 def test_long_texts_leave_a_process_free_and_are_not_batched_with_others() -> None:
-    async def asked(callers: Callers) -> None:
+    async def asked(callers: QueuedCallers) -> None:
         callers.ask("a", long=True)
         callers.ask("a", long=True)
         await asyncio.sleep(0.05)
@@ -123,7 +123,7 @@ def test_long_texts_leave_a_process_free_and_are_not_batched_with_others() -> No
 
 
 def test_what_goes_behind_goes_when_nobody_else_waits() -> None:
-    async def asked(callers: Callers) -> None:
+    async def asked(callers: QueuedCallers) -> None:
         callers.ask("a")
         callers.ask("b")
         callers.ask("job", 1000, behind=True)
@@ -141,7 +141,7 @@ def test_what_goes_behind_goes_when_nobody_else_waits() -> None:
 def test_what_goes_behind_goes_at_last_under_any_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "_BEHIND_PATIENCE", 0.05)
 
-    async def asked(callers: Callers) -> None:
+    async def asked(callers: QueuedCallers) -> None:
         callers.ask("job", 1000, behind=True)
         for _ in range(3):
             callers.ask("a", 2_000_000)
@@ -158,7 +158,7 @@ def test_what_goes_behind_goes_at_last_under_any_load(monkeypatch: pytest.Monkey
 def test_short_ones_do_not_starve_a_long_one() -> None:
     """Under short ones without a gap: they are held back, until those under way are answered, or for a second."""
 
-    async def asked(callers: Callers) -> None:
+    async def asked(callers: QueuedCallers) -> None:
         callers.ask("b", 1000)
         callers.ask("a", long=True)
         began = time.monotonic()
@@ -178,7 +178,7 @@ def test_short_ones_do_not_starve_a_long_one() -> None:
 
 
 def test_what_is_given_up_waits_no_longer() -> None:
-    async def asked(callers: Callers) -> None:
+    async def asked(callers: QueuedCallers) -> None:
         callers.ask("a", 2_000_000)
         await asyncio.sleep(0.01)
         waiting = [callers.ask("a", 2_000_000) for _ in range(5)]
@@ -196,7 +196,7 @@ def test_what_is_given_up_waits_no_longer() -> None:
 
 
 def test_a_turn_that_does_not_come_in_time() -> None:
-    async def asked(callers: Callers) -> None:
+    async def asked(callers: QueuedCallers) -> None:
         callers.ask("a", 2_000_000)
         await asyncio.sleep(0)
         with pytest.raises(Late, match="send less"):

@@ -151,7 +151,7 @@ def test_requests_under_way_are_not_ended_for_others(port: int) -> None:
 def test_what_has_ended_counts_no_more() -> None:
     within = Connections(2)
 
-    class Transport:
+    class AbortedTransport:
         aborted = False
 
         def get_extra_info(self, name: str) -> Any:
@@ -160,13 +160,13 @@ def test_what_has_ended_counts_no_more() -> None:
         def abort(self) -> None:
             self.aborted = True
 
-    class Held:
+    class BusyProtocol:
         idle = False
 
         def __init__(self) -> None:
-            self.transport: Any = Transport()
+            self.transport: Any = AbortedTransport()
 
-    first, second, third, fourth = (Held() for _ in range(4))
+    first, second, third, fourth = (BusyProtocol() for _ in range(4))
     within.enter(first)
     within.enter(second)
     within.enter(third)

@@ -179,7 +179,7 @@ def test_what_comes_before_the_end_of_a_broken_file_is_answered(reader: httpx.Cl
 def test_whatever_fails_behind_the_first_rows_is_a_last_line() -> None:
     """An exception that nobody thought of, too: what came before it is answered, and no stream is cut."""
 
-    class Answering:
+    class EchoingPlane:
         async def stream(self, batches: AsyncIterator[list[str]], asked: object) -> AsyncIterator[list[Prediction]]:
             async for batch in batches:
                 yield [Prediction(0, "Sports", {"Sports": 1.0}, "member") for _ in batch]
@@ -189,7 +189,7 @@ def test_whatever_fails_behind_the_first_rows_is_a_last_line() -> None:
         raise RecursionError("too deep")
 
     batches = read()
-    plane: Any = Answering()
+    plane: Any = EchoingPlane()
     request = SimpleNamespace(state=SimpleNamespace(request_id="r"))
 
     async def answered() -> list[bytes]:

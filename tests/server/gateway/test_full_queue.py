@@ -12,7 +12,7 @@ from tests.server.gateway import gateways
 REFUSAL = b'{"error":"[request id: <id_unknown>] Exceeds maximum queue size"}'
 
 
-class Full(BaseHTTPRequestHandler):
+class RefusingHandler(BaseHTTPRequestHandler):
     """Refuses every inference as Triton does whose queue is full."""
 
     def do_POST(self) -> None:
@@ -28,7 +28,7 @@ class Full(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def full() -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Full) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), RefusingHandler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.server_address[1]

@@ -34,7 +34,7 @@ def early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hedging_module, "_LEAST_SECONDS", 0.1)
 
 
-class Model:
+class SlowModel:
     """Takes as long as it is told, call by call, then at once."""
 
     def __init__(self, *seconds: float | Exception) -> None:
@@ -59,17 +59,17 @@ async def learnt(share: float, hedged: Callable[[int], None], texts: int = 200) 
     """Return hedging that has seen texts answered at once."""
     hedging = Hedging(share, hedged)
     for _ in range(texts):
-        await hedging.answer(1, Model().ask)
+        await hedging.answer(1, SlowModel().ask)
     return hedging
 
 
 def test_the_second_answers_and_the_first_is_cancelled() -> None:
     async def run() -> None:
         again: list[int] = []
-        hedging, model = await learnt(0.1, again.append), Model(SLOW)
+        hedging, model = await learnt(0.1, again.append), SlowModel(SLOW)
         assert await asyncio.wait_for(hedging.answer(2, model.ask), 5) == 2
         assert (again, model.cancelled) == ([2], 1)
-        model = Model(0.3, SLOW)  # the first still wins where it is first
+        model = SlowModel(0.3, SLOW)  # the first still wins where it is first
         assert await asyncio.wait_for(hedging.answer(1, model.ask), 5) == 1
         assert (again, model.cancelled) == ([2, 1], 1)
 
@@ -79,10 +79,10 @@ def test_the_second_answers_and_the_first_is_cancelled() -> None:
 def test_one_failure_waits_for_the_other_and_two_are_the_first() -> None:
     async def run() -> None:
         hedging = await learnt(0.1, lambda _: None)
-        assert await hedging.answer(1, Model(0.3, ServerFailed("second")).ask) == 1
+        assert await hedging.answer(1, SlowModel(0.3, ServerFailed("second")).ask) == 1
         with pytest.raises(ServerFailed, match="alone"):
-            await hedging.answer(1, Model(ServerFailed("alone")).ask)
-        model = Model(SLOW, SLOW)
+            await hedging.answer(1, SlowModel(ServerFailed("alone")).ask)
+        model = SlowModel(SLOW, SLOW)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(hedging.answer(1, model.ask), 0.5)
         assert model.cancelled == 2  # nothing is left behind by a caller who goes
@@ -123,12 +123,12 @@ def test_a_share_is_of_texts_and_as_many_as_were_earned_may_be_asked_for_again()
     async def run() -> None:
         again: list[int] = []
         hedging = await learnt(0.1, again.append, texts=100)
-        assert await hedging.answer(2, Model(SLOW, QUICK).ask) == 2
+        assert await hedging.answer(2, SlowModel(SLOW, QUICK).ask) == 2
         assert hedging._earned == pytest.approx(10 + 0.2 - 2)
-        assert await hedging.answer(MAX_BATCH, Model(QUICK).ask) == 1
+        assert await hedging.answer(MAX_BATCH, SlowModel(QUICK).ask) == 1
         assert hedging._earned == pytest.approx(8.2 + 6.4)
-        assert await hedging.answer(0, Model(QUICK).ask) == 1
-        assert await hedging.answer(MAX_BATCH + 1, Model(QUICK).ask) == 1
+        assert await hedging.answer(0, SlowModel(QUICK).ask) == 1
+        assert await hedging.answer(MAX_BATCH + 1, SlowModel(QUICK).ask) == 1
         assert hedging._earned == pytest.approx(14.6)
         assert again == [2]
 
@@ -166,7 +166,7 @@ def test_no_more_is_earned_than_one_large_request_costs() -> None:
     async def run() -> None:
         again: list[int] = []
         hedging = await learnt(0.5, again.append, texts=1000)
-        late = Model(SLOW, QUICK), Model(SLOW, QUICK), Model(0.3, QUICK)
+        late = SlowModel(SLOW, QUICK), SlowModel(SLOW, QUICK), SlowModel(0.3, QUICK)
         answers = [await hedging.answer(40, model.ask) for model in late]
         assert again == [40, 40]
         assert answers == [2, 2, 1]
@@ -181,7 +181,7 @@ def test_it_cannot_amplify_an_overload(share: float) -> None:
     async def run() -> int:
         again: list[int] = []
         hedging = await learnt(share, again.append)
-        late = [Model(0.2, 0.2) for _ in range(800)]
+        late = [SlowModel(0.2, 0.2) for _ in range(800)]
         await asyncio.gather(*(hedging.answer(1, request.ask) for request in late))
         assert sum(request.asked for request in late) == 800 + sum(again)
         return sum(again)
@@ -196,9 +196,9 @@ def test_large_requests_and_beginners_are_asked_once() -> None:
     async def run() -> None:
         again: list[int] = []
         hedging = await learnt(0.1, again.append)
-        await hedging.answer(MAX_BATCH + 1, Model(0.3).ask)
-        assert await hedging.answer(40, Model(0.3).ask) == 1  # more than was earned
-        await Hedging(0.1, again.append).answer(1, Model(0.3).ask)
+        await hedging.answer(MAX_BATCH + 1, SlowModel(0.3).ask)
+        assert await hedging.answer(40, SlowModel(0.3).ask) == 1  # more than was earned
+        await Hedging(0.1, again.append).answer(1, SlowModel(0.3).ask)
         assert again == []
 
     virtual_time.run(run())

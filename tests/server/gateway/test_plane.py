@@ -17,7 +17,7 @@ from tests.server.gateway import gateways
 ANSWER = Prediction(0, "Business", 1.0, {"Business": 1.0}, "tiny", 1)
 
 
-class Model:
+class FailingModel:
     """Stands where the plane's client stands: fails as often as it is told, then answers; keeps the time limits."""
 
     def __init__(self, failures: int, seconds: float) -> None:
@@ -39,7 +39,7 @@ async def counts() -> tuple[int, int]:
     return 0, 0
 
 
-def run(model: Model, folder: Path, use: Callable[[Plane], Awaitable[Any]], **settings: Any) -> Any:
+def run(model: FailingModel, folder: Path, use: Callable[[Plane], Awaitable[Any]], **settings: Any) -> Any:
     """Run `use` with a plane that asks the model."""
 
     async def using() -> Any:
@@ -57,7 +57,7 @@ def run(model: Model, folder: Path, use: Callable[[Plane], Awaitable[Any]], **se
 @pytest.mark.parametrize("texts", [["one"], ["one", "two"]])
 def test_a_repeat_gets_only_the_time_that_is_left(texts: list[str], tmp_path: Path) -> None:
     """The first answer took 0.3 of 20 seconds, and was of labels that a reload had changed."""
-    model = Model(failures=1, seconds=0.3)
+    model = FailingModel(failures=1, seconds=0.3)
     items = run(model, tmp_path, lambda plane: plane.classify(texts, Asked()), request_timeout=20)
     assert [item.label for item in items] == ["Business"] * len(texts)
     first, second = model.limits
@@ -66,13 +66,13 @@ def test_a_repeat_gets_only_the_time_that_is_left(texts: list[str], tmp_path: Pa
 
 
 def test_a_second_failure_is_not_asked_about_again(tmp_path: Path) -> None:
-    model = Model(failures=2, seconds=0.0)
+    model = FailingModel(failures=2, seconds=0.0)
     with pytest.raises(BadResponse):
         run(model, tmp_path, lambda plane: plane.classify(["one"], Asked()))
     assert len(model.limits) == 2
 
 
 def test_a_repeat_whose_time_is_over_gets_an_instant(tmp_path: Path) -> None:
-    model = Model(failures=1, seconds=0.2)
+    model = FailingModel(failures=1, seconds=0.2)
     run(model, tmp_path, lambda plane: plane.classify(["one"], Asked()), request_timeout=0.1)
     assert model.limits[1] == 0.001

@@ -48,7 +48,7 @@ def ask(url: str, text: str = "shares") -> httpx.Response:
     return httpx.post(f"{url}/v1/classify", json={"text": text}, timeout=60)
 
 
-class Load(Callers):
+class GatewayCallers(Callers):
     """Four callers that ask without a pause, by two protocols, and what came of it."""
 
     def __init__(self, url: str) -> None:
@@ -78,7 +78,7 @@ class Load(Callers):
 def test_healings_are_invisible_at_the_gateway(alone: tuple[Server, str]) -> None:
     """I 95: a backend process dies, then all of tritonserver; no request fails. And a dead gateway comes back."""
     server, url = alone
-    with Load(url) as load:
+    with GatewayCallers(url) as load:
         load.go_on(3)
         server.stubs()[0].kill()
         server.until("healed")

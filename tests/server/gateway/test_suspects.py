@@ -29,7 +29,7 @@ from tests.service.requests import oip
 INFER = "/v2/models/ag_news/infer"
 
 
-class Model:
+class PoisonedModel:
     """Two processes, of which one ends whenever it reads "poison"; it is replaced a moment later."""
 
     def __init__(self, heals: float = 0.05) -> None:
@@ -68,7 +68,7 @@ def ended(process: str = "ag_news_0_0") -> Interrupted:
 
 
 @asynccontextmanager
-async def watched(model: Model) -> AsyncIterator[Suspects]:
+async def watched(model: PoisonedModel) -> AsyncIterator[Suspects]:
     subject = Suspects(model.count)
     watching = asyncio.create_task(subject.watch())
     await asyncio.sleep(0)
@@ -82,7 +82,7 @@ def later() -> float:
 
 def test_the_guilty_text_is_found_and_the_innocent_are_answered() -> None:
     async def run() -> None:
-        model = Model()
+        model = PoisonedModel()
         model.counts = [100, 0]
         async with watched(model) as subject:
             texts = ["a", "poison", "b", "c"]
@@ -102,7 +102,7 @@ def test_what_many_ask_at_once_is_no_guiltier_for_it() -> None:
     """One death with a text in flight three times, twice of them in one request: nobody is refused."""
 
     async def run() -> None:
-        model = Model()
+        model = PoisonedModel()
         model.counts = [100, 0]
         async with watched(model) as subject:
 
@@ -135,7 +135,7 @@ def test_what_many_ask_at_once_is_no_guiltier_for_it() -> None:
 
 def test_a_suspect_goes_alone_when_it_comes_again_and_is_cleared_by_an_answer() -> None:
     async def run() -> None:
-        model = Model()
+        model = PoisonedModel()
         model.counts = [100, 0]
         async with watched(model) as subject:
 
@@ -159,7 +159,7 @@ def test_a_suspect_goes_alone_when_it_comes_again_and_is_cleared_by_an_answer() 
 
 def test_who_meets_a_process_that_is_known_to_be_dead_is_no_suspect() -> None:
     async def run() -> None:
-        model = Model(heals=60)
+        model = PoisonedModel(heals=60)
         async with watched(model) as subject:
             subject._died(ended())
             answers = iter([ended(), ended(), None])
@@ -179,7 +179,7 @@ def test_who_meets_a_process_that_is_known_to_be_dead_is_no_suspect() -> None:
 
 def test_a_suspect_waits_for_the_model_to_be_whole_within_its_deadline() -> None:
     async def run() -> None:
-        model = Model(heals=60)
+        model = PoisonedModel(heals=60)
         async with watched(model) as subject:
             began = time.monotonic()
             with pytest.raises(ServerUnavailable):
@@ -194,7 +194,7 @@ def test_nobody_is_tried_before_the_server_is_there_again() -> None:
     """A request sent over a connection to the one that has just ended would break, and be taken for guilty."""
 
     async def run() -> None:
-        model, there = Model(), True
+        model, there = PoisonedModel(), True
 
         async def count() -> tuple[int, int]:
             if there:
@@ -225,7 +225,7 @@ def test_who_meets_a_process_that_was_never_replaced_is_not_guilty(monkeypatch: 
     monkeypatch.setattr(suspects, "_PATIENCE", 0.1)
 
     async def run() -> None:
-        model = Model()
+        model = PoisonedModel()
         async with watched(model) as subject:
             failing = itertools.cycle((True, True, False))
 
@@ -247,7 +247,7 @@ def test_suspects_are_forgotten_after_a_while_and_are_bounded(monkeypatch: pytes
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(suspects, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(suspects, "_HELD_MOST", 3)
-    subject = Suspects(Model().count)
+    subject = Suspects(PoisonedModel().count)
     for text in "abcde":
         subject._strike(suspects.key(text), 2)
     assert len(subject._strikes) == 3
@@ -257,7 +257,7 @@ def test_suspects_are_forgotten_after_a_while_and_are_bounded(monkeypatch: pytes
 
 
 def test_texts_are_measured_in_bytes() -> None:
-    subject = Suspects(Model().count)
+    subject = Suspects(PoisonedModel().count)
     most = 256 * 1024
     assert subject.refusals(["x" * most, "é" * (most // 2), b"x" * most, "😀" * (most // 4)]) == {}
     refused = subject.refusals(["x" * (most + 1), "é" * (most // 2 + 1), b"x" * (most + 1)])

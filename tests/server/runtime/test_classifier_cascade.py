@@ -36,7 +36,7 @@ def classifier(request: pytest.FixtureRequest, made: tuple[Manifest, Path]) -> C
     return Classifier(*made, request.param)
 
 
-class Seen:
+class RecordingMember:
     """A member that writes down what it is asked of."""
 
     def __init__(self, name: str, member: LoadedMember, log: list[tuple[str, list[str]]]) -> None:
@@ -49,7 +49,7 @@ class Seen:
 
 def test_each_member_is_asked_of_those_not_yet_answered_and_in_order(classifier: Classifier) -> None:
     log: list[tuple[str, list[str]]] = []
-    classifier.members = [Seen(member.name, member, log) for member in classifier.members]  # type: ignore[misc]
+    classifier.members = [RecordingMember(member.name, member, log) for member in classifier.members]  # type: ignore[misc]
     texts = list(TEXTS)
     answers = classifier.classify(texts, np.full(len(texts), FAST))
     assert [classifier.stages[stage] for stage in answers.stages] == list(TEXTS.values())

@@ -37,7 +37,7 @@ class TritonPythonModel(backend.TritonPythonModel):
 """
 
 
-class Stub:
+class HungProcess:
     def __init__(self, pid: int) -> None:
         self.pid, self.killed = pid, False
 
@@ -48,7 +48,7 @@ class Stub:
 def ended(folder: Path, *beats: tuple[float | None, float]) -> tuple[list[bool], list[str]]:
     """Return who is ended, and what is told, of processes with these seconds since their last step and look."""
     now = time.monotonic_ns()
-    stubs = [Stub(pid) for pid in range(len(beats))]
+    stubs = [HungProcess(pid) for pid in range(len(beats))]
     for stub, (step, look) in zip(stubs, beats, strict=True):
         shown = [0 if step is None else now - int(step * 1e9), now - int(look * 1e9), int(BOUND * 1e9)]
         (folder / str(stub.pid)).write_bytes(np.array(shown, np.int64).tobytes())
@@ -72,7 +72,7 @@ def test_a_machine_that_slept_or_is_full_is_no_fault_of_theirs(tmp_path: Path) -
 
 
 def test_who_shows_nothing_yet_is_left_alone(tmp_path: Path) -> None:
-    stub = Stub(1)
+    stub = HungProcess(1)
     assert list(hung.end([stub], tmp_path)) == []  # type: ignore[list-item]
     assert not stub.killed
 

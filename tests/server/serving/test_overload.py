@@ -25,7 +25,7 @@ HELD = """import os, time
 
 
 @dataclass
-class Held:
+class HeldServer:
     """One backend process that computes batches of at most 8, when the test lets it, behind a queue of 16 requests."""
 
     server: Server
@@ -48,7 +48,7 @@ class Held:
 
 
 @pytest.fixture
-def held(launch: Callable[..., Server], tmp_path: Path) -> Held:
+def held(launch: Callable[..., Server], tmp_path: Path) -> HeldServer:
     model = MODEL.replace("responses = []", HELD.format(folder=tmp_path))
     repository = write_repository(tmp_path / "models", model)
     path = repository / "ag_news" / "config.pbtxt"
@@ -58,7 +58,7 @@ def held(launch: Callable[..., Server], tmp_path: Path) -> Held:
     assert bounded in path.read_text()
     server = launch(repository, options=["--target", "openvino:int8", "--instances", "1", "--no-gateway"])
     server.until("Ctrl-C stops it")
-    return Held(server, tmp_path)
+    return HeldServer(server, tmp_path)
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -66,7 +66,7 @@ def until(reached: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_full_queue_refuses_at_once_and_recovers(held: Held) -> None:
+def test_a_full_queue_refuses_at_once_and_recovers(held: HeldServer) -> None:
     """B 22, 27: of 160 at once those that find no room are refused before anybody is answered."""
     held.hold()
     with ThreadPoolExecutor(ASKED) as threads:
@@ -95,7 +95,7 @@ def refused(server: Server) -> bool:
     return False
 
 
-def test_sigterm_finishes_what_was_taken_and_takes_nothing_new(held: Held) -> None:
+def test_sigterm_finishes_what_was_taken_and_takes_nothing_new(held: HeldServer) -> None:
     held.hold()
     with ThreadPoolExecutor(QUEUE + 1) as threads:
         taken = [threads.submit(held.server.classify) for _ in range(QUEUE)]

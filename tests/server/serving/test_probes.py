@@ -16,7 +16,7 @@ from newsdesk.server.serving.workspace import Workspace
 
 
 @dataclass
-class Triton:
+class ScriptedTriton:
     """Answers as it is told, in turn; then as it did last."""
 
     ends: list[Exception | None]
@@ -45,7 +45,7 @@ class Triton:
 LATE = TritonError("tritonserver does not answer: timed out")
 
 
-def failures(triton: Triton, times: int, stubs: list[Any] | None = None) -> list[int]:
+def failures(triton: ScriptedTriton, times: int, stubs: list[Any] | None = None) -> list[int]:
     """Probe so many times, and return the faults in a row after each."""
     probes = Probes()
     seen = []
@@ -56,46 +56,46 @@ def failures(triton: Triton, times: int, stubs: list[Any] | None = None) -> list
 
 
 def test_an_answer_ends_a_row_of_faults() -> None:
-    assert failures(Triton([LATE, LATE, None, LATE]), 4) == [1, 2, 0, 1]
+    assert failures(ScriptedTriton([LATE, LATE, None, LATE]), 4) == [1, 2, 0, 1]
 
 
 def test_a_full_queue_is_no_fault_and_another_refusal_is() -> None:
     refusals = [Refusal(503, "Exceeds maximum queue size"), Refusal(500, "Stub process is not healthy")]
-    triton = Triton([LATE, *refusals, refusals[0]])
+    triton = ScriptedTriton([LATE, *refusals, refusals[0]])
     assert failures(triton, 4) == [1, 1, 2, 2]
     probes = Probes()
-    probes.ask(Triton([refusals[1]]), [])  # type: ignore[arg-type]
+    probes.ask(ScriptedTriton([refusals[1]]), [])  # type: ignore[arg-type]
     assert "Stub process is not healthy" in probes.problem
 
 
 def test_a_late_answer_is_no_fault_while_others_are_answered() -> None:
     """Seven, and seven still: a fault. Eight: none. Whoever only finds the cache's answers counts for nothing."""
-    assert failures(Triton([LATE], [7, 7, 8, 8, 9]), 5) == [1, 2, 2, 3, 3]
-    assert failures(Triton([LATE], [0, 1]), 2) == [1, 1]  # none yet is a count, too
+    assert failures(ScriptedTriton([LATE], [7, 7, 8, 8, 9]), 5) == [1, 2, 2, 3, 3]
+    assert failures(ScriptedTriton([LATE], [0, 1]), 2) == [1, 1]  # none yet is a count, too
 
 
 def test_without_statistics_a_late_answer_is_a_fault() -> None:
-    assert failures(Triton([LATE], [TritonError("away")]), 3) == [1, 2, 3]
+    assert failures(ScriptedTriton([LATE], [TritonError("away")]), 3) == [1, 2, 3]
 
 
 def test_a_tritonserver_that_was_stopped_is_the_supervisors_business() -> None:
-    assert failures(Triton([LATE], stopped=True), 3) == [0, 0, 0]
+    assert failures(ScriptedTriton([LATE], stopped=True), 3) == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("seconds", "faults"), [(0.07, [0, 0]), (0.05, [1, 2])])
 def test_a_process_that_computes_is_busy_and_one_that_does_not_hangs(seconds: float, faults: list[int]) -> None:
     """The probe waits three seconds, 0.06 of them at least; the one beside it computes all the time."""
     slow, quick = SimpleNamespace(cpu_seconds=5.0), SimpleNamespace(cpu_seconds=9.0)
-    stubs = [Stub(slow), Stub(quick)]
+    stubs = [BackendProcess(slow), BackendProcess(quick)]
 
     def compute() -> None:
         slow.cpu_seconds += seconds
         quick.cpu_seconds += 3
 
-    assert failures(Triton([LATE], computes=compute), 2, stubs) == faults
+    assert failures(ScriptedTriton([LATE], computes=compute), 2, stubs) == faults
 
 
-class Stub:
+class BackendProcess:
     """A backend process; as hashable as the real one."""
 
     def __init__(self, clock: SimpleNamespace) -> None:
@@ -113,15 +113,15 @@ def test_computing_is_an_excuse_for_ten_minutes_and_an_answer_renews_it() -> Non
     def compute() -> None:
         clock.cpu_seconds += 1
 
-    assert failures(Triton([LATE], computes=compute), 202, [Stub(clock)])[198:] == [0, 0, 1, 2]
-    renewed = Triton([*[LATE] * 150, None, LATE], computes=compute)
-    assert failures(renewed, 352, [Stub(clock)])[349:] == [0, 0, 1]
-    others = Triton([LATE], [7] * 150 + [8], computes=compute)  # somebody else's answer does, as well
-    assert failures(others, 352, [Stub(clock)])[349:] == [0, 0, 1]
+    assert failures(ScriptedTriton([LATE], computes=compute), 202, [BackendProcess(clock)])[198:] == [0, 0, 1, 2]
+    renewed = ScriptedTriton([*[LATE] * 150, None, LATE], computes=compute)
+    assert failures(renewed, 352, [BackendProcess(clock)])[349:] == [0, 0, 1]
+    others = ScriptedTriton([LATE], [7] * 150 + [8], computes=compute)  # somebody else's answer does, as well
+    assert failures(others, 352, [BackendProcess(clock)])[349:] == [0, 0, 1]
 
 
 def test_what_is_forgotten_begins_anew() -> None:
-    probes, triton = Probes(), Triton([LATE], [7, 7, 8])
+    probes, triton = Probes(), ScriptedTriton([LATE], [7, 7, 8])
     for _ in range(2):
         probes.ask(triton, [])  # type: ignore[arg-type]
     assert probes.failed == 2
@@ -139,19 +139,19 @@ def test_what_is_forgotten_includes_how_long_was_computed() -> None:
         clock.cpu_seconds += 1
 
     assert probes.problem == ""
-    triton = Triton([LATE], computes=compute)
+    triton = ScriptedTriton([LATE], computes=compute)
     for _ in range(150):
-        probes.ask(triton, [Stub(clock)])  # type: ignore[list-item, arg-type]
+        probes.ask(triton, [BackendProcess(clock)])  # type: ignore[list-item, arg-type]
     probes.forget()
     for _ in range(200):
-        probes.ask(triton, [Stub(clock)])  # type: ignore[list-item, arg-type]
+        probes.ask(triton, [BackendProcess(clock)])  # type: ignore[list-item, arg-type]
     assert probes.failed == 0
-    probes.ask(triton, [Stub(clock)])  # type: ignore[list-item, arg-type]
+    probes.ask(triton, [BackendProcess(clock)])  # type: ignore[list-item, arg-type]
     assert probes.failed == 1
 
 
 def test_no_probe_is_the_text_of_another_to_a_cache_and_all_are_to_a_member() -> None:
-    triton = Triton([None])
+    triton = ScriptedTriton([None])
     failures(triton, 40)
     assert len(set(triton.asked)) == 40
     assert {text.strip() for text in triton.asked} == {EXAMPLE}

@@ -74,7 +74,7 @@ class Rolled:
         return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120, check=False)
 
 
-class Load(Callers):
+class RolloutCallers(Callers):
     """Clients of every protocol that ask one model without a pause, and what came of it."""
 
     def __init__(self, rolled: Rolled, model: str) -> None:
@@ -131,7 +131,7 @@ def rolled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolled]:
 
 
 def test_a_version_that_fails_is_withdrawn_and_nobody_sees_it_fail(rolled: Rolled) -> None:
-    with Load(rolled, "ag_news") as load:
+    with RolloutCallers(rolled, "ag_news") as load:
         until(lambda: rolled.outcome("ag_news"), lambda: (rolled.status("ag_news"), rolled.server.text()))
         until(lambda: rolled.metric("newsdesk_gateway_trial_share", model="ag_news") == 0, rolled.server.text)
         before = len(load.answers)
@@ -149,7 +149,7 @@ def test_a_version_that_fails_is_withdrawn_and_nobody_sees_it_fail(rolled: Rolle
 
 def test_a_version_whose_labels_drift_is_withdrawn(rolled: Rolled) -> None:
     """It answers all requests, in time: only the shares of its labels tell."""
-    with Load(rolled, "feeds") as load:
+    with RolloutCallers(rolled, "feeds") as load:
         until(lambda: rolled.outcome("feeds"), lambda: (rolled.status("feeds"), rolled.server.text()))
     assert load.failed == []
     assert "withdrawn: its labels are spread unlike the current version's" in rolled.outcome("feeds")
@@ -181,7 +181,7 @@ def test_a_text_has_one_answer_whoever_asks_and_a_command_promotes(rolled: Rolle
     _check_pins(rolled, TEXTS[:8])
     _check_words(rolled, TEXTS[versions.index("2")])
 
-    with Load(rolled, "topics") as load:
+    with RolloutCallers(rolled, "topics") as load:
         ran = rolled.canary("promote", "--model", "topics", "--json")
         assert (ran.returncode, json.loads(ran.stdout or "[{}]")[0].get("state")) == (0, "promoted"), ran.stderr
         before = len(load.answers)
@@ -233,7 +233,7 @@ def test_a_shadow_is_compared_and_answers_nobody(rolled: Rolled) -> None:
             if deaths == 2:
                 break
         rolled.server.until("wires@2: healed", count=2)
-    with Load(rolled, "wires") as load:
+    with RolloutCallers(rolled, "wires") as load:
         until(lambda: rolled.outcome("wires"), lambda: (rolled.status("wires"), rolled.server.text()))
     assert load.failed == []
     assert {item.version for item in load.answers} == {"1"}
