@@ -120,7 +120,7 @@ def test_a_job_that_is_not_done_has_no_result(asked: Client, tmp_path: Path) -> 
 def test_who_may_not_is_told_so_though_much_is_on_its_way(closed: tuple[str, Path]) -> None:
     """The gateway answers before it has read the file."""
     url, folder = closed
-    many = ["shares and more of them"] * 200_000
+    many = ["shares and more of them"] * 100_000
     with Client(url, api_key="nd_wrong", timeout=20) as client, pytest.raises(AccessDenied):
         client.jobs.submit(many)
 
@@ -154,7 +154,7 @@ def test_a_gateway_that_is_started_again_meanwhile_loses_none(triton: Ports, tmp
     second = None
     try:
         with Client(url, timeout=SECONDS, retries=200) as client:
-            many = TEXTS * 4  # of more than a piece
+            many = TEXTS * 2  # of more than a piece
             job = client.jobs.wait(client.jobs.submit(many), timeout=SECONDS)
             result = client.jobs.result(job)
             start = [next(result) for _ in range(10)]
