@@ -52,7 +52,7 @@ MODULES: dict[str, list[str]] = {
     "server/serving/hung.py": [f"{SERVING}/test_hung.py"],
     "build/pipeline/artifacts.py": ["tests/build/pipeline/test_artifacts.py"],
     "build/pipeline/digests.py": ["tests/build/pipeline/test_digests.py"],
-    "clients/calls.py": ["tests/clients/test_calls_alone.py"],
+    "clients/calls.py": ["tests/clients/test_calls_alone.py", "tests/clients/test_calls_of_threads.py"],
     "clients/deadline.py": ["tests/clients/test_deadline.py"],
 }
 """Each module that is changed, and the tests that are to notice; of those, none of LEFT_OUT is run."""

@@ -1,5 +1,6 @@
 """A child that lives and does not answer is lost; one that is only late is not, nor one that has yet to start."""
 
+import queue
 import socket
 import threading
 import time
@@ -48,6 +49,29 @@ def test_one_that_answers_no_more_is_lost(monkeypatch: pytest.MonkeyPatch) -> No
         until(lambda: not watched.lost)
         watched.stop()
     assert asked[0].startswith(b"GET /health/live ")
+
+
+def test_four_questions_in_a_row_without_an_answer_are_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that has come says that the answer before is counted."""
+    asked, answers = queue.Queue[tuple[object, ...]](), queue.Queue[int]()
+
+    def ask(*arguments: object) -> int:
+        asked.put(arguments)
+        return answers.get()
+
+    def answer(status: int) -> bool:
+        answers.put(status)
+        asked.get(timeout=10)
+        return watched.lost
+
+    monkeypatch.setattr(pulse.health, "ask", ask)
+    monkeypatch.setattr(pulse, "_PERIOD", 0.001)
+    watched = Pulse("127.0.0.1", 9, "/health/live", True)
+    assert asked.get(timeout=10) == ("127.0.0.1", 9, "/health/live", 2.0, True)
+    assert (watched._thread.daemon, watched._thread.name) == (True, "pulse of 9")
+    assert [answer(status) for status in (200, 0, 0, 0, 0, 503, 0, 0, 0, 0)] == [*[False] * 4, True, *[False] * 4, True]
+    watched.stop()
+    answers.put(0)
 
 
 def test_one_that_has_yet_to_listen_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
