@@ -1,10 +1,12 @@
 """Prune a base model's vocabulary to the pieces that its texts need: a smaller table, and less to fit.
 
 A text of kept pieces is read as before. A dropped piece falls apart into smaller ones, down to single characters,
-which are always kept.
+which are kept. Letters of other scripts than the Latin one are kept where a text has them: a tenth of MiniLM's
+vocabulary is letters that no English news has.
 """
 
 import json
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -55,11 +57,7 @@ def prune(base: str, texts: list[str], min_count: int, folder: Path) -> Vocabula
     met = _count(Tokenizer.from_file(str(path)), texts)
     special = {token["id"] for token in described["added_tokens"]}
     unknown = described["model"].get("unk_id")
-    kept = [
-        i
-        for i, piece in enumerate(pieces)
-        if met[i] >= min_count or i in special or i == unknown or len(_bare(piece)) == 1
-    ]
+    kept = [i for i, piece in enumerate(pieces) if i in special or i == unknown or _stays(piece, met[i], min_count)]
     moved = {old: new for new, old in enumerate(kept)}
     _shrink_model(base, kept, moved, folder)
     path.write_text(json.dumps(_renumbered(described, pieces, kept, moved), ensure_ascii=False), encoding="utf-8")
@@ -87,6 +85,17 @@ def _pieces(described: dict[str, Any]) -> list[str]:
         if token["id"] == len(pieces):
             pieces.append(token["content"])
     return pieces
+
+
+def _stays(piece: str, count: int, min_count: int) -> bool:
+    bare = _bare(piece)
+    return count >= min_count or (len(bare) == 1 and (count > 0 or not _is_of_another_script(bare)))
+
+
+def _is_of_another_script(character: str) -> bool:
+    """Return whether it is a letter, or a mark on letters, of another script than the Latin one."""
+    name = unicodedata.name(character, "")
+    return unicodedata.category(character)[0] in "LM" and not name.startswith(("LATIN ", "COMBINING "))
 
 
 def _bare(piece: str) -> str:

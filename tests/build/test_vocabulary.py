@@ -44,3 +44,13 @@ def test_a_kind_that_cannot_be_pruned_is_refused(tmp_path: Path):
     letters = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}, unk_token="[UNK]"))
     with pytest.raises(BuildError, match="kind WordLevel can't be pruned, only WordPiece and Unigram"):
         vocabulary.prune(save(tmp_path / "base", letters), TEXTS, 2, tmp_path / "pruned")
+
+
+def test_letters_of_another_script_stay_where_a_text_has_them(tmp_path: Path):
+    tokenizer = word_pieces()
+    pieces = tokenizer.get_vocab() | {letter: tokenizer.get_vocab_size() + i for i, letter in enumerate("жяł€")}
+    tokenizer.model = models.WordPiece(pieces, unk_token="[UNK]")
+    vocabulary.prune(save(tmp_path / "base", tokenizer), [*TEXTS, "the ж"], 2, tmp_path / "pruned")
+    left = AutoTokenizer.from_pretrained(tmp_path / "pruned").get_vocab()
+    assert {"ж", "ł", "€"} <= {*left}
+    assert "я" not in left
