@@ -70,7 +70,8 @@ def main() -> None:
     elif arguments.part == "imbalance":
         imbalance.measure(parts["imbalance"], arguments.draws, arguments.again)
     elif arguments.part == "wrong-labels":
-        wrong_labels.measure(parts["wrong-labels"], arguments.draws, arguments.again)
+        names = [name for name in wrong_labels.SETS if name in arguments.sets]
+        wrong_labels.measure(parts["wrong-labels"], names, arguments.draws, arguments.again)
     text = page.render(parts["cells"].lines, parts["imbalance"].lines, parts["wrong-labels"].lines)
     (arguments.results / "own_rows.md").write_text(text, encoding="utf-8")
 

@@ -3,6 +3,8 @@
 import csv
 import random
 import tempfile
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +21,34 @@ from newsdesk.build.ensemble import selection
 from newsdesk.build.pipeline import evidence
 from newsdesk.build.pipeline.artifacts import ArtifactStore
 from newsdesk.build.pipeline.declaration import declare
+from newsdesk.build.recipe import Member
+from newsdesk.server.runtime.text import clean
 
-KEY = "set", "draw"
+KEY = "set", "draw", "encoder"
 SETS = "ag_news", "trec6", "r8", "sms_spam"
 ROWS = 2000
 SHARE = 0.05
 
 
-def measure(results: Results, draws: int, again: bool) -> None:
-    """Measure what stands not in the results yet, and print a line each."""
-    for name in SETS:
+def measure(results: Results, names: Sequence[str], draws: int, again: bool) -> None:
+    """Measure what stands not in the results yet, without and with an encoder, and print a line each."""
+    for name, draw, encoder in product(names, range(draws), range(2)):
+        key = {"set": name, "draw": draw, "encoder": encoder}
+        if results.has(key) and not again:
+            continue
         training = sets.read(name, 1).training
-        for draw in range(draws):
-            key = {"set": name, "draw": draw}
-            if results.has(key) and not again:
-                continue
-            rows = random.Random(draw).sample(training, min(ROWS, len(training)))
-            line = {**key, **_figures(*_flipped(rows, draw))}
-            results.put(line)
-            print(
-                f"{name}, draw {draw}: AUROC {line['auroc']:.3f}, {line['listed']} listed, {line['flipped_listed']} of "
-                f"them of {line['flipped']} flipped",
-                flush=True,
-            )
+        rows = random.Random(draw).sample(training, min(ROWS, len(training)))
+        line = {**key, **_figures(*_flipped(rows, draw), encoder=bool(encoder))}
+        results.put(line)
+        print(
+            f"{name}, draw {draw}, {'with' if encoder else 'without'} an encoder: AUROC {line['auroc']:.3f}, "
+            f"{line['listed']} listed, {line['flipped_listed']} of them of {line['flipped']} flipped",
+            flush=True,
+        )
 
 
 def _flipped(rows: Rows, seed: int) -> tuple[Rows, set[str]]:
-    """Return the rows, a share of them with another label, drawn evenly, and the texts of these."""
+    """Return the rows, a share of them with another label, drawn evenly, and their texts as a build reads them."""
     chance = random.Random(seed)
     names = sorted({label for _, label in rows})
     chosen = {*chance.sample(range(len(rows)), round(SHARE * len(rows)))}
@@ -53,24 +56,25 @@ def _flipped(rows: Rows, seed: int) -> tuple[Rows, set[str]]:
         (text, chance.choice([name for name in names if name != label]) if place in chosen else label)
         for place, (text, label) in enumerate(rows)
     ]
-    return flipped, {rows[place][0] for place in chosen}
+    return flipped, {clean(rows[place][0]) for place in chosen}
 
 
-def _figures(rows: Rows, flipped: set[str]) -> dict[str, Any]:
+def _figures(rows: Rows, flipped: set[str], *, encoder: bool) -> dict[str, Any]:
     """Return the area under the ROC curve of the score that orders the list, over all rows, and how long the list is.
 
-    newsdesk's recipe runs without an encoder, up to its out-of-fold answers.
+    newsdesk's recipe runs up to its out-of-fold answers: of the linear member, and of the frozen encoder if asked for.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (folder / "rows.csv").open("w", encoding="utf-8", newline="") as out:
             csv.writer(out).writerows([("text", "label"), *rows])
         described = {"text_columns": ["text"], "label_column": "label", "columns": []}
-        linear = [member for member in recipes.load("own").members if isinstance(member, recipes.LinearMember)]
-        recipe = recipes.load("own", own.changes(recipes.load("own"), folder / "rows.csv", **described))
-        recipe = replace(recipe, members=linear)
-        made = declare(recipe).graph.run(["select"], ArtifactStore(folder / "artifacts", lambda line: None))
-        known, answers = evidence.out_of_fold(made["split"], {"linear": made["out-of-fold linear"]})
+        own_recipe = recipes.load("own")
+        recipe = recipes.load("own", own.changes(own_recipe, folder / "rows.csv", **described))
+        members = [member for member in recipe.members if _takes_part(member, encoder)]
+        made = declare(replace(recipe, members=members)).graph.run(["select"], ArtifactStore(folder, lambda line: None))
+        asked = {member.name: made[f"out-of-fold {member.name}"] for member in members}
+        known, answers = evidence.out_of_fold(made["split"], asked)
         labels = np.array([row.label for row in known])
         chosen = selection.select({name: each.windows for name, each in answers.items()}, labels)
         names = tables.read_labels(made["split"].path)
@@ -84,3 +88,9 @@ def _figures(rows: Rows, flipped: set[str]) -> dict[str, Any]:
         "listed": listed,
         "flipped_listed": sum(text in flipped for text in texts),
     }
+
+
+def _takes_part(member: Member, encoder: bool) -> bool:
+    if isinstance(member, recipes.LinearMember):
+        return True
+    return encoder and isinstance(member, recipes.EncoderMember) and member.frozen is not None
