@@ -48,6 +48,15 @@ def test_an_edit_far_down_changes_the_digest(code: Code, tmp_path: Path):
     assert Code({"ours": tmp_path}, unread=["ours.settings"]).digest("ours.stage") != before
 
 
+def test_prose_and_layout_change_no_digest(code: Code, tmp_path: Path):
+    before = code.digest("ours.stage")
+    (tmp_path / "tools" / "blade.py").write_text('"""A blade."""\n\nEDGE   = 1  # sharp\n"""Its edge."""\n')
+    (tmp_path / "deep.py").write_text("import ours.settings.all\n\n\noil = (1)\n")
+    assert Code({"ours": tmp_path}, unread=["ours.settings"]).digest("ours.stage") == before
+    (tmp_path / "deep.py").write_text("import ours.settings.all\noil = '1'\n")
+    assert Code({"ours": tmp_path}, unread=["ours.settings"]).digest("ours.stage") != before
+
+
 def test_a_module_that_is_not_there_is_refused(code: Code):
     with pytest.raises(BuildError, match=r"no module 'ours\.nothing'"):
         code.digest("ours.nothing")
