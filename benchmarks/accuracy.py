@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import MODEL, servers
 from newsdesk.build.data import sources
-from newsdesk.build.data.cleaning import Labels
+from newsdesk.build.data.cleaning import LabelReader
 from newsdesk.build.evaluation.metrics import accuracy, agreement, macro_f1
 from newsdesk.build.recipe import Source
 from newsdesk.clients import Client
@@ -46,7 +46,7 @@ def main() -> None:
     source = Source(file=options.data, text_columns=("title", "description"), first_label=options.first_label)
     rows = [*sources.read(source)]
     articles = [row.text for row in rows]
-    known = Labels(made.labels, options.first_label)
+    known = LabelReader(made.labels, options.first_label)
     truth = np.array([known.index(row.label) for row in rows])
     report, worst = {}, 1.0
     target = options.target or prepare.prepare(folder.parent, Settings().state, print).target

@@ -20,7 +20,7 @@ from newsdesk.build.errors import RecipeError
 from newsdesk.build.pipeline.artifacts import Artifact
 from newsdesk.build.pipeline.environment import machine
 from newsdesk.build.recipe import Recipe
-from newsdesk.build.repository import Fitted
+from newsdesk.build.repository import BuiltMember
 from newsdesk.server.runtime import engines, manifest, targets
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.manifest import Member
@@ -60,9 +60,9 @@ class Built:
         engine = on_all_cores(self.target, self.folder / self.about.graphs[engines.TARGETS[self.target]].path)
         return Answers(of_windows(engine, examples, f"{self.about.name}, {title}"), examples.windows)
 
-    def fitted(self, calibrator: Calibrator) -> Fitted:
+    def fitted(self, calibrator: Calibrator) -> BuiltMember:
         """Return the member's files for a new repository, with a calibrator of that one's."""
-        return Fitted(
+        return BuiltMember(
             name=self.about.name,
             kind=self.about.kind,
             reader=self.folder / self.about.reader.path,

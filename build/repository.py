@@ -30,7 +30,7 @@ _BACKEND = "from newsdesk.server.runtime.backend import TritonPythonModel  # noq
 
 
 @dataclass(frozen=True)
-class Fitted:
+class BuiltMember:
     """A member as the stages left it."""
 
     name: str
@@ -51,7 +51,7 @@ def write(
     about: Card,
     *,
     labels: list[str],
-    members: list[Fitted],
+    members: list[BuiltMember],
     cascade: list[Stage],
     graphs: Path,
     target: str,
@@ -206,7 +206,7 @@ def shown(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _place(member: Fitted, folder: Path) -> Member:
+def _place(member: BuiltMember, folder: Path) -> Member:
     (folder / member.name).mkdir()
     graphs, data = {}, []
     for variant, path in member.graphs.items():

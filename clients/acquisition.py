@@ -42,7 +42,7 @@ class Strategy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ToLabel:
     """A text to label: its place among the candidates, its score and why it was chosen."""
 
     place: int
@@ -87,7 +87,7 @@ def reason(by: Strategy, answer: Prediction) -> str:
 
 def choose(
     by: Strategy, texts: Sequence[str], scores: Sequence[float], count: int, labelled: Sequence[str] = ()
-) -> list[Choice]:
+) -> list[ToLabel]:
     """Choose `count` of the candidates, or all where there are fewer, the most useful first.
 
     Args:
@@ -103,12 +103,12 @@ def choose(
     """
     if not by.compares:
         ranked = sorted(range(len(texts)), key=lambda place: -scores[place])
-        return [Choice(place, scores[place], "") for place in ranked[:count]]
+        return [ToLabel(place, scores[place], "") for place in ranked[:count]]
     if not texts:
         return []
     vectors, known = _vectors(texts, labelled)
     chosen = representatives(vectors, scores if by.scored else [1.0] * len(texts), count, known)
-    return [Choice(place, gain, f"stands for {gain:.1f} like it") for place, gain in chosen]
+    return [ToLabel(place, gain, f"stands for {gain:.1f} like it") for place, gain in chosen]
 
 
 def representatives(vectors: Any, weights: Sequence[float], count: int, known: Any = None) -> list[tuple[int, float]]:

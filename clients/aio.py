@@ -14,7 +14,7 @@ from newsdesk.clients import feedback, job
 from newsdesk.clients.articles import Article, Text, read_rows, read_single
 from newsdesk.clients.calls import AsyncCalls
 from newsdesk.clients.chunk import Chunk, Item, cut
-from newsdesk.clients.client import DEFAULT_URL, Settings, only
+from newsdesk.clients.client import DEFAULT_URL, ClientSettings, only
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, Interrupted, NewsdeskError, RequestRefused
 from newsdesk.clients.feedback import Correction
@@ -23,7 +23,7 @@ from newsdesk.clients.jobs import AsyncJobs
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.schemes import connect_async
-from newsdesk.clients.transports import AsyncKeeper, AsyncTransport, Model, parse_all
+from newsdesk.clients.transports import AsyncKeeper, AsyncTransport, ModelFacts, parse_all
 from newsdesk.server.contract import Quality
 
 _Answer = TypeVar("_Answer")
@@ -79,9 +79,9 @@ class AsyncClient:
         """
         addresses = parse_all(url, model, api_key, str(ca_file), str(cert_file), str(key_file))
         self._repeat_interrupted = repeat_interrupted
-        self._settings = Settings(addresses, timeout, retries, concurrency, micro_batching)
+        self._settings = ClientSettings(addresses, timeout, retries, concurrency, micro_batching)
         self._by_loop: dict[tuple[int, asyncio.AbstractEventLoop], _Here] = {}
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, ModelFacts] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -252,7 +252,7 @@ class AsyncClient:
                 await asyncio.sleep(retries.pause(error))
         return chunk.done()
 
-    async def _describe(self, name: str, deadline: Deadline) -> Model:
+    async def _describe(self, name: str, deadline: Deadline) -> ModelFacts:
         name = name or self._settings.model
         retries = Retries(self._settings.retries, deadline)
         while (model := self._models.get(name)) is None:

@@ -8,7 +8,7 @@ from newsdesk.clients.articles import Article, Text, read_row
 from newsdesk.clients.errors import BadResponse, Incomplete, NewsdeskError, RequestRefused, TextRefused
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
-from newsdesk.clients.transports import Answer, Model
+from newsdesk.clients.transports import Answer, ModelFacts
 
 Item = Prediction | TextRefused
 
@@ -49,7 +49,7 @@ class Chunk:
         """The texts to send: neither answered nor refused."""
         return [text + self._mark for _, text in self._waiting]
 
-    def accept(self, answers: Sequence[Answer | str], model: Model, options: Options) -> None:
+    def accept(self, answers: Sequence[Answer | str], model: ModelFacts, options: Options) -> None:
         """Put the answers to the waiting texts, or why they are refused, at their places.
 
         Args:
@@ -116,7 +116,7 @@ class Chunk:
         return [item for item in self.items if item is not None]
 
 
-def _ranked(model: Model, row: Sequence[float], top_k: int | None) -> dict[str, float]:
+def _ranked(model: ModelFacts, row: Sequence[float], top_k: int | None) -> dict[str, float]:
     ranked = sorted(zip(model.labels, row, strict=True), key=lambda pair: pair[1], reverse=True)
     return dict(ranked[:top_k])
 
@@ -126,7 +126,7 @@ def _three(uncertainty: Sequence[float]) -> tuple[float, float, float]:
     return total, data, model
 
 
-def _by_name(model: Model, rows: Sequence[Sequence[float]] | None) -> dict[str, dict[str, float]] | None:
+def _by_name(model: ModelFacts, rows: Sequence[Sequence[float]] | None) -> dict[str, dict[str, float]] | None:
     """Name the members that were asked: the rows of the others hold -1."""
     if rows is None:
         return None

@@ -24,7 +24,7 @@ from newsdesk.clients.jobs import Jobs
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.schemes import connect
-from newsdesk.clients.transports import Address, Keeper, Model, Transport, parse_all
+from newsdesk.clients.transports import Address, FeedbackTransport, ModelFacts, Transport, parse_all
 from newsdesk.server.contract import Quality
 
 _Answer = TypeVar("_Answer")
@@ -32,7 +32,7 @@ DEFAULT_URL = "grpc://127.0.0.1:8001"
 
 
 @dataclass(frozen=True)
-class Settings:
+class ClientSettings:
     """The arguments of a client; `Client` says what each means.
 
     Raises:
@@ -125,11 +125,11 @@ class Client:
         if shared_memory and (addresses[0].scheme != "grpc" or len(addresses) > 1):
             raise ValueError(f"shared_memory is given with {url!r}, expected grpc://host:port on the same host")
         addresses = tuple(replace(address, shared_memory=shared_memory) for address in addresses)
-        self._settings = Settings(addresses, timeout, retries, concurrency, micro_batching)
+        self._settings = ClientSettings(addresses, timeout, retries, concurrency, micro_batching)
         # By process, because neither connections nor threads survive a fork; without a lock, because one held by
         # another thread while the process forks would stay held in the child.
         self._by_process: dict[int, _Here] = {}
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, ModelFacts] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -260,7 +260,7 @@ class Client:
         path = feedback.path(model, self._settings.addresses[0])
 
         def keep(body: bytes) -> int:
-            return cast(Keeper, self._here().transport).feedback(body, path, deadline.left())
+            return cast(FeedbackTransport, self._here().transport).feedback(body, path, deadline.left())
 
         return sum(self._repeated(partial(keep, body), deadline) for body in feedback.bodies(corrections))
 
@@ -341,7 +341,7 @@ class Client:
                 time.sleep(retries.pause(error))
         return chunk.done()
 
-    def _describe(self, name: str, deadline: Deadline) -> Model:
+    def _describe(self, name: str, deadline: Deadline) -> ModelFacts:
         name = name or self._settings.model
         retries = Retries(self._settings.retries, deadline)
         while (model := self._models.get(name)) is None:

@@ -9,7 +9,7 @@ from newsdesk.clients.errors import BadResponse, RequestRefused
 from newsdesk.clients.feedback import kept
 from newsdesk.clients.job import Reply, Request
 from newsdesk.clients.options import Options
-from newsdesk.clients.transports import Address, Answer, Model, only
+from newsdesk.clients.transports import Address, Answer, ModelFacts, only
 from newsdesk.clients.web import AsyncWeb, Web
 from newsdesk.server.contract import MAX_BATCH, UNCERTAINTY
 
@@ -26,11 +26,11 @@ class GatewayTransport:
         """Return the names of the models that are served."""
         return tuple(_served(self._web.call("GET", "/v1/models", None, {}, timeout)[0], self._address))
 
-    def describe(self, name: str, timeout: float) -> Model:
+    def describe(self, name: str, timeout: float) -> ModelFacts:
         """Return what a model is."""
         return _model(name, self._web.call("GET", "/v1/models", None, {}, timeout)[0], self._address)
 
-    def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer | str]:
+    def infer(self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[Answer | str]:
         """Return an answer for each text, or why it is refused."""
         readable, refused = _decoded(texts)
         if not readable:
@@ -61,11 +61,13 @@ class AsyncGatewayTransport:
         """Return the names of the models that are served."""
         return tuple(_served((await self._web.call("GET", "/v1/models", None, {}, timeout))[0], self._address))
 
-    async def describe(self, name: str, timeout: float) -> Model:
+    async def describe(self, name: str, timeout: float) -> ModelFacts:
         """Return what a model is."""
         return _model(name, (await self._web.call("GET", "/v1/models", None, {}, timeout))[0], self._address)
 
-    async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer | str]:
+    async def infer(
+        self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
+    ) -> list[Answer | str]:
         """Return an answer for each text, or why it is refused."""
         readable, refused = _decoded(texts)
         if not readable:
@@ -90,7 +92,7 @@ class AsyncGatewayTransport:
         self._web.abandon()
 
 
-def _path(model: Model) -> str:
+def _path(model: ModelFacts) -> str:
     return f"/v1/models/{quote(model.name, safe='')}/classify"
 
 
@@ -101,7 +103,7 @@ def _served(body: bytes, address: Address) -> dict[str, Any]:
         raise BadResponse(f"{address.url} does not say what it serves ({error!r}): is it a gateway?") from error
 
 
-def _model(name: str, body: bytes, address: Address) -> Model:
+def _model(name: str, body: bytes, address: Address) -> ModelFacts:
     """Return what is known of a model; without a name, of the default or only one."""
     served = _served(body, address)
     if not name:
@@ -114,7 +116,7 @@ def _model(name: str, body: bytes, address: Address) -> Model:
     try:
         members = tuple(member["name"] for member in about["members"])
         # The gateway takes more, but then a caller with much to ask would wait for whole requests.
-        return Model(tuple(about["labels"]), members, MAX_BATCH, frozenset(about.get("outputs", ())), name)
+        return ModelFacts(tuple(about["labels"]), members, MAX_BATCH, frozenset(about.get("outputs", ())), name)
     except (KeyError, TypeError, AttributeError) as error:
         raise BadResponse(f"{address.url} does not say what it serves ({error!r}): is it a gateway?") from error
 
@@ -130,7 +132,7 @@ def _decoded(texts: Sequence[bytes]) -> tuple[list[str], dict[int, str]]:
     return readable, refused
 
 
-def _request(texts: list[str], options: Options, model: Model) -> bytes:
+def _request(texts: list[str], options: Options, model: ModelFacts) -> bytes:
     body: dict[str, Any] = {"text": texts}
     if options.quality is not None:
         body["quality"] = options.quality
@@ -141,7 +143,7 @@ def _request(texts: list[str], options: Options, model: Model) -> bytes:
     return json.dumps(body, ensure_ascii=False).encode()
 
 
-def _answers(body: bytes, count: int, refused: dict[int, str], model: Model) -> list[Answer | str]:
+def _answers(body: bytes, count: int, refused: dict[int, str], model: ModelFacts) -> list[Answer | str]:
     try:
         items = json.loads(body)["items"]
         answers = [item["error"] if "error" in item else _answer(item, model) for item in items]
@@ -156,7 +158,7 @@ def _answers(body: bytes, count: int, refused: dict[int, str], model: Model) -> 
     return answers
 
 
-def _answer(item: dict[str, Any], model: Model) -> Answer:
+def _answer(item: dict[str, Any], model: ModelFacts) -> Answer:
     members = item.get("members")
     if members is not None:
         members = [_row(members[name], model) if name in members else [-1.0] for name in model.members]
@@ -175,6 +177,6 @@ def _answer(item: dict[str, Any], model: Model) -> Answer:
     )
 
 
-def _row(probabilities: dict[str, float], model: Model) -> list[float]:
+def _row(probabilities: dict[str, float], model: ModelFacts) -> list[float]:
     """In the model's order. Raises KeyError for the labels of another model."""
     return [float(probabilities[label]) for label in model.labels]

@@ -24,7 +24,7 @@ from newsdesk.clients.errors import (
     TooManyRequests,
 )
 from newsdesk.clients.options import Options
-from newsdesk.clients.transports import Answer, AsyncKeeper, AsyncTransport, Keeper, Model, Transport
+from newsdesk.clients.transports import Answer, AsyncKeeper, AsyncTransport, FeedbackTransport, ModelFacts, Transport
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 10.0
@@ -165,12 +165,14 @@ class PooledTransport:
         with self._pool.attempt(timeout) as attempt:
             return attempt.transport.models(attempt.timeout)
 
-    def describe(self, name: str, timeout: float) -> Model:
+    def describe(self, name: str, timeout: float) -> ModelFacts:
         """Return what a model is."""
         with self._pool.attempt(timeout) as attempt:
             return attempt.transport.describe(name, attempt.timeout)
 
-    def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> Sequence[Answer | str]:
+    def infer(
+        self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
+    ) -> Sequence[Answer | str]:
         """Return an answer for each text, or why it is refused."""
         with self._pool.attempt(timeout) as attempt:
             return attempt.transport.infer(texts, model, options, attempt.timeout)
@@ -178,7 +180,7 @@ class PooledTransport:
     def feedback(self, corrections: bytes, path: str, timeout: float) -> int:
         """Send corrections to one of them, and return how many were kept."""
         with self._pool.attempt(timeout) as attempt:
-            return cast(Keeper, attempt.transport).feedback(corrections, path, attempt.timeout)
+            return cast(FeedbackTransport, attempt.transport).feedback(corrections, path, attempt.timeout)
 
     def close(self) -> None:
         """Close the connections to all."""
@@ -197,13 +199,13 @@ class AsyncPooledTransport:
         with self._pool.attempt(timeout) as attempt:
             return await attempt.transport.models(attempt.timeout)
 
-    async def describe(self, name: str, timeout: float) -> Model:
+    async def describe(self, name: str, timeout: float) -> ModelFacts:
         """Return what a model is."""
         with self._pool.attempt(timeout) as attempt:
             return await attempt.transport.describe(name, attempt.timeout)
 
     async def infer(
-        self, texts: Sequence[bytes], model: Model, options: Options, timeout: float
+        self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
     ) -> Sequence[Answer | str]:
         """Return an answer for each text, or why it is refused."""
         with self._pool.attempt(timeout) as attempt:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from newsdesk.clients.errors import BadResponse, Incomplete
 from newsdesk.clients.options import Options
-from newsdesk.clients.transports import Answer, Model
+from newsdesk.clients.transports import Answer, ModelFacts
 from newsdesk.server.contract import (
     ANSWERED_BY,
     DEFAULT_QUALITY,
@@ -77,7 +77,7 @@ def inputs(texts: Sequence[bytes], options: Options) -> dict[str, bytes]:
     return {TEXT: pack_texts(texts), QUALITY: pack_texts([quality] * len(texts))}
 
 
-def outputs(options: Options, model: Model) -> tuple[str, ...]:
+def outputs(options: Options, model: ModelFacts) -> tuple[str, ...]:
     """Return the names of the outputs to ask for: of OPTIONAL ones those that the model has."""
     wanted = {MEMBER_PROBABILITIES: options.members, UNSURE: UNSURE in model.outputs}
     wanted[UNCERTAINTY] = options.uncertainty and UNCERTAINTY in model.outputs
@@ -85,7 +85,7 @@ def outputs(options: Options, model: Model) -> tuple[str, ...]:
 
 
 def read_answers(
-    tensors: Mapping[str, Tensor], count: int, model: Model, options: Options, versions: Sequence[str] = ("",)
+    tensors: Mapping[str, Tensor], count: int, model: ModelFacts, options: Options, versions: Sequence[str] = ("",)
 ) -> list[Answer]:
     """Return the answers to texts.
 

@@ -16,7 +16,7 @@ _EXPECTED = "grpc://host:port, http://host:port or gateway+http://host:port, eac
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelFacts:
     """The model, as far as a client needs to know it.
 
     Attributes:
@@ -61,10 +61,12 @@ class Transport(Protocol):
     def models(self, timeout: float) -> tuple[str, ...]:
         """Return the names of the models that are served."""
 
-    def describe(self, name: str, timeout: float) -> Model:
+    def describe(self, name: str, timeout: float) -> ModelFacts:
         """Return what a model is; by the name "", the only one or the default."""
 
-    def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> Sequence[Answer | str]:
+    def infer(
+        self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
+    ) -> Sequence[Answer | str]:
         """Return an answer for each text, or why it is refused.
 
         Args:
@@ -78,7 +80,7 @@ class Transport(Protocol):
         """Close the connections."""
 
 
-class Keeper(Protocol):
+class FeedbackTransport(Protocol):
     """A transport to a gateway, which takes corrections."""
 
     def feedback(self, corrections: bytes, path: str, timeout: float) -> int:
@@ -98,11 +100,11 @@ class AsyncTransport(Protocol):
     async def models(self, timeout: float) -> tuple[str, ...]:
         """As `Transport.models`."""
 
-    async def describe(self, name: str, timeout: float) -> Model:
+    async def describe(self, name: str, timeout: float) -> ModelFacts:
         """As `Transport.describe`."""
 
     async def infer(
-        self, texts: Sequence[bytes], model: Model, options: Options, timeout: float
+        self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
     ) -> Sequence[Answer | str]:
         """As `Transport.infer`."""
 

@@ -34,7 +34,7 @@ from newsdesk.clients.tensors import (
     read_versions,
 )
 from newsdesk.clients.trace import carried
-from newsdesk.clients.transports import Address, Answer, Model, current, only
+from newsdesk.clients.transports import Address, Answer, ModelFacts, current, only
 from newsdesk.server.contract import PROBABILITIES, VERSIONS
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -68,7 +68,7 @@ class GrpcTransport:
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
 
-    def describe(self, name: str, timeout: float) -> Model:
+    def describe(self, name: str, timeout: float) -> ModelFacts:
         """Return what a model is."""
         name = name or only(self.models(timeout), self._address.url)
         try:
@@ -79,7 +79,7 @@ class GrpcTransport:
             raise _error(error, self._address) from error
         return _model(name, config.config, probe)
 
-    def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+    def infer(self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[Answer]:
         """Return an answer for each text."""
         request, end = _infer_request(texts, options, model), time.monotonic() + timeout
         try:
@@ -118,7 +118,7 @@ class AsyncGrpcTransport:
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
 
-    async def describe(self, name: str, timeout: float) -> Model:
+    async def describe(self, name: str, timeout: float) -> ModelFacts:
         """Return what a model is."""
         name = name or only(await self.models(timeout), self._address.url)
         asked = service_pb2.ModelConfigRequest(name=name)
@@ -130,7 +130,7 @@ class AsyncGrpcTransport:
             raise _error(error, self._address) from error
         return _model(name, config.config, probe)
 
-    async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+    async def infer(self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[Answer]:
         """Return an answer for each text."""
         try:
             request = _infer_request(texts, options, model)
@@ -189,13 +189,13 @@ def _names(statistics: service_pb2.ModelStatisticsResponse) -> tuple[str, ...]:
     return current(model.name for model in statistics.model_stats)
 
 
-def _model(name: str, config: model_config_pb2.ModelConfig, probe: service_pb2.ModelInferResponse) -> Model:
+def _model(name: str, config: model_config_pb2.ModelConfig, probe: service_pb2.ModelInferResponse) -> ModelFacts:
     members = config.parameters["members"].string_value if "members" in config.parameters else ""
     extra = OPTIONAL & {output.name for output in config.output}
-    return Model(read_labels(_outputs(probe)), read_members(members), max(config.max_batch_size, 1), extra, name)
+    return ModelFacts(read_labels(_outputs(probe)), read_members(members), max(config.max_batch_size, 1), extra, name)
 
 
-def _infer_request(texts: Sequence[bytes], options: Options, model: Model) -> service_pb2.ModelInferRequest:
+def _infer_request(texts: Sequence[bytes], options: Options, model: ModelFacts) -> service_pb2.ModelInferRequest:
     request = _request(model.name, texts, options)
     for name in outputs(options, model):
         request.outputs.add(name=name)

@@ -22,7 +22,7 @@ from newsdesk.clients.tensors import (
     read_members,
     read_versions,
 )
-from newsdesk.clients.transports import Address, Answer, Model, current, only
+from newsdesk.clients.transports import Address, Answer, ModelFacts, current, only
 from newsdesk.clients.web import AsyncWeb, Web
 from newsdesk.server.contract import PROBABILITIES, VERSIONS
 
@@ -39,14 +39,14 @@ class HttpTransport:
         """Return the names of the models that are served."""
         return _names(self._web.call("GET", "/v2/models/stats", None, {}, timeout)[0])
 
-    def describe(self, name: str, timeout: float) -> Model:
+    def describe(self, name: str, timeout: float) -> ModelFacts:
         """Return what a model is."""
         name = name or only(self.models(timeout), self._url)
         config, _ = self._web.call("GET", _path(name, "config"), None, {}, timeout)
         probe = self._web.call("POST", _path(name, "infer"), *_probe_request(), timeout)
         return _model(name, config, read_labels(_outputs(*probe)))
 
-    def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+    def infer(self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[Answer]:
         """Return an answer for each text."""
         answer = self._web.call(
             "POST", _path(model.name, "infer"), *_infer_request(texts, options, model, timeout), timeout
@@ -68,14 +68,14 @@ class AsyncHttpTransport:
         """Return the names of the models that are served."""
         return _names((await self._web.call("GET", "/v2/models/stats", None, {}, timeout))[0])
 
-    async def describe(self, name: str, timeout: float) -> Model:
+    async def describe(self, name: str, timeout: float) -> ModelFacts:
         """Return what a model is."""
         name = name or only(await self.models(timeout), self._url)
         config, _ = await self._web.call("GET", _path(name, "config"), None, {}, timeout)
         probe = await self._web.call("POST", _path(name, "infer"), *_probe_request(), timeout)
         return _model(name, config, read_labels(_outputs(*probe)))
 
-    async def infer(self, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+    async def infer(self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[Answer]:
         """Return an answer for each text."""
         answer = await self._web.call(
             "POST", _path(model.name, "infer"), *_infer_request(texts, options, model, timeout), timeout
@@ -96,7 +96,7 @@ def _path(model: str, what: str) -> str:
 
 
 def _infer_request(
-    texts: Sequence[bytes], options: Options, model: Model, timeout: float
+    texts: Sequence[bytes], options: Options, model: ModelFacts, timeout: float
 ) -> tuple[bytes, dict[str, str]]:
     """Say how long the answer is waited for: over HTTP Triton does not see a client go."""
     wanted: list[dict[str, object]] = [
@@ -154,11 +154,11 @@ def _names(statistics: bytes) -> tuple[str, ...]:
         raise BadResponse(f"the models' statistics cannot be read: {error!r}. Name the model: model=…") from error
 
 
-def _model(name: str, raw: bytes, labels: tuple[str, ...]) -> Model:
+def _model(name: str, raw: bytes, labels: tuple[str, ...]) -> ModelFacts:
     try:
         config = json.loads(raw)
         members = config.get("parameters", {}).get("members", {}).get("string_value", "")
         extra = OPTIONAL & {output["name"] for output in config["output"]}
-        return Model(labels, read_members(members), max(int(config["max_batch_size"]), 1), extra, name)
+        return ModelFacts(labels, read_members(members), max(int(config["max_batch_size"]), 1), extra, name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadResponse(f"the model's configuration cannot be read: {error!r}") from error

@@ -7,7 +7,7 @@ from newsdesk.build.errors import BuildError
 
 
 @dataclass(frozen=True)
-class Family:
+class EncoderFamily:
     """How a family (its `model_type`) becomes ONNX, and why so."""
 
     exporter: Literal["optimum", "torchscript"]
@@ -18,20 +18,20 @@ class Family:
 
 _COVERED = "optimum knows its inputs and patches what does not trace"
 FAMILIES = {
-    "albert": Family("optimum", _COVERED),
-    "bert": Family("optimum", _COVERED),
-    "deberta-v2": Family("optimum", _COVERED),
-    "distilbert": Family("optimum", _COVERED),
-    "electra": Family("optimum", _COVERED),
-    "mpnet": Family("optimum", _COVERED, positions_after_padding=True),
-    "roberta": Family("optimum", _COVERED, positions_after_padding=True),
-    "xlm-roberta": Family("optimum", _COVERED, positions_after_padding=True),
-    "xlnet": Family("torchscript", "optimum has no configuration for it, and the dynamo exporter fails on it"),
+    "albert": EncoderFamily("optimum", _COVERED),
+    "bert": EncoderFamily("optimum", _COVERED),
+    "deberta-v2": EncoderFamily("optimum", _COVERED),
+    "distilbert": EncoderFamily("optimum", _COVERED),
+    "electra": EncoderFamily("optimum", _COVERED),
+    "mpnet": EncoderFamily("optimum", _COVERED, positions_after_padding=True),
+    "roberta": EncoderFamily("optimum", _COVERED, positions_after_padding=True),
+    "xlm-roberta": EncoderFamily("optimum", _COVERED, positions_after_padding=True),
+    "xlnet": EncoderFamily("torchscript", "optimum has no configuration for it, and the dynamo exporter fails on it"),
 }
 """Families whose exporter was chosen on purpose and whose parity at shapes never traced is tested."""
 
 
-def family(model_type: str) -> Family:
+def family(model_type: str) -> EncoderFamily:
     """Return the family of a `model_type`.
 
     Raises:

@@ -87,7 +87,7 @@ class Report:
         return [f"{self.read:,} rows read, {self.kept:,} kept ({labels})", *lines]
 
 
-class Labels:
+class LabelReader:
     """Understands a raw label as a name, or as a number counted from `first`.
 
     Where `first` is negative, or a name is a number itself, numbers are names like any other: the labels 1, 2 and 3 of
@@ -108,7 +108,7 @@ class Labels:
             self._index |= {str(first + i): i for i in range(len(names))}
 
     @classmethod
-    def of(cls, rows: Iterable[RawRow]) -> "Labels":
+    def of(cls, rows: Iterable[RawRow]) -> "LabelReader":
         """Take the distinct raw labels, sorted.
 
         Raises:
@@ -163,7 +163,7 @@ def _label(row: RawRow) -> str:
 
 def clean_rows(
     rows: Iterable[RawRow],
-    labels: Labels,
+    labels: LabelReader,
     *,
     eligible: Callable[[RawRow], bool] = lambda row: True,
     held_out: Iterable[str] = (),
@@ -239,7 +239,7 @@ def clean_rows(
     return result, report
 
 
-def _unknown(unknown: dict[str, int], labels: Labels) -> str:
+def _unknown(unknown: dict[str, int], labels: LabelReader) -> str:
     shown = ", ".join(f"{name!r} (row {number})" for name, number in [*unknown.items()][:SHOWN])
     return (
         f"the test rows have labels that training does not know: {shown}{', …' if len(unknown) > SHOWN else ''}; it "

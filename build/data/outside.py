@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from newsdesk.build.data import sources
-from newsdesk.build.data.cleaning import Labels, clean_rows
+from newsdesk.build.data.cleaning import LabelReader, clean_rows
 from newsdesk.build.data.rows import Row
 from newsdesk.build.recipe import Source
 from newsdesk.server.runtime.text import clean
@@ -14,7 +14,7 @@ def labelled(source: Source, names: list[str]) -> list[Row]:
     raw = sources.read(source)
     if source.labels:
         raw = (row._replace(label=source.labels[row.label]) for row in raw if row.label in source.labels)
-    rows, _ = clean_rows(raw, Labels(names, source.first_label), drop_duplicates=False)
+    rows, _ = clean_rows(raw, LabelReader(names, source.first_label), drop_duplicates=False)
     return [replace(row, text=_first_words(row.text, source.words)) for row in rows]
 
 

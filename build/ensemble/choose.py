@@ -36,7 +36,7 @@ Candidate = tuple[CombinerName, CalibratorName]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedCombiner:
     """A combiner fitted on rows: its Struct, or the model that becomes the graph of a Stacked one."""
 
     rule: Rule | None
@@ -49,7 +49,7 @@ class Choice:
     """The choice for one stage, fitted on all rows."""
 
     candidate: Candidate
-    combiner: Fitted
+    combiner: FittedCombiner
     calibrator: Calibrator
     probabilities: Array
     """FP32 [n, labels]: what each row gets from the chosen candidate fitted without it."""
@@ -123,7 +123,7 @@ def fit(
     settings: Ensemble,
     seed: int,
     texts: Texts = Texts(),  # noqa: B008  frozen
-) -> tuple[Fitted, tuple[Array, Array, Texts]]:
+) -> tuple[FittedCombiner, tuple[Array, Array, Texts]]:
     """Fit a combiner, and return with it what a calibrator learns from.
 
     Args:
@@ -213,13 +213,13 @@ def _cross_validated(
     return answers
 
 
-def _model(name: str, members: Array, labels: Array, seed: int) -> Fitted:
+def _model(name: str, members: Array, labels: Array, seed: int) -> FittedCombiner:
     model = stacking.fit(name, members, labels, seed)
-    return Fitted(None, model, lambda some, lengths=None: combine.normalised(stacking.predict(model, some)))
+    return FittedCombiner(None, model, lambda some, lengths=None: combine.normalised(stacking.predict(model, some)))
 
 
-def _rule(rule: Rule) -> Fitted:
-    return Fitted(rule, None, combine.ready(rule))
+def _rule(rule: Rule) -> FittedCombiner:
+    return FittedCombiner(rule, None, combine.ready(rule))
 
 
 def _losses(probabilities: Array, labels: Array) -> Array:

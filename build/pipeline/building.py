@@ -19,7 +19,7 @@ from newsdesk.build.pipeline.branches import Branch
 from newsdesk.build.pipeline.declaration import NAMES, SHARED, Declaration, declare
 from newsdesk.build.pipeline.graphs import Exported, Graphs, ServingTarget
 from newsdesk.build.recipe import Recipe
-from newsdesk.build.repository import Fitted
+from newsdesk.build.repository import BuiltMember
 from newsdesk.server.runtime import engines, targets
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.reference import Reference
@@ -142,14 +142,14 @@ def write(
     )
 
 
-def _fitted(branch: Branch, made: Mapping[str, Artifact], wanted: Iterable[str], calibrator: Calibrator) -> Fitted:
+def _fitted(branch: Branch, made: Mapping[str, Artifact], wanted: Iterable[str], calibrator: Calibrator) -> BuiltMember:
     """Return a member for the repository: the graphs of the `wanted` variants that passed, and the target's."""
     artifacts = {stage: made[id] for stage, id in branch.stages.items()}
     exported = Exported(branch.fit, artifacts["train"], artifacts["export"])
     graphs = Graphs(artifacts["quantise"], artifacts.get("engines"))
     passed = [name for name in wanted if graphs.passed(name)]
     serving = engines.TARGETS[ServingTarget.load(artifacts["compile"]).target]
-    return Fitted(
+    return BuiltMember(
         name=branch.name,
         kind=branch.member.kind,
         reader=exported.reader,
@@ -161,7 +161,7 @@ def _fitted(branch: Branch, made: Mapping[str, Artifact], wanted: Iterable[str],
     )
 
 
-def _reference(declared: Declaration, made: Mapping[str, Artifact], first: Fitted) -> Reference | None:
+def _reference(declared: Declaration, made: Mapping[str, Artifact], first: BuiltMember) -> Reference | None:
     """Return how the answers are spread to the rows that decided how members are combined."""
     compiled, asked = (
         {branch.name: made[branch.stages[stage]] for branch in declared.branches if stage in branch.stages}

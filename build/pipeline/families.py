@@ -13,7 +13,7 @@ from newsdesk.build.recipe import Member
 
 
 @dataclass(frozen=True)
-class Family:
+class MemberKind:
     """Functions by which a kind of member goes its own way.
 
     Functions stand by their full names, "package.module:function": a module is imported when its stage runs, and is
@@ -38,8 +38,8 @@ class Family:
     """Whether it is fitted in epochs, which the validation rows end."""
 
 
-FAMILIES: dict[str, Family] = {
-    "encoder": Family(
+FAMILIES: dict[str, MemberKind] = {
+    "encoder": MemberKind(
         train="newsdesk.build.training.trainer:train",
         logits="newsdesk.build.training.trainer:logits",
         export="newsdesk.build.compile.export:export",
@@ -48,14 +48,14 @@ FAMILIES: dict[str, Family] = {
         fitted="checkpoint",
         windowed=True,
     ),
-    "ngrams": Family(
+    "ngrams": MemberKind(
         train="newsdesk.build.training.student:train",
         logits="newsdesk.build.members.bag:logits",
         export="newsdesk.build.compile.bag:export",
         quantise="newsdesk.build.compile.bag:quantise",
         reader="features.json",
     ),
-    "linear": Family(
+    "linear": MemberKind(
         train="newsdesk.build.training.linear:train",
         logits="newsdesk.build.members.linear:logits",
         export="newsdesk.build.compile.linear:export",
@@ -66,7 +66,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def family(member: Member) -> Family:
+def family(member: Member) -> MemberKind:
     """Return a member's kind."""
     return FAMILIES[member.kind]
 

@@ -9,7 +9,7 @@ from newsdesk.build.data import tables, views
 from newsdesk.build.data.rows import Row
 from newsdesk.build.evaluation.metrics import softmax
 from newsdesk.build.pipeline.artifacts import Artifact
-from newsdesk.build.pipeline.families import FAMILIES, Family, call
+from newsdesk.build.pipeline.families import FAMILIES, MemberKind, call
 from newsdesk.build.training.figures import FitFigures
 from newsdesk.server.runtime.arrays import Array
 
@@ -36,7 +36,7 @@ class MemberFit(msgspec.Struct, frozen=True, kw_only=True):
     """The member is fitted without it. None: on all rows."""
 
     @property
-    def family(self) -> Family:
+    def family(self) -> MemberKind:
         """The member's kind."""
         return FAMILIES[self.kind]
 

@@ -23,7 +23,7 @@ _FILE = "average.pt"
 Weights = dict[str, torch.Tensor]
 
 
-class Candidate(NamedTuple):
+class WeightsCandidate(NamedTuple):
     """Weights for the model, named for the report; `share` of the way from the pretrained ones."""
 
     name: str
@@ -61,7 +61,7 @@ class Average(transformers.TrainerCallback):
 
 def candidates(
     model: torch.nn.Module, pretrained: Weights, average: Average | None, shares: tuple[float, ...]
-) -> Iterator[Candidate]:
+) -> Iterator[WeightsCandidate]:
     """Yield the last weights, their average, and the better-founded of the two at each share of the way.
 
     Args:
@@ -72,17 +72,17 @@ def candidates(
     """
     encoder = f"{getattr(model, 'base_model_prefix', 'encoder')}."
     last = {name: value.clone() for name, value in model.state_dict().items()}
-    yield Candidate("last", 1.0, last)
+    yield WeightsCandidate("last", 1.0, last)
     fitted = last
     if average:
         fitted = average.weights
-        yield Candidate("average", 1.0, fitted)
+        yield WeightsCandidate("average", 1.0, fitted)
     for share in shares:
         if share < 1:
-            yield Candidate(f"{share:g} of the way", share, _between(pretrained, fitted, share, encoder))
+            yield WeightsCandidate(f"{share:g} of the way", share, _between(pretrained, fitted, share, encoder))
 
 
-def choose(trainer: transformers.Trainer, among: Iterator[Candidate]) -> list[ValidationScores]:
+def choose(trainer: transformers.Trainer, among: Iterator[WeightsCandidate]) -> list[ValidationScores]:
     """Give the model the weights nearest to the pretrained that are as right as the best, and return all figures.
 
     As right means: the accuracy on the trainer's evaluation rows is within one standard error of the best one's, both

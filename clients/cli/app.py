@@ -16,13 +16,13 @@ from newsdesk.clients.cli.formats import Format, header, line
 from newsdesk.clients.cli.jobs import jobs
 from newsdesk.clients.cli.options import ApiKey, Delimiter, InputForm, Model, TextColumns, Timeout, Url
 from newsdesk.clients.cli.selection import select
-from newsdesk.clients.cli.texts import FIRST_RETRIES, Answers, opened, shown_progress
+from newsdesk.clients.cli.texts import FIRST_RETRIES, AnswersInOrder, opened, shown_progress
 from newsdesk.clients.client import DEFAULT_URL, Client
 from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.environment import Command
 from newsdesk.clients.errors import NewsdeskError, TextRefused
 from newsdesk.clients.models import models
-from newsdesk.clients.rows import Refusal, RowsError, as_sent
+from newsdesk.clients.rows import RowRefusal, RowsError, as_sent
 from newsdesk.server.contract import DEFAULT_QUALITY, Quality
 
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -116,7 +116,7 @@ def classify(
             if texts and texts != ["-"]:
                 if file or text_column or input_form or delimiter:
                     raise ValueError("texts are given, and --file or how to read it too: expected one or the other")
-                rows: Iterable[Text | Refusal] = map(as_sent, texts)
+                rows: Iterable[Text | RowRefusal] = map(as_sent, texts)
             else:
                 how = {"form": input_form, "columns": text_column or [], "delimiter": delimiter}
                 reader = stack.enter_context(opened(file or Path("-"), how))
@@ -137,7 +137,9 @@ def classify(
         raise typer.Exit(1)
 
 
-def _answer(client: Client, texts: Iterable[Text | Refusal], form: Format, options: dict[str, Any]) -> tuple[int, int]:
+def _answer(
+    client: Client, texts: Iterable[Text | RowRefusal], form: Format, options: dict[str, Any]
+) -> tuple[int, int]:
     """Write the answers as they come. Returns how many, and how many of them are refusals.
 
     What ends the reading of the texts is raised when all that came before it is written.
@@ -146,7 +148,7 @@ def _answer(client: Client, texts: Iterable[Text | Refusal], form: Format, optio
     count = refused = 0
     sys.stdout.write(header(form, labels, options["uncertainty"]))
     try:
-        for item, text in Answers(client, texts, options):
+        for item, text in AnswersInOrder(client, texts, options):
             sys.stdout.write(_printable(line(form, item, text, labels, options["uncertainty"])))
             count += 1
             refused += isinstance(item, TextRefused)

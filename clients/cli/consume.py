@@ -13,7 +13,7 @@ from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.streams.answering import Answering
 from newsdesk.clients.streams.brokers import Access, BrokerError, Group, Sink, parse, read_properties
 from newsdesk.clients.streams.consumption import Consumption, Limits
-from newsdesk.clients.streams.messages import Form
+from newsdesk.clients.streams.messages import MessageForm
 from newsdesk.clients.streams.opening import ClientMissing, open_sink, open_source
 from newsdesk.clients.streams.report import Report
 from newsdesk.server.contract import DEFAULT_QUALITY, Quality
@@ -107,7 +107,7 @@ def consume(
                 sinks["to"],
                 sinks.get("dead"),
                 Answering(client, quality),
-                Form(tuple(text_field or ()), id_field),
+                MessageForm(tuple(text_field or ()), id_field),
                 limits,
                 Report(report, as_json),
                 quality,

@@ -14,7 +14,7 @@ from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.errors import NewsdeskError
 from newsdesk.clients.feedback import Correction
 from newsdesk.clients.models import DEFAULT_URL
-from newsdesk.clients.rows import Refusal, Row, RowsError, as_sent
+from newsdesk.clients.rows import Row, RowRefusal, RowsError, as_sent
 
 _SHOWN = 5
 """Rows that are refused, as many as are named."""
@@ -84,7 +84,7 @@ def _of_file(
     """Yield the corrections of a file's rows; why a row is none is added to `refused`."""
     with opened(file, how) as reader:
         for row, text in reader.records():
-            if isinstance(text, Refusal):
+            if isinstance(text, RowRefusal):
                 refused.append(text.reason)
                 continue
             label = _cell(row, label_column)

@@ -18,11 +18,11 @@ from newsdesk.clients import acquisition
 from newsdesk.clients.acquisition import Strategy
 from newsdesk.clients.articles import Text
 from newsdesk.clients.cli.options import ApiKey, Delimiter, InputForm, Model, TextColumns, Timeout, Url
-from newsdesk.clients.cli.texts import FIRST_RETRIES, Answers, opened, shown_progress
+from newsdesk.clients.cli.texts import FIRST_RETRIES, AnswersInOrder, opened, shown_progress
 from newsdesk.clients.client import DEFAULT_URL, Client
 from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.errors import NewsdeskError, TextRefused
-from newsdesk.clients.rows import Refusal, Row, RowsError
+from newsdesk.clients.rows import Row, RowRefusal, RowsError
 from newsdesk.server.contract import Quality
 
 SCORE, REASON = "select_score", "select_reason"
@@ -34,7 +34,7 @@ _CENTRES = 20_000
 """Labelled texts that are compared with the rows, the last ones."""
 
 
-class Candidate(NamedTuple):
+class CandidateRow(NamedTuple):
     """A row that may be chosen. Candidates are compared by score, and of equal ones the first row wins."""
 
     score: float
@@ -48,7 +48,7 @@ class Candidate(NamedTuple):
 class Pool:
     """The rows of a file that have no label yet, each text once, as they are read."""
 
-    records: Iterable[tuple[Row, str | bytes | Refusal]]
+    records: Iterable[tuple[Row, str | bytes | RowRefusal]]
     label_column: str
     labelled: "Labelled"
     read: int = 0
@@ -57,11 +57,11 @@ class Pool:
     rows: deque[Row] = field(default_factory=deque)
     """Those whose texts were given on, in their order."""
 
-    def texts(self) -> Iterator[Text | Refusal]:
+    def texts(self) -> Iterator[Text | RowRefusal]:
         """Yield the texts that have no label yet, each once, and note their rows."""
         for row, text in self.records:
             self.read += 1
-            if not isinstance(text, Refusal):
+            if not isinstance(text, RowRefusal):
                 new, filled = self.labelled.new(text), _filled(row, self.label_column)
                 if new and filled:
                     self.labelled.texts.append(_readable(text))
@@ -172,12 +172,12 @@ def _labelled(paths: Sequence[Path], how: Mapping[str, Any]) -> Labelled:
     for path in paths:
         with opened(path, how) as reader:
             for text in reader.texts():
-                if not isinstance(text, Refusal) and labelled.new(text):
+                if not isinstance(text, RowRefusal) and labelled.new(text):
                     labelled.texts.append(_readable(text))
     return labelled
 
 
-def _scored(client: Client, pool: Pool, by: Strategy, rows: int, quality: Quality | None) -> list[Candidate]:
+def _scored(client: Client, pool: Pool, by: Strategy, rows: int, quality: Quality | None) -> list[CandidateRow]:
     """Ask the server about all texts, and return the rows of the highest scores, as many as may be chosen among."""
     of_members = by is Strategy.disagreement
     options = {
@@ -185,9 +185,9 @@ def _scored(client: Client, pool: Pool, by: Strategy, rows: int, quality: Qualit
         "members": of_members,
     }
     most = max(rows, _POOL) if by.compares else rows
-    kept: list[Candidate] = []
+    kept: list[CandidateRow] = []
     answered = alone = 0
-    for place, (item, text) in enumerate(Answers(client, pool.texts(), options)):
+    for place, (item, text) in enumerate(AnswersInOrder(client, pool.texts(), options)):
         row = pool.rows.popleft()
         if isinstance(item, TextRefused):
             pool.refused += 1
@@ -195,7 +195,7 @@ def _scored(client: Client, pool: Pool, by: Strategy, rows: int, quality: Qualit
         score = acquisition.disagreement(item) if of_members else acquisition.uncertainty(item)
         answered += 1
         alone += score is None
-        candidate = Candidate(score or 0.0, -place, row, _readable(text), acquisition.reason(by, item))
+        candidate = CandidateRow(score or 0.0, -place, row, _readable(text), acquisition.reason(by, item))
         if len(kept) < most:
             heapq.heappush(kept, candidate)
         elif candidate[:2] > kept[0][:2]:
@@ -205,18 +205,18 @@ def _scored(client: Client, pool: Pool, by: Strategy, rows: int, quality: Qualit
     return sorted(kept, key=lambda candidate: candidate[:2], reverse=True)
 
 
-def _drawn(pool: Pool, most: int) -> list[Candidate]:
+def _drawn(pool: Pool, most: int) -> list[CandidateRow]:
     """Return the rows, in their order; of more than `most`, as many drawn evenly."""
     chance = random.Random(0)
-    kept: list[Candidate] = []
+    kept: list[CandidateRow] = []
     texts = 0
     for text in pool.texts():
         row = pool.rows.popleft()
-        if isinstance(text, Refusal) or not _legible(text):
+        if isinstance(text, RowRefusal) or not _legible(text):
             pool.refused += 1
             continue
         texts += 1
-        candidate = Candidate(0.0, -texts, row, _readable(text), "")
+        candidate = CandidateRow(0.0, -texts, row, _readable(text), "")
         if len(kept) < most:
             kept.append(candidate)
         elif (place := chance.randrange(texts)) < most:
@@ -224,7 +224,7 @@ def _drawn(pool: Pool, most: int) -> list[Candidate]:
     return sorted(kept, key=lambda candidate: candidate.place, reverse=True)
 
 
-def _chosen(by: Strategy, candidates: list[Candidate], rows: int, labelled: Labelled) -> list[Candidate]:
+def _chosen(by: Strategy, candidates: list[CandidateRow], rows: int, labelled: Labelled) -> list[CandidateRow]:
     texts, scores = [candidate.text for candidate in candidates], [candidate.score for candidate in candidates]
     chosen = []
     for choice in acquisition.choose(by, texts, scores, rows, [*labelled.texts]):
@@ -234,7 +234,7 @@ def _chosen(by: Strategy, candidates: list[Candidate], rows: int, labelled: Labe
     return chosen
 
 
-def _write(output: Path, chosen: Sequence[Candidate], label_column: str) -> None:
+def _write(output: Path, chosen: Sequence[CandidateRow], label_column: str) -> None:
     """Write the rows as they were, with an empty label, the score and the reason. Bytes that are no UTF-8 stay."""
     cells = [_cells(candidate) for candidate in chosen]
     names = [name for name in dict.fromkeys(name for row in cells for name in row) if name not in (SCORE, REASON)]
@@ -246,7 +246,7 @@ def _write(output: Path, chosen: Sequence[Candidate], label_column: str) -> None
             table.writerow({**row, label_column: "", SCORE: f"{candidate.score:.4f}", REASON: candidate.reason})
 
 
-def _cells(candidate: Candidate) -> dict[str, str]:
+def _cells(candidate: CandidateRow) -> dict[str, str]:
     if candidate.row.text is not None:
         return {_TEXT: candidate.text}
     return {name: _written(value) for name, value in candidate.row.cells.items()}

@@ -13,7 +13,7 @@ from newsdesk.clients.articles import Text
 from newsdesk.clients.chunk import Item
 from newsdesk.clients.client import Client
 from newsdesk.clients.errors import TextRefused
-from newsdesk.clients.rows import Reader, Refusal, RowsError
+from newsdesk.clients.rows import Reader, RowRefusal, RowsError
 
 FIRST_RETRIES = 5
 """Whoever has mistyped the address is told so within seconds, and a long file still outlasts a restart."""
@@ -23,15 +23,15 @@ _MOST_REFUSED = 1000
 T = TypeVar("T")
 
 
-class Answers:
+class AnswersInOrder:
     """The answers to texts, in their order, with those rows that are refused before they are sent in their places.
 
     What ends the reading of the texts is raised when all that came before it is answered.
     """
 
-    def __init__(self, client: Client, texts: Iterable[Text | Refusal], options: dict[str, Any]) -> None:
+    def __init__(self, client: Client, texts: Iterable[Text | RowRefusal], options: dict[str, Any]) -> None:
         self._client, self._texts, self._options = client, iter(texts), options
-        self._sent: deque[Text | Refusal] = deque()
+        self._sent: deque[Text | RowRefusal] = deque()
         self._refused = 0
         self._ended = False
         self._error: RowsError | OSError | None = None
@@ -45,7 +45,7 @@ class Answers:
                     index += 1
                 text = self._sent.popleft()
                 moved = TextRefused(index, item.reason) if isinstance(item, TextRefused) else replace(item, index=index)
-                yield moved, text if not isinstance(text, Refusal) else b""
+                yield moved, text if not isinstance(text, RowRefusal) else b""
                 index += 1
             for refused in self._refusals(index):
                 yield refused, b""
@@ -63,7 +63,7 @@ class Answers:
                 self._error = error
                 break
             self._sent.append(text)
-            if not isinstance(text, Refusal):
+            if not isinstance(text, RowRefusal):
                 yield text
                 continue
             self._refused += 1
@@ -73,7 +73,7 @@ class Answers:
 
     def _refusals(self, index: int) -> Iterator[TextRefused]:
         """Take the refusals that are next in order."""
-        while self._sent and isinstance(refusal := self._sent[0], Refusal):
+        while self._sent and isinstance(refusal := self._sent[0], RowRefusal):
             self._sent.popleft()
             self._refused -= 1
             yield TextRefused(index, refusal.reason)

@@ -9,7 +9,7 @@ from newsdesk.clients.rows.dialect import TEXT
 from newsdesk.clients.rows.errors import RowsError, Words
 from newsdesk.clients.rows.lines import Lines
 from newsdesk.clients.rows.recognise import Form
-from newsdesk.clients.rows.row import LONGEST_ROW, TOO_LONG, Refusal, Row
+from newsdesk.clients.rows.row import LONGEST_ROW, TOO_LONG, Row, RowRefusal
 from newsdesk.clients.rows.streams import Counted
 from newsdesk.server.contract import MAX_TEXT_BYTES
 
@@ -82,11 +82,11 @@ class Reader:
         """Yield the rows with all their cells, not only those of `columns`."""
         return self._named(self._read(self._columns, every=True))
 
-    def texts(self) -> Iterator[str | bytes | Refusal]:
+    def texts(self) -> Iterator[str | bytes | RowRefusal]:
         """Yield the text of each row, or why there is none."""
         return self._named(self._texts())
 
-    def records(self) -> Iterator[tuple[Row, str | bytes | Refusal]]:
+    def records(self) -> Iterator[tuple[Row, str | bytes | RowRefusal]]:
         """Yield each row with all its cells, and its text or why there is none."""
         return self._named(self._records(every=True))
 
@@ -130,10 +130,10 @@ class Reader:
                 self._check(table.names)
             yield from table
 
-    def _texts(self) -> Iterator[str | bytes | Refusal]:
+    def _texts(self) -> Iterator[str | bytes | RowRefusal]:
         return (text for _, text in self._records(every=False))
 
-    def _records(self, every: bool) -> Iterator[tuple[Row, str | bytes | Refusal]]:
+    def _records(self, every: bool) -> Iterator[tuple[Row, str | bytes | RowRefusal]]:
         first = every or self._form is Form.jsonl
         for row in self._read(self._columns, every):
             if first and row.cells:
@@ -151,17 +151,17 @@ class Reader:
                 f"no column {', '.join(missing)} among {', '.join(names)}: name one with {self._words.column}"
             )
 
-    def _text(self, row: Row) -> str | bytes | Refusal:
+    def _text(self, row: Row) -> str | bytes | RowRefusal:
         columns = self._columns or [TEXT]
         value = row.text if len(columns) > 1 or row.text is not None else row.cells.get(columns[0])
         if isinstance(value, str | bytes):  # as nearly all rows are
             value = as_sent(value)
         elif reason := row.refusal or self._wrong(row, columns):
-            return Refusal(row.line, f"{_where(row)}: {reason}")
+            return RowRefusal(row.line, f"{_where(row)}: {reason}")
         else:
             value = _joined([row.cells[column] for column in columns])
         if len(value) > MAX_TEXT_BYTES:
-            return Refusal(row.line, f"{_where(row)}: {len(value):,} bytes, {TOO_LONG}")
+            return RowRefusal(row.line, f"{_where(row)}: {len(value):,} bytes, {TOO_LONG}")
         return value
 
     def _wrong(self, row: Row, columns: list[str]) -> str:

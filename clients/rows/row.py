@@ -28,7 +28,7 @@ class Row(NamedTuple):
     text: str | bytes | None = None
 
 
-class Refusal(NamedTuple):
+class RowRefusal(NamedTuple):
     """A row that stands in the place of a text and is none, and the line that it begins in (0: no lines)."""
 
     line: int

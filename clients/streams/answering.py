@@ -22,7 +22,7 @@ class Abandoned(Exception):
     """The consumer ends, and these texts are left to another."""
 
 
-class Classifier(Protocol):
+class StreamClassifier(Protocol):
     """The part of `Client` that is needed here."""
 
     def classify(self, text: list[Text], *, quality: Quality | None) -> list[Item]:
@@ -50,7 +50,7 @@ class Pauses:
 class Answering:
     """Asks a server until it answers."""
 
-    def __init__(self, client: Classifier, quality: Quality | None) -> None:
+    def __init__(self, client: StreamClassifier, quality: Quality | None) -> None:
         self._client, self._quality = client, quality
         self._ended = threading.Event()
 

@@ -20,7 +20,7 @@ class BrokerAway(BrokerError):
     """The broker does not answer now. What was to be written may have been written."""
 
 
-class Source(Protocol):
+class MessageSource(Protocol):
     """A stream of messages that a group of consumers reads."""
 
     def read(self, most: int, wait: float) -> list[Message]:

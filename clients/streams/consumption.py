@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from newsdesk.clients.prediction import Prediction
 from newsdesk.clients.streams.answering import Abandoned, Answering, Pauses
-from newsdesk.clients.streams.brokers import BrokerAway, Sink, Source
-from newsdesk.clients.streams.messages import Form, Message, Record, Unreadable
+from newsdesk.clients.streams.brokers import BrokerAway, MessageSource, Sink
+from newsdesk.clients.streams.messages import Message, MessageForm, Record, Unreadable
 from newsdesk.clients.streams.report import Counts, Report, warn
 from newsdesk.server.contract import DEFAULT_QUALITY, Quality
 
@@ -57,11 +57,11 @@ class Consumption:
 
     def __init__(
         self,
-        source: Source,
+        source: MessageSource,
         answers: Sink,
         dead: Sink | None,
         answering: Answering,
-        form: Form,
+        form: MessageForm,
         limits: Limits,
         report: Report,
         quality: Quality | None = None,

@@ -44,7 +44,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Form:
+class MessageForm:
     """How messages are read.
 
     Attributes:

@@ -1,13 +1,13 @@
 """Sources and sinks by their URLs. A broker's client is imported when one of its URLs is opened, and not before."""
 
-from newsdesk.clients.streams.brokers import Access, Group, Place, Sink, Source
+from newsdesk.clients.streams.brokers import Access, Group, MessageSource, Place, Sink
 
 
 class ClientMissing(Exception):
     """The broker's client is not installed; says the command that installs it."""
 
 
-def open_source(place: Place, group: Group, access: Access) -> Source:
+def open_source(place: Place, group: Group, access: Access) -> MessageSource:
     """Return a source of messages.
 
     Raises:

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from newsdesk.clients import NewsdeskError
-from newsdesk.server.gateway.auth import Gate
+from newsdesk.server.gateway.auth import Authenticator
 from newsdesk.server.gateway.certificates import Certificates
 from newsdesk.server.gateway.disconnects import Disconnects
 from newsdesk.server.gateway.feedback import Feedback
@@ -48,7 +48,7 @@ from newsdesk.server.gateway.rpc.server import Rpc
 from newsdesk.server.gateway.schemas import ClassifyRequest, ProblemDetails
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
-from newsdesk.server.gateway.tokens import Tokens
+from newsdesk.server.gateway.tokens import BearerTokens
 from newsdesk.server.gateway.triton import open_session
 from newsdesk.server.machine import traces
 from newsdesk.server.runtime.errors import ServerError
@@ -98,7 +98,7 @@ def create(launch: Launch, stopping: Callable[[], bool], certificates: Certifica
             state.refusals = Refusals(state.audit)
             state.feedback = Feedback(launch.settings.feedback) if launch.settings.feedback else None
             state.models = Models(launch, telemetry, session, tracing)
-            state.gate = Gate(launch.settings, Tokens(launch.settings, session), rates, state.refusals)
+            state.gate = Authenticator(launch.settings, BearerTokens(launch.settings, session), rates, state.refusals)
             state.jobs = Store(launch.state / "jobs", launch.settings)
             state.runner = Runner(state.jobs, state.models, state.gate)
             running = asyncio.create_task(state.runner.run())

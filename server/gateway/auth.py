@@ -16,7 +16,7 @@ from newsdesk.server.gateway.problems import Forbidden, Unauthenticated, Unavail
 from newsdesk.server.gateway.rates import Rates
 from newsdesk.server.gateway.refusals import Refusals
 from newsdesk.server.gateway.settings import GatewaySettings
-from newsdesk.server.gateway.tokens import Tokens
+from newsdesk.server.gateway.tokens import BearerTokens
 from newsdesk.server.runtime.errors import ServerError
 
 CHECK_SECONDS = 2.0
@@ -32,10 +32,10 @@ class Caller:
     role: Role
 
 
-class Gate:
+class Authenticator:
     """Finds out the caller of a request and counts it against the caller's rate."""
 
-    def __init__(self, settings: GatewaySettings, tokens: Tokens, rates: Rates, refusals: Refusals) -> None:
+    def __init__(self, settings: GatewaySettings, tokens: BearerTokens, rates: Rates, refusals: Refusals) -> None:
         self.keys = KeyFile(settings.keys)
         self._open, self._tokens, self._rates, self._refusals = not settings.asks, tokens, rates, refusals
         self._roles = Roles(settings)

@@ -19,7 +19,7 @@ _WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class WordEffect:
     """A span of a text, and its effect.
 
     text         the word, or neighbouring words of a long text
@@ -37,7 +37,7 @@ class Word:
 class Explained(Prediction):
     """A prediction with the words of its text, in their order."""
 
-    words: tuple[Word, ...] = ()
+    words: tuple[WordEffect, ...] = ()
 
 
 def spans(text: str) -> list[tuple[int, int]]:
@@ -70,7 +70,7 @@ def explained(
     """
     whole = prediction.probability
     words = tuple(
-        Word(text[start:end], start, end, round(whole - item.probabilities[prediction.label], 6))
+        WordEffect(text[start:end], start, end, round(whole - item.probabilities[prediction.label], 6))
         for (start, end), item in zip(places, items, strict=True)
         if isinstance(item, Prediction)
     )

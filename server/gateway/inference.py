@@ -32,7 +32,7 @@ _Parameters = dict[str, bool | int | float | str | None]
 _Shape = Annotated[list[Annotated[int, Meta(ge=1, le=_LARGEST)]], Meta(min_length=1, max_length=_MOST_DIMENSIONS)]
 
 
-class Tensor(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class RequestTensor(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """An input of a request. Without `data` its elements are in the binary part."""
 
     name: str
@@ -52,7 +52,7 @@ class Output(Struct, forbid_unknown_fields=True, omit_defaults=True):
 class Request(Struct, omit_defaults=True):
     """A request as it is read. Other members, which KServe's client has and Triton passes over, are left out."""
 
-    inputs: Annotated[list[Tensor], Meta(max_length=MOST_TENSORS)]
+    inputs: Annotated[list[RequestTensor], Meta(max_length=MOST_TENSORS)]
     id: str | None = None
     parameters: _Parameters | None = None
     outputs: Annotated[list[Output], Meta(max_length=MOST_TENSORS)] | None = None
@@ -172,7 +172,7 @@ _OF_OUTPUT: dict[str, tuple[type, range]] = {"classification": (int, range(1, AL
 _OF_INPUT: dict[str, tuple[type, range]] = {"binary_data_size": _NATURAL}
 
 
-def _check_inputs(inputs: list[Tensor], binary: bytes, most_values: int) -> None:
+def _check_inputs(inputs: list[RequestTensor], binary: bytes, most_values: int) -> None:
     """Raises Malformed where shapes, sizes and bytes do not agree, TooLarge for more than `most_values` texts."""
     place = 0
     for tensor in inputs:
@@ -204,7 +204,7 @@ def _check_inputs(inputs: list[Tensor], binary: bytes, most_values: int) -> None
         raise Malformed(f"{len(binary)} bytes follow the JSON, but its binary_data_size are {place} together.")
 
 
-def _check_data(tensor: Tensor, data: bytes, count: int) -> None:
+def _check_data(tensor: RequestTensor, data: bytes, count: int) -> None:
     if not data.startswith(b"["):
         raise Malformed(f"The data of input {tensor.name!r:.80} is not a list.")
     if count > len(data):
@@ -216,7 +216,7 @@ def _check_data(tensor: Tensor, data: bytes, count: int) -> None:
             raise Malformed(f"The data of input {tensor.name!r:.80} cannot be read: {error}.") from None
 
 
-def elements(inputs: list[Tensor], binary: bytes) -> Iterator[bytes]:
+def elements(inputs: list[RequestTensor], binary: bytes) -> Iterator[bytes]:
     """Yield the data of each input, texts in JSON as if they were binary."""
     place = 0
     for tensor in inputs:
@@ -242,7 +242,7 @@ def _texts(data: Any) -> Iterator[str]:
         yield data
 
 
-def _lengths(tensor: Tensor, data: bytes, most: int) -> Iterator[int]:
+def _lengths(tensor: RequestTensor, data: bytes, most: int) -> Iterator[int]:
     """Yield the length of each element of a BYTES tensor, of at most one more than there should be."""
     place = 0
     for _ in range(most + 1):
@@ -267,6 +267,6 @@ def _check_texts(lengths: list[int]) -> None:
         raise Malformed(f"newsdesk refused {len(refused)} of {len(lengths)} texts. {'; '.join(refused[:_SHOWN])}{more}")
 
 
-def _disagree(tensor: Tensor, holds: str) -> NoReturn:
+def _disagree(tensor: RequestTensor, holds: str) -> NoReturn:
     shape = "×".join(map(str, tensor.shape))
     raise Malformed(f"Input {tensor.name!r:.80} of {shape} {tensor.datatype} holds {holds}: shape and data disagree.")

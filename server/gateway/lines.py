@@ -11,7 +11,7 @@ import msgspec
 from starlette.concurrency import run_in_threadpool
 
 from newsdesk.clients import TextRefused
-from newsdesk.clients.rows import Refusal
+from newsdesk.clients.rows import RowRefusal
 from newsdesk.server.gateway.logs import log, request_id
 from newsdesk.server.gateway.plane import Asked, Item, Plane, Text
 from newsdesk.server.gateway.problems import Problem
@@ -19,7 +19,7 @@ from newsdesk.server.gateway.schemas import shown
 from newsdesk.server.gateway.uploads import Given
 
 
-class Lines(NamedTuple):
+class AnswerLines(NamedTuple):
     """Consecutive lines of an answer: their bytes, how many they are, and how many of them are refusals."""
 
     data: bytes
@@ -27,7 +27,9 @@ class Lines(NamedTuple):
     refused: int
 
 
-async def answer(plane: Plane, read: Iterator[list[Given]], asked: Asked, index: int = 0) -> AsyncGenerator[Lines]:
+async def answer(
+    plane: Plane, read: Iterator[list[Given]], asked: Asked, index: int = 0
+) -> AsyncGenerator[AnswerLines]:
     """Yield the lines of each batch that is read.
 
     Args:
@@ -48,7 +50,7 @@ async def answer(plane: Plane, read: Iterator[list[Given]], asked: Asked, index:
             items = _placed(batch, answered, index)
             index += len(items)
             refused = sum(isinstance(item, TextRefused) for item in items)
-            yield Lines(b"".join(map(_line, items, batch)), len(items), refused)
+            yield AnswerLines(b"".join(map(_line, items, batch)), len(items), refused)
     if failed:
         raise failed[0]
 
@@ -74,7 +76,7 @@ async def _read(
     try:
         while batch := await following(read):
             taken.append(batch)
-            yield [text for _, text in batch if not isinstance(text, Refusal)]
+            yield [text for _, text in batch if not isinstance(text, RowRefusal)]
     except Problem as problem:
         failed.append(problem)
     except Exception as error:
@@ -86,7 +88,7 @@ def _placed(batch: list[Given], answered: list[Item], index: int) -> list[Item]:
     answers = iter(answered)
     items: list[Item] = []
     for place, (_, text) in enumerate(batch, index):
-        item = TextRefused(place, text.reason) if isinstance(text, Refusal) else next(answers)
+        item = TextRefused(place, text.reason) if isinstance(text, RowRefusal) else next(answers)
         items.append(TextRefused(place, item.reason) if isinstance(item, TextRefused) else replace(item, index=place))
     return items
 

@@ -14,7 +14,7 @@ from newsdesk.server.gateway.problems import Malformed, NotFound, Unavailable
 from newsdesk.server.gateway.rollouts.rollout import Rollout
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
-from newsdesk.server.gateway.triton import Triton
+from newsdesk.server.gateway.triton import TritonHttp
 from newsdesk.server.machine import servers
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Model:
 
     name: str
     plane: Plane
-    triton: Triton
+    triton: TritonHttp
 
     @property
     def rollout(self) -> Rollout | None:
@@ -118,7 +118,7 @@ def _open(
     launch: Launch, name: str, telemetry: Telemetry, session: aiohttp.ClientSession, tracing: "Tracing | None"
 ) -> Model:
     breaker = Breaker()
-    triton = Triton(launch, session, breaker, name)
+    triton = TritonHttp(launch, session, breaker, name)
     plane = Plane(launch, name, telemetry, breaker, triton.suspects, tracing)
     for candidate in launch.candidates:
         if candidate.model == name:

@@ -21,7 +21,7 @@ _REFETCH_SECONDS = 10
 _FETCH_SECONDS = 5
 
 
-class Tokens:
+class BearerTokens:
     """Checks tokens.
 
     Raises:

@@ -87,7 +87,7 @@ def open_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, auto_decompress=False, skip_auto_headers=_ADDED)
 
 
-class Triton:
+class TritonHttp:
     """Triton's HTTP side, as asked for one model."""
 
     def __init__(self, launch: Launch, session: aiohttp.ClientSession, breaker: Breaker, model: str) -> None:

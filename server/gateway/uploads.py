@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import BinaryIO, NamedTuple
 
 from newsdesk.clients import rows
-from newsdesk.clients.rows import Reader, Refusal, RowsError, UnknownKind, Words
+from newsdesk.clients.rows import Reader, RowRefusal, RowsError, UnknownKind, Words
 from newsdesk.server.gateway.plane import Text
 from newsdesk.server.gateway.problems import Invalid, Unsupported
 
@@ -19,10 +19,10 @@ class Given(NamedTuple):
     """A row of a file: the line that it begins in (0: no lines), and its text or why there is none."""
 
     line: int
-    text: Text | Refusal
+    text: Text | RowRefusal
 
 
-class Form(StrEnum):
+class FileForm(StrEnum):
     """The forms that a file may be in."""
 
     csv = "csv"
@@ -31,17 +31,23 @@ class Form(StrEnum):
 
 
 _TYPES = {
-    "text/csv": Form.csv,
-    "application/csv": Form.csv,
-    "application/x-ndjson": Form.jsonl,
-    "application/jsonl": Form.jsonl,
-    "application/jsonlines": Form.jsonl,
-    "application/vnd.apache.parquet": Form.parquet,
+    "text/csv": FileForm.csv,
+    "application/csv": FileForm.csv,
+    "application/x-ndjson": FileForm.jsonl,
+    "application/jsonl": FileForm.jsonl,
+    "application/jsonlines": FileForm.jsonl,
+    "application/vnd.apache.parquet": FileForm.parquet,
 }
-_SUFFIXES = {".csv": Form.csv, ".tsv": Form.csv, ".jsonl": Form.jsonl, ".ndjson": Form.jsonl, ".parquet": Form.parquet}
+_SUFFIXES = {
+    ".csv": FileForm.csv,
+    ".tsv": FileForm.csv,
+    ".jsonl": FileForm.jsonl,
+    ".ndjson": FileForm.jsonl,
+    ".parquet": FileForm.parquet,
+}
 
 
-def form_of(wanted: Form | None, content_type: str, name: str) -> Form:
+def form_of(wanted: FileForm | None, content_type: str, name: str) -> FileForm:
     """Return the form that was asked for, else that of the name, else that of the type.
 
     Raises:
@@ -57,7 +63,7 @@ def form_of(wanted: Form | None, content_type: str, name: str) -> Form:
     return form
 
 
-def batches(file: BinaryIO, form: Form, columns: Sequence[str], delimiter: str, size: int) -> Iterator[list[Given]]:
+def batches(file: BinaryIO, form: FileForm, columns: Sequence[str], delimiter: str, size: int) -> Iterator[list[Given]]:
     """Yield the file's texts, `size` at a time, and fewer of long ones. A row that is none has a Refusal in its place.
 
     Args:
@@ -77,7 +83,7 @@ def batches(file: BinaryIO, form: Form, columns: Sequence[str], delimiter: str, 
         reader = Reader(file, "the file", form=rows.Form(form), columns=columns, delimiter=delimiter, words=_WORDS)
         for text in reader.texts():
             batch.append(Given(reader.line, text))
-            held += 0 if isinstance(text, Refusal) else len(text)
+            held += 0 if isinstance(text, RowRefusal) else len(text)
             if len(batch) == size or held > _BATCH:
                 yield batch
                 batch, held = [], 0

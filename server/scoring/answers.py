@@ -25,7 +25,7 @@ _NOT_FINITE = "newsdesk computed no finite answer"
 
 
 @dataclass(frozen=True)
-class Model:
+class ScoringModel:
     """How a model answers.
 
     Attributes:
@@ -44,7 +44,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Answers:
+class ScoredTexts:
     """The answers to n texts; those of a text in `errors` mean nothing.
 
     Attributes:
@@ -72,7 +72,7 @@ class Scorer:
         EngineError: with the first texts, or `load`, where a member cannot run here.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: ScoringModel) -> None:
         self._model = model
         self.manifest = manifest.load(model.folder)
         self._quality = QUALITIES.index(model.quality)
@@ -88,11 +88,11 @@ class Scorer:
         """Load the members now, not with the first texts."""
         _ = self._classifier
 
-    def answer(self, texts: Sequence[Text | None]) -> Answers:
+    def answer(self, texts: Sequence[Text | None]) -> ScoredTexts:
         """Answer texts; None stands for a row without one."""
         held, labels = self._classifier, len(self.manifest.labels)
         count = len(texts)
-        answers = Answers(
+        answers = ScoredTexts(
             np.zeros((count, labels), np.float32),
             np.zeros(count, np.int64),
             np.zeros(count, np.int32),
@@ -114,7 +114,7 @@ class Scorer:
             self._fill(answers, np.array(places[batch]), clean[batch])
         return answers
 
-    def _fill(self, answers: Answers, places: Array, texts: list[str]) -> None:
+    def _fill(self, answers: ScoredTexts, places: Array, texts: list[str]) -> None:
         """Put the answers to texts at their places. A text that an engine fails on fails by itself."""
         quality = np.full(len(texts), self._quality)
         try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from newsdesk.clients.rows import Form, Reader, Refusal, RowsError
+from newsdesk.clients.rows import Form, Reader, RowRefusal, RowsError
 
 ROWS = 1024
 """Rows of a chunk: what a killed run computes again, and what the memory holds a few times over."""
@@ -24,7 +24,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class RowChunk:
     """Consecutive rows.
 
     Attributes:
@@ -35,12 +35,12 @@ class Chunk:
     """
 
     number: int
-    texts: list[str | bytes | Refusal]
+    texts: list[str | bytes | RowRefusal]
     rows: Any
     names: list[str]
 
 
-def chunks(file: BinaryIO, name: str, form: Form, reading: Reading) -> Iterator[Chunk]:
+def chunks(file: BinaryIO, name: str, form: Form, reading: Reading) -> Iterator[RowChunk]:
     """Yield the chunks of an open file, at least one.
 
     Args:
@@ -59,7 +59,7 @@ def chunks(file: BinaryIO, name: str, form: Form, reading: Reading) -> Iterator[
     yield from _tables(reader, name) if reader.form is Form.parquet else _rows(reader)
 
 
-def _tables(reader: Reader, name: str) -> Iterator[Chunk]:
+def _tables(reader: Reader, name: str) -> Iterator[RowChunk]:
     texts = reader.texts()
     for number, table in enumerate(reader.tables(ROWS, BYTES)):
         own = [next(texts, None) for _ in range(table.num_rows)]
@@ -68,12 +68,12 @@ def _tables(reader: Reader, name: str) -> Iterator[Chunk]:
             raise RowsError(f"{name}: it holds fewer rows than it says")
         if not number and not own:
             next(texts, None)  # for what is wrong with its columns
-        yield Chunk(number, whole, table, [])
+        yield RowChunk(number, whole, table, [])
 
 
-def _rows(reader: Reader) -> Iterator[Chunk]:
+def _rows(reader: Reader) -> Iterator[RowChunk]:
     number = size = 0
-    texts: list[str | bytes | Refusal] = []
+    texts: list[str | bytes | RowRefusal] = []
     rows: list[dict[str, Any]] = []
     for row, text in reader.records():
         cells = dict(row.cells) if row.text is None else {"text": row.text}
@@ -81,10 +81,10 @@ def _rows(reader: Reader) -> Iterator[Chunk]:
         rows.append(cells)
         size += sum(map(_size, cells.values()))
         if len(rows) == ROWS or size > BYTES:
-            yield Chunk(number, texts, rows, reader.names)
+            yield RowChunk(number, texts, rows, reader.names)
             number, size, texts, rows = number + 1, 0, [], []
     if rows or not number:
-        yield Chunk(number, texts, rows, reader.names)
+        yield RowChunk(number, texts, rows, reader.names)
 
 
 def _size(value: Any) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from newsdesk.server.runtime import manifest
-from newsdesk.server.scoring.answers import Answers, Model, Scorer
+from newsdesk.server.scoring.answers import ScoredTexts, Scorer, ScoringModel
 from newsdesk.server.scoring.errors import ScoreError
 from newsdesk.server.scoring.work import AHEAD, Key, Texts, ask
 
@@ -29,7 +29,7 @@ class Cluster:
         ScoreError: ray is not installed, or no cluster answers.
     """
 
-    def __init__(self, model: Model, count: int = 0) -> None:
+    def __init__(self, model: ScoringModel, count: int = 0) -> None:
         try:
             import ray
         except ImportError as error:
@@ -50,7 +50,7 @@ class Cluster:
         # A task, unlike an actor, finds room on whatever nodes are left.
         self._task = ray.remote(num_cpus=model.threads, max_retries=-1)(_answer)
 
-    def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, Answers]]:
+    def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, ScoredTexts]]:
         """Yield the answers to the texts of each key, as they are there.
 
         Raises:
@@ -75,7 +75,7 @@ class Cluster:
         return done[0]
 
 
-def _answer(model: Model, digest: str, files: list[Any], texts: Texts) -> Answers:
+def _answer(model: ScoringModel, digest: str, files: list[Any], texts: Texts) -> ScoredTexts:
     """Answer texts on a node."""
     key = f"{digest} {model}"
     if key not in _held:
@@ -84,7 +84,7 @@ def _answer(model: Model, digest: str, files: list[Any], texts: Texts) -> Answer
     return _held[key].answer(texts)
 
 
-def _load(model: Model, digest: str, files: Any) -> Scorer:
+def _load(model: ScoringModel, digest: str, files: Any) -> Scorer:
     with tempfile.TemporaryDirectory() as made:
         folder = model.folder
         if not (folder / manifest.FILE).is_file() or manifest.digest(folder / manifest.FILE) != digest:

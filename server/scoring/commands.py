@@ -17,7 +17,7 @@ from newsdesk.server.serving.commands import configured
 from newsdesk.server.serving.settings import Settings, granted_cores
 
 if TYPE_CHECKING:
-    from newsdesk.server.scoring.answers import Model
+    from newsdesk.server.scoring.answers import ScoringModel
     from newsdesk.server.scoring.work import Workers
 
 
@@ -78,18 +78,18 @@ def score(
         raise typer.Exit(2 if outcome.failed else 1)
 
 
-def _model(settings: Settings, quality: Quality) -> "Model":
+def _model(settings: Settings, quality: Quality) -> "ScoringModel":
     """Return the model that is meant, with the targets that `serve` would serve it with."""
     from newsdesk.server.runtime import repository
-    from newsdesk.server.scoring.answers import Model
+    from newsdesk.server.scoring.answers import ScoringModel
     from newsdesk.server.serving import deployment
 
     name = repository.only(settings.model_repository, settings.model)
     (planned,), _ = deployment.plan(replace(settings, model=(name,)), _say)
-    return Model(planned.version(), planned.target, planned.threads, settings.unsure_share, quality)
+    return ScoringModel(planned.version(), planned.target, planned.threads, settings.unsure_share, quality)
 
 
-def _workers(model: "Model", on: On, count: int) -> "Workers":
+def _workers(model: "ScoringModel", on: On, count: int) -> "Workers":
     if on is On.ray:
         from newsdesk.server.scoring.cluster import Cluster
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from newsdesk.clients.rows import Form, Refusal, RowsError
-from newsdesk.server.scoring.answers import Answers
-from newsdesk.server.scoring.chunks import Chunk
+from newsdesk.clients.rows import Form, RowRefusal, RowsError
+from newsdesk.server.scoring.answers import ScoredTexts
+from newsdesk.server.scoring.chunks import RowChunk
 
 SUFFIXES = {
     ".csv": Form.csv,
@@ -70,12 +70,14 @@ def form_of(name: str) -> Form | None:
     return next((form for suffix, form in SUFFIXES.items() if plain.endswith(suffix)), None)
 
 
-def merged(chunk: Chunk, answers: Answers) -> dict[int, str]:
+def merged(chunk: RowChunk, answers: ScoredTexts) -> dict[int, str]:
     """Return why rows of a chunk have no answer, by their places: those refused on reading, and those refused later."""
-    return answers.errors | {place: text.reason for place, text in enumerate(chunk.texts) if isinstance(text, Refusal)}
+    return answers.errors | {
+        place: text.reason for place, text in enumerate(chunk.texts) if isinstance(text, RowRefusal)
+    }
 
 
-def part(form: Form, name: str, chunk: Chunk, answers: Answers, style: Style) -> bytes:
+def part(form: Form, name: str, chunk: RowChunk, answers: ScoredTexts, style: Style) -> bytes:
     """Return a chunk with its answers, as bytes that `join` takes.
 
     Args:
@@ -105,7 +107,7 @@ def join(form: Form, parts: Iterator[BinaryIO], out: BinaryIO) -> None:
             shutil.copyfileobj(file, out)
 
 
-def _jsonl(chunk: Chunk, answers: Answers, style: Style) -> bytes:
+def _jsonl(chunk: RowChunk, answers: ScoredTexts, style: Style) -> bytes:
     errors, lines = merged(chunk, answers), []
     for place, cells in enumerate(chunk.rows):
         kept = {name: _readable(value) for name, value in cells.items()}
@@ -115,7 +117,7 @@ def _jsonl(chunk: Chunk, answers: Answers, style: Style) -> bytes:
     return "".join(lines).encode()
 
 
-def _answer(place: int, answers: Answers, errors: Mapping[int, str], style: Style) -> dict[str, Any]:
+def _answer(place: int, answers: ScoredTexts, errors: Mapping[int, str], style: Style) -> dict[str, Any]:
     """Return an answer as a line of `classify --json` has it, without its index."""
     if place in errors:
         return {"error": errors[place]}
@@ -134,7 +136,7 @@ def _answer(place: int, answers: Answers, errors: Mapping[int, str], style: Styl
     return answer
 
 
-def _csv(chunk: Chunk, answers: Answers, style: Style, delimiter: str) -> bytes:
+def _csv(chunk: RowChunk, answers: ScoredTexts, style: Style, delimiter: str) -> bytes:
     names, errors = chunk.names, merged(chunk, answers)
     style.check(names, style.names)
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -149,7 +151,7 @@ def _csv(chunk: Chunk, answers: Answers, style: Style, delimiter: str) -> bytes:
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
-def _cells(place: int, answers: Answers, errors: Mapping[int, str], style: Style) -> list[object]:
+def _cells(place: int, answers: ScoredTexts, errors: Mapping[int, str], style: Style) -> list[object]:
     if place in errors:
         empty = len(_UNCERTAINTY) if style.uncertainty else 0
         return ["", *("" for _ in style.labels), "", "", errors[place], "", *[""] * empty]
@@ -160,7 +162,7 @@ def _cells(place: int, answers: Answers, errors: Mapping[int, str], style: Style
     return [*cells, *answer.get("uncertainty", {}).values()]
 
 
-def _arrow(chunk: Chunk, answers: Answers, style: Style) -> bytes:
+def _arrow(chunk: RowChunk, answers: ScoredTexts, style: Style) -> bytes:
     import pyarrow
 
     errors = merged(chunk, answers)

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from newsdesk.clients.rows import Form, Refusal, RowsError
+from newsdesk.clients.rows import Form, RowRefusal, RowsError
 from newsdesk.server.runtime import manifest
 from newsdesk.server.scoring import chunks, forms
-from newsdesk.server.scoring.answers import Model, Text
-from newsdesk.server.scoring.chunks import Chunk, Reading
+from newsdesk.server.scoring.answers import ScoringModel, Text
+from newsdesk.server.scoring.chunks import Reading, RowChunk
 from newsdesk.server.scoring.errors import ScoreError
 from newsdesk.server.scoring.forms import Style
 from newsdesk.server.scoring.journal import Journal, Progress
@@ -33,7 +33,7 @@ class Job:
 
     source: str
     out: str
-    model: Model
+    model: ScoringModel
     reading: Reading = field(default_factory=Reading)
     prefix: str = ""
     uncertainty: bool = False
@@ -141,7 +141,7 @@ class _Run:
         outcome.seconds = time.monotonic() - began
         return outcome
 
-    def _questions(self, files: list[_File]) -> Iterator[tuple[tuple[_File, Chunk], Texts]]:
+    def _questions(self, files: list[_File]) -> Iterator[tuple[tuple[_File, RowChunk], Texts]]:
         for file in files:
             if file.progress.whole:
                 continue
@@ -160,7 +160,7 @@ class _Run:
             except (RowsError, OSError) as error:
                 self._fail(file, error)
 
-    def _keep(self, file: _File, chunk: Chunk, answers: Any) -> None:
+    def _keep(self, file: _File, chunk: RowChunk, answers: Any) -> None:
         part = forms.part(file.form, file.out, chunk, answers, self._style)
         refused = len(forms.merged(chunk, answers))
         self._journal.keep(file.progress, chunk.number, part, len(chunk.texts), refused)
@@ -184,8 +184,8 @@ class _Run:
             self._journal.finish(file.progress)
 
 
-def _sent(text: Text | Refusal) -> Text | None:
-    return None if isinstance(text, Refusal) else text
+def _sent(text: Text | RowRefusal) -> Text | None:
+    return None if isinstance(text, RowRefusal) else text
 
 
 def _listed(job: Job, source: Place, inside: str) -> dict[str, tuple[str, Form]]:

@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from newsdesk.server.machine import processes
-from newsdesk.server.scoring.answers import Answers, Model, Scorer
+from newsdesk.server.scoring.answers import ScoredTexts, Scorer, ScoringModel
 from newsdesk.server.scoring.errors import ScoreError
 from newsdesk.server.scoring.work import AHEAD, Key, Texts, ask
 
@@ -21,10 +21,10 @@ _held: list[Scorer] = []
 class Processes:
     """`count` processes. They end with this one, however it ends."""
 
-    def __init__(self, model: Model, count: int) -> None:
+    def __init__(self, model: ScoringModel, count: int) -> None:
         self.count, self._model = count, model
 
-    def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, Answers]]:
+    def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, ScoredTexts]]:
         """Yield the answers to the texts of each key, as they are there.
 
         Raises:
@@ -46,19 +46,19 @@ class Processes:
                 pool.shutdown(cancel_futures=True)
 
 
-def _begin(model: Model, parent: int) -> None:
+def _begin(model: ScoringModel, parent: int) -> None:
     processes.die_with_parent(parent=parent)()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and the parent's end its workers
     _held[:] = [Scorer(model)]
 
 
-def _answer(texts: Texts) -> Answers:
+def _answer(texts: Texts) -> ScoredTexts:
     return _held[0].answer(texts)
 
 
-def _first(waiting: list[Any]) -> Future[Answers]:
+def _first(waiting: list[Any]) -> Future[ScoredTexts]:
     return next(iter(wait(waiting, return_when=FIRST_COMPLETED).done))
 
 
-def _result(future: Future[Answers]) -> Answers:
+def _result(future: Future[ScoredTexts]) -> ScoredTexts:
     return future.result()

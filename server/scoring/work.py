@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
-from newsdesk.server.scoring.answers import Answers, Text
+from newsdesk.server.scoring.answers import ScoredTexts, Text
 
 Key = TypeVar("Key")
 Texts = Sequence[Text | None]
@@ -16,7 +16,7 @@ class Workers(Protocol):
 
     count: int
 
-    def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, Answers]]:
+    def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, ScoredTexts]]:
         """Yield the answers to the texts of each key, as they are there; no more is read than is needed for that.
 
         Raises:
@@ -29,8 +29,8 @@ def ask(
     most: int,
     submit: Callable[[Texts], Any],
     first: Callable[[list[Any]], Any],
-    result: Callable[[Any], Answers],
-) -> Iterator[tuple[Key, Answers]]:
+    result: Callable[[Any], ScoredTexts],
+) -> Iterator[tuple[Key, ScoredTexts]]:
     """Yield the answers to questions, `most` of which are under way at once.
 
     Args:

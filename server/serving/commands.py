@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from newsdesk.server.serving.deployment import Deployment
     from newsdesk.server.serving.preflight import Check
     from newsdesk.server.serving.prepare import Preparation
-    from newsdesk.server.serving.triton import Answer
+    from newsdesk.server.serving.triton import ProbeAnswer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 Events = Annotated[bool, typer.Option("--json", help="Say what happens as a JSON object a line.")]
@@ -182,7 +182,7 @@ def _table(preparation: "Preparation") -> None:
 
 
 def _welcome(
-    settings: Settings, deployments: "Sequence[Deployment]", answers: "Mapping[str, Answer]", seconds: float
+    settings: Settings, deployments: "Sequence[Deployment]", answers: "Mapping[str, ProbeAnswer]", seconds: float
 ) -> None:
     from newsdesk.server.serving import welcome
 
@@ -190,7 +190,7 @@ def _welcome(
 
 
 def _welcome_event(
-    settings: Settings, deployments: "Sequence[Deployment]", answers: "Mapping[str, Answer]", seconds: float
+    settings: Settings, deployments: "Sequence[Deployment]", answers: "Mapping[str, ProbeAnswer]", seconds: float
 ) -> None:
     from newsdesk.server.serving import welcome
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from newsdesk.server.contract import ANSWERED_BY, LABEL, PROBABILITIES, TEXT
 from newsdesk.server.machine.processes import Process
-from newsdesk.server.serving.triton import Answer, Triton, TritonError
+from newsdesk.server.serving.triton import ProbeAnswer, Triton, TritonError
 from newsdesk.server.serving.workspace import GENERATION
 
 
@@ -26,7 +26,7 @@ class Endpoint:
         """Whether the server was stopped by a signal."""
         return self._triton.stopped
 
-    def infer(self, text: str, timeout: float) -> Answer:
+    def infer(self, text: str, timeout: float) -> ProbeAnswer:
         """Ask for one text's label.
 
         Args:
@@ -43,7 +43,7 @@ class Endpoint:
         try:
             outputs = {output["name"]: output["data"] for output in answer["outputs"]}
             probability = max(outputs[PROBABILITIES])
-            return Answer(outputs[LABEL][0], probability, outputs[ANSWERED_BY][0], seconds)
+            return ProbeAnswer(outputs[LABEL][0], probability, outputs[ANSWERED_BY][0], seconds)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise TritonError(f"the model's answer is not of the contract: {json.dumps(answer)[:300]}") from error
 

@@ -18,7 +18,7 @@ from newsdesk.server.serving.endpoint import Endpoint
 from newsdesk.server.serving.probes import Probes
 from newsdesk.server.serving.settings import Settings
 from newsdesk.server.serving.steps import finish
-from newsdesk.server.serving.triton import Refusal, Triton, TritonError
+from newsdesk.server.serving.triton import Triton, TritonError, TritonRefusal
 from newsdesk.server.serving.workspace import Workspace
 
 LOAD_SECONDS = 300.0
@@ -188,7 +188,7 @@ class Keeper:
             return
         try:
             yield from self._load(generation)
-        except Refusal as error:
+        except TritonRefusal as error:
             self._rendered = before
             self._refuse(error)
             if self.unloaded:
@@ -224,7 +224,7 @@ class Keeper:
         deadline = time.monotonic() + LOAD_SECONDS
         while self._endpoint.generation(_LOOK_TIMEOUT) != generation:
             if reason := self._endpoint.failed_load(logged):
-                raise Refusal(_FAILED, reason)
+                raise TritonRefusal(_FAILED, reason)
             if time.monotonic() > deadline:
                 raise TritonError(f"not loaded within {LOAD_SECONDS:.0f} s")
             yield

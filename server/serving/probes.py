@@ -5,7 +5,7 @@ from collections.abc import Collection
 from newsdesk.server.contract import PROBE
 from newsdesk.server.machine.processes import Process
 from newsdesk.server.serving.endpoint import Endpoint
-from newsdesk.server.serving.triton import Refusal, TritonError
+from newsdesk.server.serving.triton import TritonError, TritonRefusal
 
 EXAMPLE = PROBE
 TIMEOUT = 3.0
@@ -40,7 +40,7 @@ class Probes:
             model.infer(EXAMPLE + _mark(self._count), TIMEOUT)
             self.failed, self._computing = 0, 0.0
             return
-        except Refusal as error:
+        except TritonRefusal as error:
             if error.status == OVERLOADED:
                 return
             self.problem = str(error)

@@ -15,7 +15,7 @@ from newsdesk.server.serving.pauses import Pauses
 from newsdesk.server.serving.probes import EXAMPLE, TIMEOUT
 from newsdesk.server.serving.pulse import Pulse
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.triton import Answer, Refusal, Triton, TritonError, find_installation
+from newsdesk.server.serving.triton import ProbeAnswer, Triton, TritonError, TritonRefusal, find_installation
 from newsdesk.server.serving.workspace import Workspace
 
 _TICK_SECONDS = 0.2
@@ -74,7 +74,7 @@ class Supervisor:
             for deployment in candidates
         ]
 
-    def run(self, ready: Callable[[dict[str, Answer]], None]) -> None:
+    def run(self, ready: Callable[[dict[str, ProbeAnswer]], None]) -> None:
         """Serve until a signal: start, call `ready` with each model's first answer, watch, stop, clean up.
 
         Args:
@@ -159,14 +159,14 @@ class Supervisor:
                 time.sleep(_TICK_SECONDS)
             self._opened = True
 
-    def _start(self) -> dict[str, Answer] | None:
+    def _start(self) -> dict[str, ProbeAnswer] | None:
         """Start tritonserver and return each model's first real answer, or None when told to stop meanwhile."""
         self._triton = Triton(self._settings, self._workspace, self.log)
         self._triton.start()
         for keeper in self._keepers:
             keeper.began(self._triton)
         deadline = time.monotonic() + LOAD_SECONDS
-        answers: dict[str, Answer] = {}
+        answers: dict[str, ProbeAnswer] = {}
         waiting = [keeper for keeper in self._keepers if not keeper.unloaded]
         problem, refused = "no answer yet", 0
         while waiting and not self._stopping:
@@ -176,7 +176,7 @@ class Supervisor:
             assert keeper.endpoint is not None
             try:
                 answers[keeper.model] = keeper.endpoint.infer(EXAMPLE, TIMEOUT)
-            except Refusal as error:  # Triton listens only when the models are loaded
+            except TritonRefusal as error:  # Triton listens only when the models are loaded
                 refused += 1
                 if refused == PROBES_FAILED:
                     raise TritonError(

@@ -51,7 +51,7 @@ class TritonError(ServerError):
     """A tritonserver that is not there, does not start, or does not answer as it should."""
 
 
-class Refusal(TritonError):
+class TritonRefusal(TritonError):
     """Triton's own error answer."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -72,7 +72,7 @@ class Installation:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProbeAnswer:
     """The model's answer to one text, and the seconds that it took."""
 
     label: str
@@ -322,7 +322,7 @@ class Triton:
         except ValueError as error:
             raise TritonError(f"tritonserver answered {response.status} with no JSON: {raw[:200]!r}") from error
         if response.status != http.client.OK:
-            raise Refusal(response.status, str(answer.get("error", answer)))
+            raise TritonRefusal(response.status, str(answer.get("error", answer)))
         return answer
 
     def ask_to_stop(self) -> None:

@@ -8,10 +8,12 @@ from newsdesk.server.machine import addresses
 from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.probes import EXAMPLE
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.triton import Answer
+from newsdesk.server.serving.triton import ProbeAnswer
 
 
-def write(settings: Settings, deployments: Sequence[Deployment], answers: Mapping[str, Answer], seconds: float) -> str:
+def write(
+    settings: Settings, deployments: Sequence[Deployment], answers: Mapping[str, ProbeAnswer], seconds: float
+) -> str:
     """Return the ports, each model's first answer, and commands that ask the first model."""
     http, grpc = settings.netloc(settings.http_port), settings.netloc(settings.grpc_port)
     url = "" if grpc == "127.0.0.1:8001" else f"NEWSDESK_URL=grpc://{grpc} "
@@ -59,7 +61,7 @@ def _rest(settings: Settings, path: str) -> str:
 
 
 def describe(
-    settings: Settings, deployments: Sequence[Deployment], answers: Mapping[str, Answer], seconds: float
+    settings: Settings, deployments: Sequence[Deployment], answers: Mapping[str, ProbeAnswer], seconds: float
 ) -> dict[str, Any]:
     """Return the same, of JSON's types."""
     models = {

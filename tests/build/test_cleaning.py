@@ -10,7 +10,7 @@ from newsdesk.build.data.cleaning import (
     WEIGHT,
     CleaningFigures,
     FindingRows,
-    Labels,
+    LabelReader,
     clean_rows,
     look_alike,
 )
@@ -19,7 +19,7 @@ from newsdesk.build.data.sources import RawRow
 from newsdesk.build.errors import DataError
 from newsdesk.server.contract import CORRECTED_AT
 
-LABELS = Labels(["harbour", "kitchen"])
+LABELS = LabelReader(["harbour", "kitchen"])
 
 
 def raw(*rows: tuple[str, str]) -> list[RawRow]:
@@ -182,9 +182,9 @@ def test_nothing_left_is_an_error_with_the_report():
 
 def test_labels_are_names_or_numbers_from_the_first():
     assert [LABELS.index(raw) for raw in ("0", "1", "2")] == [0, 1, None]
-    labels = Labels(["harbour", "kitchen"], first=1)
+    labels = LabelReader(["harbour", "kitchen"], first=1)
     assert [labels.index(raw) for raw in ("1", " 2 ", "kitchen", "0", "3")] == [0, 1, 1, None, None]
-    assert Labels.of(raw(("a", "kitchen "), ("b", "harbour"), ("c", "kitchen"), ("d", ""))).names == [
+    assert LabelReader.of(raw(("a", "kitchen "), ("b", "harbour"), ("c", "kitchen"), ("d", ""))).names == [
         "harbour",
         "kitchen",
     ]
@@ -193,7 +193,7 @@ def test_labels_are_names_or_numbers_from_the_first():
 @pytest.mark.parametrize(("names", "message"), [(["one"], "at least two"), (["a", "b", "a"], "'a' stands twice")])
 def test_labels_that_are_none(names: list[str], message: str):
     with pytest.raises(DataError, match=message):
-        Labels(names)
+        LabelReader(names)
 
 
 def test_the_whole_report_by_hand():
@@ -260,9 +260,9 @@ def test_the_characters_beside_the_halves_are_kept():
 
 def test_numbers_are_names_where_nothing_says_that_they_count():
     """Labels 1 to 3 of one file and 0 to 2 of another were taken for the same three."""
-    trained = Labels.of(raw(("a", "1"), ("b", "2"), ("c", "3")))
+    trained = LabelReader.of(raw(("a", "1"), ("b", "2"), ("c", "3")))
     assert [trained.index(label) for label in ("1", "3", "0")] == [0, 2, None]
-    named = Labels(["harbour", "kitchen"], NAMES_ONLY)
+    named = LabelReader(["harbour", "kitchen"], NAMES_ONLY)
     assert [named.index(label) for label in ("kitchen", "0", "1")] == [1, None, None]
 
 
@@ -270,7 +270,7 @@ def test_a_test_label_that_training_does_not_know_is_refused_by_name():
     rows = raw(("The ferry", "1"), ("Soup", "0"), ("Rain", "0"), ("Sun", "4"))
     message = r"training does not know: '0' \(row 2\), '4' \(row 4\); it knows '1', '2'\..*--first-label"
     with pytest.raises(DataError, match=message):
-        clean_rows(rows, Labels(["1", "2"], NAMES_ONLY), drop_duplicates=False)
+        clean_rows(rows, LabelReader(["1", "2"], NAMES_ONLY), drop_duplicates=False)
 
 
 @pytest.mark.parametrize(("unknown", "shown"), [(5, "'x4' (row 6); it knows"), (6, "'x4' (row 6), …; it knows")])
@@ -296,7 +296,7 @@ def test_five_unknown_labels_are_shown(unknown: int, shown: str):
 def test_a_label_that_is_no_name_is_refused_before_anything_is_trained(label: str, message: str):
     rows = raw(("The ferry", "harbour"), ("Soup", label))
     with pytest.raises(DataError, match=message):
-        Labels.of(rows)
+        LabelReader.of(rows)
     with pytest.raises(DataError, match=message):
         clean_rows(rows, LABELS)
-    assert Labels.of(raw(("a", "Kultur\u00a0& Kunst"), ("b", "Welt"))).names == ["Kultur\u00a0& Kunst", "Welt"]
+    assert LabelReader.of(raw(("a", "Kultur\u00a0& Kunst"), ("b", "Welt"))).names == ["Kultur\u00a0& Kunst", "Welt"]

@@ -12,7 +12,7 @@ from newsdesk.build import repository
 from newsdesk.build.compile import shards
 from newsdesk.build.errors import BuildError
 from newsdesk.build.recipe import Card, Repository
-from newsdesk.build.repository import Fitted
+from newsdesk.build.repository import BuiltMember
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.calibrate import Uncalibrated
@@ -67,7 +67,7 @@ def write(output: Path, source: Path, weights: str = "weights", **changes) -> Pa
     onnx.save(onnx.helper.make_model(graph), source / "model.int8.onnx")
     (source / "tokenizer.json").write_text("{}")
     graphs = {"int8": source / "model.int8.onnx"}
-    member = Fitted("tiny", "encoder", source / "tokenizer.json", graphs, 64, 0, Uncalibrated())
+    member = BuiltMember("tiny", "encoder", source / "tokenizer.json", graphs, 64, 0, Uncalibrated())
     build = {
         "labels": LABELS,
         "members": [member],

@@ -10,7 +10,7 @@ import pytest
 
 from newsdesk.clients import AsyncClient, Client, DeadlineExceeded, ServerFailed, TextRefused, calls
 from newsdesk.clients.options import Options
-from newsdesk.clients.transports import Answer, Model
+from newsdesk.clients.transports import Answer, ModelFacts
 from newsdesk.clients.triton_grpc import AsyncGrpcTransport, GrpcTransport
 from tests.clients.texts import numbered
 from tests.clients.triton_process import Ports
@@ -29,11 +29,13 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[bytes]]]:
     requests: list[list[bytes]] = []
     blocking, later = GrpcTransport.infer, AsyncGrpcTransport.infer
 
-    def infer(self: Any, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+    def infer(self: Any, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[Answer]:
         requests.append(list(texts))
         return blocking(self, texts, model, options, timeout)
 
-    async def ainfer(self: Any, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+    async def ainfer(
+        self: Any, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
+    ) -> list[Answer]:
         requests.append(list(texts))
         return await later(self, texts, model, options, timeout)
 
@@ -195,7 +197,9 @@ def test_a_request_that_hangs_keeps_its_room_only_for_a_while(
 ) -> None:
     infer = AsyncGrpcTransport.infer
 
-    async def hang(self: Any, texts: Sequence[bytes], model: Model, options: Options, timeout: float) -> list[Answer]:
+    async def hang(
+        self: Any, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
+    ) -> list[Answer]:
         if texts[0] == b"hang":
             await asyncio.sleep(timeout)
         return await infer(self, texts, model, options, timeout)

@@ -30,10 +30,10 @@ from newsdesk.clients.tensors import (
     unpack_texts,
 )
 from newsdesk.clients.tensors import outputs as wanted
-from newsdesk.clients.transports import Answer, Model
+from newsdesk.clients.transports import Answer, ModelFacts
 from newsdesk.server.contract import MEMBER_PROBABILITIES, STANDARD_OUTPUTS
 
-MODEL = Model(("World", "Sports", "Business", "Sci/Tech"), ("quick", "careful"), 64)
+MODEL = ModelFacts(("World", "Sports", "Business", "Sci/Tech"), ("quick", "careful"), 64)
 EXPLAINED = Options(members=True)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from newsdesk.clients import AsyncClient, Client, Prediction, TextRefused
 from newsdesk.clients.options import Options
-from newsdesk.clients.transports import Model, parse
+from newsdesk.clients.transports import ModelFacts, parse
 from newsdesk.clients.triton_http import _infer_request
 from tests.clients.texts import POISON, WORDS, numbered
 
@@ -218,7 +218,7 @@ def test_a_wrong_url_is_a_value_error(kind: Callable[[str], object], url: str) -
 
 
 def test_http_tensors_are_binary() -> None:
-    body, headers = _infer_request([b"one", b"two \xff"], Options(quality="best"), Model(("a",), (), 8), 1.5)
+    body, headers = _infer_request([b"one", b"two \xff"], Options(quality="best"), ModelFacts(("a",), (), 8), 1.5)
     head = json.loads(body[: int(headers["Inference-Header-Content-Length"])])
     assert head["inputs"] == [
         {"name": "TEXT", "datatype": "BYTES", "shape": [2, 1], "parameters": {"binary_data_size": 16}},

@@ -22,7 +22,7 @@ from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.cascade import DEFAULT
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.unsure import STEPS, Unsure
-from newsdesk.server.scoring.answers import Model
+from newsdesk.server.scoring.answers import ScoringModel
 from tests import tiny
 from tests.server.scoring import jobs
 from tests.service import requests
@@ -259,7 +259,7 @@ def test_score_answers_as_the_server(
     texts = [*TEXTS, "", "x" * (MAX_TEXT_BYTES + 1), "match\ud800", "goal " * 100]
     rows = tmp_path / "in.jsonl"
     rows.write_text("".join(json.dumps({"id": place, "text": text}) + "\n" for place, text in enumerate(texts)))
-    model = Model(repository / "ag_news" / "1", TARGET, 1, SHARE, quality)
+    model = ScoringModel(repository / "ag_news" / "1", TARGET, 1, SHARE, quality)
     jobs.score(rows, tmp_path / "out.jsonl", model, uncertainty=True)
     with Client(f"grpc://127.0.0.1:{cascade_server.grpc_port}") as client:
         expected = client.classify(texts, quality=quality, uncertainty=True)

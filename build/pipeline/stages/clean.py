@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from newsdesk.build.data import tables
-from newsdesk.build.data.cleaning import TITLE, WEIGHT, CleaningFigures, Labels, clean_rows, look_alike
+from newsdesk.build.data.cleaning import TITLE, WEIGHT, CleaningFigures, LabelReader, clean_rows, look_alike
 from newsdesk.build.data.sources import RawRow
 from newsdesk.build.pipeline.artifacts import Artifact, Say
 from newsdesk.build.recipe import Source
@@ -47,10 +47,10 @@ def clean(
         DataError: The rows, or their labels, are not what the recipe says.
     """
     rows_read = [*_raw_rows(raw, "train")]
-    known = Labels(labels, train.first_label) if labels else Labels.of(rows_read)
+    known = LabelReader(labels, train.first_label) if labels else LabelReader.of(rows_read)
     reports, held_out = {}, []
     if test:
-        test_labels = Labels(known.names, test.first_label)
+        test_labels = LabelReader(known.names, test.first_label)
         rows, reports["test"] = clean_rows(_raw_rows(raw, "test"), test_labels, drop_duplicates=False)
         tables.write(folder / "test.parquet", rows)
         held_out = [row.text for row in rows]

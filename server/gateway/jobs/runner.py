@@ -15,13 +15,13 @@ from starlette.exceptions import HTTPException
 from newsdesk.clients import NewsdeskError
 from newsdesk.server.contract import MAX_BATCH
 from newsdesk.server.gateway import admission, lines, problems
-from newsdesk.server.gateway.auth import Gate
+from newsdesk.server.gateway.auth import Authenticator
 from newsdesk.server.gateway.jobs.record import Folder, Record
 from newsdesk.server.gateway.jobs.store import Store, problem_of, remove_quietly
 from newsdesk.server.gateway.logs import log, request_id
 from newsdesk.server.gateway.models import Models
 from newsdesk.server.gateway.problems import Forbidden
-from newsdesk.server.gateway.uploads import Form, Given, batches
+from newsdesk.server.gateway.uploads import FileForm, Given, batches
 from newsdesk.server.runtime.errors import ServerError
 
 _KEPT_ROWS = 1024
@@ -36,7 +36,7 @@ _COME_BACK = {429: _MOST_ATTEMPTS, 503: _MOST_ATTEMPTS, 504: _MOST_ATTEMPTS, 500
 class Runner:
     """The runner of a store's jobs, for one event loop."""
 
-    def __init__(self, store: Store, models: Models, gate: Gate) -> None:
+    def __init__(self, store: Store, models: Models, gate: Authenticator) -> None:
         self._store, self._models, self._gate = store, models, gate
         self._news = asyncio.Event()
         self._current: tuple[str, asyncio.Task[None]] | None = None
@@ -149,7 +149,7 @@ class Runner:
 
 
 def _read(record: Record, file: BinaryIO) -> Iterator[list[Given]]:
-    return batches(file, Form(record.form), record.columns, record.delimiter, MAX_BATCH)
+    return batches(file, FileForm(record.form), record.columns, record.delimiter, MAX_BATCH)
 
 
 async def _skip(read: Iterator[list[Given]], rows: int) -> None:

@@ -26,7 +26,7 @@ from newsdesk.server.gateway.observed import FILE_ROUTE, MODEL_FILE_ROUTE
 from newsdesk.server.gateway.plane import Asked, Plane
 from newsdesk.server.gateway.problems import Invalid, Problem
 from newsdesk.server.gateway.schemas import documented
-from newsdesk.server.gateway.uploads import Form, Given, batches, form_of
+from newsdesk.server.gateway.uploads import FileForm, Given, batches, form_of
 
 router = APIRouter(tags=["classify"])
 _BUFFER = 2**20
@@ -52,7 +52,7 @@ def _file_route(*codes: int) -> dict[str, Any]:
 @router.post(FILE_ROUTE, **_file_route())
 async def classify_file(
     request: Request,
-    form: Annotated[Form | None, Query(alias="format", description="Else the type or the name says it.")] = None,
+    form: Annotated[FileForm | None, Query(alias="format", description="Else the type or the name says it.")] = None,
     delimiter: Annotated[
         str, Query(max_length=9, description="Of a CSV's cells: a character, or comma, tab …; recognised without.")
     ] = "",

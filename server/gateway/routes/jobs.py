@@ -22,7 +22,7 @@ from newsdesk.server.gateway.plane import Asked
 from newsdesk.server.gateway.problems import Conflict
 from newsdesk.server.gateway.routes.files import BODY, received
 from newsdesk.server.gateway.schemas import documented
-from newsdesk.server.gateway.uploads import Form, batches, form_of
+from newsdesk.server.gateway.uploads import FileForm, batches, form_of
 
 router = APIRouter(prefix=JOBS_ROUTE, tags=["jobs"])
 Reader = Annotated[Caller, Depends(requires(Role.reader))]
@@ -39,7 +39,7 @@ _LINES = "application/x-ndjson"
 async def create(
     request: Request,
     caller: Reader,
-    form: Annotated[Form | None, Query(alias="format", description="Else the type or the name says it.")] = None,
+    form: Annotated[FileForm | None, Query(alias="format", description="Else the type or the name says it.")] = None,
     delimiter: Annotated[str, Query(max_length=9, description="As of /v1/classify/file.")] = "",
     column: Annotated[list[str], Query(description="As of /v1/classify/file.")] = [],  # noqa: B006
     top_k: Annotated[int | None, Query(ge=1, le=1000)] = None,
@@ -127,7 +127,9 @@ async def _write(incoming: Incoming, record: Record) -> None:
         raise problem_of(error) from error
 
 
-async def _taken(request: Request, incoming: Incoming, form: Form | None, column: list[str], delimiter: str) -> Form:
+async def _taken(
+    request: Request, incoming: Incoming, form: FileForm | None, column: list[str], delimiter: str
+) -> FileForm:
     """Take the file of a job, and return its form. Raises Problem for what is wrong with it from the start, or Full."""
     try:
         file, content_type, name = await received(request, incoming.open)

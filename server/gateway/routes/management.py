@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from newsdesk.server.gateway.auth import Caller, Gate, only, requires
+from newsdesk.server.gateway.auth import Authenticator, Caller, only, requires
 from newsdesk.server.gateway.keys import KeysError, Role
 from newsdesk.server.gateway.models import of
 from newsdesk.server.gateway.problems import Conflict, Forbidden, Malformed, NotFound
@@ -124,14 +124,14 @@ def _rollout(request: Request, model: str) -> Rollout:
 @keys.get("", responses=_PROBLEMS)
 async def list_keys(request: Request) -> dict[str, list[dict[str, Any]]]:
     """The API keys, without what they are compared with."""
-    gate: Gate = request.app.state.gate
+    gate: Authenticator = request.app.state.gate
     return {"keys": [_shown(key) for key in gate.keys.keys().values()]}
 
 
 @keys.delete("/{id}", responses=_PROBLEMS)
 async def revoke(request: Request, id: str, caller: Annotated[Caller, Depends(requires(Role.admin))]) -> dict[str, Any]:
     """Revoke an API key, from the next request on."""
-    gate: Gate = request.app.state.gate
+    gate: Authenticator = request.app.state.gate
     try:
         revoked = await run_in_threadpool(gate.keys.revoke, id)
     except KeysError as error:

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from newsdesk.clients import NewsdeskError
 from newsdesk.server.gateway import models
-from newsdesk.server.gateway.auth import CHECK_SECONDS, Gate, only
+from newsdesk.server.gateway.auth import CHECK_SECONDS, Authenticator, only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.problems import Malformed, Problem, problem_of
 from newsdesk.server.gateway.routes.bodies import parse
@@ -26,7 +26,7 @@ _MOST_REASON = 120
 Answers = asyncio.Queue[asyncio.Task[dict[str, Any]]]
 
 
-class Message(ClassifyRequest):
+class StreamRequest(ClassifyRequest):
     """A message of a stream: one text."""
 
     text: Given
@@ -84,7 +84,7 @@ async def _write(websocket: WebSocket, waiting: Answers) -> None:
 
 async def _watch(websocket: WebSocket) -> None:
     """Look again and again whether the caller may still be here. Raises Problem where not."""
-    gate: Gate = websocket.app.state.gate
+    gate: Authenticator = websocket.app.state.gate
     while True:
         await asyncio.sleep(CHECK_SECONDS)
         await gate.check(websocket, Role.reader)
@@ -92,13 +92,13 @@ async def _watch(websocket: WebSocket) -> None:
 
 async def _answer(websocket: WebSocket, message: str | None, index: int, model: str) -> dict[str, Any]:
     state = websocket.app.state
-    gate: Gate = state.gate
-    parsed: Message | None = None
+    gate: Authenticator = state.gate
+    parsed: StreamRequest | None = None
     try:
         try:
             if message is None:
                 raise Malformed("The message is binary, expected text: an object in JSON.")
-            parsed = parse(Message, message)
+            parsed = parse(StreamRequest, message)
         finally:
             await gate.count(websocket.state.caller)
         (item,) = await models.of(websocket, parsed.model or model).plane.classify(

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import grpc.aio
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 
-from newsdesk.server.gateway.auth import CHECK_SECONDS, Gate
+from newsdesk.server.gateway.auth import CHECK_SECONDS, Authenticator
 from newsdesk.server.gateway.logs import log, request_id
 from newsdesk.server.gateway.problems import Problem, Unavailable, explained
 from newsdesk.server.gateway.rpc import messages
@@ -81,7 +81,7 @@ async def _write(call: RpcCall, waiting: Answers) -> None:
 
 async def _watch(call: RpcCall, stopping: Callable[[], bool]) -> None:
     """Look again and again whether the caller may still be here. Raises Problem where not."""
-    gate: Gate = call.state.gate
+    gate: Authenticator = call.state.gate
     assert call.method.least is not None
     while True:
         for _ in range(round(CHECK_SECONDS / _LOOK_SECONDS)):
@@ -92,7 +92,7 @@ async def _watch(call: RpcCall, stopping: Callable[[], bool]) -> None:
 
 
 async def _answer(call: RpcCall, raw: bytes, answer: Answer) -> bytes:
-    gate: Gate = call.state.gate
+    gate: Authenticator = call.state.gate
     message = ModelInferRequest()
     try:
         await gate.count(call.caller)

@@ -3,16 +3,16 @@
 import gzip
 import io
 
-from newsdesk.clients.rows import Reader, Refusal
+from newsdesk.clients.rows import Reader, RowRefusal
 
 
-def texts(name: str, data: bytes, *columns: str, **how: object) -> list[str | bytes | Refusal]:
+def texts(name: str, data: bytes, *columns: str, **how: object) -> list[str | bytes | RowRefusal]:
     return list(Reader(io.BytesIO(data), name, columns=columns, **how).texts())  # type: ignore[arg-type]
 
 
 def reasons(name: str, data: bytes, *columns: str, **how: object) -> list[str | bytes]:
     """Return the texts, and of those that are refused why."""
-    return [text.reason if isinstance(text, Refusal) else text for text in texts(name, data, *columns, **how)]
+    return [text.reason if isinstance(text, RowRefusal) else text for text in texts(name, data, *columns, **how)]
 
 
 class Pipe(io.RawIOBase):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from newsdesk.clients.rows import Reader, Refusal, RowsError
+from newsdesk.clients.rows import Reader, RowRefusal, RowsError
 from newsdesk.server.contract import MAX_TEXT_BYTES
 from tests.clients.rows.reading import reasons, texts
 
@@ -155,5 +155,5 @@ def test_hostile_quotes_take_no_quadratic_time() -> None:
     data = b"text,label\n" + b'x","\n' * 60_000
     start = time.process_time()
     refusals = list(Reader(io.BytesIO(data), "a.csv").texts())
-    assert all(isinstance(text, Refusal) for text in refusals)
+    assert all(isinstance(text, RowRefusal) for text in refusals)
     assert time.process_time() - start < 60  # quadratic time would be hours

@@ -2,7 +2,7 @@
 
 import pytest
 
-from newsdesk.clients.streams.messages import Content, Form, Message, Unreadable
+from newsdesk.clients.streams.messages import Content, Message, MessageForm, Unreadable
 
 AT = "in/0/7"
 
@@ -14,16 +14,16 @@ def message(content: Content, key: bytes | None = None) -> Message:
 @pytest.mark.parametrize(
     ("form", "content", "text"),
     [
-        (Form(), b"Rates rise", b"Rates rise"),
-        (Form(), b'{"text": "not read"}', b'{"text": "not read"}'),
-        (Form(), {"text": b"Rates rise", "more": b"x"}, b"Rates rise"),
-        (Form(("body",)), b'{"body": "Rates \\u00e9"}', "Rates é"),
-        (Form(("title", "body")), b'{"title": "Rates", "body": "rise"}', b"Rates rise"),
-        (Form(("title", "body")), {"title": b"Rates", "body": b"rise"}, b"Rates rise"),
-        (Form(id_field="number"), b'{"text": "Rates", "number": 3}', "Rates"),
+        (MessageForm(), b"Rates rise", b"Rates rise"),
+        (MessageForm(), b'{"text": "not read"}', b'{"text": "not read"}'),
+        (MessageForm(), {"text": b"Rates rise", "more": b"x"}, b"Rates rise"),
+        (MessageForm(("body",)), b'{"body": "Rates \\u00e9"}', "Rates é"),
+        (MessageForm(("title", "body")), b'{"title": "Rates", "body": "rise"}', b"Rates rise"),
+        (MessageForm(("title", "body")), {"title": b"Rates", "body": b"rise"}, b"Rates rise"),
+        (MessageForm(id_field="number"), b'{"text": "Rates", "number": 3}', "Rates"),
     ],
 )
-def test_a_text_is_a_value_or_its_fields(form: Form, content: Content, text: str | bytes) -> None:
+def test_a_text_is_a_value_or_its_fields(form: MessageForm, content: Content, text: str | bytes) -> None:
     assert form.text(message(content)) == text
 
 
@@ -41,13 +41,13 @@ def test_a_text_is_a_value_or_its_fields(form: Form, content: Content, text: str
 )
 def test_a_message_without_a_text_says_why(content: Content, says: str) -> None:
     with pytest.raises(Unreadable, match=says):
-        Form(("text",)).text(message(content))
+        MessageForm(("text",)).text(message(content))
 
 
 def test_an_id_is_the_field_or_the_key_or_the_place() -> None:
-    form = Form(id_field="number")
+    form = MessageForm(id_field="number")
     assert form.id(message(b'{"number": 3}', b"key")) == "3"
     assert form.id(message({"number": b"n3"}, b"key")) == "n3"
     assert form.id(message(b"no JSON", b"key")) == "key"
-    assert Form().id(message(b"text", b"key\xff")) == "key\ufffd"
-    assert Form().id(message(None)) == AT
+    assert MessageForm().id(message(b"text", b"key\xff")) == "key\ufffd"
+    assert MessageForm().id(message(None)) == AT

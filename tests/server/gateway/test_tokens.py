@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from newsdesk.server.gateway import tokens
 from newsdesk.server.gateway.problems import Unauthenticated, Unavailable
 from newsdesk.server.gateway.settings import GatewaySettings
-from newsdesk.server.gateway.tokens import PublicKeys, Tokens
+from newsdesk.server.gateway.tokens import BearerTokens, PublicKeys
 from tests.server.gateway.gateways import SECRET, token
 
 NEWSDESK = {"iss": "https://id.example", "aud": "newsdesk"}
@@ -67,7 +67,7 @@ def run(use: Callable[[aiohttp.ClientSession], Awaitable[Any]]) -> Any:
 
 
 def claims(settings: GatewaySettings, text: str) -> Any:
-    return run(lambda session: Tokens(settings, session).claims(text))
+    return run(lambda session: BearerTokens(settings, session).claims(text))
 
 
 @pytest.fixture
@@ -292,7 +292,7 @@ def test_an_address_is_asked_for_five_seconds_and_its_errors_are_no_keys(
 ) -> None:
     url = "https://id.example/jwks"
     session = Session(provider.path.read_bytes(), status)
-    checking = Tokens(settings(tmp_path, jwks=url), session)  # type: ignore[arg-type]
+    checking = BearerTokens(settings(tmp_path, jwks=url), session)  # type: ignore[arg-type]
     text = token(ES256["one"], "ES256", {"kid": "one"}, **NEWSDESK)
     if published:
         assert asyncio.run(checking.claims(text))["sub"] == "somebody"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from newsdesk.server.scoring import chunks
-from newsdesk.server.scoring.answers import Model
+from newsdesk.server.scoring.answers import ScoringModel
 from tests import tiny
 from tests.server.scoring import jobs
 
@@ -22,5 +22,5 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model(repository: Path) -> Model:
-    return Model(repository / "ag_news" / "1", "onnxruntime:fp32")
+def model(repository: Path) -> ScoringModel:
+    return ScoringModel(repository / "ag_news" / "1", "onnxruntime:fp32")

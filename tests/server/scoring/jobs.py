@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
-from newsdesk.server.scoring.answers import Answers, Model, Scorer
+from newsdesk.server.scoring.answers import ScoredTexts, Scorer, ScoringModel
 from newsdesk.server.scoring.job import Job, Outcome, run
 from newsdesk.server.scoring.work import Key, Texts, ask
 from tests import tiny
@@ -25,11 +25,11 @@ class Here:
 
     count = 1
 
-    def __init__(self, model: Model, most: int | None = None) -> None:
+    def __init__(self, model: ScoringModel, most: int | None = None) -> None:
         self._scorer, self._most, self.answered = Scorer(model), most, 0
 
-    def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, Answers]]:
-        def submit(texts: Texts) -> Callable[[], Answers]:
+    def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, ScoredTexts]]:
+        def submit(texts: Texts) -> Callable[[], ScoredTexts]:
             return lambda: self._scorer.answer(texts)
 
         for answered in ask(questions, 2, submit, lambda waiting: waiting[-1], lambda asked: asked()):
@@ -74,5 +74,5 @@ def read(path: Path | str, opened: Any = open) -> list[dict[str, Any]]:
     return list(csv.DictReader(lines)) if str(path).endswith(".csv") else list(map(json.loads, lines))
 
 
-def score(source: Path | str, out: Path | str, model: Model, most: int | None = None, **more: Any) -> Outcome:
+def score(source: Path | str, out: Path | str, model: ScoringModel, most: int | None = None, **more: Any) -> Outcome:
     return run(Job(str(source), str(out), model, **more), Here(model, most), lambda _: None)

@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from newsdesk.server.machine import processes
 from newsdesk.server.scoring import job
-from newsdesk.server.scoring.answers import Model
+from newsdesk.server.scoring.answers import ScoringModel
 from newsdesk.server.scoring.errors import ScoreError
 from newsdesk.server.scoring.places import Local
 from tests import tiny
@@ -48,7 +48,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_columns_are_kept_and_answers_added(form: str, model: Model, tmp_path: Path) -> None:
+def test_columns_are_kept_and_answers_added(form: str, model: ScoringModel, tmp_path: Path) -> None:
     source, out = write(tmp_path / f"in.{form}"), tmp_path / f"out.{form}"
     outcome = score(source, out, model, uncertainty=True)
     assert (outcome.rows, outcome.refused, outcome.files) == (jobs.ROWS, 0, 1)
@@ -64,7 +64,7 @@ def test_columns_are_kept_and_answers_added(form: str, model: Model, tmp_path: P
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_run_that_is_ended_goes_on_and_writes_the_same(form: str, model: Model, tmp_path: Path) -> None:
+def test_a_run_that_is_ended_goes_on_and_writes_the_same(form: str, model: ScoringModel, tmp_path: Path) -> None:
     source = write(tmp_path / f"in.{form}")
     score(source, tmp_path / f"whole.{form}", model)
     out = tmp_path / f"out.{form}"
@@ -77,7 +77,7 @@ def test_a_run_that_is_ended_goes_on_and_writes_the_same(form: str, model: Model
     assert out.read_bytes() == (tmp_path / f"whole.{form}").read_bytes()
 
 
-def test_a_run_that_is_killed_goes_on_and_its_workers_end_with_it(model: Model, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_goes_on_and_its_workers_end_with_it(model: ScoringModel, tmp_path: Path) -> None:
     """kill -9 of the command's process, with two workers, when two chunks of five are kept."""
     source, out = write(tmp_path / "in.parquet"), tmp_path / "out.parquet"
     (tmp_path / "killed.py").write_text(KILLED)
@@ -97,7 +97,9 @@ def test_a_run_that_is_killed_goes_on_and_its_workers_end_with_it(model: Model, 
     assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
-def test_a_run_that_is_ended_while_it_writes_the_whole_file_writes_it_again(model: Model, tmp_path: Path) -> None:
+def test_a_run_that_is_ended_while_it_writes_the_whole_file_writes_it_again(
+    model: ScoringModel, tmp_path: Path
+) -> None:
     source, out = write(tmp_path / "in.csv"), tmp_path / "out.csv"
 
     def full(*_: Any) -> None:
@@ -119,7 +121,7 @@ def test_a_run_that_is_ended_while_it_writes_the_whole_file_writes_it_again(mode
     assert (score(source, out, model).rows, len(read(out))) == (jobs.ROWS, jobs.ROWS)
 
 
-def test_a_folder_becomes_a_folder(model: Model, tmp_path: Path) -> None:
+def test_a_folder_becomes_a_folder(model: ScoringModel, tmp_path: Path) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     write(source / "a.csv", 30)
     write(source / "deep" / "b.jsonl.gz", 40)
@@ -138,7 +140,7 @@ def test_a_folder_becomes_a_folder(model: Model, tmp_path: Path) -> None:
     assert [row["id"] for row in read(out / "broken.parquet")] == list(range(10))
 
 
-def test_bad_rows_have_an_error_and_stop_nothing(model: Model, tmp_path: Path) -> None:
+def test_bad_rows_have_an_error_and_stop_nothing(model: ScoringModel, tmp_path: Path) -> None:
     poison = f"minister {tiny.POISON}"
     (tmp_path / "in.csv").write_bytes(f'id,text\n1,shares\n2,\n3,"{poison}"\n4,mat\xff\n5\n6,goal\n'.encode("latin-1"))
     outcome = score(tmp_path / "in.csv", tmp_path / "out.csv", model)
@@ -164,7 +166,7 @@ def test_bad_rows_have_an_error_and_stop_nothing(model: Model, tmp_path: Path) -
 
 
 def test_a_text_that_an_engine_fails_on_fails_alone(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: ScoringModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = Here(model)
     here._scorer.load()
@@ -182,7 +184,7 @@ def test_a_text_that_an_engine_fails_on_fails_alone(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_column_of_the_input_is_never_lost(form: str, model: Model, tmp_path: Path) -> None:
+def test_a_column_of_the_input_is_never_lost(form: str, model: ScoringModel, tmp_path: Path) -> None:
     source, out = tmp_path / f"in.{form}", tmp_path / f"out.{form}"
     if form == "parquet":
         parquet.write_table(pyarrow.table({"text": ["goal"], "label": ["mine"]}), source)
@@ -195,7 +197,7 @@ def test_a_column_of_the_input_is_never_lost(form: str, model: Model, tmp_path: 
     assert [(row["label"], row["nd_label"]) for row in read(out)] == [("mine", "Sports")]
 
 
-def test_parquet_keeps_its_types(model: Model, tmp_path: Path) -> None:
+def test_parquet_keeps_its_types(model: ScoringModel, tmp_path: Path) -> None:
     table = pyarrow.table(
         {
             "text": pyarrow.array(["goal", "shares"]).dictionary_encode(),
@@ -213,7 +215,7 @@ def test_parquet_keeps_its_types(model: Model, tmp_path: Path) -> None:
     assert out["text"].to_pylist() == ["goal", "shares"]
 
 
-def test_several_columns_and_files_without_rows(model: Model, tmp_path: Path) -> None:
+def test_several_columns_and_files_without_rows(model: ScoringModel, tmp_path: Path) -> None:
     (tmp_path / "in.tsv").write_text("title\tbody\ngoal\tmatch\n")
     reading = job.Reading(columns=["title", "body"])
     score(tmp_path / "in.tsv", tmp_path / "out.tsv", model, reading=reading)
@@ -226,7 +228,7 @@ def test_several_columns_and_files_without_rows(model: Model, tmp_path: Path) ->
     assert parquet.read_table(tmp_path / "none-scored.parquet").column_names[:2] == ["text", "label"]
 
 
-def test_what_does_not_go_on_is_said(model: Model, tmp_path: Path) -> None:
+def test_what_does_not_go_on_is_said(model: ScoringModel, tmp_path: Path) -> None:
     source, out = write(tmp_path / "in.csv"), tmp_path / "out.csv"
     with pytest.raises(Ended):
         score(source, out, model, 1)
@@ -249,7 +251,7 @@ def test_what_does_not_go_on_is_said(model: Model, tmp_path: Path) -> None:
     assert "this is a parquet file" in score(tmp_path / "parquet.csv", tmp_path / "x.csv", model).failed[0]
 
 
-def test_a_file_that_has_changed_is_scored_anew(model: Model, tmp_path: Path) -> None:
+def test_a_file_that_has_changed_is_scored_anew(model: ScoringModel, tmp_path: Path) -> None:
     source, out = write(tmp_path / "in.csv"), tmp_path / "out.csv"
     with pytest.raises(Ended):
         score(source, out, model, 2)

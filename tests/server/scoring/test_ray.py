@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import servers
-from newsdesk.server.scoring.answers import Answers, Model
+from newsdesk.server.scoring.answers import ScoredTexts, ScoringModel
 from newsdesk.server.scoring.job import Job, run
 from newsdesk.server.scoring.work import Key, Texts
 from tests.server.scoring import jobs
@@ -41,14 +41,14 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 
 
 def test_a_node_that_dies_loses_nothing_and_nothing_is_there_twice(
-    nodes: list[Any], model: Model, tmp_path: Path
+    nodes: list[Any], model: ScoringModel, tmp_path: Path
 ) -> None:
     from newsdesk.server.scoring.cluster import Cluster
 
     killed = []
 
     class Killed(Cluster):
-        def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, Answers]]:
+        def answers(self, questions: Iterator[tuple[Key, Texts]]) -> Iterator[tuple[Key, ScoredTexts]]:
             for count, answered in enumerate(super().answers(questions)):
                 if count == 3:
                     nodes[0].remove_node(nodes[1], allow_graceful=False)

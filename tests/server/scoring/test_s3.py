@@ -9,7 +9,7 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from newsdesk.server.scoring.answers import Model
+from newsdesk.server.scoring.answers import ScoringModel
 from tests.server.scoring import jobs
 from tests.server.scoring.jobs import Ended, read, score, write
 
@@ -32,7 +32,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server.stop()
 
 
-def test_a_folder_of_a_bucket_becomes_another(bucket: Any, model: Model, tmp_path: Path) -> None:
+def test_a_folder_of_a_bucket_becomes_another(bucket: Any, model: ScoringModel, tmp_path: Path) -> None:
     """The run is ended, and goes on with the parts that it has left there."""
     for name in "a.csv", "deep/b.parquet":
         bucket.put_file(str(write(tmp_path / name)), f"news/in/{name}")

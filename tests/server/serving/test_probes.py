@@ -11,7 +11,7 @@ from newsdesk.server.serving import keeper
 from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.probes import EXAMPLE, Probes
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.triton import Refusal, TritonError
+from newsdesk.server.serving.triton import TritonError, TritonRefusal
 from newsdesk.server.serving.workspace import Workspace
 
 
@@ -60,7 +60,7 @@ def test_an_answer_ends_a_row_of_faults() -> None:
 
 
 def test_a_full_queue_is_no_fault_and_another_refusal_is() -> None:
-    refusals = [Refusal(503, "Exceeds maximum queue size"), Refusal(500, "Stub process is not healthy")]
+    refusals = [TritonRefusal(503, "Exceeds maximum queue size"), TritonRefusal(500, "Stub process is not healthy")]
     triton = ScriptedTriton([LATE, *refusals, refusals[0]])
     assert failures(triton, 4) == [1, 1, 2, 2]
     probes = Probes()

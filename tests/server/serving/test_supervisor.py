@@ -15,7 +15,7 @@ from newsdesk.server.machine import processes
 from newsdesk.server.serving.deployment import Deployment
 from newsdesk.server.serving.keeper import Broken, Keeper
 from newsdesk.server.serving.settings import Settings
-from newsdesk.server.serving.triton import Refusal, TritonError
+from newsdesk.server.serving.triton import TritonError, TritonRefusal
 from newsdesk.server.serving.workspace import Workspace
 from tests.holding import Hold, until
 from tests.launching import MODEL, OPTIONS, Load, Server, gone, write_repository
@@ -261,9 +261,9 @@ class Scripted:
     ("triton", "healings"),
     [
         (Scripted(*[TritonError("timed out")] * 4), 1),
-        (Scripted(*[Refusal(500, "Stub process is not healthy")] * 4), 1),
+        (Scripted(*[TritonRefusal(500, "Stub process is not healthy")] * 4), 1),
         (Scripted(*[TritonError("timed out")] * 4, progress=50), 0),  # a long queue, which moves
-        (Scripted(*[Refusal(503, "exceeds maximum queue size")] * 4), 0),
+        (Scripted(*[TritonRefusal(503, "exceeds maximum queue size")] * 4), 0),
     ],
 )
 def test_failing_probes_heal_and_a_long_queue_does_not(
