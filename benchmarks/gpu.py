@@ -272,7 +272,7 @@ def throughput(ready: Ready, options: argparse.Namespace) -> tuple[list[str], in
     return [*lines, "", f"The most with p99 below {OBJECTIVE_MS} ms: {within}."], failures
 
 
-def _row(instances: int, reading: load.Reading, spent: dict[str, float], share: float, together: int) -> str:
+def _row(instances: int, reading: load.LoadReading, spent: dict[str, float], share: float, together: int) -> str:
     requests, batches = max(spent["requests"], 1), max(spent["batches"], 1)
     inside = sum(spent[name] for name in ("input", "infer", "output"))
     return (

@@ -41,7 +41,7 @@ def encode(
     return framed
 
 
-class Client(load.Client):
+class Client(load.LoadClient):
     """One connection: the next call goes out when the last one's trailers are there."""
 
     def __init__(self, source: Iterator[bytes], authorization: str = "") -> None:

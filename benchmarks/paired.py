@@ -31,10 +31,10 @@ class Side:
 
     port: int
     requests: Sequence[bytes]
-    client: Callable[..., load.Client] = load.Client
+    client: Callable[..., load.LoadClient] = load.LoadClient
     tls: ssl.SSLContext | None = None
 
-    def run(self, clients: int, seconds: float) -> load.Reading:
+    def run(self, clients: int, seconds: float) -> load.LoadReading:
         return load.run("127.0.0.1", self.port, self.requests, clients, seconds, kind=self.client, tls=self.tls)
 
 
@@ -42,7 +42,7 @@ class Side:
 class Runs:
     """The readings of all sides, round by round, by the number of clients."""
 
-    by_side: Mapping[tuple[str, int], Sequence[load.Reading]]
+    by_side: Mapping[tuple[str, int], Sequence[load.LoadReading]]
 
     def median(self, side: str, clients: int, name: str) -> float:
         return statistics.median(getattr(reading, name) for reading in self.by_side[side, clients])
@@ -110,7 +110,7 @@ def direct(server: servers.Server, articles: Sequence[str], quality: str) -> Sid
 
 def measure(sides: Mapping[str, Side], clients: Sequence[int], rounds: int, seconds: float) -> Runs:
     """Ask all sides in turn, by one number of clients after another, round by round."""
-    runs: dict[tuple[str, int], list[load.Reading]] = {}
+    runs: dict[tuple[str, int], list[load.LoadReading]] = {}
     for turn in range(rounds + 1):
         for count in clients:
             for name, side in sides.items():

@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     articles = texts.choose(options.texts)
     requests = {quality: grpc_load.encode(articles, quality, (LABEL, PROBABILITIES)) for quality in QUALITIES}
-    runs: dict[str, list[load.Reading]] = {quality: [] for quality in QUALITIES}
+    runs: dict[str, list[load.LoadReading]] = {quality: [] for quality in QUALITIES}
     with servers.newsdesk() as server:
         for turn in range(options.rounds + 1):
             for quality, encoded in requests.items():

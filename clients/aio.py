@@ -18,7 +18,7 @@ from newsdesk.clients.client import DEFAULT_URL, ClientSettings, only
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, Interrupted, NewsdeskError, RequestRefused
 from newsdesk.clients.feedback import Correction
-from newsdesk.clients.job import AsyncSender, Reply, Request
+from newsdesk.clients.job import AsyncSender, JobRequest, Reply
 from newsdesk.clients.jobs import AsyncJobs
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
@@ -182,7 +182,7 @@ class AsyncClient:
         job.check(self._settings.addresses)
         return AsyncJobs(self._send_job, self._settings.deadline)
 
-    async def _send_job(self, request: Request) -> Reply:
+    async def _send_job(self, request: JobRequest) -> Reply:
         deadline = self._settings.deadline(None)
 
         def send() -> Awaitable[Reply]:

@@ -8,7 +8,7 @@ from newsdesk.clients.articles import Article, Text, read_row
 from newsdesk.clients.errors import BadResponse, Incomplete, NewsdeskError, RequestRefused, TextRefused
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
-from newsdesk.clients.transports import Answer, ModelFacts
+from newsdesk.clients.transports import ModelFacts, ServerAnswer
 
 Item = Prediction | TextRefused
 
@@ -49,7 +49,7 @@ class Chunk:
         """The texts to send: neither answered nor refused."""
         return [text + self._mark for _, text in self._waiting]
 
-    def accept(self, answers: Sequence[Answer | str], model: ModelFacts, options: Options) -> None:
+    def accept(self, answers: Sequence[ServerAnswer | str], model: ModelFacts, options: Options) -> None:
         """Put the answers to the waiting texts, or why they are refused, at their places.
 
         Args:

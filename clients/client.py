@@ -19,7 +19,7 @@ from newsdesk.clients.chunk import Chunk, Item, cut
 from newsdesk.clients.deadline import Deadline, Retries
 from newsdesk.clients.errors import BadResponse, NewsdeskError, RequestRefused, TextRefused
 from newsdesk.clients.feedback import Correction
-from newsdesk.clients.job import Reply, Request, Sender
+from newsdesk.clients.job import JobRequest, Reply, Sender
 from newsdesk.clients.jobs import Jobs
 from newsdesk.clients.options import Options
 from newsdesk.clients.prediction import Prediction
@@ -274,7 +274,7 @@ class Client:
         job.check(self._settings.addresses)
         return Jobs(self._send_job, self._settings.deadline)
 
-    def _send_job(self, request: Request) -> Reply:
+    def _send_job(self, request: JobRequest) -> Reply:
         deadline = self._settings.deadline(None)
 
         def send() -> Reply:

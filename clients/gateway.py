@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from newsdesk.clients.errors import BadResponse, RequestRefused
 from newsdesk.clients.feedback import kept
-from newsdesk.clients.job import Reply, Request
+from newsdesk.clients.job import JobRequest, Reply
 from newsdesk.clients.options import Options
-from newsdesk.clients.transports import Address, Answer, ModelFacts, only
+from newsdesk.clients.transports import Address, ModelFacts, ServerAnswer, only
 from newsdesk.clients.web import AsyncWeb, Web
 from newsdesk.server.contract import MAX_BATCH, UNCERTAINTY
 
@@ -30,7 +30,9 @@ class GatewayTransport:
         """Return what a model is."""
         return _model(name, self._web.call("GET", "/v1/models", None, {}, timeout)[0], self._address)
 
-    def infer(self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[Answer | str]:
+    def infer(
+        self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
+    ) -> list[ServerAnswer | str]:
         """Return an answer for each text, or why it is refused."""
         readable, refused = _decoded(texts)
         if not readable:
@@ -42,7 +44,7 @@ class GatewayTransport:
         """Send corrections, and return how many were kept."""
         return kept(self._web.call("POST", path, corrections, _JSON, timeout)[0])
 
-    def send(self, request: Request, timeout: float) -> Reply:
+    def send(self, request: JobRequest, timeout: float) -> Reply:
         """Send a request about jobs."""
         return self._web.call(request.method, request.path, request.body, request.headers, timeout)
 
@@ -67,7 +69,7 @@ class AsyncGatewayTransport:
 
     async def infer(
         self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
-    ) -> list[Answer | str]:
+    ) -> list[ServerAnswer | str]:
         """Return an answer for each text, or why it is refused."""
         readable, refused = _decoded(texts)
         if not readable:
@@ -79,7 +81,7 @@ class AsyncGatewayTransport:
         """Send corrections, and return how many were kept."""
         return kept((await self._web.call("POST", path, corrections, _JSON, timeout))[0])
 
-    async def send(self, request: Request, timeout: float) -> Reply:
+    async def send(self, request: JobRequest, timeout: float) -> Reply:
         """Send a request about jobs."""
         return await self._web.call(request.method, request.path, request.body, request.headers, timeout)
 
@@ -143,7 +145,7 @@ def _request(texts: list[str], options: Options, model: ModelFacts) -> bytes:
     return json.dumps(body, ensure_ascii=False).encode()
 
 
-def _answers(body: bytes, count: int, refused: dict[int, str], model: ModelFacts) -> list[Answer | str]:
+def _answers(body: bytes, count: int, refused: dict[int, str], model: ModelFacts) -> list[ServerAnswer | str]:
     try:
         items = json.loads(body)["items"]
         answers = [item["error"] if "error" in item else _answer(item, model) for item in items]
@@ -158,14 +160,14 @@ def _answers(body: bytes, count: int, refused: dict[int, str], model: ModelFacts
     return answers
 
 
-def _answer(item: dict[str, Any], model: ModelFacts) -> Answer:
+def _answer(item: dict[str, Any], model: ModelFacts) -> ServerAnswer:
     members = item.get("members")
     if members is not None:
         members = [_row(members[name], model) if name in members else [-1.0] for name in model.members]
     uncertainty = item.get("uncertainty")
     if uncertainty is not None:
         uncertainty = [float(uncertainty[of]) for of in ("total", "data", "model")]
-    return Answer(
+    return ServerAnswer(
         item["label"],
         _row(item["probabilities"], model),
         item["answered_by"],

@@ -58,7 +58,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class JobRequest:
     """A request to a gateway. One whose body can be read only once is not sent again."""
 
     method: str
@@ -73,14 +73,14 @@ Reply = tuple[bytes, Mapping[str, str]]
 class Sender(Protocol):
     """A transport to a gateway."""
 
-    def send(self, request: Request, timeout: float) -> Reply:
+    def send(self, request: JobRequest, timeout: float) -> Reply:
         """Send a request, and return the body and the headers of its answer, within `timeout` seconds."""
 
 
 class AsyncSender(Protocol):
     """A transport to a gateway, for asyncio."""
 
-    async def send(self, request: Request, timeout: float) -> Reply:
+    async def send(self, request: JobRequest, timeout: float) -> Reply:
         """Send a request, and return the body and the headers of its answer, within `timeout` seconds."""
 
 
@@ -100,7 +100,7 @@ def check(addresses: Sequence[Address]) -> None:
 
 def submission(
     source: Source, columns: Sequence[str], delimiter: str, form: Form | str | None, options: Options
-) -> Request:
+) -> JobRequest:
     """Return the request that sends a file or rows.
 
     Args:
@@ -129,12 +129,12 @@ def submission(
     asked |= {"top_k": options.top_k, "quality": options.quality}
     asked |= {name: "true" for name in ("members", "uncertainty") if getattr(options, name)}
     query = urlencode({name: value for name, value in asked.items() if value}, doseq=True)
-    return Request("POST", f"{ROUTE}?{query}", body, {"Content-Type": "application/octet-stream"})
+    return JobRequest("POST", f"{ROUTE}?{query}", body, {"Content-Type": "application/octet-stream"})
 
 
-def of(job: Job | str, method: str = "GET") -> Request:
+def of(job: Job | str, method: str = "GET") -> JobRequest:
     """Return the request about a job."""
-    return Request(method, f"{ROUTE}/{quote(job if isinstance(job, str) else job.id, safe='')}")
+    return JobRequest(method, f"{ROUTE}/{quote(job if isinstance(job, str) else job.id, safe='')}")
 
 
 def read(body: bytes) -> Job:
@@ -170,11 +170,11 @@ class Result:
         self._at, self._size, self._cut = 0, _PIECE if job.rows else 0, b""
 
     @property
-    def request(self) -> Request | None:
+    def request(self) -> JobRequest | None:
         """The request for the next piece, None behind the last."""
         if self._at >= self._size:
             return None
-        return Request("GET", self._path, None, {"Range": f"bytes={self._at}-{self._at + _PIECE - 1}"})
+        return JobRequest("GET", self._path, None, {"Range": f"bytes={self._at}-{self._at + _PIECE - 1}"})
 
     def take(self, reply: Reply) -> list[Item]:
         """Return the items of a piece.

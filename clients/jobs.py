@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 
 from newsdesk.clients.chunk import Item
 from newsdesk.clients.deadline import Deadline
-from newsdesk.clients.job import ROUTE, Job, Reply, Request, Result, Source, Watch, of, read, read_all, submission
+from newsdesk.clients.job import ROUTE, Job, JobRequest, Reply, Result, Source, Watch, of, read, read_all, submission
 from newsdesk.clients.options import Options
 from newsdesk.clients.rows import Form
 from newsdesk.server.contract import Quality
@@ -21,7 +21,7 @@ class Jobs:
         NewsdeskError: by any call, where there is no answer.
     """
 
-    def __init__(self, send: Callable[[Request], Reply], deadline: Callable[[float | None], Deadline]) -> None:
+    def __init__(self, send: Callable[[JobRequest], Reply], deadline: Callable[[float | None], Deadline]) -> None:
         self._send, self._deadline = send, deadline
 
     def submit(
@@ -61,7 +61,7 @@ class Jobs:
 
     def all(self) -> list[Job]:
         """Return the caller's jobs, the oldest first."""
-        return read_all(self._send(Request("GET", ROUTE))[0])
+        return read_all(self._send(JobRequest("GET", ROUTE))[0])
 
     def get(self, job: Job | str) -> Job:
         """Return how far a job is."""
@@ -119,7 +119,7 @@ class AsyncJobs:
     """`Jobs` for asyncio."""
 
     def __init__(
-        self, send: Callable[[Request], Awaitable[Reply]], deadline: Callable[[float | None], Deadline]
+        self, send: Callable[[JobRequest], Awaitable[Reply]], deadline: Callable[[float | None], Deadline]
     ) -> None:
         self._send, self._deadline = send, deadline
 
@@ -142,7 +142,7 @@ class AsyncJobs:
 
     async def all(self) -> list[Job]:
         """As `Jobs.all`."""
-        return read_all((await self._send(Request("GET", ROUTE)))[0])
+        return read_all((await self._send(JobRequest("GET", ROUTE)))[0])
 
     async def get(self, job: Job | str) -> Job:
         """As `Jobs.get`."""

@@ -24,7 +24,14 @@ from newsdesk.clients.errors import (
     TooManyRequests,
 )
 from newsdesk.clients.options import Options
-from newsdesk.clients.transports import Answer, AsyncKeeper, AsyncTransport, FeedbackTransport, ModelFacts, Transport
+from newsdesk.clients.transports import (
+    AsyncKeeper,
+    AsyncTransport,
+    FeedbackTransport,
+    ModelFacts,
+    ServerAnswer,
+    Transport,
+)
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 10.0
@@ -172,7 +179,7 @@ class PooledTransport:
 
     def infer(
         self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
-    ) -> Sequence[Answer | str]:
+    ) -> Sequence[ServerAnswer | str]:
         """Return an answer for each text, or why it is refused."""
         with self._pool.attempt(timeout) as attempt:
             return attempt.transport.infer(texts, model, options, attempt.timeout)
@@ -206,7 +213,7 @@ class AsyncPooledTransport:
 
     async def infer(
         self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
-    ) -> Sequence[Answer | str]:
+    ) -> Sequence[ServerAnswer | str]:
         """Return an answer for each text, or why it is refused."""
         with self._pool.attempt(timeout) as attempt:
             return await attempt.transport.infer(texts, model, options, attempt.timeout)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from newsdesk.clients.errors import BadResponse, Incomplete
 from newsdesk.clients.options import Options
-from newsdesk.clients.transports import Answer, ModelFacts
+from newsdesk.clients.transports import ModelFacts, ServerAnswer
 from newsdesk.server.contract import (
     ANSWERED_BY,
     DEFAULT_QUALITY,
@@ -86,7 +86,7 @@ def outputs(options: Options, model: ModelFacts) -> tuple[str, ...]:
 
 def read_answers(
     tensors: Mapping[str, Tensor], count: int, model: ModelFacts, options: Options, versions: Sequence[str] = ("",)
-) -> list[Answer]:
+) -> list[ServerAnswer]:
     """Return the answers to texts.
 
     Args:
@@ -127,7 +127,7 @@ def read_answers(
         uncertainty,
         versions if len(versions) == count else [versions[0]] * count,
     )
-    return [Answer(*row) for row in zip(*columns, strict=True)]
+    return [ServerAnswer(*row) for row in zip(*columns, strict=True)]
 
 
 def read_versions(version: str, parameter: str | None) -> list[str]:

@@ -35,7 +35,7 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServerAnswer:
     """The answer to one text, as the server gives it; `Prediction` says what each is.
 
     Rows are in the order of the model's labels, members in that of its members, with -1 for those not asked.
@@ -66,7 +66,7 @@ class Transport(Protocol):
 
     def infer(
         self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
-    ) -> Sequence[Answer | str]:
+    ) -> Sequence[ServerAnswer | str]:
         """Return an answer for each text, or why it is refused.
 
         Args:
@@ -105,7 +105,7 @@ class AsyncTransport(Protocol):
 
     async def infer(
         self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
-    ) -> Sequence[Answer | str]:
+    ) -> Sequence[ServerAnswer | str]:
         """As `Transport.infer`."""
 
     async def close(self) -> None:

@@ -34,7 +34,7 @@ from newsdesk.clients.tensors import (
     read_versions,
 )
 from newsdesk.clients.trace import carried
-from newsdesk.clients.transports import Address, Answer, ModelFacts, current, only
+from newsdesk.clients.transports import Address, ModelFacts, ServerAnswer, current, only
 from newsdesk.server.contract import PROBABILITIES, VERSIONS
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -79,7 +79,7 @@ class GrpcTransport:
             raise _error(error, self._address) from error
         return _model(name, config.config, probe)
 
-    def infer(self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[Answer]:
+    def infer(self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[ServerAnswer]:
         """Return an answer for each text."""
         request, end = _infer_request(texts, options, model), time.monotonic() + timeout
         try:
@@ -130,7 +130,9 @@ class AsyncGrpcTransport:
             raise _error(error, self._address) from error
         return _model(name, config.config, probe)
 
-    async def infer(self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[Answer]:
+    async def infer(
+        self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
+    ) -> list[ServerAnswer]:
         """Return an answer for each text."""
         try:
             request = _infer_request(texts, options, model)

@@ -22,7 +22,7 @@ from newsdesk.clients.tensors import (
     read_members,
     read_versions,
 )
-from newsdesk.clients.transports import Address, Answer, ModelFacts, current, only
+from newsdesk.clients.transports import Address, ModelFacts, ServerAnswer, current, only
 from newsdesk.clients.web import AsyncWeb, Web
 from newsdesk.server.contract import PROBABILITIES, VERSIONS
 
@@ -46,7 +46,7 @@ class HttpTransport:
         probe = self._web.call("POST", _path(name, "infer"), *_probe_request(), timeout)
         return _model(name, config, read_labels(_outputs(*probe)))
 
-    def infer(self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[Answer]:
+    def infer(self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[ServerAnswer]:
         """Return an answer for each text."""
         answer = self._web.call(
             "POST", _path(model.name, "infer"), *_infer_request(texts, options, model, timeout), timeout
@@ -75,7 +75,9 @@ class AsyncHttpTransport:
         probe = await self._web.call("POST", _path(name, "infer"), *_probe_request(), timeout)
         return _model(name, config, read_labels(_outputs(*probe)))
 
-    async def infer(self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[Answer]:
+    async def infer(
+        self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
+    ) -> list[ServerAnswer]:
         """Return an answer for each text."""
         answer = await self._web.call(
             "POST", _path(model.name, "infer"), *_infer_request(texts, options, model, timeout), timeout

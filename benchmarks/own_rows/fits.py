@@ -41,12 +41,12 @@ class FittedRecipe:
         made = declare(recipe).graph.run(["select"], store, made)
         serving = candidates.chosen(made["select"])
         self._heads: dict[str, frozen.Head] = {}
-        self._linear: dict[str, linear.Linear] = {}
+        self._linear: dict[str, linear.LinearClassifier] = {}
         truth, weights = truths(rows)
         for member in (member for member in recipe.members if member.name in serving):
             if isinstance(member, LinearMember):
                 made = declare(recipe).graph.run([f"train {member.name}"], store, made)
-                self._linear[member.name] = linear.Linear.load(made[f"train {member.name}"].path)
+                self._linear[member.name] = linear.LinearClassifier.load(made[f"train {member.name}"].path)
             elif _is_frozen(member):
                 cost = made[f"out-of-fold {member.name}"].figures["cost"]
                 self._heads[member.name] = frozen.fit(

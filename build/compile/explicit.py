@@ -23,7 +23,7 @@ from newsdesk.server.runtime.arrays import Array
 
 
 @dataclass(frozen=True)
-class Format:
+class EightBits:
     """Eight bits: what they are called, their type in a file and in memory, and the largest value."""
 
     name: str
@@ -41,8 +41,8 @@ class Format:
         return helper.make_tensor(name, self.kind, values.shape, values.tobytes(), raw=True)
 
 
-FP8 = Format("fp8", TensorProto.FLOAT8E4M3FN, ml_dtypes.float8_e4m3fn, 448.0)
-INT8 = Format("int8", TensorProto.INT8, np.int8, 127.0)
+FP8 = EightBits("fp8", TensorProto.FLOAT8E4M3FN, ml_dtypes.float8_e4m3fn, 448.0)
+INT8 = EightBits("int8", TensorProto.INT8, np.int8, 127.0)
 _SMALLEST_SCALE = 2.0**-14
 """Scales become fp16; below this one they would lose bits."""
 
@@ -53,7 +53,9 @@ def products(model: ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if _weight(node, constants, live) is not None]
 
 
-def quantise(source: Path, target: Path, rows: list[list[int]], form: Format, skip: Iterable[str] = ()) -> Conversion:
+def quantise(
+    source: Path, target: Path, rows: list[list[int]], form: EightBits, skip: Iterable[str] = ()
+) -> Conversion:
     """Write the graph with Q/DQ pairs around every product but those in `skip`, calibrated on real rows.
 
     The rest of the graph stays fp32 (see `half.to_half` for the next step).
@@ -102,7 +104,7 @@ def quantise(source: Path, target: Path, rows: list[list[int]], form: Format, sk
     return Conversion(calibration_rows=len(rows), quantised_products=len(chosen), float_products=sorted(skipped))
 
 
-def _pair(model: ModelProto, name: str, most: float, form: Format) -> list[NodeProto]:
+def _pair(model: ModelProto, name: str, most: float, form: EightBits) -> list[NodeProto]:
     """Return Q and DQ of an activation, `<name>` → `<name>/dequantised`."""
     scale = np.float32(max(most / form.largest, _SMALLEST_SCALE))
     model.graph.initializer.append(numpy_helper.from_array(np.array(scale), f"{name}/scale"))
@@ -116,7 +118,7 @@ def _pair(model: ModelProto, name: str, most: float, form: Format) -> list[NodeP
     ]
 
 
-def _weights(model: ModelProto, node: NodeProto, weight: Array, form: Format) -> NodeProto:
+def _weights(model: ModelProto, node: NodeProto, weight: Array, form: EightBits) -> NodeProto:
     """Store a product's weight in eight bits, a scale an output channel, and return its DQ."""
     transposed = next((a.i for a in node.attribute if a.name == "transB"), 0)
     channels = 0 if transposed else 1

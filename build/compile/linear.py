@@ -17,7 +17,7 @@ from newsdesk.build.compile.graphs import GRAPH, OPSET, PARITY_TOLERANCE, GraphF
 from newsdesk.build.compile.metrics import ExportFigures, VariantFigures
 from newsdesk.build.compile.workbench import Workbench
 from newsdesk.build.errors import VerificationError
-from newsdesk.build.members.linear import TERMS, Linear
+from newsdesk.build.members.linear import TERMS, LinearClassifier
 from newsdesk.server.runtime import batching, engines
 
 FAMILY = "linear"
@@ -38,7 +38,7 @@ def export(fitted: Path, folder: Path, max_length: int, texts: list[str]) -> Exp
     Raises:
         VerificationError: the graph differs from the model.
     """
-    linear = Linear.load(fitted)
+    linear = LinearClassifier.load(fitted)
     onnx.save(graph(linear), folder / GRAPH)
     shutil.copy(fitted / TERMS, folder / TERMS)
     GraphFacts(family=FAMILY, pad_id=0, heads=0, hidden_size=len(linear.bias)).save(folder)
@@ -53,7 +53,7 @@ def quantise(bench: Workbench) -> dict[str, VariantFigures]:
     return {"fp32": replace(figures, mib=round(path.stat().st_size / 2**20, 2))}
 
 
-def graph(linear: Linear) -> onnx.ModelProto:
+def graph(linear: LinearClassifier) -> onnx.ModelProto:
     """Return the graph of a linear member."""
     terms = linear.terms
     idf = np.zeros((terms.rows, len(terms.blocks)), np.float32)
@@ -107,7 +107,7 @@ def graph(linear: Linear) -> onnx.ModelProto:
     return model
 
 
-def parity(linear: Linear, path: Path, texts: list[str]) -> float:
+def parity(linear: LinearClassifier, path: Path, texts: list[str]) -> float:
     """Return the largest difference of a logit between the graph, in batches of many lengths, and the model.
 
     Raises:

@@ -53,7 +53,7 @@ class CleaningFigures(Struct, frozen=True, kw_only=True):
 
 
 @dataclass
-class Report:
+class CleaningReport:
     """The findings of cleaning: `counts` per kind, and the first row numbers of each."""
 
     read: int = 0
@@ -168,7 +168,7 @@ def clean_rows(
     eligible: Callable[[RawRow], bool] = lambda row: True,
     held_out: Iterable[str] = (),
     drop_duplicates: bool = True,
-) -> tuple[list[Row], Report]:
+) -> tuple[list[Row], CleaningReport]:
     """Clean every text; drop what cannot be learned from: undecodable, empty, wrongly labelled, said twice.
 
     Texts that stand under two labels are dropped whole. Of a text that was corrected (a row of callers' feedback, with
@@ -184,7 +184,7 @@ def clean_rows(
     Raises:
         DataError: a label is no name, no row is left, or, in a test split, `labels` does not know one.
     """
-    report, kept, labels_of = Report(), {}, {}
+    report, kept, labels_of = CleaningReport(), {}, {}
     result: list[Row] = []
     barred = {text.casefold() for text in held_out}
     conflicts: set[str] = set()

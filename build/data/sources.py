@@ -7,7 +7,7 @@ from typing import NamedTuple
 from newsdesk.build.data import soft_columns
 from newsdesk.build.errors import DataError
 from newsdesk.build.recipe import Source, Where
-from newsdesk.clients.rows import Reader, Row, RowsError, Words
+from newsdesk.clients.rows import FileRow, Reader, RowsError, Words
 
 SHOWN = 5
 """Rows that cannot be read, as many as are named."""
@@ -59,7 +59,7 @@ def read(source: Source) -> Iterator[RawRow]:
 
 def header(source: Source) -> list[str]:
     """Return the names of a source's columns: those of its first row."""
-    return [*next(iter(_rows(source)), Row(0, 0, {})).cells]
+    return [*next(iter(_rows(source)), FileRow(0, 0, {})).cells]
 
 
 def title(source: Source, row: RawRow) -> str:
@@ -93,7 +93,7 @@ def _check_columns(source: Source, cells: dict[str, str]) -> None:
         )
 
 
-def _rows(source: Source) -> Iterator[Row]:
+def _rows(source: Source) -> Iterator[FileRow]:
     if source.hub:
         yield from _hub(source)
         return
@@ -107,7 +107,7 @@ def _rows(source: Source) -> Iterator[Row]:
         raise DataError(str(error)) from error
 
 
-def _hub(source: Source) -> Iterator[Row]:
+def _hub(source: Source) -> Iterator[FileRow]:
     import datasets
 
     try:
@@ -118,7 +118,7 @@ def _hub(source: Source) -> Iterator[Row]:
             "Without a hub, give files: newsdesk build --data train.csv --test-data test.csv"
         ) from error
     for number, row in enumerate(rows, start=1):
-        yield Row(number, 0, row)
+        yield FileRow(number, 0, row)
 
 
 def _string(value: object) -> str:

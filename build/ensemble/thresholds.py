@@ -56,7 +56,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Point:
+class ThresholdSetting:
     """One setting of the thresholds FP [stages - 1, labels], and what the rows say of it."""
 
     thresholds: Array
@@ -93,8 +93,8 @@ class Point:
 class Path:
     """From the safe end to the cheap one, and the point that is taken for "balanced"."""
 
-    points: list[Point]
-    balanced: Point
+    points: list[ThresholdSetting]
+    balanced: ThresholdSetting
     by_label: list[bool]
     """Of each stage but the last: whether its labels have thresholds of their own."""
 
@@ -131,7 +131,7 @@ def fit(
     return Path(path, balanced, [helps for _, helps in fitted])
 
 
-def measure(evidence: Evidence, thresholds: Array, confidence: float) -> Point:
+def measure(evidence: Evidence, thresholds: Array, confidence: float) -> ThresholdSetting:
     """Measure the cascade under thresholds on the evidence.
 
     Args:
@@ -145,7 +145,7 @@ def measure(evidence: Evidence, thresholds: Array, confidence: float) -> Point:
     accuracy = metrics.accuracy(answers, evidence.labels)
     worse = (last.argmax(-1) == evidence.labels) * 1.0 - (answers.argmax(-1) == evidence.labels)
     of_slices = [max(lost[rows].mean(), worse[rows].mean()) for rows in evidence.slices.values()]
-    return Point(
+    return ThresholdSetting(
         thresholds=thresholds,
         cost=float(np.cumsum(evidence.costs)[by].mean()),
         loss=float(lost.mean()),

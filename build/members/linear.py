@@ -47,7 +47,7 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearClassifier:
     """A fitted member: what its terms are, their idf FP32 [rows], rows FP32 [rows, labels] and a bias FP32 [labels]."""
 
     terms: Terms
@@ -61,7 +61,7 @@ class Linear:
         save_file({"idf": self.idf, "table": self.table, "bias": self.bias}, folder / WEIGHTS)
 
     @classmethod
-    def load(cls, folder: Path) -> "Linear":
+    def load(cls, folder: Path) -> "LinearClassifier":
         """Read the files that `save` wrote."""
         return cls(Terms.load(folder / TERMS), **load_file(folder / WEIGHTS))
 
@@ -95,7 +95,7 @@ def logits(folder: Path, texts: list[str], max_length: int = 0, exact: bool = Tr
         max_length: is other kinds' of members: terms are read whole
         exact: is other kinds' of members: terms always are
     """
-    return Linear.load(folder).logits(texts)
+    return LinearClassifier.load(folder).logits(texts)
 
 
 def fit(
@@ -108,7 +108,7 @@ def fit(
     weights: Array | None = None,
     soft: Array | None = None,
     seed: int = 0,
-) -> Linear:
+) -> LinearClassifier:
     """Fit a member on texts. A label without a row is the last that the member says.
 
     Args:
@@ -145,7 +145,7 @@ def fit(
         terms = block.rows - _FIRST
         table[:, at + _FIRST : at + block.rows] = coefficients[:, column : column + terms]
         at, column = at + block.rows, column + terms
-    return Linear(
+    return LinearClassifier(
         Terms(blocks),
         np.concatenate(idfs).astype(np.float32),
         np.ascontiguousarray(table.T),

@@ -63,7 +63,7 @@ class BuildStage:
         return self.function.partition(":")[0], *self.code
 
 
-class Watch(Protocol):
+class StageWatch(Protocol):
     """A listener that is told which stage runs."""
 
     def begin(self, stage: BuildStage) -> None:
@@ -107,7 +107,7 @@ class Graph:
         return [self.stages[id] for id in TopologicalSorter(edges).static_order() if id in firm]
 
     def run(
-        self, wanted: Iterable[str], store: ArtifactStore, known: Made | None = None, watch: Watch | None = None
+        self, wanted: Iterable[str], store: ArtifactStore, known: Made | None = None, watch: StageWatch | None = None
     ) -> dict[str, Artifact]:
         """Return the artifacts of the wanted stages and of all that they need, made where they are not there.
 

@@ -34,7 +34,7 @@ class Fitting(Trainer):
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the batch
 
     def _get_train_sampler(self, train_dataset: Any = None) -> "torch.utils.data.Sampler[int]":
-        return ByLength(self.train_dataset, self.args.train_batch_size, self.args.seed)
+        return LengthSampler(self.train_dataset, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
         """Return the mean loss of a batch, and with `return_outputs` its logits, FP32 [rows, labels], too."""
@@ -86,7 +86,7 @@ class Fitting(Trainer):
         return super().create_optimizer()
 
 
-class ByLength(torch.utils.data.Sampler[int]):
+class LengthSampler(torch.utils.data.Sampler[int]):
     """Rows in a random order of each epoch's own, those of a batch of like length, in the views of that epoch."""
 
     def __init__(self, rows: Any, batch_size: int, seed: int) -> None:

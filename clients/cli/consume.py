@@ -12,7 +12,7 @@ from newsdesk.clients.client import DEFAULT_URL, Client
 from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.streams.answering import Answering
 from newsdesk.clients.streams.brokers import Access, BrokerError, Group, Sink, parse, read_properties
-from newsdesk.clients.streams.consumption import Consumption, Limits
+from newsdesk.clients.streams.consumption import ConsumerLimits, Consumption
 from newsdesk.clients.streams.messages import MessageForm
 from newsdesk.clients.streams.opening import ClientMissing, open_sink, open_source
 from newsdesk.clients.streams.report import Report
@@ -89,7 +89,7 @@ def consume(
             read_properties(kafka_config) if kafka_config else {},
             redis_password_file.read_text(encoding="utf-8").strip() if redis_password_file else "",
         )
-        limits = Limits(batch, unanswered, grace, most_idle)
+        limits = ConsumerLimits(batch, unanswered, grace, most_idle)
         server: dict[str, Any] = {"timeout": timeout, "model": model, "api_key": api_key, "retries": _RETRIES}
         server |= files(tls_ca, tls_cert, tls_key)
         with ExitStack() as stack:

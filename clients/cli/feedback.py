@@ -14,7 +14,7 @@ from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.errors import NewsdeskError
 from newsdesk.clients.feedback import Correction
 from newsdesk.clients.models import DEFAULT_URL
-from newsdesk.clients.rows import Row, RowRefusal, RowsError, as_sent
+from newsdesk.clients.rows import FileRow, RowRefusal, RowsError, as_sent
 
 _SHOWN = 5
 """Rows that are refused, as many as are named."""
@@ -97,6 +97,6 @@ def _of_file(
                 yield Correction(text, label, _cell(row, "predicted") or None, _cell(row, "note") or None)
 
 
-def _cell(row: Row, column: str) -> str:
+def _cell(row: FileRow, column: str) -> str:
     value = row.cells.get(column)
     return "" if value is None else (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()

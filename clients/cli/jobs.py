@@ -17,7 +17,7 @@ from newsdesk.clients.models import DEFAULT_URL
 from newsdesk.server.contract import Quality
 
 
-class Action(StrEnum):
+class JobAction(StrEnum):
     """The things to do with jobs."""
 
     list = "list"
@@ -29,7 +29,9 @@ class Action(StrEnum):
 
 
 def jobs(
-    action: Annotated[Action, typer.Argument(help="What to do with a job; `wait` says how far it is.")] = Action.list,
+    action: Annotated[
+        JobAction, typer.Argument(help="What to do with a job; `wait` says how far it is.")
+    ] = JobAction.list,
     target: Annotated[
         str, typer.Argument(metavar="[FILE or ID]", help="The file to submit, or the job.", show_default=False)
     ] = "",
@@ -63,27 +65,27 @@ def jobs(
         typer.echo(json.dumps(asdict(job)) if as_json else _line(job))
 
     try:
-        if bool(target) == (action is Action.list):
+        if bool(target) == (action is JobAction.list):
             raise ValueError("expected a file to submit, the id of a job for the others, and nothing for list")
         server: dict[str, Any] = {"timeout": timeout, "api_key": api_key}
         server |= files(tls_ca, tls_cert, tls_key)
         with Client(url, **server) as client:
             taken = client.jobs
-            if action is Action.list:
+            if action is JobAction.list:
                 for job in taken.all():
                     show(job)
-            elif action is Action.submit:
+            elif action is JobAction.submit:
                 show(taken.submit(target, **options))
-            elif action is Action.wait:
+            elif action is JobAction.wait:
                 for job in taken.watch(target):
                     show(job)
                     incomplete = job.state == "failed" or job.refused > 0
-            elif action is Action.result:
+            elif action is JobAction.result:
                 for item in taken.result(target):
                     typer.echo(json.dumps(_answer(item), ensure_ascii=False))
                     incomplete = incomplete or isinstance(item, TextRefused)
             else:
-                show(taken.cancel(target) if action is Action.cancel else taken.get(target))
+                show(taken.cancel(target) if action is JobAction.cancel else taken.get(target))
     except BrokenPipeError:
         raise
     except (NewsdeskError, OSError, ValueError) as error:

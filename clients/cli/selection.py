@@ -22,7 +22,7 @@ from newsdesk.clients.cli.texts import FIRST_RETRIES, AnswersInOrder, opened, sh
 from newsdesk.clients.client import DEFAULT_URL, Client
 from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.errors import NewsdeskError, TextRefused
-from newsdesk.clients.rows import Row, RowRefusal, RowsError
+from newsdesk.clients.rows import FileRow, RowRefusal, RowsError
 from newsdesk.server.contract import Quality
 
 SCORE, REASON = "select_score", "select_reason"
@@ -39,22 +39,22 @@ class CandidateRow(NamedTuple):
 
     score: float
     place: int
-    row: Row
+    row: FileRow
     text: str
     reason: str
 
 
 @dataclass
-class Pool:
+class CandidatePool:
     """The rows of a file that have no label yet, each text once, as they are read."""
 
-    records: Iterable[tuple[Row, str | bytes | RowRefusal]]
+    records: Iterable[tuple[FileRow, str | bytes | RowRefusal]]
     label_column: str
     labelled: "Labelled"
     read: int = 0
     refused: int = 0
     passed_over: int = 0
-    rows: deque[Row] = field(default_factory=deque)
+    rows: deque[FileRow] = field(default_factory=deque)
     """Those whose texts were given on, in their order."""
 
     def texts(self) -> Iterator[Text | RowRefusal]:
@@ -130,7 +130,7 @@ def select(
         with ExitStack() as stack:
             reader = stack.enter_context(opened(file, {**how, "form": input_form}))
             records = stack.enter_context(shown_progress(reader, reader.records()))
-            pool = Pool(records, label_column, labelled)
+            pool = CandidatePool(records, label_column, labelled)
             if by.scored:
                 server: dict[str, Any] = {"timeout": timeout, "model": model, "api_key": api_key}
                 server |= files(tls_ca, tls_cert, tls_key)
@@ -177,7 +177,9 @@ def _labelled(paths: Sequence[Path], how: Mapping[str, Any]) -> Labelled:
     return labelled
 
 
-def _scored(client: Client, pool: Pool, by: Strategy, rows: int, quality: Quality | None) -> list[CandidateRow]:
+def _scored(
+    client: Client, pool: CandidatePool, by: Strategy, rows: int, quality: Quality | None
+) -> list[CandidateRow]:
     """Ask the server about all texts, and return the rows of the highest scores, as many as may be chosen among."""
     of_members = by is Strategy.disagreement
     options = {
@@ -205,7 +207,7 @@ def _scored(client: Client, pool: Pool, by: Strategy, rows: int, quality: Qualit
     return sorted(kept, key=lambda candidate: candidate[:2], reverse=True)
 
 
-def _drawn(pool: Pool, most: int) -> list[CandidateRow]:
+def _drawn(pool: CandidatePool, most: int) -> list[CandidateRow]:
     """Return the rows, in their order; of more than `most`, as many drawn evenly."""
     chance = random.Random(0)
     kept: list[CandidateRow] = []
@@ -272,7 +274,7 @@ def _legible(text: Text) -> bool:
         return False
 
 
-def _filled(row: Row, column: str) -> bool:
+def _filled(row: FileRow, column: str) -> bool:
     return _written(row.cells.get(column)).strip() != ""
 
 

@@ -6,6 +6,6 @@ What cannot be read of a row is said of that row alone. What cannot be read of a
 from newsdesk.clients.rows.errors import RowsError, UnknownKind, Words
 from newsdesk.clients.rows.reader import Reader, as_sent
 from newsdesk.clients.rows.recognise import Form
-from newsdesk.clients.rows.row import Row, RowRefusal
+from newsdesk.clients.rows.row import FileRow, RowRefusal
 
-__all__ = ["Form", "Reader", "Row", "RowRefusal", "RowsError", "UnknownKind", "Words", "as_sent"]
+__all__ = ["FileRow", "Form", "Reader", "RowRefusal", "RowsError", "UnknownKind", "Words", "as_sent"]

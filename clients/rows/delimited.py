@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from newsdesk.clients.rows import dialect
 from newsdesk.clients.rows.errors import RowsError, Words
 from newsdesk.clients.rows.lines import Line, Lines
-from newsdesk.clients.rows.row import LONGEST_ROW, TOO_LONG, Row
+from newsdesk.clients.rows.row import LONGEST_ROW, TOO_LONG, FileRow
 
 _LIKE_ROWS = 0.75
 """Share of the lines of a record that look like rows themselves where a quote is missing."""
@@ -51,12 +51,12 @@ class Delimited:
             if counts[column] > 1:
                 raise RowsError(f"column {column} stands {counts[column]} times in the header: rename all but one")
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[FileRow]:
         for number, (line, cells) in enumerate(self._records(), 1):
             if isinstance(cells, str):
-                yield Row(number, line, {}, cells)
+                yield FileRow(number, line, {}, cells)
             else:
-                yield Row(number, line, dict(zip(self.names, cells, strict=True)))
+                yield FileRow(number, line, dict(zip(self.names, cells, strict=True)))
 
     def feed(self) -> str:
         """Return the next line of the record that is being read."""

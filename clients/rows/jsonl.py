@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from newsdesk.clients.rows.lines import Line, Lines
-from newsdesk.clients.rows.row import LONGEST_ROW, TOO_LONG, Row
+from newsdesk.clients.rows.row import LONGEST_ROW, TOO_LONG, FileRow
 
 
 class _Twice(dict[str, Any]):
@@ -17,7 +17,7 @@ class _Twice(dict[str, Any]):
         self.twice = {name for name, _ in pairs if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
 
 
-def read(lines: Lines, columns: frozenset[str]) -> Iterator[Row]:
+def read(lines: Lines, columns: frozenset[str]) -> Iterator[FileRow]:
     """Yield the rows: objects, or texts alone. One with a name of `columns` twice is refused."""
     number = 0
     for line in lines:
@@ -27,9 +27,9 @@ def read(lines: Lines, columns: frozenset[str]) -> Iterator[Row]:
         yield _row(number, line, columns)
 
 
-def _row(number: int, line: Line, columns: frozenset[str]) -> Row:
-    def refused(why: str) -> Row:
-        return Row(number, line.number, {}, why)
+def _row(number: int, line: Line, columns: frozenset[str]) -> FileRow:
+    def refused(why: str) -> FileRow:
+        return FileRow(number, line.number, {}, why)
 
     if not line.whole:
         return refused(f"longer than {LONGEST_ROW // 2**20} MiB, {TOO_LONG}")
@@ -42,12 +42,12 @@ def _row(number: int, line: Line, columns: frozenset[str]) -> Row:
     except RecursionError:
         return refused("nested too deeply")
     if isinstance(value, str):
-        return Row(number, line.number, {}, text=value)
+        return FileRow(number, line.number, {}, text=value)
     if not isinstance(value, dict):
         return refused(f"holds a {type(value).__name__}, expected an object")
     if isinstance(value, _Twice) and (twice := sorted(value.twice & columns)):
         return refused(f"{twice[0]} stands twice in the object")
-    return Row(number, line.number, value)
+    return FileRow(number, line.number, value)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

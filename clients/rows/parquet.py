@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from newsdesk.clients.rows import pages
 from newsdesk.clients.rows.errors import RowsError, Words
-from newsdesk.clients.rows.row import TOO_LONG, Row
+from newsdesk.clients.rows.row import TOO_LONG, FileRow
 from newsdesk.server.contract import MAX_TEXT_BYTES
 
 _ROWS = 1024
@@ -27,7 +27,7 @@ class _Unreadable:
 _LONG = _Unreadable()
 
 
-def read(file: BinaryIO, columns: Sequence[str], words: Words, every: bool = False) -> Iterator[Row]:
+def read(file: BinaryIO, columns: Sequence[str], words: Words, every: bool = False) -> Iterator[FileRow]:
     """Yield the rows of `columns`, or of `every` column that does not stand twice. Text is bytes, perhaps not UTF-8.
 
     Args:
@@ -50,7 +50,9 @@ def read(file: BinaryIO, columns: Sequence[str], words: Words, every: bool = Fal
         raise RowsError(f"not a Parquet file that can be read: {' '.join(str(error).split())[:200]}") from error
 
 
-def _rows(file: BinaryIO, columns: Sequence[str], words: Words, every: bool, arrow: Any, parquet: Any) -> Iterator[Row]:
+def _rows(
+    file: BinaryIO, columns: Sequence[str], words: Words, every: bool, arrow: Any, parquet: Any
+) -> Iterator[FileRow]:
     size = file.seek(0, 2)
     plain = _Plain(file, size)
     limits = {"thrift_string_size_limit": _FOOTER, "thrift_container_size_limit": 1_000_000}
@@ -105,13 +107,13 @@ def tables(file: BinaryIO, rows: int, most: int) -> Iterator[Any]:
         raise RowsError(f"not a Parquet file that can be read: {' '.join(str(error).split())[:200]}") from error
 
 
-def _row(number: int, cells: dict[str, Any]) -> Row:
+def _row(number: int, cells: dict[str, Any]) -> FileRow:
     for name, value in cells.items():
         if value is _LONG:
-            return Row(number, 0, {}, f"{name} is too long, {TOO_LONG}")
+            return FileRow(number, 0, {}, f"{name} is too long, {TOO_LONG}")
         if hasattr(value, "as_py"):
             cells[name] = value.as_py()
-    return Row(number, 0, cells)
+    return FileRow(number, 0, cells)
 
 
 def _names(names: list[str], columns: Sequence[str], words: Words, every: bool) -> list[str]:

@@ -9,8 +9,8 @@ from newsdesk.clients.rows.dialect import TEXT
 from newsdesk.clients.rows.errors import RowsError, Words
 from newsdesk.clients.rows.lines import Lines
 from newsdesk.clients.rows.recognise import Form
-from newsdesk.clients.rows.row import LONGEST_ROW, TOO_LONG, Row, RowRefusal
-from newsdesk.clients.rows.streams import Counted
+from newsdesk.clients.rows.row import LONGEST_ROW, TOO_LONG, FileRow, RowRefusal
+from newsdesk.clients.rows.streams import CountedStream
 from newsdesk.server.contract import MAX_TEXT_BYTES
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class Reader:
             self.size = file.seek(0, 2)
             file.seek(0)
         try:
-            self._counted = Counted(file)
+            self._counted = CountedStream(file)
             self._file, packed = self._opened(file)
         except RowsError as error:
             raise type(error)(f"{name}: {error}") from error
@@ -78,7 +78,7 @@ class Reader:
         """The file's form, by its first bytes, its name or what was said."""
         return self._form
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[FileRow]:
         """Yield the rows with all their cells, not only those of `columns`."""
         return self._named(self._read(self._columns, every=True))
 
@@ -86,7 +86,7 @@ class Reader:
         """Yield the text of each row, or why there is none."""
         return self._named(self._texts())
 
-    def records(self) -> Iterator[tuple[Row, str | bytes | RowRefusal]]:
+    def records(self) -> Iterator[tuple[FileRow, str | bytes | RowRefusal]]:
         """Yield each row with all its cells, and its text or why there is none."""
         return self._named(self._records(every=True))
 
@@ -115,7 +115,7 @@ class Reader:
         except RowsError as error:
             raise type(error)(f"{self._name}: {error}") from error
 
-    def _read(self, columns: list[str], every: bool) -> Iterator[Row]:
+    def _read(self, columns: list[str], every: bool) -> Iterator[FileRow]:
         if self._form is Form.parquet:
             yield from parquet.read(self._file, columns or ([] if every else [TEXT]), self._words, every)
         elif self._form is Form.txt:
@@ -133,7 +133,7 @@ class Reader:
     def _texts(self) -> Iterator[str | bytes | RowRefusal]:
         return (text for _, text in self._records(every=False))
 
-    def _records(self, every: bool) -> Iterator[tuple[Row, str | bytes | RowRefusal]]:
+    def _records(self, every: bool) -> Iterator[tuple[FileRow, str | bytes | RowRefusal]]:
         first = every or self._form is Form.jsonl
         for row in self._read(self._columns, every):
             if first and row.cells:
@@ -151,7 +151,7 @@ class Reader:
                 f"no column {', '.join(missing)} among {', '.join(names)}: name one with {self._words.column}"
             )
 
-    def _text(self, row: Row) -> str | bytes | RowRefusal:
+    def _text(self, row: FileRow) -> str | bytes | RowRefusal:
         columns = self._columns or [TEXT]
         value = row.text if len(columns) > 1 or row.text is not None else row.cells.get(columns[0])
         if isinstance(value, str | bytes):  # as nearly all rows are
@@ -164,7 +164,7 @@ class Reader:
             return RowRefusal(row.line, f"{_where(row)}: {len(value):,} bytes, {TOO_LONG}")
         return value
 
-    def _wrong(self, row: Row, columns: list[str]) -> str:
+    def _wrong(self, row: FileRow, columns: list[str]) -> str:
         if missing := [column for column in columns if column not in row.cells]:
             return f"no {' and '.join(missing)} among {', '.join(row.cells)}: name one with {self._words.column}"
         cells = [row.cells[column] for column in columns]
@@ -174,7 +174,7 @@ class Reader:
         return "" if any(cell is not None for cell in cells) else f"{' and '.join(columns)} is null, expected a text"
 
 
-def _where(row: Row) -> str:
+def _where(row: FileRow) -> str:
     return f"line {row.line}" if row.line else f"row {row.number}"
 
 

@@ -11,7 +11,7 @@ from newsdesk.clients.rows.errors import RowsError, UnknownKind, Words
 from newsdesk.clients.rows.streams import (
     PIECE,
     Changed,
-    Counted,
+    CountedStream,
     Unpacked,
     buffered,
     from_carriage_returns,
@@ -78,7 +78,7 @@ def form_of(name: str, words: Words) -> tuple[Form, str]:
     return SUFFIXES[suffix], "\t" if suffix == ".tsv" else ""
 
 
-def opened(counted: Counted) -> tuple[BinaryIO, bool]:
+def opened(counted: CountedStream) -> tuple[BinaryIO, bool]:
     """Return what to read the rows of, and whether it is Parquet (which can be sought in).
 
     Rows are in UTF-8, with newlines at the ends of their lines.
@@ -88,7 +88,7 @@ def opened(counted: Counted) -> tuple[BinaryIO, bool]:
         RowsError: it cannot be unpacked.
     """
     if counted.head.startswith(GZIP):
-        counted = Counted(buffered(Unpacked(counted)))
+        counted = CountedStream(buffered(Unpacked(counted)))
         if counted.head.startswith(GZIP):
             raise UnknownKind("a gzip file within a gzip file: unpack it")
     head, file = counted.head, buffered(counted)

@@ -10,7 +10,7 @@ LONGEST_ROW = 4 * MAX_TEXT_BYTES
 TOO_LONG = f"expected a text of at most {MAX_TEXT_BYTES // 1024} KiB"
 
 
-class Row(NamedTuple):
+class FileRow(NamedTuple):
     """A row as it stands in its file.
 
     Attributes:

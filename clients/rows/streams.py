@@ -16,7 +16,7 @@ _MOST_GROWTH = 500
 _FREE = 256 * 2**20
 
 
-class Counted(io.RawIOBase):
+class CountedStream(io.RawIOBase):
     """The bytes of an open file.
 
     `head` are the first, with a whole line among them, and `position` is how many are read.
@@ -56,7 +56,7 @@ def buffered(raw: io.RawIOBase) -> BinaryIO:
 class Unpacked(io.RawIOBase):
     """The bytes that a gzip file holds."""
 
-    def __init__(self, packed: Counted) -> None:
+    def __init__(self, packed: CountedStream) -> None:
         self._packed = packed
         self._file = gzip.GzipFile(fileobj=buffered(packed))
         self._size = 0

@@ -29,7 +29,7 @@ class StreamClassifier(Protocol):
         """Answer texts in their order."""
 
 
-class Pauses:
+class RetryPauses:
     """Growing pauses with jitter, which end where the consumer ends."""
 
     def __init__(self, ended: threading.Event, longest: float = _LONGEST_PAUSE) -> None:
@@ -64,7 +64,7 @@ class Answering:
         Raises:
             Abandoned: the consumer ends.
         """
-        pauses, tries = Pauses(self._ended), 0
+        pauses, tries = RetryPauses(self._ended), 0
         while True:
             try:
                 items = self._client.classify(list(texts), quality=self._quality)

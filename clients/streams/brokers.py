@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from newsdesk.clients.streams.messages import Message, Record
+from newsdesk.clients.streams.messages import Message, StreamRecord
 
 _EXPECTED = "kafka://host:9092/topic, redis://host:6379/stream or rediss://host:6379/stream"
 _SCHEMES = "kafka", "redis", "rediss"
@@ -54,7 +54,7 @@ class MessageSource(Protocol):
 class Sink(Protocol):
     """A stream of messages that is written."""
 
-    def write(self, records: Sequence[Record]) -> None:
+    def write(self, records: Sequence[StreamRecord]) -> None:
         """Write records, and return when the broker has them all.
 
         Raises:
@@ -66,7 +66,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class Place:
+class StreamPosition:
     """A URL taken apart: the broker's kind and servers, the topic or stream there, and options of the connection."""
 
     scheme: str
@@ -97,7 +97,7 @@ class Access:
     redis_password: str = field(default="", repr=False)
 
 
-def parse(url: str) -> Place:
+def parse(url: str) -> StreamPosition:
     """Take a stream's URL apart.
 
     Raises:
@@ -116,7 +116,7 @@ def parse(url: str) -> Place:
     name = unquote(parts.path.removeprefix("/"))
     if parts.scheme not in _SCHEMES or not parts.netloc or not name or parts.fragment:
         raise ValueError(f"the stream is {url!r}, expected {_EXPECTED}")
-    return Place(parts.scheme, parts.netloc, name, dict(parse_qsl(parts.query)))
+    return StreamPosition(parts.scheme, parts.netloc, name, dict(parse_qsl(parts.query)))
 
 
 def read_properties(file: Path) -> dict[str, str]:

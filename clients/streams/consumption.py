@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from newsdesk.clients.prediction import Prediction
-from newsdesk.clients.streams.answering import Abandoned, Answering, Pauses
+from newsdesk.clients.streams.answering import Abandoned, Answering, RetryPauses
 from newsdesk.clients.streams.brokers import BrokerAway, MessageSource, Sink
-from newsdesk.clients.streams.messages import Message, MessageForm, Record, Unreadable
+from newsdesk.clients.streams.messages import Message, MessageForm, StreamRecord, Unreadable
 from newsdesk.clients.streams.report import Counts, Report, warn
 from newsdesk.server.contract import DEFAULT_QUALITY, Quality
 
@@ -23,7 +23,7 @@ _Outcome = Prediction | str
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConsumerLimits:
     """Bounds of a consumer.
 
     Attributes:
@@ -62,7 +62,7 @@ class Consumption:
         dead: Sink | None,
         answering: Answering,
         form: MessageForm,
-        limits: Limits,
+        limits: ConsumerLimits,
         report: Report,
         quality: Quality | None = None,
     ) -> None:
@@ -191,7 +191,7 @@ class Consumption:
 
     def _persist(self, action: Callable[[], None]) -> None:
         """Do what a broker must not miss, however often it is away meanwhile. Raises BrokerError when time is up."""
-        pauses = Pauses(self._over, _LONGEST_PAUSE)
+        pauses = RetryPauses(self._over, _LONGEST_PAUSE)
         while True:
             try:
                 return action()
@@ -203,19 +203,19 @@ class Consumption:
                     raise error from None
                 self._hold()
 
-    def _answer(self, message: Message, prediction: Prediction) -> Record:
+    def _answer(self, message: Message, prediction: Prediction) -> StreamRecord:
         about = {"id": self._form.id(message), "source": message.at, "quality": self._quality}
         values = {name: value for name, value in prediction.as_object().items() if name != "index"}
         return self._record(about | values)
 
-    def _error(self, message: Message, reason: str) -> Record:
+    def _error(self, message: Message, reason: str) -> StreamRecord:
         return self._record({"id": self._form.id(message), "source": message.at, "error": reason})
 
-    def _record(self, body: dict[str, object]) -> Record:
-        return Record(str(body["id"]).encode(errors="replace"), json.dumps(body).encode())
+    def _record(self, body: dict[str, object]) -> StreamRecord:
+        return StreamRecord(str(body["id"]).encode(errors="replace"), json.dumps(body).encode())
 
-    def _letter(self, message: Message, reason: str) -> Record:
+    def _letter(self, message: Message, reason: str) -> StreamRecord:
         """Return the message as it came, with its id, the reason and where it stood."""
         headers = {"newsdesk-id": self._form.id(message), "newsdesk-error": reason, "newsdesk-source": message.at}
         clean = {name: value.encode(errors="replace").decode() for name, value in headers.items()}
-        return Record(message.key, message.content, clean)
+        return StreamRecord(message.key, message.content, clean)

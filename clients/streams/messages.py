@@ -35,7 +35,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class StreamRecord:
     """A message to write. `headers` stand beside its value, or among its fields."""
 
     key: bytes | None

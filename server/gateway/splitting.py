@@ -16,7 +16,7 @@ from newsdesk.server.gateway.rollouts.candidate import CandidateFailed
 from newsdesk.server.gateway.rollouts.rollout import Rollout
 from newsdesk.server.gateway.rollouts.shadow import Compared
 from newsdesk.server.gateway.rollouts.tensors import Rows
-from newsdesk.server.gateway.triton import Answered, AnyReply, Once, Reply
+from newsdesk.server.gateway.triton import AnyReply, Once, Reply, TritonReply
 from newsdesk.server.gateway.upstream import RpcReply
 
 _REFUSED, _SERVERS_OWN = "INVALID_ARGUMENT", 500
@@ -113,7 +113,7 @@ async def _shared(
         return None
 
 
-def _well(reply: Answered) -> bool:
+def _well(reply: TritonReply) -> bool:
     """Return whether the model did what it should: answered, or said what is wrong with the request."""
     if isinstance(reply, RpcReply):
         return reply.good or reply.code == _REFUSED

@@ -32,7 +32,7 @@ EXPIRED = "Request timeout expired"
 _ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
-class Answered(Protocol):
+class TritonReply(Protocol):
     """A reply of Triton's, over either protocol."""
 
     @property
@@ -43,7 +43,7 @@ class Answered(Protocol):
         """Return why the request is to be sent again, None for an answer, be it an error of the request's own."""
 
 
-AnyReply = TypeVar("AnyReply", bound=Answered)
+AnyReply = TypeVar("AnyReply", bound=TritonReply)
 Once = Callable[[float], Awaitable[AnyReply]]
 """Sends a request one time, within so many seconds. Raises NewsdeskError where nothing is answered."""
 

@@ -59,11 +59,13 @@ def score(
     2 wrong usage, or files that could not be read.
     """
     from newsdesk.server.scoring.chunks import Reading
-    from newsdesk.server.scoring.job import Job, run
+    from newsdesk.server.scoring.job import ScoringJob, run
 
     try:
         model = _model(settings, quality)
-        job = Job(source, out, model, Reading(text_column or [], delimiter, input_form), prefix, uncertainty, overwrite)
+        job = ScoringJob(
+            source, out, model, Reading(text_column or [], delimiter, input_form), prefix, uncertainty, overwrite
+        )
         outcome = run(job, _workers(model, on, workers), _say)
     except (ServerError, OSError) as error:
         typer.echo(f"newsdesk: {error}", err=True)

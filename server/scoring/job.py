@@ -15,14 +15,14 @@ from newsdesk.server.scoring.chunks import Reading, RowChunk
 from newsdesk.server.scoring.errors import ScoreError
 from newsdesk.server.scoring.forms import Style
 from newsdesk.server.scoring.journal import Journal, Progress
-from newsdesk.server.scoring.places import Place, place_of
+from newsdesk.server.scoring.places import FileSystem, place_of
 from newsdesk.server.scoring.work import Texts, Workers
 
 _SAY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Job:
+class ScoringJob:
     """Which files are scored, and how.
 
     Attributes:
@@ -69,7 +69,7 @@ class _File:
         return self.count is not None and len(self.progress.parts) == self.count
 
 
-def run(job: Job, workers: Workers, say: Callable[[str], None]) -> Outcome:
+def run(job: ScoringJob, workers: Workers, say: Callable[[str], None]) -> Outcome:
     """Score the files that are not scored yet, and return how it went.
 
     Args:
@@ -112,7 +112,9 @@ def run(job: Job, workers: Workers, say: Callable[[str], None]) -> Outcome:
 
 
 class _Run:
-    def __init__(self, job: Job, source: Place, place: Place, journal: Journal, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, job: ScoringJob, source: FileSystem, place: FileSystem, journal: Journal, say: Callable[[str], None]
+    ) -> None:
         loaded = manifest.load(job.model.folder)
         self._style = Style(loaded.labels, [stage.name for stage in loaded.cascade], job.prefix, job.uncertainty)
         self._job, self._source, self._place, self._journal, self._say = job, source, place, journal, say
@@ -188,7 +190,7 @@ def _sent(text: Text | RowRefusal) -> Text | None:
     return None if isinstance(text, RowRefusal) else text
 
 
-def _listed(job: Job, source: Place, inside: str) -> dict[str, tuple[str, Form]]:
+def _listed(job: ScoringJob, source: FileSystem, inside: str) -> dict[str, tuple[str, Form]]:
     """Return the files to score, by their names in the folder, "" for a single file: their stamps and forms."""
     stamps = source.find(inside)
     if "" in stamps:
@@ -218,7 +220,7 @@ def _plain(name: str) -> str:
     return name[:-3] if name.lower().endswith(".gz") else name
 
 
-def _about(job: Job, source: str) -> dict[str, Any]:
+def _about(job: ScoringJob, source: str) -> dict[str, Any]:
     """Return what changes the output of a job."""
     model = asdict(job.model)
     del model["folder"]

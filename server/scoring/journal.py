@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from newsdesk.server.scoring.errors import ScoreError
-from newsdesk.server.scoring.places import Place
+from newsdesk.server.scoring.places import FileSystem
 
 _JOB = "job.json"
 _PART = re.compile(r"(?P<key>[0-9a-f]{16})-(?P<number>\d+|done)-(?P<rows>\d+)-(?P<refused>\d+)\.part")
@@ -38,7 +38,7 @@ class Progress:
 class Journal:
     """The journal of the job that writes `out`, in a folder beside it."""
 
-    def __init__(self, place: Place, out: str) -> None:
+    def __init__(self, place: FileSystem, out: str) -> None:
         self._place, self.folder = place, out + _SUFFIX
 
     def begin(self, about: Mapping[str, Any]) -> None:

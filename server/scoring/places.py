@@ -14,7 +14,7 @@ from newsdesk.server.scoring.errors import ScoreError
 _LOCK = ".lock"
 
 
-class Place(Protocol):
+class FileSystem(Protocol):
     """A file system. What is created appears whole under its name, or not at all."""
 
     def find(self, path: str) -> dict[str, str]:
@@ -43,14 +43,14 @@ class Place(Protocol):
         """
 
 
-def place_of(path: str) -> tuple[Place, str]:
+def place_of(path: str) -> tuple[FileSystem, str]:
     """Return where a path or URL lies, and its path there.
 
     Raises:
         ScoreError: a package for such URLs is missing.
     """
     if "://" not in path:
-        return Local(), str(Path(path).expanduser().absolute())
+        return LocalFiles(), str(Path(path).expanduser().absolute())
     kind = path.partition("://")[0]
     try:
         import fsspec
@@ -64,7 +64,7 @@ def place_of(path: str) -> tuple[Place, str]:
     return Remote(system), inside.rstrip("/")
 
 
-class Local:
+class LocalFiles:
     """This machine's file system."""
 
     def find(self, path: str) -> dict[str, str]:

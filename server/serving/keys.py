@@ -13,7 +13,7 @@ from newsdesk.server.serving.command_line import taking
 from newsdesk.server.serving.settings import default_state
 
 
-class Action(StrEnum):
+class KeyAction(StrEnum):
     """The things to do with keys."""
 
     create = "create"
@@ -36,7 +36,7 @@ def _file(*, state: Path | None = None, keys: Path | None = None, **_: Any) -> P
 @taking("file", _file, ("keys", "state"))
 def keys(
     *,
-    action: Annotated[Action, typer.Argument(help="create NAME, list, or revoke ID.")],
+    action: Annotated[KeyAction, typer.Argument(help="create NAME, list, or revoke ID.")],
     which: Annotated[str, typer.Argument(metavar="[NAME|ID]", help="Whose the new key is, or the key's id.")] = "",
     role: Annotated[RoleName, typer.Option(help="reader classifies, operator loads models too.")] = RoleName.reader,
     days: Annotated[float | None, typer.Option(help="Days until it expires.", show_default="never")] = None,
@@ -48,14 +48,14 @@ def keys(
 
     store = KeyFile(file)
     try:
-        if (action is Action.list) == bool(which):
+        if (action is KeyAction.list) == bool(which):
             raise KeysError("expected `create NAME`, `list` or `revoke ID`")
-        if action is Action.create:
+        if action is KeyAction.create:
             key, text = store.create(which, Role[role], days)
             typer.echo(json.dumps({"key": text, **_shown(key)}) if as_json else text)
             if not as_json:
                 typer.echo(f"{key.role} {key.name!r}, id {key.id}. This key is not shown again.", err=True)
-        elif action is Action.revoke:
+        elif action is KeyAction.revoke:
             key = store.revoke(which)
             typer.echo(json.dumps(_shown(key)) if as_json else f"{key.id} {key.name!r} is revoked")
         else:

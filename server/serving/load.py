@@ -20,7 +20,7 @@ _FULL_SECONDS = 15
 
 
 @dataclass(frozen=True)
-class Reading:
+class LoadReading:
     """The result of one run: answers per second, and the latency's quantiles in milliseconds.
 
     A server that answers in bursts may end two of them within a run, more than it can go on with: what it is credited
@@ -60,9 +60,9 @@ def run(
     clients: int,
     seconds: float,
     warm_up: float = 2,
-    kind: "Callable[[Iterator[bytes]], Client] | None" = None,
+    kind: "Callable[[Iterator[bytes]], LoadClient] | None" = None,
     tls: ssl.SSLContext | None = None,
-) -> Reading:
+) -> LoadReading:
     """Send requests round and round, and return what was seen.
 
     Before that, uncounted: `warm_up` seconds, and on until each client was answered once (at most _FULL_SECONDS), or
@@ -81,7 +81,7 @@ def run(
     Raises:
         RuntimeError: nothing was answered within `seconds`.
     """
-    return asyncio.run(_run(host, port, requests, clients, seconds, warm_up, kind or Client, tls))
+    return asyncio.run(_run(host, port, requests, clients, seconds, warm_up, kind or LoadClient, tls))
 
 
 async def _run(
@@ -91,9 +91,9 @@ async def _run(
     clients: int,
     seconds: float,
     warm_up: float,
-    kind: "Callable[[Iterator[bytes]], Client]",
+    kind: "Callable[[Iterator[bytes]], LoadClient]",
     tls: ssl.SSLContext | None,
-) -> Reading:
+) -> LoadReading:
     source = cycle(requests)
     loop = asyncio.get_running_loop()
     made = [await loop.create_connection(lambda: kind(source), host, port, ssl=tls) for _ in range(clients)]
@@ -120,7 +120,7 @@ async def _run(
     return read(clients, latencies, failures, elapsed)
 
 
-def read(clients: int, latencies: np.ndarray, failures: int, elapsed: float) -> Reading:
+def read(clients: int, latencies: np.ndarray, failures: int, elapsed: float) -> LoadReading:
     """Return what was seen of closed-loop clients.
 
     Args:
@@ -131,10 +131,10 @@ def read(clients: int, latencies: np.ndarray, failures: int, elapsed: float) -> 
     """
     per_second = min(len(latencies) / elapsed, clients / float(latencies.mean()))
     p50, p99 = 1e3 * np.quantile(latencies, [0.5, 0.99])
-    return Reading(clients, len(latencies), failures, per_second, float(p50), float(p99))
+    return LoadReading(clients, len(latencies), failures, per_second, float(p50), float(p99))
 
 
-class Client(asyncio.Protocol):
+class LoadClient(asyncio.Protocol):
     """One connection: the next request goes out when the last one's response is whole."""
 
     def __init__(self, source: Iterator[bytes]) -> None:

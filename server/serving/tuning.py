@@ -24,7 +24,7 @@ from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.errors import ServerError
 from newsdesk.server.runtime.repository import latest_version
 from newsdesk.server.serving import load, prepare
-from newsdesk.server.serving.load import Reading
+from newsdesk.server.serving.load import LoadReading
 from newsdesk.server.serving.settings import Settings, granted_cores
 
 ALONE, MANY = 1, 64
@@ -52,8 +52,8 @@ class Point(Struct, frozen=True):
     """A set-up measured at one client and at many, or why it could not be."""
 
     setup: Setup
-    alone: Reading | None = None
-    many: Reading | None = None
+    alone: LoadReading | None = None
+    many: LoadReading | None = None
     refused: str = ""
 
 

@@ -63,7 +63,7 @@ class _Body(Struct):
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestContent:
     """A request's content.
 
     Attributes:
@@ -78,7 +78,7 @@ class Asked:
     id: str
 
 
-def read(body: bytes) -> Asked:
+def read(body: bytes) -> RequestContent:
     """Read a request's body.
 
     Raises:
@@ -107,12 +107,14 @@ def read(body: bytes) -> Asked:
             raise RequestError(f"{name}: binary tensors and classification are not spoken here, send plain JSON")
     try:
         quality = np.array(raw[QUALITY], np.object_) if QUALITY in raw else None
-        return Asked(read_texts(np.array(raw[TEXT], np.object_)), read_qualities(quality, count), wanted, request.id)
+        return RequestContent(
+            read_texts(np.array(raw[TEXT], np.object_)), read_qualities(quality, count), wanted, request.id
+        )
     except (TextError, QualityError) as error:
         raise RequestError(str(error)) from error
 
 
-def write(model: str, asked: Asked, classifier: Classifier, batch: BatchAnswers, own: slice) -> bytes:
+def write(model: str, asked: RequestContent, classifier: Classifier, batch: BatchAnswers, own: slice) -> bytes:
     """Return the JSON of the answers to one request. The statuses of errors are Triton's own.
 
     Args:

@@ -15,7 +15,7 @@ import msgspec
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.standalone import protocol
 from newsdesk.server.standalone.protocol import RequestError
-from newsdesk.server.standalone.worker import Full, Worker
+from newsdesk.server.standalone.worker import QueueFull, Worker
 
 MAX_BODY = 32 * 2**20
 REQUEST_SECONDS = 60.0
@@ -49,7 +49,7 @@ class Server(ThreadingHTTPServer):
         asked = protocol.read(body)
         try:
             share = self.worker.answer(asked, REQUEST_SECONDS)
-        except Full:
+        except QueueFull:
             raise RequestError("too many requests wait: send it again in a moment", 503) from None
         except (TimeoutError, Late):
             raise RequestError(f"no answer within {REQUEST_SECONDS:.0f} s", 504) from None

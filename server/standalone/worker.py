@@ -9,7 +9,7 @@ import numpy as np
 
 from newsdesk.server.contract import MAX_BATCH
 from newsdesk.server.runtime.classifier import BatchAnswers, Classifier
-from newsdesk.server.standalone.protocol import Asked
+from newsdesk.server.standalone.protocol import RequestContent
 
 _MOST_WAITING = 1024
 
@@ -21,7 +21,7 @@ class Share(NamedTuple):
     own: slice
 
 
-class Full(Exception):
+class QueueFull(Exception):
     """As many requests wait as may."""
 
 
@@ -30,10 +30,10 @@ class Worker:
 
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
-        self._waiting: queue.Queue[tuple[Asked, Future[Share]]] = queue.Queue(_MOST_WAITING)
+        self._waiting: queue.Queue[tuple[RequestContent, Future[Share]]] = queue.Queue(_MOST_WAITING)
         threading.Thread(target=self._work, name="worker", daemon=True).start()
 
-    def answer(self, asked: Asked, timeout: float) -> Share:
+    def answer(self, asked: RequestContent, timeout: float) -> Share:
         """Answer a request, within `timeout` seconds.
 
         Raises:
@@ -45,11 +45,11 @@ class Worker:
         try:
             self._waiting.put_nowait((asked, promised))
         except queue.Full:
-            raise Full from None
+            raise QueueFull from None
         return promised.result(timeout)
 
     def _work(self) -> None:
-        kept: tuple[Asked, Future[Share]] | None = None
+        kept: tuple[RequestContent, Future[Share]] | None = None
         while True:
             batch, count = [kept or self._waiting.get()], 0
             kept = None
@@ -63,7 +63,7 @@ class Worker:
                 kept = None
             self._together(batch)
 
-    def _together(self, batch: "list[tuple[Asked, Future[Share]]]") -> None:
+    def _together(self, batch: "list[tuple[RequestContent, Future[Share]]]") -> None:
         texts = [text for asked, _ in batch for text in asked.texts]
         try:
             answers = self._classifier.classify(texts, np.concatenate([asked.qualities for asked, _ in batch]))

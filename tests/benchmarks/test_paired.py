@@ -1,11 +1,11 @@
 """Sides that are measured in turn are compared round by round."""
 
 from benchmarks.paired import Runs
-from newsdesk.server.serving.load import Reading
+from newsdesk.server.serving.load import LoadReading
 
 
-def readings(clients: int, *per_second: float) -> list[Reading]:
-    return [Reading(clients, 10, 0, rate, 1000 / rate, 2000 / rate) for rate in per_second]
+def readings(clients: int, *per_second: float) -> list[LoadReading]:
+    return [LoadReading(clients, 10, 0, rate, 1000 / rate, 2000 / rate) for rate in per_second]
 
 
 def test_a_side_is_over_the_one_without_it_of_the_same_round() -> None:

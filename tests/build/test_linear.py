@@ -13,8 +13,8 @@ from sklearn.svm import LinearSVC
 from newsdesk.build.compile import linear as compiled
 from newsdesk.build.data.rows import Row
 from newsdesk.build.errors import DataError, VerificationError
-from newsdesk.build.members.linear import Counted, Linear, fit
-from newsdesk.build.recipe import Linear as Settings
+from newsdesk.build.members.linear import Counted, LinearClassifier, fit
+from newsdesk.build.recipe import LinearClassifier as Settings
 from newsdesk.server.runtime import batching, engines
 from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.runtime.ngrams import Features, Ngrams
@@ -53,13 +53,13 @@ def of_sklearn(texts: list[str], labels: np.ndarray, asked: list[str], classifie
 
 
 @pytest.fixture(scope="module")
-def linear(rows: list[Row]) -> Linear:
+def linear(rows: list[Row]) -> LinearClassifier:
     texts = [row.text for row in rows]
     return fit(Counted.of(texts, SMALL), np.array([row.label for row in rows]), len(WORDS), SMALL)
 
 
 @pytest.fixture(scope="module")
-def exported(linear: Linear, rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(linear: LinearClassifier, rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("linear")
     linear.save(folder)
     graphs = folder / "graphs"
@@ -97,7 +97,7 @@ def test_weights_by_hand(tmp_path: Path):
     idf, table = np.zeros(4, np.float32), np.zeros((4, 2), np.float32)
     idf[place] = 1, 2
     table[place] = [[1, 0], [0, 10]]
-    Linear(terms, idf, table, np.array([0.5, 0], np.float32)).save(tmp_path)
+    LinearClassifier(terms, idf, table, np.array([0.5, 0], np.float32)).save(tmp_path)
     graphs = tmp_path / "graphs"
     graphs.mkdir()
     compiled.export(tmp_path, graphs, 0, ["oven tide"])
@@ -113,7 +113,7 @@ def take_apart(terms: Terms, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, counts
 
 
-def test_a_term_stands_once_with_its_count(linear: Linear):
+def test_a_term_stands_once_with_its_count(linear: LinearClassifier):
     once, thrice, often = linear.terms.encode(["tide", "tide tide tide", "tide " * 300])
     rows, counts = take_apart(linear.terms, once)
     assert (counts == 1).all()
@@ -129,9 +129,9 @@ def test_what_a_text_gets_does_not_depend_on_its_company(exported: Path):
         np.testing.assert_allclose(answers(exported, [text])[0], expected, atol=1e-6)
 
 
-def test_it_comes_back_from_its_folder(linear: Linear, tmp_path: Path):
+def test_it_comes_back_from_its_folder(linear: LinearClassifier, tmp_path: Path):
     linear.save(tmp_path)
-    assert (Linear.load(tmp_path).logits(CUT) == linear.logits(CUT)).all()
+    assert (LinearClassifier.load(tmp_path).logits(CUT) == linear.logits(CUT)).all()
 
 
 def test_a_label_without_rows_is_never_said(rows: list[Row]):
@@ -163,9 +163,9 @@ def test_weighted_rows_count_as_if_repeated(rows: list[Row]):
     assert np.abs(zero.logits(CUT) - even.logits(CUT)).max() > 0.01
 
 
-def test_a_graph_that_differs_is_refused(linear: Linear, tmp_path: Path):
+def test_a_graph_that_differs_is_refused(linear: LinearClassifier, tmp_path: Path):
     linear.save(tmp_path)
-    graph = compiled.graph(Linear(linear.terms, linear.idf * 2, linear.table + 1, linear.bias))
+    graph = compiled.graph(LinearClassifier(linear.terms, linear.idf * 2, linear.table + 1, linear.bias))
     (tmp_path / "model.fp32.onnx").write_bytes(graph.SerializeToString())
     with pytest.raises(VerificationError, match="logits differ"):
         compiled.parity(linear, tmp_path / "model.fp32.onnx", CUT)

@@ -10,7 +10,7 @@ import pytest
 
 from newsdesk.clients import AsyncClient, Client, DeadlineExceeded, ServerFailed, TextRefused, calls
 from newsdesk.clients.options import Options
-from newsdesk.clients.transports import Answer, ModelFacts
+from newsdesk.clients.transports import ModelFacts, ServerAnswer
 from newsdesk.clients.triton_grpc import AsyncGrpcTransport, GrpcTransport
 from tests.clients.texts import numbered
 from tests.clients.triton_process import Ports
@@ -29,13 +29,15 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[bytes]]]:
     requests: list[list[bytes]] = []
     blocking, later = GrpcTransport.infer, AsyncGrpcTransport.infer
 
-    def infer(self: Any, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float) -> list[Answer]:
+    def infer(
+        self: Any, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
+    ) -> list[ServerAnswer]:
         requests.append(list(texts))
         return blocking(self, texts, model, options, timeout)
 
     async def ainfer(
         self: Any, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
-    ) -> list[Answer]:
+    ) -> list[ServerAnswer]:
         requests.append(list(texts))
         return await later(self, texts, model, options, timeout)
 
@@ -199,7 +201,7 @@ def test_a_request_that_hangs_keeps_its_room_only_for_a_while(
 
     async def hang(
         self: Any, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
-    ) -> list[Answer]:
+    ) -> list[ServerAnswer]:
         if texts[0] == b"hang":
             await asyncio.sleep(timeout)
         return await infer(self, texts, model, options, timeout)

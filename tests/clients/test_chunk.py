@@ -30,7 +30,7 @@ from newsdesk.clients.tensors import (
     unpack_texts,
 )
 from newsdesk.clients.tensors import outputs as wanted
-from newsdesk.clients.transports import Answer, ModelFacts
+from newsdesk.clients.transports import ModelFacts, ServerAnswer
 from newsdesk.server.contract import MEMBER_PROBABILITIES, STANDARD_OUTPUTS
 
 MODEL = ModelFacts(("World", "Sports", "Business", "Sci/Tech"), ("quick", "careful"), 64)
@@ -136,7 +136,7 @@ def outputs(count: int = 2, **changes: Tensor) -> dict[str, Tensor]:
 
 def test_answers_are_read() -> None:
     answers = read_answers(outputs(), 2, MODEL, Options())
-    assert answers == [Answer("World", [0.25] * 4, "World", number, None) for number in (0, 1)]
+    assert answers == [ServerAnswer("World", [0.25] * 4, "World", number, None) for number in (0, 1)]
     explained = read_answers(outputs(), 2, MODEL, EXPLAINED)
     assert [answer.members for answer in explained] == [[[-1.0] * 4] * 2] * 2
 

@@ -14,7 +14,7 @@ from tests.server.gateway import gateways
 OUTPUTS = ("LABEL", "PROBABILITIES")
 
 
-def run(server: Server, requests: list[bytes]) -> load.Reading:
+def run(server: Server, requests: list[bytes]) -> load.LoadReading:
     return load.run("127.0.0.1", server.grpc_port, requests, clients=3, seconds=1, warm_up=0.2, kind=grpc_load.Client)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from newsdesk.clients.chunk import Item
 from newsdesk.clients.errors import NewsdeskError
 from newsdesk.clients.prediction import Prediction
-from newsdesk.clients.streams.messages import Message, Record
+from newsdesk.clients.streams.messages import Message, StreamRecord
 from newsdesk.server.contract import Quality
 from tests.clients.cli.command import NEWSDESK
 
@@ -82,10 +82,10 @@ class Written:
     """A sink; `failing` are errors that it raises first."""
 
     def __init__(self, *failing: Exception) -> None:
-        self.records: list[Record] = []
+        self.records: list[StreamRecord] = []
         self._failing = list(failing)
 
-    def write(self, records: Sequence[Record]) -> None:
+    def write(self, records: Sequence[StreamRecord]) -> None:
         if self._failing:
             raise self._failing.pop(0)
         self.records += records

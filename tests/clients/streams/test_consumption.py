@@ -13,7 +13,7 @@ from newsdesk.clients import Client, ServerFailed, ServerUnavailable
 from newsdesk.clients.errors import Interrupted
 from newsdesk.clients.streams.answering import Abandoned, Answering
 from newsdesk.clients.streams.brokers import BrokerAway, BrokerError
-from newsdesk.clients.streams.consumption import Consumption, Limits
+from newsdesk.clients.streams.consumption import ConsumerLimits, Consumption
 from newsdesk.clients.streams.messages import MessageForm
 from newsdesk.clients.streams.report import Report
 from tests.clients.streams.consumer import Messages, Server, Written, until
@@ -23,7 +23,7 @@ TEXTS = [f"match {number}".encode() for number in range(100)]
 
 
 def consumption(source: Messages, server: Any, answers: Written, dead: Written | None = None, **limits: Any) -> Any:
-    bounds = Limits(**{"batch": 8, "unanswered": 24, "most_idle": 0.0} | limits)
+    bounds = ConsumerLimits(**{"batch": 8, "unanswered": 24, "most_idle": 0.0} | limits)
     return Consumption(source, answers, dead, Answering(server, None), MessageForm(), bounds, Report(3600, False))
 
 

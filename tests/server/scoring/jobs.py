@@ -11,7 +11,7 @@ import pyarrow
 from pyarrow import parquet
 
 from newsdesk.server.scoring.answers import ScoredTexts, Scorer, ScoringModel
-from newsdesk.server.scoring.job import Job, Outcome, run
+from newsdesk.server.scoring.job import Outcome, ScoringJob, run
 from newsdesk.server.scoring.work import Key, Texts, ask
 from tests import tiny
 
@@ -75,4 +75,4 @@ def read(path: Path | str, opened: Any = open) -> list[dict[str, Any]]:
 
 
 def score(source: Path | str, out: Path | str, model: ScoringModel, most: int | None = None, **more: Any) -> Outcome:
-    return run(Job(str(source), str(out), model, **more), Here(model, most), lambda _: None)
+    return run(ScoringJob(str(source), str(out), model, **more), Here(model, most), lambda _: None)

@@ -16,7 +16,7 @@ from newsdesk.server.machine import processes
 from newsdesk.server.scoring import job
 from newsdesk.server.scoring.answers import ScoringModel
 from newsdesk.server.scoring.errors import ScoreError
-from newsdesk.server.scoring.places import Local
+from newsdesk.server.scoring.places import LocalFiles
 from tests import tiny
 from tests.clients.cli.command import NEWSDESK
 from tests.server.scoring import jobs
@@ -113,7 +113,7 @@ def test_a_run_that_is_ended_while_it_writes_the_whole_file_writes_it_again(
     assert score(source, out, model).scored == 0
     assert len(read(out)) == jobs.ROWS
     # And where it ended behind that, before what it had kept was removed.
-    Local().remove(str(out))
+    LocalFiles().remove(str(out))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job.Journal, "remove", full)
         with pytest.raises(Ended):
@@ -234,7 +234,7 @@ def test_what_does_not_go_on_is_said(model: ScoringModel, tmp_path: Path) -> Non
         score(source, out, model, 1)
     with pytest.raises(ScoreError, match="was begun with prefix '', and now it is 'nd_'"):
         score(source, out, model, prefix="nd_")
-    with Local().lock(f"{out}.parts"), pytest.raises(ScoreError, match="another `newsdesk score` works there"):
+    with LocalFiles().lock(f"{out}.parts"), pytest.raises(ScoreError, match="another `newsdesk score` works there"):
         score(source, out, model)
     assert score(source, out, model, prefix="nd_", overwrite=True).scored == jobs.ROWS
     with pytest.raises(ScoreError, match="is there already"):

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import servers
 from newsdesk.server.scoring.answers import ScoredTexts, ScoringModel
-from newsdesk.server.scoring.job import Job, run
+from newsdesk.server.scoring.job import ScoringJob, run
 from newsdesk.server.scoring.work import Key, Texts
 from tests.server.scoring import jobs
 from tests.server.scoring.jobs import read, score, texts, write
@@ -59,7 +59,7 @@ def test_a_node_that_dies_loses_nothing_and_nothing_is_there_twice(
     source, out = write(tmp_path / "in.parquet", count), tmp_path / "out.parquet"
     workers = Killed(model)
     assert workers.count == 2
-    outcome = run(Job(str(source), str(out), model), workers, print)
+    outcome = run(ScoringJob(str(source), str(out), model), workers, print)
     assert killed == [3]
     assert (outcome.rows, outcome.refused) == (count, 0)
     rows = read(out)

@@ -8,7 +8,7 @@ from newsdesk.server.serving import load
 
 def test_articles_a_second_are_the_answers_of_the_time():
     reading = load.read(2, np.full(20, 0.5), failures=1, elapsed=5)
-    assert reading == load.Reading(2, 20, 1, per_second=4, p50_ms=500, p99_ms=500)
+    assert reading == load.LoadReading(2, 20, 1, per_second=4, p50_ms=500, p99_ms=500)
 
 
 def test_a_burst_at_the_edge_of_a_run_is_no_throughput():

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from newsdesk.server.serving import load, prepare, tuning
-from newsdesk.server.serving.load import Reading
+from newsdesk.server.serving.load import LoadReading
 from newsdesk.server.serving.settings import Settings
 from newsdesk.server.serving.tuning import Point, Setup, TuningError, applied, candidates, choose, tune
 from tests.launching import Server, write_repository
 
 
-def reading(clients: int, per_second: float, p50_ms: float) -> Reading:
-    return Reading(clients, 100, 0, per_second, p50_ms, 2 * p50_ms)
+def reading(clients: int, per_second: float, p50_ms: float) -> LoadReading:
+    return LoadReading(clients, 100, 0, per_second, p50_ms, 2 * p50_ms)
 
 
 def point(instances: int, threads: int, delay: int, per_second: float, p50_ms: float) -> Point:
@@ -54,7 +54,7 @@ def test_what_was_found_is_used_where_the_settings_leave_it_open(
             raise RuntimeError("did not start")
         yield setup.queue_delay
 
-    def run(host: str, port: int, requests: list[bytes], clients: int, *_: float, **__: float) -> Reading:
+    def run(host: str, port: int, requests: list[bytes], clients: int, *_: float, **__: float) -> LoadReading:
         return reading(clients, 800 if port == 500 else 500, 4)
 
     monkeypatch.setattr(tuning, "_server", served)

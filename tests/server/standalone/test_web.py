@@ -208,7 +208,7 @@ def test_a_members_nan_is_an_error_behind_a_finite_answer(server: Server, value:
     members = np.array([[[0.5, 0.5]], [[0.5, value]]], np.float32)
     stages, windows, words = np.zeros(2, np.int64), np.ones(2, np.int32), np.ones(2, np.int64)
     answers = BatchAnswers(np.array(finite, np.float32), stages, windows, members, words, np.zeros(2), Work())
-    asked = protocol.Asked(["a goal"], np.array([1]), ["PROBABILITIES"], "")
+    asked = protocol.RequestContent(["a goal"], np.array([1]), ["PROBABILITIES"], "")
     answered = json.loads(protocol.write("ag_news", asked, server.classifier, answers, slice(0, 1)))
     assert answered["outputs"][0]["data"] == [0.25, 0.75]
     with pytest.raises(protocol.RequestError, match="no finite answer") as refused:
