@@ -66,7 +66,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class StreamPosition:
+class StreamUrl:
     """A URL taken apart: the broker's kind and servers, the topic or stream there, and options of the connection."""
 
     scheme: str
@@ -97,7 +97,7 @@ class Access:
     redis_password: str = field(default="", repr=False)
 
 
-def parse(url: str) -> StreamPosition:
+def parse(url: str) -> StreamUrl:
     """Take a stream's URL apart.
 
     Raises:
@@ -116,7 +116,7 @@ def parse(url: str) -> StreamPosition:
     name = unquote(parts.path.removeprefix("/"))
     if parts.scheme not in _SCHEMES or not parts.netloc or not name or parts.fragment:
         raise ValueError(f"the stream is {url!r}, expected {_EXPECTED}")
-    return StreamPosition(parts.scheme, parts.netloc, name, dict(parse_qsl(parts.query)))
+    return StreamUrl(parts.scheme, parts.netloc, name, dict(parse_qsl(parts.query)))
 
 
 def read_properties(file: Path) -> dict[str, str]:

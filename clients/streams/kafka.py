@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from newsdesk.clients.streams.brokers import BrokerAway, BrokerError, Group, StreamPosition
+from newsdesk.clients.streams.brokers import BrokerAway, BrokerError, Group, StreamUrl
 from newsdesk.clients.streams.messages import Content, Message, StreamRecord
 from newsdesk.clients.streams.report import warn
 
@@ -25,7 +25,7 @@ _Partition = tuple[str, int]
 class KafkaSource:
     """A topic. Partitions come and go; a message of one that has gone meanwhile is answered and not committed."""
 
-    def __init__(self, place: StreamPosition, group: Group, options: Mapping[str, str]) -> None:
+    def __init__(self, place: StreamUrl, group: Group, options: Mapping[str, str]) -> None:
         self._answered: dict[_Partition, int] = {}
         self._assignments: dict[_Partition, int] = {}
         self._count = 0
@@ -127,7 +127,7 @@ class KafkaSource:
 class KafkaSink:
     """A topic, written once for each try: librdkafka numbers what it sends, and brokers drop what comes twice."""
 
-    def __init__(self, place: StreamPosition, options: Mapping[str, str]) -> None:
+    def __init__(self, place: StreamUrl, options: Mapping[str, str]) -> None:
         self._topic = place.name
         ours = {"enable.idempotence": True, "linger.ms": 5, "message.timeout.ms": _DELIVERY_SECONDS * 1000}
         kept = {name: value for name, value in options.items() if name not in _OF_CONSUMERS}

@@ -1,13 +1,13 @@
 """Sources and sinks by their URLs. A broker's client is imported when one of its URLs is opened, and not before."""
 
-from newsdesk.clients.streams.brokers import Access, Group, MessageSource, Sink, StreamPosition
+from newsdesk.clients.streams.brokers import Access, Group, MessageSource, Sink, StreamUrl
 
 
 class ClientMissing(Exception):
     """The broker's client is not installed; says the command that installs it."""
 
 
-def open_source(place: StreamPosition, group: Group, access: Access) -> MessageSource:
+def open_source(place: StreamUrl, group: Group, access: Access) -> MessageSource:
     """Return a source of messages.
 
     Raises:
@@ -26,7 +26,7 @@ def open_source(place: StreamPosition, group: Group, access: Access) -> MessageS
         raise _missing(place, error) from error
 
 
-def open_sink(place: StreamPosition, access: Access) -> Sink:
+def open_sink(place: StreamUrl, access: Access) -> Sink:
     """Return a sink of records.
 
     Raises:
@@ -45,7 +45,7 @@ def open_sink(place: StreamPosition, access: Access) -> Sink:
         raise _missing(place, error) from error
 
 
-def _missing(place: StreamPosition, error: ModuleNotFoundError) -> ClientMissing:
+def _missing(place: StreamUrl, error: ModuleNotFoundError) -> ClientMissing:
     extra = "kafka" if place.scheme == "kafka" else "redis"
     return ClientMissing(
         f"{place.scheme}://{place.servers} needs {error.name}, which is not installed: pip install 'newsdesk[{extra}]'"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import redis
 
-from newsdesk.clients.streams.brokers import BrokerAway, BrokerError, Group, StreamPosition
+from newsdesk.clients.streams.brokers import BrokerAway, BrokerError, Group, StreamUrl
 from newsdesk.clients.streams.messages import Message, StreamRecord
 
 _STARTS = {"start": "0", "end": "$"}
@@ -22,7 +22,7 @@ _Read = TypeVar("_Read")
 class RedisSource:
     """A stream. Every entry that is answered is acknowledged; none is deleted."""
 
-    def __init__(self, place: StreamPosition, group: Group, password: str) -> None:
+    def __init__(self, place: StreamUrl, group: Group, password: str) -> None:
         self._stream, self._group, self._start = place.name, group.name, _STARTS[group.start]
         self._client = _client(place, password)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -121,7 +121,7 @@ class RedisSource:
 class RedisSink:
     """A stream. A value that is no set of fields is the field `value`, beside `id`."""
 
-    def __init__(self, place: StreamPosition, password: str) -> None:
+    def __init__(self, place: StreamUrl, password: str) -> None:
         self._stream, self._client = place.name, _client(place, password)
 
     def write(self, records: Sequence[StreamRecord]) -> None:
@@ -144,7 +144,7 @@ def _fields(record: StreamRecord) -> dict[Any, Any]:
     return {**record.content, **record.headers}
 
 
-def _client(place: StreamPosition, password: str) -> Any:
+def _client(place: StreamUrl, password: str) -> Any:
     query = "&".join(f"{name}={value}" for name, value in place.options.items())
     url = f"{place.scheme}://{place.servers}" + (f"?{query}" if query else "")
     secret = {"password": password} if password else {}

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from newsdesk.build.compile import half
+from newsdesk.build.compile.metrics import Conversion
 from newsdesk.server.runtime import engines
 from tests.build.encoders import FAMILIES
 
@@ -80,6 +81,6 @@ def test_what_overflows_is_found_named_and_kept_in_fp32(overflowing, exported, c
 
 def test_nothing_is_kept_where_nothing_overflows(exported, calibration_ids, tmp_path: Path):
     assert half.too_large(exported().graph, calibration_ids) == {}
-    assert half.to_half(exported().graph, tmp_path / "half.onnx") == {"kept_float": []}
+    assert half.to_half(exported().graph, tmp_path / "half.onnx") == Conversion(kept_float=[])
     weights = [t for t in onnx.load(tmp_path / "half.onnx").graph.initializer if len(t.dims) == 2]
     assert {t.data_type for t in weights} == {TensorProto.FLOAT16}

@@ -14,7 +14,7 @@ from newsdesk.build.compile import linear as compiled
 from newsdesk.build.data.rows import Row
 from newsdesk.build.errors import DataError, VerificationError
 from newsdesk.build.members.linear import Counted, LinearClassifier, fit
-from newsdesk.build.recipe import LinearClassifier as Settings
+from newsdesk.build.recipe import Linear as Settings
 from newsdesk.server.runtime import batching, engines
 from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.runtime.ngrams import Features, Ngrams

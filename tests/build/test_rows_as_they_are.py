@@ -36,9 +36,9 @@ def test_a_row_of_no_weight_teaches_an_encoder_nothing():
     loss = object.__new__(Fitting)
     loss._recipe, loss._distil = recipes.Train(), None
     scores, labels = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1])
-    alone = loss._one(scores[:1], labels[:1], None, None)
-    assert loss._one(scores, labels, None, torch.tensor([2.0, 0.0])) == pytest.approx(float(alone))
-    assert loss._one(scores, labels, None, None) > alone
+    alone = loss._loss(scores[:1], labels[:1], None, None)
+    assert loss._loss(scores, labels, None, torch.tensor([2.0, 0.0])) == pytest.approx(float(alone))
+    assert loss._loss(scores, labels, None, None) > alone
 
 
 def test_a_balanced_student_believes_in_the_rare_label(tmp_path: Path):

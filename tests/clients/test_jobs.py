@@ -45,7 +45,7 @@ def test_rows_are_sent_and_answered_as_at_once(asked: Client) -> None:
     assert all(before.rows <= after.rows for before, after in itertools.pairwise(seen))
     wanted = asked.classify(TEXTS, top_k=2, quality="best", members=True, uncertainty=True)
     assert list(asked.jobs.result(job)) == wanted
-    assert [held.id for held in asked.jobs.all()] == [job.id]
+    assert job.id in [held.id for held in asked.jobs.all()]
     assert asked.jobs.cancel(job).state == "cancelled"
     with pytest.raises(RequestRefused, match="There is no job"):
         asked.jobs.get(job)

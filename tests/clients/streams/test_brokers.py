@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from newsdesk.clients.streams.brokers import StreamPosition, parse, read_properties
+from newsdesk.clients.streams.brokers import StreamUrl, parse, read_properties
 from tests.clients.cli.command import run
 
 
 def test_a_url_names_servers_and_stream() -> None:
-    assert parse("kafka://one:9092,other:9092/news-in") == StreamPosition("kafka", "one:9092,other:9092", "news-in")
-    assert parse("redis://host/news:in?db=2") == StreamPosition("redis", "host", "news:in", {"db": "2"})
+    assert parse("kafka://one:9092,other:9092/news-in") == StreamUrl("kafka", "one:9092,other:9092", "news-in")
+    assert parse("redis://host/news:in?db=2") == StreamUrl("redis", "host", "news:in", {"db": "2"})
 
 
 @pytest.mark.parametrize("url", ["kafka://host:9092", "http://host/topic", "redis:///in", "redis://host/in#x", "x"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from newsdesk.clients.streams.brokers import Group, StreamPosition
+from newsdesk.clients.streams.brokers import Group, StreamUrl
 from newsdesk.clients.streams.redis_streams import RedisSource
 from tests import brokers
 from tests.clients.cli.command import run
@@ -73,7 +73,7 @@ def test_what_is_being_answered_is_kept_and_what_is_left_is_claimed(client: Any,
     def idle() -> int:
         return min(entry["time_since_delivered"] for entry in client.xpending_range("in", "g", "-", "+", 9))
 
-    place = StreamPosition("redis", redis_url.removeprefix("redis://"), "in")
+    place = StreamUrl("redis", redis_url.removeprefix("redis://"), "in")
     for number in range(4):
         client.xadd("in", {"text": str(number)})
     first, second = (RedisSource(place, Group("g", claim_after=0.1), "") for _ in range(2))

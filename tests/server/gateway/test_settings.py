@@ -78,12 +78,12 @@ def test_who_is_asked_and_when_it_does_not_start(tmp_path: Path) -> None:
     gateways.key(tmp_path, Role.reader, days=1e-9)
     assert checks_of(tmp_path, host="0.0.0.0")["access"].level == "problem"  # an expired one opens nothing
     gateways.key(tmp_path, Role.reader)
-    assert "1 keys" in checks_of(tmp_path, host="0.0.0.0")["access"].finding
+    assert "1 keys" in checks_of(tmp_path, host="0.0.0.0")["access"].found
     (tmp_path / "secret").write_text("short")
     short = checks_of(tmp_path, auth=True, jwt_secret_file=tmp_path / "secret")["access"]
     assert (short.level, "at least 32 random bytes" in short.found) == ("problem", True)
     (tmp_path / "secret").write_text("x" * 32)
-    assert "HS256" in checks_of(tmp_path, auth=True, jwt_secret_file=tmp_path / "secret")["access"].finding
+    assert "HS256" in checks_of(tmp_path, auth=True, jwt_secret_file=tmp_path / "secret")["access"].found
     (tmp_path / "keys.json").write_text("[]")
     assert checks_of(tmp_path)["access"].level == "problem"
 
@@ -118,7 +118,7 @@ def test_ports(tmp_path: Path) -> None:
     with pytest.raises(GatewaySettingsError, match=r"--gateway-grpc-port .*expected another port than --gateway-port"):
         settings(tmp_path, port=9000, grpc_port=9000)
     assert "--gateway-grpc-port" in checks_of(tmp_path, grpc_port=8001)["gateway"].remedy
-    assert "one of Triton's" in checks_of(tmp_path, port=8001)["gateway"].finding
+    assert "one of Triton's" in checks_of(tmp_path, port=8001)["gateway"].found
     with socket.create_server(("127.0.0.1", 0)) as taken:
         check = checks_of(tmp_path, port=taken.getsockname()[1])["gateway"]
     assert check.level == "problem"

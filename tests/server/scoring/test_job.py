@@ -28,8 +28,8 @@ import json, os, signal, sys
 from multiprocessing import active_children
 from pathlib import Path
 from newsdesk.server.scoring import chunks
-from newsdesk.server.scoring.answers import Model
-from newsdesk.server.scoring.job import Job, run
+from newsdesk.server.scoring.answers import ScoringModel
+from newsdesk.server.scoring.job import ScoringJob, run
 from newsdesk.server.scoring.local import Processes
 
 class Killed(Processes):
@@ -42,8 +42,8 @@ class Killed(Processes):
 
 if __name__ == "__main__":
     chunks.ROWS = int(sys.argv[4])
-    model = Model(Path(sys.argv[3]), "onnxruntime:fp32")
-    run(Job(sys.argv[1], sys.argv[2], model), Killed(model, 2), lambda _: None)
+    model = ScoringModel(Path(sys.argv[3]), "onnxruntime:fp32")
+    run(ScoringJob(sys.argv[1], sys.argv[2], model), Killed(model, 2), lambda _: None)
 """
 
 

@@ -170,7 +170,7 @@ def test_an_old_glibc_and_numpy_2_are_refused(settings: Settings, monkeypatch: p
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.1.0")
     checks = {checked.name: checked for checked in check(settings)}
     assert checks["glibc"].level == checks["numpy"].level == "problem"
-    assert "glibc 2.31; tritonserver needs glibc 2.35" in checks["glibc"].finding
+    assert "glibc 2.31; tritonserver needs glibc 2.35" in checks["glibc"].found
     assert checks["numpy"].remedy == "pip install 'numpy>=1.26,<2'"
 
 
@@ -190,7 +190,7 @@ def test_a_machine_without_ipv6_refuses_it_by_name(settings: Settings, monkeypat
         return real(family, *rest)
 
     monkeypatch.setattr(socket, "socket", only_ipv4)
-    assert "only IPv4 addresses" in check_named(settings, "ipv6").finding
+    assert "only IPv4 addresses" in check_named(settings, "ipv6").found
     check = check_named(replace(settings, host="::1"), "ports")
     assert "on ::1: Address family not supported" in check.found
     assert "Name an address that this machine has" in check.remedy
