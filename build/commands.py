@@ -129,8 +129,8 @@ def build(
     --text-column title --text-column description --first-label 1
     """
     with refusals():
-        from newsdesk.build import layout as layouts
         from newsdesk.build import progress
+        from newsdesk.build.package import layout as layouts
         from newsdesk.build.pipeline import building
 
         recipe = recipe or ("own" if data else "compact")
@@ -340,14 +340,14 @@ def assignment(text: str) -> tuple[str, Any]:
 
 def _command(name: str, recipe: str, changes: dict[str, Any]) -> str:
     """Return the command that repeats this one, without this machine's folders."""
-    from newsdesk.build.repository import portable
+    from newsdesk.build.package.repository import portable
 
     return shlex.join(["newsdesk", name, "--recipe", portable(recipe), *assignments(changes)])
 
 
 def assignments(changes: dict[str, Any]) -> list[str]:
     """Return `--set KEY=VALUE …`, for `assignment` to read, without this machine's folders."""
-    from newsdesk.build.repository import portable
+    from newsdesk.build.package.repository import portable
 
     words = []
     for key, value in portable(changes).items():

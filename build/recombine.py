@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from newsdesk.build import repository
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.compile.metrics import TargetMetrics
 from newsdesk.build.compile.predict import Examples, of_windows, on_all_cores
@@ -17,10 +16,11 @@ from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble import judge, reference
 from newsdesk.build.errors import RecipeError
+from newsdesk.build.package import repository
+from newsdesk.build.package.repository import BuiltMember
 from newsdesk.build.pipeline.artifacts import Artifact
 from newsdesk.build.pipeline.environment import machine
 from newsdesk.build.recipe import Recipe
-from newsdesk.build.repository import BuiltMember
 from newsdesk.server.runtime import engines, manifest, targets
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.manifest import Member

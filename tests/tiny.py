@@ -8,8 +8,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from newsdesk.build.package.repository import render_config
 from newsdesk.build.recipe import Repository
-from newsdesk.build.repository import render_config
 from newsdesk.server.runtime import cascade, manifest
 from newsdesk.server.runtime.calibrate import Calibrator, Temperature, Uncalibrated
 from newsdesk.server.runtime.cascade import NEVER, Stage, Thresholds

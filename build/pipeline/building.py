@@ -8,18 +8,18 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from newsdesk.build import repository
 from newsdesk.build.data import suspects, tables
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble import reference
 from newsdesk.build.errors import RecipeError
+from newsdesk.build.package import repository
+from newsdesk.build.package.repository import BuiltMember
 from newsdesk.build.pipeline import candidates, evidence, watching
 from newsdesk.build.pipeline.artifacts import Artifact, ArtifactStore, Say
 from newsdesk.build.pipeline.branches import Branch
 from newsdesk.build.pipeline.declaration import NAMES, SHARED, Declaration, declare
 from newsdesk.build.pipeline.graphs import Exported, Graphs, ServingTarget
 from newsdesk.build.recipe import Recipe
-from newsdesk.build.repository import BuiltMember
 from newsdesk.server.runtime import engines, targets
 from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.reference import Reference

@@ -8,8 +8,8 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from newsdesk.build.package.repository import render_config
 from newsdesk.build.recipe import Repository
-from newsdesk.build.repository import render_config
 from newsdesk.server.contract import INPUTS, MAX_BATCH, OUTPUTS, UNSURE
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 case "${1:-}" in
 build)
     shift
-    exec "${PYTHON:-python3}" -m newsdesk.build.jetson.device "$@"
+    exec "${PYTHON:-python3}" -m newsdesk.build.package.jetson.device "$@"
     ;;
 triton)
     # The model's Python backend finds its code in this folder. TensorRT's libraries are the image's; the bindings match.

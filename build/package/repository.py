@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from newsdesk.build import card
 from newsdesk.build.compile import shards
 from newsdesk.build.errors import BuildError
+from newsdesk.build.package import card
 from newsdesk.build.recipe import Card, Repository
 from newsdesk.server.contract import INPUTS, OUTPUTS, PROBABILITIES, UNSURE, TensorSpec
 from newsdesk.server.runtime import manifest, processor, repository

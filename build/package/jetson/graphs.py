@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from newsdesk.build.errors import BuildError
-from newsdesk.build.pipeline.digests import of_file
+from newsdesk.server.runtime.files import digest as sha256
 from newsdesk.server.runtime.manifest import Manifest, Member
 
 PRECISIONS = "int8", "fp16", "int8-fp16"
@@ -57,7 +57,7 @@ def _made(member: str, variant: str, manifest: Manifest, artifacts: Path | None)
     if not digest:
         return f"{member} has no {variant} graph, and its build made none. Build the model anew: {command}"
     path = (artifacts or Path("artifacts")) / "quantise" / entry["key"] / name
-    if path.is_file() and of_file(path) == digest:
+    if path.is_file() and sha256(path) == digest:
         return path
     state = "is another than" if path.is_file() else "lacks"
     return (

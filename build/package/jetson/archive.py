@@ -10,8 +10,8 @@ import msgspec
 
 import newsdesk.server
 from newsdesk.build.compile.texts import TEXTS
-from newsdesk.build.jetson import graphs, readme
-from newsdesk.build.repository import portable
+from newsdesk.build.package.jetson import graphs, readme
+from newsdesk.build.package.repository import portable
 from newsdesk.server.runtime import golden, manifest, targets
 from newsdesk.server.runtime.manifest import File, Manifest, Member
 from newsdesk.server.runtime.repository import configuration, latest_version
@@ -41,8 +41,9 @@ _CODE = (
     "build/compile/__init__.py",
     "build/compile/engine.py",
     "build/compile/profiles.py",
-    "build/jetson/__init__.py",
-    "build/jetson/device.py",
+    "build/package/__init__.py",
+    "build/package/jetson/__init__.py",
+    "build/package/jetson/device.py",
 )
 _SCRIPT = Path(__file__).parent / "jetson.sh"
 _BACKEND = """\

@@ -12,8 +12,8 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
-from newsdesk.build import layout
 from newsdesk.build.errors import BuildError
+from newsdesk.build.package import layout
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.plans import Plan
 from tests import tiny

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from newsdesk.build.errors import BuildError
-from newsdesk.build.jetson import archive, device
-from newsdesk.build.jetson.commands import Target, export
+from newsdesk.build.package.jetson import archive, device
+from newsdesk.build.package.jetson.commands import Target, export
 from newsdesk.server.runtime import engines, golden, gpu, manifest
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.serving import triton
@@ -26,7 +26,7 @@ from newsdesk.server.serving.triton import find_installation
 from tests import tiny
 from tests.launching import free_ports
 
-SHIPPED = Path(__file__).parents[2] / "model_repository" / "ag_news"
+SHIPPED = Path(__file__).parents[3] / "model_repository" / "ag_news"
 HEADLINES = ["Keeper saves two penalties in the final", "Oil climbs above its record"]
 
 

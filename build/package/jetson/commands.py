@@ -30,7 +30,7 @@ def export(
     """Write one archive that takes a model to a Jetson: graphs, tokenizers, golden answers, and what serves them."""
     try:
         from newsdesk.build.errors import BuildError
-        from newsdesk.build.jetson import archive
+        from newsdesk.build.package.jetson import archive
         from newsdesk.server.runtime.errors import ServerError
     except ImportError as error:
         _fail(f"newsdesk export needs a package that is missing ({error}): pip install 'newsdesk[build]'")

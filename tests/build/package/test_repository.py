@@ -8,11 +8,11 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from newsdesk.build import repository
 from newsdesk.build.compile import shards
 from newsdesk.build.errors import BuildError
+from newsdesk.build.package import repository
+from newsdesk.build.package.repository import BuiltMember
 from newsdesk.build.recipe import Card, Repository
-from newsdesk.build.repository import BuiltMember
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import manifest
 from newsdesk.server.runtime.calibrate import Uncalibrated

@@ -1,1 +1,0 @@
-"""newsdesk.build.jetson: one archive that takes a model to a Jetson, where its engines are built."""
