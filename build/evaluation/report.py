@@ -96,7 +96,8 @@ def evaluate(
     heard = examiner.hear(test, "test rows")
     close = neighbours.close([row.text for row in test], [row.text for row in training]) if training else None
     asked = {views.WHOLE: heard} | {
-        name: examiner.hear(rows, name) for name, rows in _slices(test, training, outside, examiner, seed).items()
+        name: examiner.hear(rows, name)
+        for name, rows in slices(test, training, outside, len(examiner.manifest.labels), seed).items()
     }
     return ModelReport(
         model=examiner.manifest.name,
@@ -116,17 +117,25 @@ def evaluate(
     )
 
 
-def _slices(
-    test: list[Row], training: list[Row], outside: dict[str, list[Row]], examiner: Examiner, seed: int
+def slices(
+    test: list[Row], training: list[Row], outside: dict[str, list[Row]], labels: int, seed: int
 ) -> dict[str, list[Row]]:
-    """Return the test rows in every view but whole, under the attack, and the rows of other sources."""
+    """Return the test rows in every view but whole, under the attack, and the rows of other sources.
+
+    Args:
+        test: Rows.
+        training: Rows whose words the attack knows; where there are none, nothing is attacked.
+        outside: Rows of other sources, by name.
+        labels: How many labels there are.
+        seed: Of draws.
+    """
     some = splits.draw(test, SLICE_ROWS, seed)
-    slices = {name: views.slices(some, {name: 1.0}, seed) for name in views.VIEWS if name != views.WHOLE}
-    slices[views.JOINED] = views.joined(test, len(some) // 10, seed)
+    by_name = {name: views.slices(some, {name: 1.0}, seed) for name in views.VIEWS if name != views.WHOLE}
+    by_name[views.JOINED] = views.joined(test, len(some) // 10, seed)
     if training:
-        attack = Attack.of(training, len(examiner.manifest.labels))
-        slices["attack"] = [Row(clean(attack(row, seed)), row.label) for row in some]
-    return {name: rows for name, rows in (slices | outside).items() if rows}
+        attack = Attack.of(training, labels)
+        by_name["attack"] = [Row(clean(attack(row, seed)), row.label) for row in some]
+    return {name: rows for name, rows in (by_name | outside).items() if rows}
 
 
 def _strangers(
