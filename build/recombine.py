@@ -128,8 +128,9 @@ def recombine(
     with tempfile.TemporaryDirectory() as folder:
         graphs = Path(folder)
         costs = [member.cost for member in members]
+        of_validation = parts["validation"], answers["validation"]
         fit = fitting.fit_on_rows(
-            parts["validation"], answers["validation"], costs, recipe.ensemble, recipe.seed, graphs
+            *of_validation, costs, recipe.ensemble, recipe.seed, graphs, balanced=settings.balanced
         )
         for line in fitting.describe(fit):
             say(f"  {line}")
@@ -143,8 +144,8 @@ def recombine(
         ordered = [
             by_name[name].fitted(calibrator) for name, calibrator in zip(fit.order, fit.calibrators, strict=True)
         ]
-        first, validation = ordered[0], (parts["validation"], answers["validation"])
-        held_against = reference.measure(fit, graphs, *validation, first.reader, first.max_length, learned=False)
+        first = ordered[0]
+        held_against = reference.measure(fit, graphs, *of_validation, first.reader, first.max_length, learned=False)
         written = repository.write(
             output,
             recipe.repository,

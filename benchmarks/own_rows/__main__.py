@@ -19,8 +19,8 @@ off goes on where it was: what stands in the results is not measured again, but 
     setfit                          SetFit on the same encoder, where --setfit-python names a Python that has it:
                                     python -m venv other; other/bin/pip install setfit
 
-imbalance: macro F1 of 95:5 and 1:100 data, with labels balanced and as they are. wrong-labels: how well suspects.csv
-finds labels that were flipped. page: write the page again.
+imbalance: macro F1 and mean recall of 95:5 and 1:100 data, with labels balanced and as they are. wrong-labels: how
+well suspects.csv finds labels that were flipped. page: write the page again.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def main() -> None:
     if arguments.part == "cells":
         _measure_cells(arguments, parts["cells"])
     elif arguments.part == "imbalance":
-        imbalance.measure(parts["imbalance"], arguments.draws, arguments.again)
+        imbalance.measure(parts["imbalance"], arguments.draws, arguments.again, _base(), arguments.cache)
     elif arguments.part == "wrong-labels":
         names = [name for name in wrong_labels.SETS if name in arguments.sets]
         wrong_labels.measure(parts["wrong-labels"], names, arguments.draws, arguments.again)
@@ -76,11 +76,19 @@ def main() -> None:
     (arguments.results / "own_rows.md").write_text(text, encoding="utf-8")
 
 
+def _base() -> Path | None:
+    """Return the encoder's folder; None where there is none."""
+    base = Path(os.environ.get("NEWSDESK_BASES", "")) / BASE
+    if (base / "config.json").is_file():
+        return base
+    print(f"no encoder at {base}: without {', '.join(columns.WITH_ENCODER)}; name its folder in NEWSDESK_BASES")
+    return None
+
+
 def _measure_cells(arguments: argparse.Namespace, results: Results) -> None:
     wanted = [*arguments.columns, *(["setfit"] if arguments.setfit_python else [])]
-    base = Path(os.environ.get("NEWSDESK_BASES", "")) / BASE
-    if not (base / "config.json").is_file():
-        print(f"no encoder at {base}: without {', '.join(columns.WITH_ENCODER)}; name its folder in NEWSDESK_BASES")
+    base = _base()
+    if not base:
         wanted = [column for column in wanted if column not in columns.WITH_ENCODER]
     for name in arguments.sets:
         cells = [
@@ -98,7 +106,7 @@ def _measure_cells(arguments: argparse.Namespace, results: Results) -> None:
         if not cells:
             continue
         training, test, outside = sets.read(name, arguments.test_rows)
-        states = States(base, arguments.cache / f"{name}.npz")
+        states = States(base or Path(), arguments.cache / f"{name}.npz")
         for cell in cells:
             drawn = sets.draw(training, cell["rows"], cell["draw"])
             with tempfile.TemporaryDirectory() as folder:

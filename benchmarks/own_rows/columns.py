@@ -128,10 +128,13 @@ def newsdesk(encoder: bool) -> Fit:
     return fit
 
 
-def _frozen(rows: Rows, names: list[str], place: Workplace) -> Answer:
-    states = place.states([text for text, _ in rows])
-    fitted = LogisticRegression(max_iter=1000).fit(states, [label for _, label in rows])
-    return lambda texts: _of_classifier(fitted, place.states(texts))
+def frozen(classifier: Callable[[], Any]) -> Fit:
+    def fit(rows: Rows, names: list[str], place: Workplace) -> Answer:
+        states = place.states([text for text, _ in rows])
+        fitted = classifier().fit(states, [label for _, label in rows])
+        return lambda texts: _of_classifier(fitted, place.states(texts))
+
+    return fit
 
 
 def _of_classifier(fitted: Any, options: Any) -> np.ndarray:
@@ -167,7 +170,7 @@ COLUMNS: dict[str, Fit] = {
     "tfidf_lr": tfidf(lambda: LogisticRegression(max_iter=1000)),
     "tfidf_svm": tfidf(LinearSVC),
     "tfidf_nb": tfidf(MultinomialNB),
-    "frozen_lr": _frozen,
+    "frozen_lr": frozen(lambda: LogisticRegression(max_iter=1000)),
     "newsdesk": newsdesk(encoder=False),
     "newsdesk_encoder": newsdesk(encoder=True),
 }

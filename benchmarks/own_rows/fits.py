@@ -56,7 +56,9 @@ class FittedRecipe:
                 raise SystemExit(f"{member.name}: only linear members and frozen encoders are asked from their fits")
         known, answers = evidence.out_of_fold(made["split"], {name: made[f"out-of-fold {name}"] for name in serving})
         costs = [1.0 if name in self._linear else 100.0 for name in serving]
-        self._fit = fitting.fit_on_rows(known, answers, costs, recipe.ensemble, recipe.seed, folder)
+        self._fit = fitting.fit_on_rows(
+            known, answers, costs, recipe.ensemble, recipe.seed, folder, balanced=recipe.balanced
+        )
         self._cascade = Cascade(self._fit.stages, self._fit.order, lambda graph: stacker.load(folder / graph.path))
 
     def __call__(self, texts: list[str]) -> np.ndarray:

@@ -85,13 +85,14 @@ def choose(
     else:
         answers = _cross_validated(members, labels, candidates, settings, seed, title, texts)
     losses = {candidate: _losses(of_candidate, labels) for candidate, of_candidate in answers.items()}
-    best = min(losses, key=lambda candidate: losses[candidate].mean())
+    means = {candidate: float(np.average(losses[candidate], weights=texts.weights)) for candidate in losses}
+    best = min(means, key=means.__getitem__)
     table: list[CandidateScores] = []
     chosen, slices = None, texts.judged
     for candidate in candidates:
         worse = losses[candidate] - losses[best]
-        mean, error = float(worse.mean()), _standard_error(worse)
-        harms = [name for name, rows in slices.items() if worse[rows].mean() > 2 * _standard_error(worse[rows])]
+        mean, error = float(np.average(worse, weights=texts.weights)), metrics.standard_error(worse, texts.weights)
+        harms = [name for name, rows in slices.items() if _is_worse(worse, texts, rows)]
         as_good = mean <= error and not harms
         if as_good and chosen is None:
             chosen = candidate
@@ -99,8 +100,8 @@ def choose(
             CandidateScores(
                 combiner=candidate[0],
                 calibrator=candidate[1],
-                log_loss=float(losses[candidate].mean()),
-                standard_error=_standard_error(losses[candidate]),
+                log_loss=means[candidate],
+                standard_error=metrics.standard_error(losses[candidate], texts.weights),
                 worse_than_best=mean,
                 interval=(mean - 1.96 * error, mean + 1.96 * error),
                 harms=harms,
@@ -139,16 +140,19 @@ def fit(
     """
     if name in stacking.NAMES:
         parts = folds(labels, INNER_FOLDS, seed, texts.groups)
-        unseen = out_of_fold(members, labels, parts, lambda some, of_some: _model(name, some, of_some, seed).run)
-        return _model(name, members, labels, seed), (unseen, labels, texts)
+        unseen = out_of_fold(
+            members, parts, lambda rest: _model(name, members[:, rest], labels[rest], seed, texts.part(rest)).run
+        )
+        return _model(name, members, labels, seed, texts), (unseen, labels, texts)
     if name == "blend":
         held_out = _held_out(len(labels), texts.groups, settings.blend_share, seed)
-        blended = _rule(weights.weighted(members[:, ~held_out], labels[~held_out]))
+        fitted_on = texts.part(~held_out)
+        blended = _rule(weights.weighted(members[:, ~held_out], labels[~held_out], fitted_on.weights))
         return blended, (blended.run(members[:, held_out]), labels[held_out], texts.part(held_out))
     rules: dict[str, Callable[[], Rule]] = {
         "mean": Mean,
-        "bayes": lambda: weights.bayes(members, labels, settings.bayes_rows),
-        "weighted": lambda: weights.weighted(members, labels),
+        "bayes": lambda: weights.bayes(members, labels, settings.bayes_rows, texts.weights),
+        "weighted": lambda: weights.weighted(members, labels, texts.weights),
         "by_length": lambda: _by_length(members, labels, texts),
         "ranks": lambda: weights.ranks(members),
     }
@@ -159,8 +163,8 @@ def fit(
 def _by_length(members: Array, labels: Array, texts: Texts) -> Rule:
     """Return the same weights for all where rows fill no two buckets, as it may be in a fold."""
     if texts.lengths is None or not texts.bounds:
-        return weights.weighted(members, labels)
-    return weights.by_length(members, labels, texts.lengths, texts.bounds)
+        return weights.weighted(members, labels, texts.weights)
+    return weights.by_length(members, labels, texts.lengths, texts.bounds, texts.weights)
 
 
 def _held_out(rows: int, groups: Array | None, share: float, seed: int) -> Array:
@@ -213,8 +217,8 @@ def _cross_validated(
     return answers
 
 
-def _model(name: str, members: Array, labels: Array, seed: int) -> FittedCombiner:
-    model = stacking.fit(name, members, labels, seed)
+def _model(name: str, members: Array, labels: Array, seed: int, texts: Texts) -> FittedCombiner:
+    model = stacking.fit(name, members, labels, seed, texts.weights)
     return FittedCombiner(None, model, lambda some, lengths=None: combine.normalised(stacking.predict(model, some)))
 
 
@@ -226,5 +230,6 @@ def _losses(probabilities: Array, labels: Array) -> Array:
     return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], combine.FLOOR, dtype=np.float64))
 
 
-def _standard_error(values: Array) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+def _is_worse(worse: Array, texts: Texts, rows: Array) -> bool:
+    """Return whether the loss on a slice is above the best candidate's by two standard errors."""
+    return metrics.is_worse(worse[rows], np.zeros(len(rows)), errors=2, weights=texts.part(rows).weights)

@@ -14,6 +14,7 @@ from newsdesk.build.compile.answers import Answers
 from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import calibrators, stacking, thresholds, unsure, weights
 from newsdesk.build.ensemble import windows as window_rules
+from newsdesk.build.ensemble.balance import equal
 from newsdesk.build.ensemble.choose import Choice, choose
 from newsdesk.build.ensemble.figures import (
     CalibratedScores,
@@ -28,16 +29,15 @@ from newsdesk.build.ensemble.figures import (
     UnsureFigures,
 )
 from newsdesk.build.ensemble.out_of_fold import OutOfFold
-from newsdesk.build.ensemble.texts import Texts
+from newsdesk.build.ensemble.texts import Texts, check
 from newsdesk.build.ensemble.thresholds import Evidence
 from newsdesk.build.ensemble.thresholds import Path as Frontier
-from newsdesk.build.errors import DataError
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import Ensemble
 from newsdesk.server.contract import QUALITIES, Quality
 from newsdesk.server.runtime import calibrate, cascade, combine
 from newsdesk.server.runtime.arrays import Array
-from newsdesk.server.runtime.calibrate import Calibrator
+from newsdesk.server.runtime.calibrate import Calibrator, Temperature, Vector
 from newsdesk.server.runtime.cascade import ALWAYS, NEVER, Answered, Stage
 from newsdesk.server.runtime.combine import ByLength, Combiner, Mean, Stacked
 from newsdesk.server.runtime.files import File, digest
@@ -90,6 +90,8 @@ def fit_on_rows(
     seed: int,
     folder: Path,
     left_out: dict[str, OutOfFold] | None = None,
+    *,
+    balanced: bool = False,
 ) -> Fit:
     """Fit the windows' rule and the ensemble on the validation rows, in the slices that they show.
 
@@ -101,6 +103,7 @@ def fit_on_rows(
         seed: Of folds and fits.
         folder: It gets the files that `fit` writes.
         left_out: Further rows that members were not fitted on, by name.
+        balanced: Whether every label counts the same, however few its rows.
     """
     labels = np.array([row.label for row in validation])
     several = [member for member in answers.values() if member.counts.max() > 1]
@@ -123,6 +126,7 @@ def fit_on_rows(
         slices=views if sliced else None,
         groups=np.array([row.group for row in validation]) if sliced else None,
         windows=rule,
+        balanced=balanced,
     )
 
 
@@ -140,11 +144,14 @@ def fit(
     slices: Sequence[str] | None = None,
     groups: Array | None = None,
     windows: Rule = "mean",
+    balanced: bool = False,
 ) -> Fit:
     """Fit everything on validation rows, and write it: ensemble.json and, where a stacker was chosen, its graph.
 
     A stage has the members of the one before it and the next dearer one. Members are calibrated by temperature, one
-    number each, fitted on all rows; all else is judged out of fold.
+    number each, fitted on all rows; all else is judged out of fold. Where labels are balanced, each counts the same in
+    every fit and judgement, and a member's calibrator has an offset a label: answers are those of labels equally
+    frequent. The report's accuracies stay those of the rows.
 
     Args:
         members: their names
@@ -159,21 +166,23 @@ def fit(
         slices: the kind of text of each row, on all of which "balanced" must keep what it promises
         groups: INT [n], of rows that come of one source row and stay together when rows are parted
         windows: the rule that combined windows
+        balanced: whether every label counts the same, however few its rows
 
     Raises:
         DataError: sizes do not match, or a value cannot be.
     """
     texts = Texts(lengths, groups, None if slices is None else np.array(slices, np.str_))
-    _check(members, probabilities, labels, costs, texts)
+    check(members, probabilities, labels, costs, texts)
     for name, rows in (left_out or {}).items():
-        _check([name], rows.probabilities[None], rows.labels, [1.0], Texts(rows.lengths))
+        check([name], rows.probabilities[None], rows.labels, [1.0], Texts(rows.lengths))
     more = [(left_out or {}).get(name, OutOfFold.none(probabilities.shape[-1])) for name in members]
     order = sorted(range(len(members)), key=lambda i: costs[i])
     names = [members[i] for i in order]
     ordered = probabilities[order].astype(np.float32)
-    fitted = [
-        calibrators.temperature(*more[i].after(of_member, labels)) for i, of_member in zip(order, ordered, strict=True)
-    ]
+    fitted = []
+    for i, of_member in zip(order, ordered, strict=True):
+        learned, truth = more[i].after(of_member, labels)
+        fitted.append(calibrators.of_member(learned, truth, equal(truth) if balanced else None))
     alone = np.array(
         [calibrate.ready(calibrator)(answers) for calibrator, answers in zip(fitted, ordered, strict=True)], np.float32
     )
@@ -181,6 +190,8 @@ def fit(
     first = calibrate.ready(fitted[0])(more[order[0]].probabilities).astype(np.float32)
     answers, truth = more[order[0]]._replace(probabilities=first).after(alone[0], labels)
     known = more[order[0]].texts_after(texts, len(labels))
+    if balanced:
+        texts, known = replace(texts, weights=equal(labels)), replace(known, weights=equal(truth))
     choice = choose(answers[None], truth, settings, seed, names[0], known)
     choices = [
         replace(choice, probabilities=choice.probabilities[: len(labels)]),
@@ -213,7 +224,7 @@ def fit(
             name: MemberFigures(
                 cost=costs[i],
                 rows_left_out=len(more[i].labels),
-                temperature=calibrator.temperature,
+                temperature=_temperature(calibrator),
                 calibrated=CalibratedScores.of(answers, labels),
                 uncalibrated=CalibratedScores.of(raw, labels),
             )
@@ -228,7 +239,7 @@ def fit(
             )
             for stage, choice in zip(stages, choices, strict=True)
         },
-        uncertainty=_uncertainty(alone, choices[-1].probabilities, labels, settings),
+        uncertainty=_uncertainty(alone, choices[-1].probabilities, labels, settings, texts),
         cascade=_cascade(evidence, frontier, settings),
         slices=_slices(evidence, frontier, texts),
         unsure=UnsureFigures(score=not_sure.score, share=not_sure.share, above=not_sure.thresholds().tolist()),
@@ -250,7 +261,7 @@ def _evidence(choices: list[Choice], prefixes: list[list[str]], labels: Array, c
         final = cascade.enough([*zip(prefixes, rules, strict=True)], texts.lengths)
         for i in reversed(range(len(final))):
             answers[i + 1 :, final[i]] = answers[i, final[i]]
-    return Evidence(answers, labels, costs, texts.judged, final)
+    return Evidence(answers, labels, costs, texts.judged, final, texts.weights)
 
 
 def describe(made: Fit) -> list[str]:
@@ -275,25 +286,6 @@ def describe(made: Fit) -> list[str]:
     return lines
 
 
-def _check(members: list[str], probabilities: Array, labels: Array, costs: list[float], texts: Texts) -> None:
-    count, rows = len(members), len(labels)
-    if probabilities.ndim != 3 or probabilities.shape[:2] != (count, rows) or len(costs) != count or not rows:
-        raise DataError(
-            f"probabilities {probabilities.shape}, {count} members, {len(costs)} costs and {rows} labels, expected "
-            "[members, rows, labels], and one row at least"
-        )
-    for what, known in texts.known.items():
-        if len(known) != rows:
-            raise DataError(f"{len(known)} {what} and {rows} labels, expected as many")
-    if not (np.isfinite(probabilities).all() and (probabilities >= 0).all()):
-        wrong = ~(np.isfinite(probabilities) & (probabilities >= 0)).all((1, 2))
-        raise DataError(f"member {members[int(wrong.argmax())]}: a probability is not finite or below 0; rebuild it")
-    if not (np.isfinite(costs).all() and min(costs) > 0):
-        raise DataError(f"costs {costs}, expected each above 0")
-    if labels.min() < 0 or labels.max() >= probabilities.shape[2]:
-        raise DataError(f"labels from {labels.min()} to {labels.max()}, expected 0 to {probabilities.shape[2] - 1}")
-
-
 def _combiner(choice: Choice, members: Array, names: list[str], folder: Path) -> Combiner:
     if choice.combiner.rule is not None:
         return choice.combiner.rule
@@ -305,8 +297,12 @@ def _combiner(choice: Choice, members: Array, names: list[str], folder: Path) ->
     return Stacked(File(place, digest(path)), name)
 
 
-def _uncertainty(alone: Array, answers: Array, labels: Array, settings: Ensemble) -> UncertaintyFigures:
-    posterior = weights.bayes(alone, labels, settings.bayes_rows).posterior
+def _temperature(calibrator: Temperature | Vector) -> float:
+    return calibrator.temperature if isinstance(calibrator, Temperature) else 1 / calibrator.slopes[0]
+
+
+def _uncertainty(alone: Array, answers: Array, labels: Array, settings: Ensemble, texts: Texts) -> UncertaintyFigures:
+    posterior = weights.bayes(alone, labels, settings.bayes_rows, texts.weights).posterior
     split = combine.uncertainty(alone, np.array(posterior))
     right = answers.argmax(-1) == labels
 

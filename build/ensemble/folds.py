@@ -27,19 +27,15 @@ def folds(labels: Array, count: int, seed: int, groups: Array | None = None) -> 
     return [np.sort(dealt[i::count]) for i in range(min(count, len(labels)))]
 
 
-def out_of_fold(
-    members: Array, labels: Array, parts: list[Array], fit: Callable[[Array, Array], Callable[[Array], Array]]
-) -> Array:
+def out_of_fold(members: Array, parts: list[Array], fit: Callable[[Array], Callable[[Array], Array]]) -> Array:
     """Return what each row gets from a model that never saw it, FP [n, labels].
 
     Args:
         members: probabilities, FP [members, n, labels]
-        labels: INT [n]
         parts: the folds, row numbers each
-        fit: is given the other folds' FP [members, rows, labels] and INT [rows], and returns what predicts
+        fit: is given the row numbers of the other folds, and returns what predicts
     """
     answers = np.empty(members.shape[1:])
     for part in parts:
-        rest = np.setdiff1d(np.arange(len(labels)), part)
-        answers[part] = fit(members[:, rest], labels[rest])(members[:, part])
+        answers[part] = fit(np.setdiff1d(np.arange(members.shape[1]), part))(members[:, part])
     return answers

@@ -28,19 +28,22 @@ def losses(early: Array, last: Array) -> Array:
     return (last[rows, last.argmax(-1)] - last[rows, early.argmax(-1)]).astype(np.float64)
 
 
-def bound(of_text: Array, confidence: float) -> float:
+def bound(of_text: Array, confidence: float, weights: Array | None = None) -> float:
     """Return the upper bound, one-sided, of the mean loss that these losses are a sample of.
 
     Texts that lose are rare, so their number is Poisson's and the sum a weighted one: Fay and Feuer, Confidence
-    Intervals for Directly Standardized Rates (1997), equation 5, with 1 as the largest weight. Where all losses are 0
-    or 1 it is the exact bound of a Poisson count (Garwood 1936), a little above Clopper and Pearson's.
+    Intervals for Directly Standardized Rates (1997), equation 5, with the largest weight of a row, 1, as theirs. Where
+    all losses are 0 or 1 it is the exact bound of a Poisson count (Garwood 1936), a little above Clopper and Pearson's.
 
     Args:
         of_text: losses in [0, 1], FP [n]
         confidence: a share
+        weights: how much each text counts, FP [n], 1 in the mean; None: all alike
     """
-    n = len(of_text)
-    mean, variance = of_text.sum() / n + 1 / n, (of_text**2).sum() / n**2 + 1 / n**2
+    n, largest = len(of_text), 1.0
+    if weights is not None:
+        of_text, largest = weights * of_text, float(weights.max())
+    mean, variance = of_text.sum() / n + largest / n, (of_text**2).sum() / n**2 + largest**2 / n**2
     return float(gamma.ppf(confidence, mean**2 / variance, scale=variance / mean))
 
 

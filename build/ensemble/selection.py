@@ -7,10 +7,12 @@ import numpy as np
 from msgspec import Struct
 
 from newsdesk.build.ensemble import calibrators
+from newsdesk.build.ensemble.balance import equal
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.evaluation.figures import Interval
 from newsdesk.server.runtime import calibrate
 from newsdesk.server.runtime.arrays import Array
+from newsdesk.server.runtime.calibrate import Calibrator
 
 
 class SetScores(Struct, frozen=True, kw_only=True):
@@ -33,29 +35,37 @@ class Selection:
     table: list[SetScores]
 
 
-def select(members: dict[str, Array], labels: Array, most: int = 3) -> Selection:
+def select(members: dict[str, Array], labels: Array, most: int = 3, *, balanced: bool = False) -> Selection:
     """Choose the set of members whose mean says the labels best.
 
-    Each member is calibrated by a temperature, and so is the mean. The set with the least log-loss is found, and from
-    it the largest that holds it and is not worse by two standard errors: members that are wrong in different places are
-    worth more on texts to come than few rows can show. A member that does not know the language makes the mean clearly
-    worse, and is left out.
+    Each member is calibrated as `calibrators.of_member` does, and the mean by a temperature. The set with the least
+    log-loss is found, and from it the largest that holds it and is not worse by two standard errors: members that are
+    wrong in different places are worth more on texts to come than few rows can show. A member that does not know the
+    language makes the mean clearly worse, and is left out.
 
     Args:
         members: what each says of the rows out of fold, FP [rows, labels], by name
         labels: INT [rows]
         most: members of a set at most
+        balanced: whether every label counts the same, however few its rows
     """
-    calibrated = {name: _calibrated(probabilities, labels) for name, probabilities in members.items()}
+    weights = equal(labels) if balanced else None
+    calibrated = {
+        name: _by(calibrators.of_member(probabilities, labels, weights), probabilities)
+        for name, probabilities in members.items()
+    }
     averaged: dict[tuple[str, ...], Array] = {}
     for count in range(1, min(most, len(members)) + 1):
         for names in combinations(members, count):
-            averaged[names] = _calibrated(np.mean([calibrated[name] for name in names], axis=0), labels)
+            mean = np.mean([calibrated[name] for name in names], axis=0)
+            averaged[names] = _by(calibrators.temperature(mean, labels, weights), mean)
     of_rows = {names: metrics.row_losses(probabilities, labels) for names, probabilities in averaged.items()}
-    losses = {names: float(each.mean()) for names, each in of_rows.items()}
+    losses = {names: float(np.average(each, weights=weights)) for names, each in of_rows.items()}
     least = min(losses, key=losses.__getitem__)
     holding = [names for names in averaged if {*least} <= {*names}]
-    usable = [names for names in holding if not metrics.is_worse(of_rows[names], of_rows[least], errors=2)]
+    usable = [
+        names for names in holding if not metrics.is_worse(of_rows[names], of_rows[least], errors=2, weights=weights)
+    ]
     best = min(usable, key=lambda names: (-len(names), losses[names]))
     table = [
         SetScores(
@@ -90,6 +100,5 @@ def describe(selection: Selection) -> list[str]:
     return lines
 
 
-def _calibrated(probabilities: Array, labels: Array) -> Array:
-    fitted = calibrators.temperature(probabilities, labels)
-    return calibrate.ready(fitted)(probabilities.astype(np.float32)).astype(np.float64)
+def _by(calibrator: Calibrator, probabilities: Array) -> Array:
+    return calibrate.ready(calibrator)(probabilities.astype(np.float32)).astype(np.float64)

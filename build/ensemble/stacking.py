@@ -26,7 +26,7 @@ TOLERANCE = 1e-5
 _IR, _OPSET = 8, 17
 
 
-def fit(model: str, members: Array, labels: Array, seed: int) -> Any:
+def fit(model: str, members: Array, labels: Array, seed: int, row_weights: Array | None = None) -> Any:
     """Fit a model on members' answers.
 
     Args:
@@ -34,15 +34,18 @@ def fit(model: str, members: Array, labels: Array, seed: int) -> Any:
         members: probabilities, FP [members, n, labels]
         labels: INT [n]
         seed: of the trees
+        row_weights: how much each row counts, FP [n]; None: all alike
 
     Raises:
         BuildError: its package is missing.
     """
     seen, known = _with_every_label(features(members), labels, members.shape)
+    if row_weights is not None:
+        row_weights = np.append(row_weights, np.ones(len(known) - len(labels)))
     if model == "logistic":
         from sklearn.linear_model import LogisticRegression
 
-        return LogisticRegression(max_iter=2000, tol=1e-6).fit(seen, known)
+        return LogisticRegression(max_iter=2000, tol=1e-6).fit(seen, known, sample_weight=row_weights)
     try:
         if model == "xgboost":
             import onnxmltools  # noqa: F401  missing now rather than after the fit
@@ -71,7 +74,7 @@ def fit(model: str, members: Array, labels: Array, seed: int) -> Any:
             f"stacker {model!r} needs a package that is missing ({error.name}): pip install 'newsdesk[build]', or take "
             f"{model!r} out of ensemble.combiners"
         ) from error
-    return trees.fit(seen, known)
+    return trees.fit(seen, known, sample_weight=row_weights)
 
 
 def predict(model: Any, members: Array) -> Array:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from newsdesk.build.errors import DataError
 from newsdesk.server.runtime.arrays import Array
 
 BOUNDS = 6, 12, 24, 48, 96, 192
@@ -24,15 +25,18 @@ class Texts:
         lengths: words, INT [n]
         groups: INT [n], of rows that come of one source row and stay together when rows are parted
         slices: the kind of text, STR [n]
+        weights: how much a row counts, FP [n], 1 in the mean; None: all alike
     """
 
     lengths: Array | None = None
     groups: Array | None = None
     slices: Array | None = None
+    weights: Array | None = None
 
     def part(self, rows: Array) -> Texts:
         """Return what is known of some rows: their numbers, or a mask."""
-        return Texts(*(None if known is None else known[rows] for known in (self.lengths, self.groups, self.slices)))
+        every = self.lengths, self.groups, self.slices, self.weights
+        return Texts(*(None if known is None else known[rows] for known in every))
 
     @property
     def known(self) -> dict[str, Array]:
@@ -64,3 +68,34 @@ def bounds(lengths: Array) -> list[int]:
             kept.append(bound)
             before = below
     return kept
+
+
+def check(members: list[str], probabilities: Array, labels: Array, costs: list[float], texts: Texts) -> None:
+    """Refuse what no ensemble can be fitted on.
+
+    Args:
+        members: their names
+        probabilities: of each member, FP [members, n, labels]
+        labels: INT [n]
+        costs: of each member
+        texts: of the n rows
+
+    Raises:
+        DataError: sizes do not match, or a value cannot be.
+    """
+    count, rows = len(members), len(labels)
+    if probabilities.ndim != 3 or probabilities.shape[:2] != (count, rows) or len(costs) != count or not rows:
+        raise DataError(
+            f"probabilities {probabilities.shape}, {count} members, {len(costs)} costs and {rows} labels, expected "
+            "[members, rows, labels], and one row at least"
+        )
+    for what, known in texts.known.items():
+        if len(known) != rows:
+            raise DataError(f"{len(known)} {what} and {rows} labels, expected as many")
+    if not (np.isfinite(probabilities).all() and (probabilities >= 0).all()):
+        wrong = ~(np.isfinite(probabilities) & (probabilities >= 0)).all((1, 2))
+        raise DataError(f"member {members[int(wrong.argmax())]}: a probability is not finite or below 0; rebuild it")
+    if not (np.isfinite(costs).all() and min(costs) > 0):
+        raise DataError(f"costs {costs}, expected each above 0")
+    if labels.min() < 0 or labels.max() >= probabilities.shape[2]:
+        raise DataError(f"labels from {labels.min()} to {labels.max()}, expected 0 to {probabilities.shape[2] - 1}")

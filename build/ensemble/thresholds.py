@@ -45,6 +45,8 @@ class Evidence:
     final: Array | None = None
     """Rows that a stage answers at any quality, because no later one weighs who was not asked, BOOL [stages - 1, n]. In
     `answers` the later stages repeat that stage's answer."""
+    weights: Array | None = None
+    """How much a row counts in what is lost, FP [n], 1 in the mean; None: all alike."""
 
     def answered(self, thresholds: Array) -> Array:
         """Return the stage that answers each row, INT [n], under thresholds FP [stages - 1, labels]."""
@@ -144,13 +146,20 @@ def measure(evidence: Evidence, thresholds: Array, confidence: float) -> Thresho
     lost = risk.losses(answers, last)
     accuracy = metrics.accuracy(answers, evidence.labels)
     worse = (last.argmax(-1) == evidence.labels) * 1.0 - (answers.argmax(-1) == evidence.labels)
-    of_slices = [max(lost[rows].mean(), worse[rows].mean()) for rows in evidence.slices.values()]
+    weights = evidence.weights
+    of_slices = [
+        max(np.average(of_rows[rows], weights=None if weights is None else weights[rows]) for of_rows in (lost, worse))
+        for rows in evidence.slices.values()
+    ]
+    seen = metrics.accuracy(last, evidence.labels) - accuracy
+    if weights is not None:
+        seen = float(np.average(worse, weights=weights))
     return ThresholdSetting(
         thresholds=thresholds,
         cost=float(np.cumsum(evidence.costs)[by].mean()),
-        loss=float(lost.mean()),
-        bound=risk.bound(lost, confidence),
-        seen=metrics.accuracy(last, evidence.labels) - accuracy,
+        loss=float(np.average(lost, weights=weights)),
+        bound=risk.bound(lost, confidence, weights),
+        seen=seen,
         accuracy=accuracy,
         ece=metrics.calibration_error(answers, evidence.labels),
         shares=(np.bincount(by, minlength=len(evidence.answers)) / len(by)).tolist(),

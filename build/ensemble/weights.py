@@ -11,7 +11,7 @@ _NOTHING = 0.02
 """A weight by length below it is none, and the member need not be asked for it."""
 
 
-def weighted(members: Array, labels: Array) -> Weighted:
+def weighted(members: Array, labels: Array, row_weights: Array | None = None) -> Weighted:
     """Fit weights, none negative and of sum one, that minimise the log-loss.
 
     The loss is convex in the weights: sequential least squares from equal ones ends at the best there are.
@@ -19,6 +19,7 @@ def weighted(members: Array, labels: Array) -> Weighted:
     Args:
         members: probabilities, FP [members, n, labels]
         labels: INT [n]
+        row_weights: how much each row counts, FP [n]; None: all alike
     """
     of_true = _of_true(members, labels)
     count = len(members)
@@ -27,7 +28,8 @@ def weighted(members: Array, labels: Array) -> Weighted:
 
     def loss(weights: Array) -> tuple[float, Array]:
         pooled = np.maximum(weights @ of_true, FLOOR)
-        return float(-np.log(pooled).mean()), -(of_true / pooled).mean(1)
+        missed, slopes = -np.log(pooled), -(of_true / pooled)
+        return float(np.average(missed, weights=row_weights)), np.average(slopes, axis=1, weights=row_weights)
 
     fitted = minimize(
         loss,
@@ -42,7 +44,9 @@ def weighted(members: Array, labels: Array) -> Weighted:
     return Weighted((weights / weights.sum()).tolist())
 
 
-def by_length(members: Array, labels: Array, lengths: Array, bounds: list[int]) -> ByLength:
+def by_length(
+    members: Array, labels: Array, lengths: Array, bounds: list[int], row_weights: Array | None = None
+) -> ByLength:
     """Fit weights as `weighted` for each bucket of lengths.
 
     Args:
@@ -50,17 +54,20 @@ def by_length(members: Array, labels: Array, lengths: Array, bounds: list[int]) 
         labels: INT [n]
         lengths: of the texts in words, INT [n]
         bounds: between the buckets, in words; every bucket has rows
+        row_weights: as of `weighted`
     """
     place = by_words.buckets(lengths, bounds)
     fitted = []
     for bucket in range(len(bounds) + 1):
-        of_bucket = np.array(weighted(members[:, place == bucket], labels[place == bucket]).weights)
+        among = place == bucket
+        of_rows = None if row_weights is None else row_weights[among]
+        of_bucket = np.array(weighted(members[:, among], labels[among], of_rows).weights)
         kept = np.where(of_bucket < _NOTHING, 0, of_bucket)
         fitted.append((kept / kept.sum()).tolist())
     return ByLength(bounds, fitted)
 
 
-def bayes(members: Array, labels: Array, rows: float) -> Bayes:
+def bayes(members: Array, labels: Array, rows: float, row_weights: Array | None = None) -> Bayes:
     """Return the members' posterior probabilities under equal priors, from their likelihood of the labels.
 
     No member is the truth, and the full likelihood of thousands of rows would trust one of them alone. It is raised to
@@ -71,9 +78,11 @@ def bayes(members: Array, labels: Array, rows: float) -> Bayes:
         members: probabilities, FP [members, n, labels]
         labels: INT [n]
         rows: that the likelihood weighs as at most
+        row_weights: as of `weighted`
     """
     power = rows / (rows + len(labels))
-    logs = power * np.log(np.maximum(_of_true(members, labels), FLOOR)).sum(1)
+    likely = np.log(np.maximum(_of_true(members, labels), FLOOR))
+    logs = power * (likely if row_weights is None else likely * row_weights).sum(1)
     posterior = np.exp(logs - logs.max())
     return Bayes((posterior / posterior.sum()).tolist())
 

@@ -44,16 +44,26 @@ def row_losses(probabilities: Array, labels: Array) -> Array:
     return -np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-15, None))
 
 
-def is_worse(losses: Array, others: Array, errors: float) -> bool:
+def standard_error(values: Array, weights: Array | None = None) -> float:
+    """Return the standard error of the mean of values FP [rows]; `weights` FP [rows] say how much each row counts."""
+    if len(values) < 2:
+        return 0.0
+    if weights is None:
+        return float(values.std(ddof=1) / np.sqrt(len(values)))
+    return float(np.sqrt(((weights * (values - np.average(values, weights=weights))) ** 2).sum()) / weights.sum())
+
+
+def is_worse(losses: Array, others: Array, errors: float, weights: Array | None = None) -> bool:
     """Tell whether losses are greater in the mean than others of the same rows.
 
     Args:
         losses: FP [rows]
         others: FP [rows]
         errors: standard errors of the difference that they must be apart
+        weights: how much each row counts, FP [rows]
     """
     more = losses - others
-    return bool(len(more) > 1 and more.mean() > errors * more.std(ddof=1) / np.sqrt(len(more)))
+    return bool(len(more) > 1 and np.average(more, weights=weights) > errors * standard_error(more, weights))
 
 
 def calibration_error(probabilities: Array, labels: Array, bins: int = 15) -> float:

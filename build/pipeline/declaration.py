@@ -129,7 +129,7 @@ def _out_of_fold(recipe: Recipe) -> list[BuildStage]:
         code = modules([family(member).train, family(member).logits])
         declared.append(_stage("out-of-fold", member.name, inputs=inputs, settings=settings, code=code))
     asked = {member.name: f"out-of-fold {member.name}" for member in recipe.members}
-    declared.append(_stage("select", inputs={"rows": "split", "asked": asked}))
+    declared.append(_stage("select", inputs={"rows": "split", "asked": asked}, settings=_balance(recipe)))
     if share := recipe.split.drop_suspects:
         declared.append(_stage("drop", inputs={"rows": "split", "select": "select"}, settings={"share": share}))
     return declared
@@ -350,13 +350,17 @@ def _combined(recipe: Recipe, branches: list[Branch]) -> list[BuildStage]:
         _stage(
             "ensemble",
             inputs={**known, "left_out": left_out},
-            settings={"settings": recipe.ensemble, "seed": recipe.seed},
+            settings={"settings": recipe.ensemble, "seed": recipe.seed, **_balance(recipe)},
         ),
         _stage(
             "judge",
             inputs={**known, "ensemble": "ensemble", "evaluated": evaluated},
         ),
     ]
+
+
+def _balance(recipe: Recipe) -> dict[str, bool]:
+    return {"balanced": True} if recipe.balanced else {}
 
 
 def _files(member: Member) -> tuple[str, ...]:

@@ -159,7 +159,7 @@ class _Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     """Seeds the member's training; without it the recipe's seed does."""
     distil: Distil | None = None
     balanced: bool = False
-    """Whether every label weighs alike, however few its rows."""
+    """Whether every label weighs alike, however few its rows. Where it does in one member, it does in the answers."""
     least_rows: Annotated[int, Meta(ge=0)] = 0
     """With fewer training rows the member is left out, where others are left (`split.folds`)."""
     calibration_folds: Annotated[int, Meta(ge=0)] = 0

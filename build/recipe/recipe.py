@@ -52,6 +52,11 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                 "pretrain and calibration_folds know nothing of; remove them, or split.folds"
             )
 
+    @property
+    def balanced(self) -> bool:
+        """Whether answers are decided as if labels were equally frequent: where a member's fit weighs them alike."""
+        return any(member.balanced for member in self.members)
+
     def teachers(self, member: Member) -> list[Name]:
         """Return the names of `member`'s teachers; none where it learns from labels alone, or from `teaching`."""
         if member.distil is None or member.distil.teachers or self.teaching:

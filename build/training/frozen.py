@@ -12,6 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoTokenizer
 
+from newsdesk.build.ensemble.balance import equal
 from newsdesk.build.evaluation.metrics import is_worse, row_losses, softmax
 from newsdesk.build.members import encoders, layers
 from newsdesk.build.progress import track
@@ -150,9 +151,10 @@ def out_of_fold(
             )
             logits_by_cost[cost][part] = head.logits(states[part])
     judged = np.concatenate(parts)
+    counts = equal(truth[judged]) if member.balanced else None
     losses = {cost: row_losses(softmax(logits[judged]), truth[judged]) for cost, logits in logits_by_cost.items()}
-    least = min(losses.values(), key=np.mean)
-    chosen = min(cost for cost, of_rows in losses.items() if not is_worse(of_rows, least, errors=1))
+    least = min(losses.values(), key=lambda of_rows: np.average(of_rows, weights=counts))
+    chosen = min(cost for cost, of_rows in losses.items() if not is_worse(of_rows, least, errors=1, weights=counts))
     return chosen, logits_by_cost[chosen]
 
 

@@ -21,6 +21,7 @@ def ensemble(
     asked: dict[str, Artifact] | None = None,
     settings: Ensemble,
     seed: int,
+    balanced: bool = False,
 ) -> EnsembleReport:
     """Fit the ensemble, and return its report.
 
@@ -33,6 +34,7 @@ def ensemble(
         asked: The artifact of `out-of-fold` of each member. With it those answers decide, instead of validation rows.
         settings: What is tried, and how much may be lost.
         seed: Of the folds.
+        balanced: Whether every label counts the same, however few its rows.
     """
     known, answers = evidence.out_of_fold(rows, asked) if asked else evidence.of_validation(rows, compiled)
     fit = fitting.fit_on_rows(
@@ -43,6 +45,7 @@ def ensemble(
         seed,
         folder,
         {name: OutOfFold.load(of_member.path) for name, of_member in left_out.items()},
+        balanced=balanced,
     )
     for line in fitting.describe(fit):
         say(f"  {line}")

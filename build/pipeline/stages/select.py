@@ -25,7 +25,9 @@ class SelectFigures(Struct, frozen=True, kw_only=True):
     """Rows that are probably labelled wrong."""
 
 
-def select(folder: Path, say: Say, *, rows: Artifact, asked: dict[str, Artifact]) -> SelectFigures:
+def select(
+    folder: Path, say: Say, *, rows: Artifact, asked: dict[str, Artifact], balanced: bool = False
+) -> SelectFigures:
     """Leave members.json, the names of those that serve, and suspects.csv, the rows probably labelled wrong.
 
     Args:
@@ -33,10 +35,11 @@ def select(folder: Path, say: Say, *, rows: Artifact, asked: dict[str, Artifact]
         say: Shows a line.
         rows: The artifact of `split`.
         asked: The artifact of `out-of-fold` of each member, by name.
+        balanced: Whether every label counts the same, however few its rows.
     """
     known, answers = evidence.out_of_fold(rows, asked)
     truth = np.array([row.label for row in known])
-    chosen = selection.select({name: each.windows for name, each in answers.items()}, truth)
+    chosen = selection.select({name: each.windows for name, each in answers.items()}, truth, balanced=balanced)
     for line in selection.describe(chosen):
         say(f"  {line}")
     (folder / CHOSEN).write_text(json.dumps(chosen.members))

@@ -35,9 +35,9 @@ def test_out_of_fold_answers_come_from_fits_that_never_saw_the_row() -> None:
     labels = np.arange(12) % 3
     members = np.arange(12, dtype=float).reshape(1, 12, 1).repeat(2, axis=2)
 
-    def fit(some: np.ndarray, of_some: np.ndarray):
-        seen = set(some[0, :, 0])
-        assert len(seen) == len(of_some)
+    def fit(rest: np.ndarray):
+        seen = set(rest)
+        assert len(seen) == 9
 
         def predict(asked: np.ndarray) -> np.ndarray:
             assert not seen & set(asked[0, :, 0])
@@ -45,5 +45,5 @@ def test_out_of_fold_answers_come_from_fits_that_never_saw_the_row() -> None:
 
         return predict
 
-    answers = out_of_fold(members, labels, folds(labels, 4, 0), fit)
+    answers = out_of_fold(members, folds(labels, 4, 0), fit)
     np.testing.assert_array_equal(answers, members[0])
