@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from newsdesk.build.data.rows import Row
-from newsdesk.build.data.splits import draw, split
+from newsdesk.build.data.splits import draw, shuffled, split
 from newsdesk.build.errors import DataError
 
 ROWS = [Row(f"text {i}", 0 if i % 4 else 1) for i in range(400)]
@@ -31,7 +31,18 @@ def test_a_new_row_moves_few_others():
 
 
 def test_at_most_a_fifth_is_taken():
+    """And no part of a row more: three of 19, of which two of 15 are label 0's."""
     assert len(split(ROWS, 5000, seed=1)[1]) == 80
+    rows = [*(Row(f"text {i}", 0) for i in range(15)), *(Row(f"rare {i}", 1) for i in range(4))]
+    assert Counter(row.label for row in split(rows, 5000, seed=1)[1]) == {0: 2, 1: 1}
+
+
+def test_rows_are_shuffled_alike_in_every_build():
+    """By Python's own generator: a stage that draws rows anew draws those whose figures are kept."""
+    rows = ROWS[:6]
+    assert shuffled(rows, 4, seed=3) == [rows[i] for i in (0, 2, 3, 5)]
+    assert shuffled(rows, 9, seed=3) == [rows[i] for i in (0, 2, 3, 5, 4, 1)]
+    assert rows == ROWS[:6]
 
 
 def test_only_eligible_rows_validate():
@@ -66,10 +77,9 @@ def test_the_rows_that_validate_are_those_of_the_least_hashes():
         for label, quota in ((0, 30), (1, 10))
         for place in places([r for r in ROWS if r.label == label], 17)[:quota]
     ]
+    drawn = places(ROWS, 17)[:30]
     assert [row.text for row in validation] == [row.text for row in ROWS if row.text in chosen]
-    assert [row.text for row in draw(ROWS, 30, seed=17)] == [
-        row.text for row in ROWS if row.text in places(ROWS, 17)[:30]
-    ]
+    assert [row.text for row in draw(ROWS, 30, seed=17)] == [row.text for row in ROWS if row.text in drawn]
 
 
 def test_quotas_are_rounded_and_no_label_goes_without():

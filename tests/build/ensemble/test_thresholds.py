@@ -1,14 +1,17 @@
 """Thresholds: worked out by hand, replayed by the server's code, and kept on texts that they were not fitted on."""
 
+from dataclasses import dataclass
+
+import msgspec
 import numpy as np
 import pytest
 
 from newsdesk.build.ensemble import risk, thresholds
-from newsdesk.build.ensemble.thresholds import Evidence
+from newsdesk.build.ensemble.thresholds import Evidence, ThresholdSetting
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import cascade
 from newsdesk.server.runtime.calibrate import Uncalibrated
-from newsdesk.server.runtime.cascade import NEVER, Cascade, Stage
+from newsdesk.server.runtime.cascade import ALWAYS, NEVER, Cascade, Stage
 from newsdesk.server.runtime.combine import Mean
 from tests.build.ensemble.simulated import LABELS, draw, softmax
 
@@ -43,6 +46,99 @@ def test_measure_by_hand() -> None:
     )
     assert measured.accuracy == 1
     assert measured.seen == pytest.approx(-0.25)
+    assert measured.worst == 0  # there are no slices
+    assert measured.ece == pytest.approx((0.1 + 0.2 + 0.2 + 0) / 4)  # all four are right
+    assert msgspec.structs.asdict(measured.figures()) == {
+        name: getattr(measured, name)
+        for name in ("cost", "accuracy", "loss", "bound", "seen", "ece", "shares", "worst")
+    }
+
+
+@pytest.mark.parametrize(("label", "worst"), [(0, 0.1), (1, 0.5)])
+def test_the_worst_slice_is_the_one_that_loses_most_expected_or_seen(label: int, worst: float) -> None:
+    """Of rows 0 and 1 nothing is lost. Of rows 2 and 3, 0.2 is expected to be, on row 2; seen by label 1, that row."""
+    early, last = (
+        [[0.9, 0.1], [0.9, 0.1], [0.8, 0.2], [0.9, 0.1]],
+        [[0.7, 0.3], [0.7, 0.3], [0.4, 0.6], [1.0, 0.0]],
+    )
+    slices = {"lossy": np.array([2, 3]), "other": np.array([0, 1])}
+    evidence = Evidence(np.array([early, last], np.float32), np.array([0, 1, label, 0]), np.array([1.0, 9.0]), slices)
+    assert thresholds.measure(evidence, np.array([[0.8, 0.0]]), 0.8).worst == pytest.approx(worst)
+
+
+@dataclass(frozen=True)
+class _Risk:
+    """A stage whose loss to expect of each row is known, and that is 0.9 sure at the first risk, 0.7 at the third."""
+
+    of_rows: list[float]
+
+    def __call__(self, answers: np.ndarray) -> np.ndarray:
+        assert answers.shape == (4, 2)
+        return np.array(self.of_rows)
+
+    def thresholds(self, at: float) -> list[float]:
+        return [1 - at, 1 - at]
+
+
+EARLY = np.array([[0.95, 0.05], [0.85, 0.15], [0.75, 0.25], [0.6, 0.4]], np.float32)
+LATER = np.array([[0.95, 0.05], [0.95, 0.05], [0.85, 0.15], [0.75, 0.25]], np.float32)
+NOTCHES = [NEVER, 0.9, 0.8, 0.7, ALWAYS]
+
+
+def test_the_path_moves_where_most_cost_is_saved_for_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: first the second stage answers two rows, which saves 3 for 0.0025 where the first saves 2 for it."""
+    monkeypatch.setattr(thresholds, "_RISKS", [0.1, 0.2, 0.3])
+    evidence = Evidence(np.stack([EARLY, LATER, LATER]), np.zeros(4, int), np.array([1.0, 2.0, 6.0]))
+    risks = [_Risk([0.01, 0.05, 0.2, 0.4]), _Risk([0.0, 0.01, 0.02, 0.1])]
+    path = np.array(thresholds._path(evidence, risks))  # type: ignore[arg-type]
+    assert path.shape == (8, 2, 2)
+    places = [(0, 0), (0, 1), (0, 2), (1, 2), (1, 3), (2, 3), (3, 3), (4, 3)]
+    np.testing.assert_allclose(path[:, :, 0], [(NOTCHES[first], NOTCHES[second]) for first, second in places])
+    np.testing.assert_array_equal(path[:, :, 0], path[:, :, 1])
+
+
+def test_no_notch_waits_for_a_row_that_a_stage_answers_at_any_quality(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thresholds, "_RISKS", [0.1, 0.2, 0.3])
+    final = np.array([[False, False, False, True]])
+    evidence = Evidence(np.stack([EARLY, LATER]), np.zeros(4, int), np.array([1.0, 2.0]), final=final)
+    path = np.array(thresholds._path(evidence, [_Risk([0.0] * 4)]))  # type: ignore[list-item]
+    np.testing.assert_allclose(path[:, 0, 0], NOTCHES[:4])
+    assert [evidence.answered(point).tolist() for point in path[:2]] == [[1, 1, 1, 0], [0, 1, 1, 0]]
+
+
+def test_a_row_opens_at_the_first_notch_that_it_reaches_by_its_own_label() -> None:
+    notches = np.array([[NEVER, NEVER], [0.9, 0.5], [ALWAYS, ALWAYS]])
+    assert thresholds._opened(notches, np.array([[0.9, 0.1], [0.45, 0.55], [0.8, 0.2]], np.float32)).tolist() == [
+        1,
+        1,
+        2,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "slice_epsilon", "taken"),
+    [(0.002, 0.01, 2), (0.002, 0.009, 1), (0.003, 1, 5), (0.001, 1, 1), (0, 1, 0)],
+)
+def test_balanced_is_the_last_point_within_every_limit_before_the_bound_is_passed(
+    monkeypatch: pytest.MonkeyPatch, epsilon: float, slice_epsilon: float, taken: int
+) -> None:
+    """The safe end needs no bound, a limit may be reached, and past the first point above it none is taken."""
+    numbers = [(9, 0, 0), (0.001, 0.001, 0), (0.002, 0.002, 0.01), (0.002, 0.0031, 0), (0.0021, 0, 1.1), (0.001, 0, 0)]
+    points = [ThresholdSetting(np.zeros((1, 2)), 1, 0, bound, seen, 1, 0, [], worst) for bound, seen, worst in numbers]
+    steps = iter(points)
+    monkeypatch.setattr(thresholds, "_path", lambda evidence, risks: [np.zeros((1, 2))] * len(points))
+    monkeypatch.setattr(thresholds, "measure", lambda evidence, thresholds, confidence: next(steps))
+    evidence = Evidence(np.stack([EARLY, LATER]), np.zeros(4, int), np.array([1.0, 2.0]))
+    path = thresholds.fit(evidence, epsilon, 0.8, 2, 0, slice_epsilon)
+    assert path.balanced is points[taken]
+
+
+def test_a_stage_s_thresholds_by_quality() -> None:
+    setting = ThresholdSetting(np.array([[0.25, 0.5]]), 1, 0, 0, 0, 1, 0, [])
+    path = thresholds.Path([setting], setting, [False])
+    first, last = path.stage(0, 2), path.stage(1, 2)
+    assert (first.fast, first.balanced, first.best) == ([ALWAYS] * 2, [0.25, 0.5], [NEVER] * 2)
+    assert (last.fast, last.balanced, last.best) == ([ALWAYS] * 2,) * 3
 
 
 def test_the_path_runs_from_never_to_the_first_stage_at_falling_cost() -> None:
