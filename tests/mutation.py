@@ -18,6 +18,8 @@ from pathlib import Path
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
 
+from tests import threads
+
 HERE = Path(__file__).parents[1]
 FOLDER = HERE / ".cache" / "mutation"
 PAGE = HERE / "tests" / "mutation.md"
@@ -59,10 +61,14 @@ MODULES: dict[str, list[str]] = {
 LEFT_OUT = (
     "in_memory or two_gateways or storage_that_is_away or process_that_hangs or gone_for_good "
     "or linear or in_a_loop or amplify_an_overload or many_threads or promise_is_kept "
-    "or stricter_promise or every_slice or cheapest_point"
+    "or stricter_promise or every_slice or cheapest_point or path_runs"
 )
 """Parts of the names of tests that start a server, or take seconds."""
 CAUGHT = {"killed", "timeout"}
+PASSED_OVER = "cacheprovider", "cloudcoil", "locust", "schemathesis", "threadexception", "unraisableexception"
+"""Plugins of pytest that take longer than a test: the last one collects garbage at the end of each run."""
+LOADED = {"build": "hypothesis, torch, transformers", "server": "hypothesis", "clients": "hypothesis"}
+"""The packages that take long to import, and that every process of a run is to have from the one that it forks from."""
 
 
 def run(module: str, tests: list[str]) -> Counter[str]:
@@ -79,12 +85,7 @@ def run(module: str, tests: list[str]) -> Counter[str]:
         "source_paths": ["newsdesk"],
         "only_mutate": [f"newsdesk/{module}"],
         "pytest_add_cli_args": [
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:unraisableexception",  # collects garbage at the end of each run: most of a short run's time
-            "-p",
-            "no:threadexception",
+            *(f"-pno:{plugin}" for plugin in PASSED_OVER),
             "--hypothesis-profile=mutation",
             "--hypothesis-seed=0",
             "-k",
@@ -100,9 +101,11 @@ def run(module: str, tests: list[str]) -> Counter[str]:
     (folder / "pyproject.toml").write_text(
         "\n".join([(HERE / "pyproject.toml").read_text(), "[tool.mutmut]", *lines, ""])
     )
-    command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1"]
+    begin = f"import {LOADED[module.partition('/')[0]]}; from mutmut.__main__ import cli; cli()"
+    command = [sys.executable, "-c", begin, "run", "--max-children", "1"]
+    environment = os.environ | dict.fromkeys(threads.VARIABLES, "1")
     with (folder / "log.txt").open("w") as log:
-        subprocess.run(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, check=True)
+        subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, check=True)
     ends = json.loads((folder / "mutants" / "newsdesk" / f"{module}.meta").read_text())["exit_code_by_key"]
     with contextlib.chdir(folder):
         for mutant, code in ends.items():
