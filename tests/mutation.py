@@ -61,7 +61,7 @@ MODULES: dict[str, list[str]] = {
 LEFT_OUT = (
     "in_memory or two_gateways or storage_that_is_away or process_that_hangs or gone_for_good "
     "or linear or in_a_loop or amplify_an_overload or many_threads or promise_is_kept "
-    "or stricter_promise or every_slice or cheapest_point or path_runs"
+    "or stricter_promise or every_slice or cheapest_point or path_runs or no_plan_is_cheaper"
 )
 """Parts of the names of tests that start a server, or take seconds."""
 CAUGHT = {"killed", "timeout"}

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from newsdesk.server.runtime.batching import BAG_MOST, BAG_OVERHEAD, BagShapes, FreeShapes, bags, compiled_shapes, pad
+from newsdesk.server.runtime.batching import (
+    BAG_MOST,
+    BAG_OVERHEAD,
+    BagShapes,
+    FreeShapes,
+    bags,
+    compiled_shapes,
+    pad,
+    partition,
+)
 
 MOST = 510
 """Not a multiple of the step: a length is never rounded beyond it."""
@@ -154,3 +163,30 @@ def test_a_bag_is_padded_to_its_longest() -> None:
     ((ids, mask),) = pad([np.array([5, 6, 7]), np.array([8])], [[0, 1]], 0, BagShapes())
     assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_where_a_text_has_ended_stands_the_members_own_id() -> None:
+    ((ids, mask),) = pad([np.array([5, 6, 7]), np.array([8])], [[1, 0]], 9, FreeShapes(4, step=2))
+    assert ids.tolist() == [[8, 9, 9, 9], [5, 6, 7, 9]]
+    assert mask.tolist() == [[1, 0, 0, 0], [1, 1, 1, 0]]
+
+
+def test_every_shape_is_run_before_the_first_request_where_kernels_are_made_for_each() -> None:
+    assert FreeShapes(MOST).warm(37, 48) == [(1, 37)]
+    assert compiled_shapes(MOST).warm(37, 48) == compiled_shapes(MOST).between(37, 48)
+    assert BagShapes().warm(37, 48) == [(64, 256)]
+
+
+def test_an_encoder_computes_its_padding_and_a_bag_no_token() -> None:
+    assert FreeShapes(MOST).computed(3, 40) == 120
+    assert BagShapes().computed(3, 40) == 0
+    assert BagShapes().plan([100, 901]) == bags([100, 901])
+
+
+def test_a_group_that_is_filled_up_costs_as_much_as_a_full_one() -> None:
+    """Three texts of 10 tokens cost 40 and one call as a group of four, or 30 and two calls as two groups."""
+    groups = {
+        overhead: partition([10] * 3, lambda length: length, (4, 2, 1), overhead, fill=True) for overhead in (9, 11)
+    }
+    assert sorted(map(len, groups[9])) == [1, 2]
+    assert groups[11] == [[0, 1, 2]]

@@ -43,8 +43,16 @@ def test_padding_is_masked_and_cut_off_again():
     ids, mask = np.full((3, 40), 7), np.ones((3, 40), np.int64)
     padded, padded_mask = GRID.pad(ids, mask)
     assert padded.shape == (8, 64)
+    assert padded.sum() == ids.sum()
     assert padded_mask.sum() == mask.sum()
     assert np.array_equal(padded[:3, :40], ids)
+    assert np.array_equal(padded_mask[:3, :40], mask)
+
+
+def test_shapes_are_the_products_of_batches_and_lengths_that_stand_once():
+    grid = Grid((8, 1, 8), (64, 32, 64))
+    assert grid.shapes == grid.warm(3, 40) == [(1, 32), (1, 64), (8, 32), (8, 64)]
+    assert (grid.computed(2, 33), grid.width(33)) == (8 * 64, 33)
 
 
 def test_the_grid_of_an_engine_is_read_off_its_profiles():
