@@ -91,14 +91,14 @@ def _of_store(artifacts: Path) -> list[Build]:
     for stage in "split", "compile":
         for folder in _folders(artifacts, stage):
             try:
-                artifact = _artifact(folder)
+                artifact = Artifact.read(folder)
                 by_content[artifact.content] = artifact
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # whoever hangs on it says less
     builds = []
     for folder in _folders(artifacts, JUDGE):
         try:
-            builds.append(_of_judgement(_artifact(folder), by_content))
+            builds.append(_of_judgement(Artifact.read(folder), by_content))
         except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
             builds.append(Build(where=str(folder), error=_reason(error)))
     return builds
@@ -106,10 +106,6 @@ def _of_store(artifacts: Path) -> list[Build]:
 
 def _folders(artifacts: Path, stage: str) -> list[Path]:
     return sorted(path.parent for path in (artifacts / stage).glob(f"*/{ENTRY}") if path.parent.suffix != ".partial")
-
-
-def _artifact(folder: Path) -> Artifact:
-    return Artifact(folder, json.loads((folder / ENTRY).read_text(encoding="utf-8")))
 
 
 def _of_judgement(judge: Artifact, by_content: Mapping[str, Artifact]) -> Build:

@@ -32,6 +32,16 @@ class Artifact:
     path: Path
     entry: dict[str, Any]
 
+    @classmethod
+    def read(cls, folder: Path) -> "Artifact":
+        """Read the entry of a folder; a path in it may be no UTF-8.
+
+        Raises:
+            OSError: there is none.
+            ValueError: it is damaged.
+        """
+        return cls(folder, json.loads((folder / ENTRY).read_text("utf-8", "surrogateescape")))
+
     @property
     def content(self) -> str:
         """Digest of the files alone: a stage with the same result as before leaves the stages behind it unchanged."""
@@ -118,7 +128,7 @@ class ArtifactStore:
 
 def _checked(folder: Path, title: str) -> Artifact:
     """Read an artifact. Raises BuildError where a file is not what its entry says."""
-    artifact = Artifact(folder, json.loads((folder / ENTRY).read_text(encoding="utf-8")))
+    artifact = Artifact.read(folder)
     if changed := [name for name, digest in artifact.entry["files"].items() if of_file(folder / name) != digest]:
         raise BuildError(f"{title}: {folder / changed[0]} is not what was built (sha256). Delete {folder} and rebuild.")
     return artifact

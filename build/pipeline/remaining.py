@@ -1,6 +1,5 @@
 """How much of a build is left: stages, and seconds by what like stages took."""
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -122,7 +121,7 @@ def _recorded(root: Path) -> dict[tuple[str, str], float]:
     entries = []
     for path in root.glob(f"*/*/{ENTRY}"):
         try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
+            entry = Artifact.read(path.parent).entry
             entries.append((entry["made"], entry["stage"], entry["name"], float(entry["seconds"])))
         except (OSError, ValueError, KeyError):
             continue  # a folder that is being written or deleted tells nothing

@@ -1,11 +1,16 @@
 """An artifact is made once, resumes where it was cut off, lands whole and is refused when it was touched."""
 
+import hashlib
+import itertools
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from newsdesk.build.errors import BuildError
+from newsdesk.build.pipeline import artifacts
 from newsdesk.build.pipeline.artifacts import ENTRY, ArtifactStore
 from newsdesk.build.pipeline.digests import of_file
 
@@ -68,7 +73,9 @@ def test_a_stage_that_was_cut_off_resumes_and_lands_whole(store: ArtifactStore):
 def test_a_touched_artifact_is_refused(store: ArtifactStore):
     artifact = store.make("fit", {}, FileWriter())
     (artifact / "result.txt").write_text("tampered")
-    with pytest.raises(BuildError, match=r"result.txt is not what was built \(sha256\). Delete .* and rebuild"):
+    with pytest.raises(
+        BuildError, match=r"^fit: .*result.txt is not what was built \(sha256\)\. Delete .* and rebuild\.$"
+    ):
         store.make("fit", {}, FileWriter())
 
 
@@ -82,3 +89,49 @@ def test_the_entry_says_what_made_it_from_what_and_what_came_out(store: Artifact
     assert entry["figures"] == {"calls": 1}
     assert {"python", "numpy", "torch", "nncf"} <= set(entry["packages"])
     assert entry["machine"]
+
+
+def test_the_whole_entry_and_what_is_said_by_hand(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch):
+    """2.34 seconds of work in the first second of 1970, whose figures have numbers for names."""
+    monkeypatch.setattr(artifacts.environment, "packages", lambda: {"python": "3"})
+    monkeypatch.setattr(artifacts.environment, "machine", lambda: {"cores": 2})
+    clock = itertools.count(10.0, 2.34)
+    ours = SimpleNamespace(monotonic=lambda: next(clock), strftime=time.strftime, gmtime=lambda: time.gmtime(0))
+    monkeypatch.setattr(artifacts, "time", ours)
+
+    def work(folder: Path) -> dict:
+        (folder / "graphs").mkdir()
+        (folder / "graphs" / "fp32.onnx").write_text("graph")
+        return {1: "naïve"}
+
+    key = hashlib.sha256(b'{"settings": 1, "stage": "fit"}').hexdigest()[:16]
+    final = store.root / "fit" / key
+    artifact = store.make("fit", {"settings": 1}, work, name="tiny")
+    assert artifact.path == final
+    assert artifact.entry == {
+        "stage": "fit",
+        "settings": 1,
+        "key": key,
+        "name": "tiny",
+        "files": {"graphs/fp32.onnx": hashlib.sha256(b"graph").hexdigest()},
+        "read": {},
+        "figures": {"1": "naïve"},
+        "packages": {"python": "3"},
+        "machine": {"cores": 2},
+        "seconds": 2.3,
+        "made": "1970-01-01T00:00:00Z",
+    }
+    text = (final / ENTRY).read_text("utf-8")
+    assert text == json.dumps(artifact.entry, indent=1, ensure_ascii=False)  # for whoever reads it: "naïve" as it is
+    assert store.make("fit", {"settings": 1}, work, name="tiny") == artifact
+    assert store.say.__self__ == [
+        "fit tiny: running",
+        f"fit tiny: done in 2.3 s ({final})",
+        f"fit tiny: unchanged ({final})",
+    ]
+    assert artifact.metrics(dict[str, str]) == {"1": "naïve"}
+
+
+def test_a_path_that_is_not_utf8_is_read_again_as_it_was_written(store: ArtifactStore):
+    known = {"files": {"caf\udce9.csv": "abc"}}
+    assert store.make("fit", known, FileWriter()) == store.make("fit", known, FileWriter())

@@ -1,13 +1,15 @@
 """The code of a stage is the closure of its imports: an edit anywhere in it changes the digest, and elsewhere not."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from newsdesk.build import recipe
 from newsdesk.build.errors import BuildError
+from newsdesk.build.pipeline import digests
 from newsdesk.build.pipeline.declaration import declare
-from newsdesk.build.pipeline.digests import Code
+from newsdesk.build.pipeline.digests import Code, of_file, of_json
 
 FILES = {
     "__init__.py": "",
@@ -57,8 +59,50 @@ def test_prose_and_layout_change_no_digest(code: Code, tmp_path: Path):
     assert Code({"ours": tmp_path}, unread=["ours.settings"]).digest("ours.stage") != before
 
 
+def test_digests_by_hand(code: Code, tmp_path: Path):
+    """Keys that were made before stay right: sha256, of JSON sorted and cut to 16 digits, of code without its prose."""
+    (tmp_path / "data").write_bytes(b"rows")
+    assert of_file(tmp_path / "data") == hashlib.sha256(b"rows").hexdigest()
+    assert of_json({"b": 1, "a": [2]}) == hashlib.sha256(b'{"a": [2], "b": 1}').hexdigest()[:16]
+    (tmp_path / "far.py").write_text('"""Far."""\nclass A:\n    """A."""\n    x = 1\ndef f():\n    """Do."""\n')
+    source = hashlib.sha256(b"class A:\n    x = 1\n\ndef f():\n    pass").hexdigest()
+    assert code.source("ours.far") == source
+    assert code.digest("ours.far") == of_json({"ours.far": source})
+
+
+def test_dots_climb_from_the_modules_own_package(tmp_path: Path):
+    """From a module as from a package's own file; a star, and what is none of ours, lead nowhere else."""
+    for name, text in {
+        "__init__.py": "",
+        "a.py": "",
+        "b/__init__.py": "from . import c\nfrom .. import a\nimport os, ours.d",
+        "b/c.py": "from ..d import *\nfrom ...elsewhere import e",
+        "d.py": "if TYPE_CHECKING:\n    import ours.f\nimport ours.a\nimport oursother",
+        "f.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    code = Code({"other": tmp_path / "b", "ours": tmp_path})
+    assert code.imports("ours.b") == {"ours.b.c", "ours.a", "ours.d"}
+    assert code.imports("ours.b.c") == {"ours.d"}
+    assert code.imports("ours.d") == {"ours.a"}
+    assert code.closure("ours.b") == ["ours.a", "ours.b", "ours.b.c", "ours.d"]
+
+
+def test_a_package_that_is_not_there_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(digests, "PACKAGES", ("newsdesk.nothing",))
+    with pytest.raises(BuildError) as refused:
+        Code()
+    assert str(refused.value) == (
+        "no package 'newsdesk.nothing' to take the stages' code from; install newsdesk: pip install -e ."
+    )
+
+
 def test_a_module_that_is_not_there_is_refused(code: Code):
-    with pytest.raises(BuildError, match=r"no module 'ours\.nothing'"):
+    with pytest.raises(
+        BuildError,
+        match=r"^no module 'ours\.nothing' to take a stage's code from; expected one of newsdesk\.build, newsd",
+    ):
         code.digest("ours.nothing")
 
 
