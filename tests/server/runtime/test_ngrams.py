@@ -203,6 +203,12 @@ def test_only_what_is_known_has_ids_and_they_have_no_gaps(tmp_path: Path) -> Non
         assert ids.tolist() == (np.searchsorted(places, kept - 2) + 2).tolist() or (
             ids.tolist() == [1] and not len(kept)
         )
+    _, counts = some.read(["?", "", *TEXTS])
+    everything = [[], [], *(full.tolist() for full in every.encode(TEXTS))]
+    everything[0] = plain(EVERYTHING, "?")
+    assert counts.tolist() == [[sum(known[i - 2] for i in full), len(full)] for full in everything]
+    assert counts.dtype == np.int64
+    assert Ngrams(EVERYTHING).read([])[1].shape == (0, 2)
     nothing = Ngrams(EVERYTHING, np.zeros(EVERYTHING.buckets, bool))
     assert nothing.rows == 2
     assert [ids.tolist() for ids in nothing.encode(TEXTS)] == [[1]] * len(TEXTS)
