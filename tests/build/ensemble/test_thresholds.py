@@ -104,6 +104,8 @@ def test_no_notch_waits_for_a_row_that_a_stage_answers_at_any_quality(monkeypatc
     path = np.array(thresholds._path(evidence, [_Risk([0.0] * 4)]))  # type: ignore[list-item]
     np.testing.assert_allclose(path[:, 0, 0], NOTCHES[:4])
     assert [evidence.answered(point).tolist() for point in path[:2]] == [[1, 1, 1, 0], [0, 1, 1, 0]]
+    every = Evidence(evidence.answers, evidence.labels, evidence.costs, final=np.ones((1, 4), bool))
+    assert len(thresholds._path(every, [_Risk([0.0] * 4)])) == 1  # type: ignore[list-item]  # nothing is left to move for
 
 
 def test_a_row_opens_at_the_first_notch_that_it_reaches_by_its_own_label() -> None:
@@ -197,6 +199,7 @@ def test_one_stage_answers_always() -> None:
     members, labels = draw(100, 5, (1.0,))
     path = thresholds.fit(Evidence(members.astype(np.float32), labels, np.array([1.0])), 0.001, 0.8, 5, 0)
     assert path.balanced.shares == [1.0]
+    assert path.balanced.thresholds.shape == (0, LABELS)
     assert path.stage(0, LABELS).best == [0.0] * LABELS
 
 
