@@ -54,16 +54,30 @@ def test_measure_by_hand() -> None:
     }
 
 
-@pytest.mark.parametrize(("label", "worst"), [(0, 0.1), (1, 0.5)])
-def test_the_worst_slice_is_the_one_that_loses_most_expected_or_seen(label: int, worst: float) -> None:
-    """Of rows 0 and 1 nothing is lost. Of rows 2 and 3, 0.2 is expected to be, on row 2; seen by label 1, that row."""
+@pytest.mark.parametrize(
+    ("weights", "label", "loss", "seen", "worst"),
+    [
+        (None, 0, 0.05, -0.25, 0.1),
+        (None, 1, 0.05, 0.25, 0.5),
+        ([1, 1, 1.5, 0.5], 0, 0.075, -0.375, 0.15),
+        ([1, 1, 1.5, 0.5], 1, 0.075, 0.375, 0.75),
+    ],
+)
+def test_the_worst_slice_is_the_one_that_loses_most_expected_or_seen(
+    weights: list[float] | None, label: int, loss: float, seen: float, worst: float
+) -> None:
+    """Of row 2 alone something is lost: 0.2 is expected; seen by label 1 it is the row, by 0 it is won."""
     early, last = (
         [[0.9, 0.1], [0.9, 0.1], [0.8, 0.2], [0.9, 0.1]],
         [[0.7, 0.3], [0.7, 0.3], [0.4, 0.6], [1.0, 0.0]],
     )
     slices = {"lossy": np.array([2, 3]), "other": np.array([0, 1])}
-    evidence = Evidence(np.array([early, last], np.float32), np.array([0, 1, label, 0]), np.array([1.0, 9.0]), slices)
-    assert thresholds.measure(evidence, np.array([[0.8, 0.0]]), 0.8).worst == pytest.approx(worst)
+    counting = None if weights is None else np.array(weights)
+    answers, labels = np.array([early, last], np.float32), np.array([0, 1, label, 0])
+    evidence = Evidence(answers, labels, np.array([1.0, 9.0]), slices, weights=counting)
+    measured = thresholds.measure(evidence, np.array([[0.8, 0.0]]), 0.8)
+    assert (measured.loss, measured.seen, measured.worst) == pytest.approx((loss, seen, worst))
+    assert measured.bound == pytest.approx(risk.bound(np.array([0, 0, 0.2, 0]), 0.8, counting))
 
 
 @dataclass(frozen=True)
