@@ -38,6 +38,8 @@ def test_measure_by_hand() -> None:
     # Rows 0 and 2 reach 0.8 and are answered early; row 2 otherwise than the last stage would, which loses 0.6 - 0.4
     # by its probabilities, and by the label wins.
     assert evidence.answered(np.array([[0.8, 0.0]])).tolist() == [0, 1, 0, 1]
+    assert evidence.answered(np.array([[0.9, 0.0]])).tolist() == [0, 1, 1, 1]  # 0.9 of single precision reaches 0.9
+    assert thresholds.measure(evidence, np.array([[ALWAYS, ALWAYS]]), 0.8).shares == [1, 0]
     assert measured.shares == [0.5, 0.5]
     assert measured.cost == pytest.approx((1 + 10 + 1 + 10) / 4)
     assert measured.loss == pytest.approx(0.2 / 4)
@@ -68,8 +70,8 @@ def test_the_worst_slice_is_the_one_that_loses_most_expected_or_seen(
 ) -> None:
     """Of row 2 alone something is lost: 0.2 is expected; seen by label 1 it is the row, by 0 it is won."""
     early, last = (
-        [[0.9, 0.1], [0.9, 0.1], [0.8, 0.2], [0.9, 0.1]],
-        [[0.7, 0.3], [0.7, 0.3], [0.4, 0.6], [1.0, 0.0]],
+        [[0.9, 0.1], [0.1, 0.9], [0.8, 0.2], [0.9, 0.1]],
+        [[0.7, 0.3], [0.3, 0.7], [0.4, 0.6], [1.0, 0.0]],
     )
     slices = {"lossy": np.array([2, 3]), "other": np.array([0, 1])}
     counting = None if weights is None else np.array(weights)
