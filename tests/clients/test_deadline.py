@@ -53,6 +53,17 @@ def test_what_the_server_asks_to_wait_is_kept_with_the_jitter_upon_it(clock: Dea
     assert retries.pause(ServerUnavailable("away")) == pytest.approx(0.15)
 
 
+def test_where_another_server_may_answer_nobody_waits_and_no_pause_grows(clock: DeadlineClock) -> None:
+    """Whatever the one that was asked wants; but no more often than any other repetition."""
+    retries = Retries(3, Deadline(100, URL))
+    elsewhere = asking(7)
+    elsewhere.elsewhere = True
+    assert [retries.pause(elsewhere) for _ in range(2)] == [0, 0]
+    assert retries.pause(ServerUnavailable("away")) == pytest.approx(0.75 * 0.05)
+    with pytest.raises(TooManyRequests, match="come later"):
+        retries.pause(elsewhere)
+
+
 def test_a_wait_that_does_not_fit_raises_the_error_at_once(clock: DeadlineClock) -> None:
     retries = Retries(9, Deadline(7, URL))
     with pytest.raises(TooManyRequests, match="come later"):
