@@ -42,6 +42,7 @@ from newsdesk.server.runtime.text import clean
         ("Яndex stays", "Яndex stays"),  # looks like no Latin letter
         ("Яndоx stays", "Яndоx stays"),  # whole, with the Cyrillic о that could be replaced
         ("a cаfé, a Łódź оr a naïvе", "a café, a Łódź or a naïve"),  # Cyrillic а and е beside é, ï: Latin letters too
+        ("a\U00017000 stays", "a\U00017000 stays"),  # a letter that Python knows no name of
         ("Oʼbаma", "Oʼbama"),  # U+02BC, a letter of no script
         ("Gа\u0301za", "Gáza"),  # Cyrillic а with an accent: replaced, and then composed
         ("café naïve Łódź", "café naïve Łódź"),
