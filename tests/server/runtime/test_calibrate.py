@@ -108,4 +108,6 @@ def test_what_is_no_calibrator_is_refused(raw: bytes, complaint: str) -> None:
 
 def test_softmax_and_log_odds_of_extremes_are_finite() -> None:
     np.testing.assert_allclose(calibrate.softmax(np.array([[1e4, -1e4], [0, 0]], np.float32)), [[1, 0], [0.5, 0.5]])
+    stacked = np.log([[[1, 3], [2, 2]], [[4, 1], [1, 4]]])  # of several members
+    np.testing.assert_allclose(calibrate.softmax(stacked), [[[0.25, 0.75], [0.5, 0.5]], [[0.8, 0.2], [0.2, 0.8]]])
     np.testing.assert_allclose(calibrate.log_odds(np.array([0, 0.5, 1])), [-math.log(1e7), 0, math.log(1e7)], atol=1e-6)
