@@ -94,18 +94,18 @@ def test_weights_by_length_want_lengths() -> None:
 @pytest.mark.parametrize(
     ("combiner", "expected"),
     [
-        (Mean(), [[0.5, 0.5], [0.5, 0.5]]),
-        (STACKED, [[0.5, 0.5], [0.5, 0.5]]),
-        (Weighted([1.0, 3.0]), [[0.25, 0.75], [0.25, 0.75]]),
-        (BY_LENGTH, [[0.25, 0.75], [1.0, 0.0]]),
+        (Mean(), [[0.5, 0.5]] * 3),
+        (STACKED, [[0.5, 0.5]] * 3),
+        (Weighted([1.0, 3.0]), [[0.25, 0.75]] * 3),
+        (ByLength([6], [[1.0, 3.0], [2.0, 0.0]]), [[0.25, 0.75], [1.0, 0.0], [1.0, 0.0]]),
     ],
 )
 def test_weights_of_a_combiner(combiner: Combiner, expected: list) -> None:
-    np.testing.assert_allclose(combine.weights(combiner, 2, np.array([5, 6])), expected)
+    np.testing.assert_allclose(combine.weights(combiner, 2, np.array([5, 6, 7])), expected)
 
 
 def test_a_stacker_that_nothing_runs_is_refused() -> None:
-    with pytest.raises(ValueError, match="nothing that runs its graph"):
+    with pytest.raises(ValueError, match="^a stacked combiner was given nothing that runs its graph$"):
         combine.ready(STACKED)
 
 
