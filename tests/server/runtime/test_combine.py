@@ -105,7 +105,7 @@ def test_weights_of_a_combiner(combiner: Combiner, expected: list) -> None:
 
 
 def test_a_stacker_that_nothing_runs_is_refused() -> None:
-    with pytest.raises(ValueError, match="^a stacked combiner was given nothing that runs its graph$"):
+    with pytest.raises(ValueError, match=r"^a stacked combiner was given nothing that runs its graph$"):
         combine.ready(STACKED)
 
 
