@@ -27,6 +27,7 @@ class KafkaSource:
 
     def __init__(self, place: StreamUrl, group: Group, options: Mapping[str, str]) -> None:
         self._answered: dict[_Partition, int] = {}
+        self._stored: dict[_Partition, int] = {}  # as far as the group has taken it: what it refuses is sent again
         self._assignments: dict[_Partition, int] = {}
         self._count = 0
         self._committed = time.monotonic()
@@ -42,7 +43,7 @@ class KafkaSource:
                 "group.id": group.name,
                 "enable.auto.commit": False,
                 "error_cb": _warn,
-                "on_commit": _warn_of_commit,
+                "on_commit": self._after_commit,
             },
         )
         self._consumer.subscribe([place.name], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
@@ -101,14 +102,25 @@ class KafkaSource:
 
     def _commit(self, asynchronous: bool) -> None:
         self._committed = time.monotonic()
-        offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in self._answered.items()]
-        self._answered.clear()
+        offsets = [
+            TopicPartition(*partition, offset)
+            for partition, offset in self._answered.items()
+            if self._stored.get(partition) != offset
+        ]
         if not offsets:
             return
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=asynchronous)
+            committed = self._consumer.commit(offsets=offsets, asynchronous=asynchronous)
         except KafkaException as error:
-            warn(f"offsets are not committed, their texts may be answered twice: {error.args[0].str()}")
+            self._after_commit(error.args[0], offsets)
+        else:
+            self._after_commit(None, committed or ())  # None where it is asynchronous
+
+    def _after_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
+        if error is None:
+            self._stored |= {(part.topic, part.partition): part.offset for part in partitions if part.error is None}
+        elif error.code() != KafkaError._NO_OFFSET:
+            warn(f"offsets are not committed, their texts may be answered twice: {error.str()}")
 
     def _assigned(self, _: Any, partitions: list[TopicPartition]) -> None:
         self._count += 1
@@ -122,6 +134,7 @@ class KafkaSource:
         for part in partitions:
             self._assignments.pop((part.topic, part.partition), None)
             self._answered.pop((part.topic, part.partition), None)
+            self._stored.pop((part.topic, part.partition), None)
 
 
 class KafkaSink:
@@ -197,11 +210,6 @@ def _refused(error: KafkaError, topic: str) -> BrokerError:
 
 def _warn(error: KafkaError) -> None:
     warn(f"Kafka: {error.str()}")
-
-
-def _warn_of_commit(error: KafkaError | None, _: Any) -> None:
-    if error is not None and error.code() != KafkaError._NO_OFFSET:
-        warn(f"offsets are not committed, their texts may be answered twice: {error.str()}")
 
 
 def _bytes(value: str | bytes | None) -> bytes | None:
