@@ -3,32 +3,30 @@
     python -m benchmarks.gateway [--texts test.csv.gz] [--seconds 10] [--rounds 3] [--quality balanced]
     python -m benchmarks.gateway --rows 1000000 [--distinct 6400 --cache 256MB]
     python -m benchmarks.gateway --doors keys tls
+    python -m benchmarks.gateway --doors redis-tls otlp-tls
 
 One server, one generator, and all of them on the same cores: rounds of all sides in turn, of which the medians count.
 All ask for the same outputs at the same quality. The rows of a file are made as they are sent; its answers are read
 and checked as they come, while the gateway's memory is sampled. With --distinct, the file repeats that many rows, and
 with --cache Triton answers those that it has seen: what is measured then is the gateway and not the model. With --doors
-further servers are measured in the same rounds: one that asks for a key, and one that speaks TLS. Ends with code 1
-where a request fails or a goal is not met.
+further servers are measured in the same rounds: one that asks for a key, one that speaks TLS, one that counts rates in
+a Redis, and one that sends traces to a collector, which only counts them. By TLS, the last two are compared with those
+without it. Ends with code 1 where a request fails or a goal is not met.
 """
 
 import argparse
-import contextlib
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import bulk, pages, paired, servers, texts
+from benchmarks import bulk, fronts, pages, paired, servers, texts
+from benchmarks.fronts import DOORS, Beside
 from benchmarks.paired import DIRECT, Front
 from newsdesk.server.contract import DEFAULT_QUALITY, QUALITIES
-from newsdesk.server.gateway.keys import KeyFile, Role
-from tests.certificates import Authority
 
 CLIENTS = (32, 128)
 LEAST_SHARE, MOST_ADDED_MS, MOST_GROWTH_MB = 0.60, 2.0, 16.0
 """Goals: of direct gRPC's throughput, of p50 at one client, and of the gateway's memory over a file."""
-DOORS = {"keys": "with a key", "tls": "with TLS"}
 HEAD = "# What the gateway costs\n\nPrinted by `python -m benchmarks.gateway`, see its help.\n"
 
 
@@ -47,8 +45,8 @@ def main() -> None:
     options = parser.parse_args()
     articles = texts.choose(options.texts)
     flags = ["--cache", options.cache] if options.cache else []
-    with servers.newsdesk(*flags, gateway=True) as server, _fronts(options.doors) as fronts:
-        run = _file(server, articles, options) if options.rows else _single(server, articles, options, fronts)
+    with servers.newsdesk(*flags, gateway=True) as server, fronts.serve(fronts.wanted(options.doors)) as beside:
+        run = _file(server, articles, options) if options.rows else _single(server, articles, options, beside)
         title, lines, missed = run
     lines += [f"\nNot met: {miss}." for miss in missed]
     section = "\n".join([f"## {title}", "", pages.machine(options.quality), "", *lines, ""])
@@ -58,33 +56,13 @@ def main() -> None:
     sys.exit(bool(missed))
 
 
-@contextlib.contextmanager
-def _fronts(doors: Sequence[str]) -> Iterator[dict[str, Front]]:
-    """Serve gateways that ask for a key, or speak TLS."""
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        fronts = {}
-        for door in doors:
-            if door == "keys":
-                file = folder / "keys.json"
-                key = KeyFile(file).create("of the benchmark", Role.reader, None)[1]
-                flags, shown = ["--auth", "--keys", str(file)], {"key": key}
-            else:
-                authority = Authority(folder / "authority.pem")
-                certificate, private = authority.issue(folder / "server")
-                flags = ["--tls-cert", str(certificate), "--tls-key", str(private)]
-                shown = {"authority": str(authority.file)}
-            fronts[DOORS[door]] = Front(stack.enter_context(servers.newsdesk(*flags, gateway=True)), **shown)
-        yield fronts
-
-
 def _single(
-    server: servers.Server, articles: list[str], options: argparse.Namespace, fronts: Mapping[str, Front]
+    server: servers.Server, articles: list[str], options: argparse.Namespace, beside: Mapping[str, Beside]
 ) -> tuple[str, list[str], list[str]]:
     sides = paired.doors(Front(server), articles, options.quality)
     plain = list(sides)
-    for name, front in fronts.items():
-        doors = paired.doors(front, articles, options.quality)
+    for name, other in beside.items():
+        doors = paired.doors(other.front, articles, options.quality)
         sides |= {f"{door}, {name}": side for door, side in doors.items()}
     sides[DIRECT] = paired.direct(server, articles, options.quality)
     runs = paired.measure(sides, [1, *options.clients], options.rounds, options.seconds)
@@ -102,9 +80,17 @@ def _single(
             missed.append(f"{side}: {share:.0%} of direct throughput, expected at least {LEAST_SHARE:.0%}")
         if added > MOST_ADDED_MS:
             missed.append(f"{side}: {added:.2f} ms added at one client, expected at most {MOST_ADDED_MS:g}")
-    if fronts:
-        lines += ["", *runs.compared(list(fronts))]
-    return "Keys and TLS" if fronts else "Single texts", [*lines, "", f"Medians of {options.rounds} rounds."], missed
+    if beside:
+        lines += ["", *runs.compared([name.rpartition(", ")[2] for name in beside])]
+    proofs = [f"- {name}: {proof}." for name, other in beside.items() if (proof := other.proof())]
+    lines += ["", f"Medians of {options.rounds} rounds.", *([""] if proofs else []), *proofs]
+    return _title(options.doors), lines, missed
+
+
+def _title(doors: list[str]) -> str:
+    if not doors:
+        return "Single texts"
+    return "Keys and TLS" if {*doors} <= {"keys", "tls"} else "Redis and traces"
 
 
 def _file(server: servers.Server, articles: list[str], options: argparse.Namespace) -> tuple[str, list[str], list[str]]:

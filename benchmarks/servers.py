@@ -48,7 +48,7 @@ class Server:
 
 
 @contextmanager
-def newsdesk(*flags: str, gateway: bool = False) -> Iterator[Server]:
+def newsdesk(*flags: str, gateway: bool = False, environment: Mapping[str, str] = os.environ) -> Iterator[Server]:
     """Serve the shipped model with `newsdesk serve`, behind its gateway where that is wanted."""
     http, grpc, metrics, front, front_grpc = free_ports(5)
     ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
@@ -57,7 +57,8 @@ def newsdesk(*flags: str, gateway: bool = False) -> Iterator[Server]:
     command = [str(Path(sys.executable).with_name("newsdesk")), "serve", *ports, *flags]
     asked, path = (front, "/health/ready") if gateway else (http, "/v2/models/ag_news/ready")
     scheme = "https" if gateway and "--tls-cert" in flags else "http"
-    with running(command, asked, path, grpc_port=grpc, metrics_port=metrics, scheme=scheme) as server:
+    ports_of = {"grpc_port": grpc, "metrics_port": metrics}
+    with running(command, asked, path, **ports_of, scheme=scheme, environment=environment) as server:
         fronts_of = {"gateway_port": front, "gateway_grpc_port": front_grpc} if gateway else {}
         yield replace(server, http_port=http, **fronts_of)
 

@@ -10,22 +10,32 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Authority
 from tests.launching import free_ports
 
 
 @contextmanager
-def redis_server(folder: Path, *options: str) -> Iterator[str]:
-    """Start a Redis that keeps nothing, and yield where it is: redis://127.0.0.1:port."""
+def redis_server(folder: Path, *options: str, authority: Authority | None = None) -> Iterator[str]:
+    """Start a Redis that keeps nothing, and yield where it is: redis://127.0.0.1:port.
+
+    By an authority it speaks TLS alone, and the URL, rediss://, names that as the one to trust.
+    """
     server, (port, *_) = shutil.which("redis-server"), free_ports()
     if server is None:
         pytest.skip("Redis is no Python package: apt-get install redis-server")
-    command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    ports, url = ["--port", port], f"redis://127.0.0.1:{port}"
+    if authority:
+        cert, key = authority.issue(folder, "redis")
+        ports = ["--port", 0, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key]
+        ports += ["--tls-ca-cert-file", authority.file, "--tls-auth-clients", "no"]
+        url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={authority.file}"
+    command = [server, *ports, "--bind", "127.0.0.1", "--save", "", "--dir", folder, *options]
+    process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
     try:
         while socket.socket().connect_ex(("127.0.0.1", port)):
-            assert process.poll() is None
+            assert process.poll() is None  # one that was built without TLS ends
             time.sleep(0.01)
-        yield f"redis://127.0.0.1:{port}"
+        yield url
     finally:
         process.terminate()
         process.wait()

@@ -1,17 +1,13 @@
 """The gateway's own calls over TLS, to Redis and a collector of traces, by the certificates of the tests' own."""
 
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from newsdesk.server.gateway.keys import Role
+from tests import brokers
 from tests.certificates import Authority
-from tests.launching import free_ports
 from tests.server.gateway import gateways
 from tests.server.gateway.collector import Collector
 from tests.server.gateway.conftest import Served
@@ -23,34 +19,20 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @pytest.fixture
-def redis(tmp_path: Path, authority: Authority) -> Iterator[int]:
-    """The port of a Redis that speaks TLS alone."""
-    server, (port, *_) = shutil.which("redis-server"), free_ports()
-    if server is None:
-        pytest.skip("Redis is no Python package: apt-get install redis-server")
-    cert, key = authority.issue(tmp_path / "redis")
-    command = [server, "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", tmp_path]
-    command += ["--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", authority.file]
-    process = subprocess.Popen([*map(str, command), "--tls-auth-clients", "no"], stdout=subprocess.DEVNULL)
-    while socket.socket().connect_ex(("127.0.0.1", port)):
-        assert process.poll() is None, "this Redis was built without TLS"
-        time.sleep(0.01)
-    yield port
-    process.terminate()
-    process.wait()
+def redis(tmp_path: Path, authority: Authority) -> Iterator[str]:
+    """The URL of a Redis that speaks TLS alone."""
+    with brokers.redis_server(tmp_path, authority=authority) as url:
+        yield url
 
 
-def test_rates_are_counted_in_a_redis_that_speaks_tls(
-    served: Served, tmp_path: Path, authority: Authority, redis: int
-) -> None:
+def test_rates_are_counted_in_a_redis_that_speaks_tls(served: Served, tmp_path: Path, redis: str) -> None:
     key = gateways.key(tmp_path, Role.reader)
     limits = {"auth": True, "rate_limit": "1/minute"}
     statuses: dict[str, list[int]] = {}
-    for asked in "", f"?ssl_ca_certs={authority.file}":
-        url = f"rediss://127.0.0.1:{redis}/0{asked}"
+    for url in redis.partition("?")[0], redis:
         with gateways.gateway(tmp_path, served.server.ports, rate_storage=url, **limits) as client:
             client.headers["X-API-Key"] = key
-            statuses[asked] = [client.get("/v1/labels").status_code for _ in range(2)]
+            statuses[url] = [client.get("/v1/labels").status_code for _ in range(2)]
     assert list(statuses.values()) == [[503, 503], [200, 429]]  # nobody trusts the tests' authority unasked
 
 
