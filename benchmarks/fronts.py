@@ -6,6 +6,7 @@ import multiprocessing
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +31,7 @@ DOORS = {
 }
 """The doors, and what is behind the name of a side of theirs: behind the last comma, what it is compared without."""
 _UNREACHED = "1000000/minute"
+_NONE = "in 0 posts of the gateway"
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,16 @@ def _otlp(folder: Path, authority: Authority | None) -> Iterator[Beside]:
     """Each request is traced, by the gateway and by Triton."""
     files = authority.issue(folder) if authority else None
     environment = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(authority.file)} if authority else {}
+    environment |= dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), "")  # which would go before that one
     with _collector(files) as (url, received):
         environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = url
         with servers.newsdesk(gateway=True, environment=environment) as server:
+            end = time.monotonic() + servers.START_SECONDS
+            while _NONE in received():  # else traces that never arrive would be measured
+                if time.monotonic() > end:
+                    raise RuntimeError(f"no traces of the gateway come to {url}")
+                servers.answers(f"http://127.0.0.1:{server.gateway_port}/v1/classify", b'{"text": "a match"}')
+                time.sleep(1)
             yield Beside(Front(server), received)
 
 
