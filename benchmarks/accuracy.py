@@ -1,9 +1,9 @@
-"""Every row of a labelled file through the running server over gRPC, and the same artefact in this process.
+"""Every row of a labelled file through the running server over gRPC, and the same artifact in this process.
 
     python -m benchmarks.accuracy --data test.csv.gz [--checkpoint artifacts/train/<key>/checkpoint]
 
 Starts `newsdesk serve`, classifies each row by a request of its own (many at once, so that batches form), and compares
-row by row with the same artefact run here, one text at a time, at every quality. With --checkpoint also with the float
+row by row with the same artifact run here, one text at a time, at every quality. With --checkpoint also with the float
 original of the first encoder.
 """
 

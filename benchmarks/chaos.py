@@ -40,7 +40,7 @@ from newsdesk.server.serving.triton import STUB
 DEADLINE = 45.0
 """Seconds that a client gives each of its requests."""
 TOLERANCE = 0.02
-"""What int8 rounds differently in another batch's shape: within it of a tie, the label may differ."""
+"""int8 rounds differently in another batch's shape: within this much of a tie, the label may differ."""
 _DISK_BYTES = 256 * 2**20
 _VANISHING = 40
 _QUIET_SECONDS = 1.0

@@ -31,7 +31,7 @@ TOGETHER = 64
 LARGE = 4096, 1024, 1024
 """Rows, columns in, columns out of the product that stands for what the processor can do at most."""
 _SECONDS, _ROUNDS = 0.5, 4
-"""Of each product alone; the best round counts."""
+"""Each product runs so long alone, in so many rounds; the best one counts."""
 _PROBE = 16
 """Tokens of the text in which products are found."""
 
@@ -55,7 +55,7 @@ def main() -> None:
     encoded = [tokens.encode(part) for part in cleaned]
     engine = engines.load(options.target, graph)
     shapes = engine.shapes(about.max_length)
-    groups = [shapes.plan([len(ids) for ids in part]) for part in encoded]
+    groups = [shapes.group([len(ids) for ids in part]) for part in encoded]
     batches = [
         batch
         for part, planned in zip(encoded, groups, strict=True)
@@ -64,9 +64,10 @@ def main() -> None:
     around = {
         "clean": _best(lambda: [[clean(text) for text in part] for part in parts]),
         "tokenise": _best(lambda: [tokens.encode(part) for part in cleaned]),
-        "plan and pad": _best(
+        "group and pad": _best(
             lambda: [
-                [*batching.pad(part, shapes.plan([len(ids) for ids in part]), about.pad_id, shapes)] for part in encoded
+                [*batching.pad(part, shapes.group([len(ids) for ids in part]), about.pad_id, shapes)]
+                for part in encoded
             ]
         ),
     }

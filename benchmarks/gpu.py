@@ -39,7 +39,7 @@ from newsdesk.server.serving.settings import Settings, granted_cores
 
 CLIENTS = (1, 32, 128, 512, 1024)
 OBJECTIVE_MS = 100
-"""Of p99; the most articles/s within it are named."""
+"""The longest p99; the most articles/s within it are named."""
 AGREEMENT = 0.99
 """Share of the texts on which the CPU must give the same label."""
 PRODUCT_ON_CPU = 256

@@ -2,7 +2,7 @@
 
     python -m benchmarks.learning_curve --member student [--recipe compact] [--set KEY=VALUE …] [--rows 5000 10000 …]
 
-Each size is a fit of that member alone, without teachers, from the same artefacts folder and with the same validation
+Each size is a fit of that member alone, without teachers, from the same artifacts folder and with the same validation
 rows; fewer rows are a part of more. What was fitted counts, before it is exported. A power law,
 error = a · rows^-b, is fitted by least squares to the logarithms; its slope says what --of rows would give, from the
 largest size that was measured on. It has no floor, so the further from the measured sizes, the more it promises.
@@ -66,7 +66,7 @@ def main() -> None:
 
 def measure(name: str, changes: dict[str, Any], member: str, rows: int, artifacts: Path) -> tuple[int, float]:
     """Return how many rows there really were, and the accuracy on the validation rows."""
-    untaught = {"distil": None, "student.pieces": False, "student.unlabelled": None}
+    untaught = {"distil": None, "student.excerpts": False, "student.unlabelled": None}
     untaught = {f"members.{member}.{field}": value for field, value in untaught.items()}
     chosen = recipe.load(name, {**changes, "split.train_rows": rows, **untaught})
     kept = [candidate for candidate in chosen.members if candidate.name == member]

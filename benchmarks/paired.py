@@ -12,7 +12,7 @@ from newsdesk.server.contract import STANDARD_OUTPUTS
 from newsdesk.server.serving import load
 
 _WARM_SECONDS = 3
-"""Of the first round, which is not counted: every process warms up."""
+"""The length of the first round, which is not counted: every process warms up."""
 DIRECT = "Triton, gRPC"
 
 

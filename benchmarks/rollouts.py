@@ -1,4 +1,4 @@
-"""What a canary and a shadow cost: single texts through the gateway's doors without, with a canary, and with a shadow.
+"""The cost of a canary and of a shadow: single texts through the gateway's doors without and with them.
 
     python -m benchmarks.rollouts [--texts test.csv.gz] [--seconds 10] [--rounds 3] [--canary 5%]
         [--write benchmarks/results/rollouts.md]

@@ -54,7 +54,7 @@ def _member(
         encode = lambda part: tokens.windows(part, overlap)[0]  # noqa: E731
 
     def pad(ids: Sequence) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [*batching.pad(ids, shapes.plan([len(row) for row in ids]), about.pad_id, shapes)]
+        return [*batching.pad(ids, shapes.group([len(row) for row in ids]), about.pad_id, shapes)]
 
     reading, encoded = _best(lambda: [encode(part) for part in cleaned])
     planning, batches = _best(lambda: [pad(ids) for ids in encoded])
@@ -75,7 +75,7 @@ def _member(
     else:
         ran = [("engine", queueing + waiting)]
     named = "n-grams" if bag else "tokenise"
-    return [(named, reading), ("plan and pad", planning), *ran]
+    return [(named, reading), ("group and pad", planning), *ran]
 
 
 def _best(work: Callable[[], _T]) -> tuple[float, _T]:

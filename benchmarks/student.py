@@ -57,7 +57,7 @@ def main() -> None:
         bag, batches = batching.BagShapes(), []
         for part in cleaned:
             encoded = reader.encode(part)
-            groups = bag.plan([len(ids) for ids in encoded])
+            groups = bag.group([len(ids) for ids in encoded])
             batches.append([*batching.pad(encoded, groups, about.pad_id, bag)])
         rates = [
             _rate(len(articles), lambda parts=parts: [[clean(article) for article in part] for part in parts]),

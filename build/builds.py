@@ -43,7 +43,7 @@ class Build(Struct, kw_only=True):
     """By quality."""
     calibration_error: dict[str, float] = {}
     mib: float | None = None
-    """Of the version folder."""
+    """The size of the version folder."""
     target: str = ""
     error: str = ""
 

@@ -14,4 +14,4 @@ class DataError(BuildError):
 
 
 class VerificationError(BuildError):
-    """An artefact that does not answer as its original does."""
+    """An artifact that does not answer as its original does."""

@@ -55,6 +55,6 @@ def add(recipe: Recipe, artifacts: Path, repository: Path, *, target: str = "", 
 
 def measure(examiner: Examiner, rows: list[Row]) -> Reference:
     """Return how a model's answers to rows that no member was fitted on are spread."""
-    heard = examiner.hear(rows, "rows of the reference")
-    answers: dict[str, Array] = {quality: examiner.replay(heard, quality).probabilities for quality in QUALITIES}
-    return reference.measure(answers, heard.lengths, heard.unknown)
+    replies = examiner.ask(rows, "rows of the reference")
+    answers: dict[str, Array] = {quality: examiner.replay(replies, quality).probabilities for quality in QUALITIES}
+    return reference.measure(answers, replies.lengths, replies.unknown)

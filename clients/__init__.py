@@ -29,7 +29,7 @@ from newsdesk.clients.prediction import Prediction
 from newsdesk.server.contract import Quality
 
 __version__ = version("newsdesk")
-"""Of the whole package. `newsdesk` itself is a namespace of three parts, and has no attributes."""
+"""The version of the whole package. `newsdesk` itself is a namespace of three parts, and has no attributes."""
 
 __all__ = [
     "AccessDenied",

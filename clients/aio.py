@@ -30,8 +30,8 @@ _Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
-class _Here:
-    """What an event loop has of its own."""
+class _LoopConnections:
+    """The connections and calls of one event loop."""
 
     transport: AsyncTransport
     calls: AsyncCalls
@@ -80,7 +80,7 @@ class AsyncClient:
         addresses = parse_all(url, model, api_key, str(ca_file), str(cert_file), str(key_file))
         self._repeat_interrupted = repeat_interrupted
         self._settings = ClientSettings(addresses, timeout, retries, concurrency, micro_batching)
-        self._by_loop: dict[tuple[int, asyncio.AbstractEventLoop], _Here] = {}
+        self._by_loop: dict[tuple[int, asyncio.AbstractEventLoop], _LoopConnections] = {}
         self._models: dict[str, ModelFacts] = {}
 
     async def __aenter__(self) -> Self:
@@ -262,7 +262,7 @@ class AsyncClient:
                 await asyncio.sleep(retries.pause(error))
         return model
 
-    def _here(self) -> "_Here":
+    def _here(self) -> "_LoopConnections":
         loop = asyncio.get_running_loop()
         here = self._by_loop.get((os.getpid(), loop))
         if here is None:
@@ -270,5 +270,5 @@ class AsyncClient:
                 if (left := self._by_loop.pop(key, None)) is not None:
                     left.transport.abandon()
             calls = AsyncCalls(self._settings.concurrency, self._most_together, self._send)
-            here = self._by_loop[os.getpid(), loop] = _Here(connect_async(self._settings.addresses), calls)
+            here = self._by_loop[os.getpid(), loop] = _LoopConnections(connect_async(self._settings.addresses), calls)
         return here

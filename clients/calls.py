@@ -228,7 +228,7 @@ def _hand_out(calls: list[Call], items: list[Item]) -> None:
 
 
 def _fail(calls: list[Call], error: BaseException) -> None:
-    """Where another try helps nobody, all fail with the error; else each is to be sent alone."""
+    """Fail all calls with the error where another try helps nobody; else have each sent alone."""
     common = not isinstance(error, NewsdeskError) or isinstance(error, ServerUnavailable | DeadlineExceeded)
     for call in calls:
         _settle(call, error if common or len(calls) == 1 else None)

@@ -64,8 +64,8 @@ class ClientSettings:
 
 
 @dataclass(frozen=True)
-class _Here:
-    """What a process has of its own."""
+class _ProcessConnections:
+    """The connections, threads and calls of one process."""
 
     transport: Transport
     executor: ThreadPoolExecutor
@@ -128,7 +128,7 @@ class Client:
         self._settings = ClientSettings(addresses, timeout, retries, concurrency, micro_batching)
         # By process, because neither connections nor threads survive a fork; without a lock, because one held by
         # another thread while the process forks would stay held in the child.
-        self._by_process: dict[int, _Here] = {}
+        self._by_process: dict[int, _ProcessConnections] = {}
         self._models: dict[str, ModelFacts] = {}
 
     def __enter__(self) -> Self:
@@ -262,7 +262,7 @@ class Client:
         def keep(body: bytes) -> int:
             return cast(FeedbackTransport, self._here().transport).feedback(body, path, deadline.left())
 
-        return sum(self._repeated(partial(keep, body), deadline) for body in feedback.bodies(corrections))
+        return sum([self._repeated(partial(keep, body), deadline) for body in feedback.bodies(corrections)])
 
     @property
     def jobs(self) -> Jobs:
@@ -315,8 +315,10 @@ class Client:
 
     def _send(self, texts: Sequence[Text], options: Options, deadline: Deadline) -> list[Item]:
         """Answer few texts, in the calling thread."""
-        chunks = cut(texts, self._most_texts(options.model))
-        return [item for chunk in chunks for item in self._answer(chunk, options, lambda: deadline)]
+        items: list[Item] = []
+        for chunk in cut(texts, self._most_texts(options.model)):
+            items += self._answer(chunk, options, lambda: deadline)
+        return items
 
     def _most_texts(self, name: str) -> int:
         model = self._models.get(name or self._settings.model)
@@ -345,19 +347,18 @@ class Client:
         name = name or self._settings.model
         retries = Retries(self._settings.retries, deadline)
         while (model := self._models.get(name)) is None:
-            transport = self._here().transport
             try:
-                model = self._models[name] = transport.describe(name, deadline.left())
+                model = self._models[name] = self._here().transport.describe(name, deadline.left())
             except NewsdeskError as error:
                 time.sleep(retries.pause(error))
         return model
 
-    def _here(self) -> "_Here":
+    def _here(self) -> "_ProcessConnections":
         process = os.getpid()
         if process not in self._by_process:
             executor = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix="newsdesk-client")
             calls = Calls(self._settings.concurrency, self._most_together, self._send, executor)
-            here = _Here(connect(self._settings.addresses), executor, calls)
+            here = _ProcessConnections(connect(self._settings.addresses), executor, calls)
             self._by_process.setdefault(process, here)
         return self._by_process[process]
 

@@ -37,7 +37,7 @@ _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 10.0
 _MOST_LAPSES = 3
 _LAPSES = DeadlineExceeded, ServerFailed, BadResponse
-"""What may be the request's fault as well as the server's."""
+"""Failures that may be the request's fault as well as the server's."""
 _SHORTEST_TRIAL = 1.0
 
 T = TypeVar("T")

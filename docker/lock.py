@@ -14,14 +14,14 @@ DOCKER = Path(__file__).parent
 CONSTRAINTS = DOCKER / "constraints.txt"
 X86, ARM = "x86_64-manylinux_2_35", "aarch64-manylinux_2_35"
 BUILD = "setuptools"
-"""What installs newsdesk itself."""
+"""The package that installs newsdesk itself."""
 FILES = {
     "requirements-3.11.txt": ("3.11.9", [X86], ["newsdesk[serve,gateway]", BUILD]),
     "requirements-3.12.txt": ("3.12.3", [X86, ARM], ["newsdesk[ensemble,gateway]", BUILD]),
     "requirements-cuda-12.txt": ("3.12.3", [X86, ARM], ["cuda-bindings==12.*"]),
     "requirements-cuda-13.txt": ("3.12.3", [X86, ARM], ["cuda-bindings==13.*"]),
 }
-"""Of each file the Python of its images, their platforms and what is installed."""
+"""The Python of each file's images, their platforms and what is installed."""
 HEAD = "# {}, with all that it needs, for Python {}. Written by docker/lock.py (`make constraints`).\n"
 
 

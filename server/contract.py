@@ -42,7 +42,7 @@ INPUTS: Final = (TensorSpec(TEXT, "BYTES"), TensorSpec(QUALITY, "BYTES", optiona
 LABEL: Final = "LABEL"
 """The most probable label."""
 PROBABILITIES: Final = "PROBABILITIES"
-"""Of each label, in the order of the model's labels."""
+"""A probability of each label, in the order of the model's labels."""
 ANSWERED_BY: Final = "ANSWERED_BY"
 """The members of the stage that answered, joined by +."""
 WINDOWS: Final = "WINDOWS"

@@ -148,7 +148,7 @@ class Server:
     ports: list[int] = field(default_factory=free_ports)
     program: list[str] = field(default_factory=lambda: [sys.executable, "-c", SERVE])
     folder: Path | None = None
-    """Where it is started; None = here."""
+    """The folder that it is started in; None = here."""
 
     def start(self) -> "Server":
         self.output = self.state.parent / f"{self.state.name}.txt"

@@ -20,7 +20,7 @@ _BROADCAST = {"Add", "Div", "Mul", "Pow", "Sub", "Where"}
 _OF_SHAPES = {"Cast", "Concat", "Gather", "Shape", "Slice", "Squeeze", "Unsqueeze"}
 
 
-def narrow(model: ModelProto) -> int:
+def keep(model: ModelProto) -> int:
     """Cut the tokens down to the first as early as the graph allows, in place; return how many products gain by it.
 
     Goes from the head's Gather up through every operation that treats tokens apart, and stops where a token looks at
@@ -37,12 +37,12 @@ def narrow(model: ModelProto) -> int:
             continue
         if graph.outputs.intersection(node.output):
             continue
-        readers = [reader for output in node.output for reader in graph.readers[output]]
-        of_shapes = node.op_type in _OF_SHAPES and bool(readers)
-        if of_shapes and all(_asks_for_shape(reader, node, inside, shapes) for reader in readers):
+        consumers = [consumer for output in node.output for consumer in graph.consumers[output]]
+        of_shapes = node.op_type in _OF_SHAPES and bool(consumers)
+        if of_shapes and all(_asks_for_shape(consumer, node, inside, shapes) for consumer in consumers):
             shapes.add(node.output[0])
         axis = wanted.get(node.output[0])
-        if axis is None or not all(reader.output[0] in inside | shapes for reader in readers):
+        if axis is None or not all(consumer.output[0] in inside | shapes for consumer in consumers):
             continue
         inputs = graph.through(node, axis)
         if inputs is None or any(wanted.get(name, of) != of for name, of in inputs.items()):
@@ -55,10 +55,10 @@ def narrow(model: ModelProto) -> int:
     return products
 
 
-def _asks_for_shape(reader: NodeProto, node: NodeProto, inside: set[str], shapes: set[str]) -> bool:
-    if reader.output[0] in shapes:
+def _asks_for_shape(consumer: NodeProto, node: NodeProto, inside: set[str], shapes: set[str]) -> bool:
+    if consumer.output[0] in shapes:
         return True
-    return reader.output[0] in inside and reader.op_type == "Reshape" and reader.input[1] == node.output[0]
+    return consumer.output[0] in inside and consumer.op_type == "Reshape" and consumer.input[1] == node.output[0]
 
 
 def _cut(model: ModelProto, edges: dict[str, int], inside: set[str]) -> None:
@@ -85,7 +85,7 @@ def _cut(model: ModelProto, edges: dict[str, int], inside: set[str]) -> None:
 
 
 class _Graph:
-    """What is known of a graph's tensors: who makes and reads them, their ranks, which are constant."""
+    """A graph's tensors: who makes and reads them, their ranks, and which are constant."""
 
     def __init__(self, model: ModelProto) -> None:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
@@ -99,11 +99,11 @@ class _Graph:
         self.outputs = {value.name for value in model.graph.output}
         self.outputs |= {name for node in model.graph.node for names in nested(node) for name in names}
         self._makers: dict[str, NodeProto] = {}
-        self.readers: dict[str, list[NodeProto]] = defaultdict(list)
+        self.consumers: dict[str, list[NodeProto]] = defaultdict(list)
         for node in model.graph.node:
             self._makers |= dict.fromkeys(node.output, node)
             for name in node.input:
-                self.readers[name].append(node)
+                self.consumers[name].append(node)
             if node.op_type == "Constant":
                 self._values[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
         self._shapes |= {name: list(value.shape) for name, value in self._values.items()}

@@ -20,7 +20,7 @@ class GraphFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     family: str
     pad_id: int
     heads: int
-    """Of attention; 0 where there is none."""
+    """Heads of attention; 0 where there is none."""
     hidden_size: int
     positions: int | None = None
     """The most tokens that an encoder has positions for."""

@@ -13,14 +13,14 @@ class Parity(Struct, frozen=True, kw_only=True):
     """[batch, length] of each."""
     largest_difference: float
     largest_padded_difference: float | None = None
-    """Of padded rows against the same rows alone."""
+    """Largest difference of padded rows from the same rows alone."""
 
 
 class ExportFigures(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The export of a fit. A field that a kind of member has no figure for is left out of the record."""
 
     exporter: str = ""
-    """Of an encoder, with the `reason` for it."""
+    """The exporter of an encoder; `reason` says why it is that one."""
     reason: str = ""
     rows: int | None = None
     """Rows of the table of n-grams or terms."""
@@ -142,7 +142,7 @@ class Differences(Struct, frozen=True, kw_only=True):
     """A target's differences from the original: of each row the largest of its probabilities'."""
 
     largest: float
-    """Of the real rows, as `quantile`, `mean` and `agreement`."""
+    """The largest difference on the real rows; `quantile`, `mean` and `agreement` are of these rows, too."""
     quantile: float
     mean: float
     agreement: float

@@ -27,7 +27,7 @@ class EnginesFigures(Struct, frozen=True, kw_only=True):
     """The engines of a member."""
 
     lengths: list[int]
-    """Where the buckets of lengths end, in tokens."""
+    """The ends of the buckets of lengths, in tokens."""
     plans: dict[str, EngineFigures | NotBuilt]
     """By target."""
 

@@ -26,7 +26,7 @@ class Examples:
     """Rows as ids, with their labels, INT64 [rows]. A `max_length` of 0 means n-grams, which are read whole."""
 
     ids: Sequence[Sequence[int] | Array]
-    """Of every window, row after row."""
+    """The tokens of every window, row after row."""
     windows: Array
     """How many each row has, INT64 [rows]."""
     labels: Array
@@ -53,7 +53,7 @@ class Examples:
 
     def groups(self, engine: Engine) -> list[list[int]]:
         """Return the windows' indices as the server would group them for an engine."""
-        return self._shapes(engine).plan([len(i) for i in self.ids])
+        return self._shapes(engine).group([len(i) for i in self.ids])
 
     def padded(self, groups: list[list[int]], engine: Engine) -> Iterator[tuple[Array, Array]]:
         """Yield each group's ids and mask, INT64 [group, length]."""

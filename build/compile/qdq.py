@@ -160,7 +160,7 @@ def prune(model: ModelProto) -> None:
     graph = model.graph
     needed = {value.name for value in graph.output}
     kept: list[NodeProto] = []
-    for node in reversed(graph.node):  # in topological order, so readers come first here
+    for node in reversed(graph.node):  # in topological order, so consumers come first here
         if needed.intersection(node.output):
             kept.append(node)
             needed.update(node.input)

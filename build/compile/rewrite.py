@@ -13,7 +13,7 @@ def rewrite(model: ModelProto) -> list[str]:
     done = {
         "EyeLike over a dynamic shape": spell_out_identities(model),
         "If that compares a length with itself": settle_branches(model),
-        "products of the last layer, for the first token alone": first_token.narrow(model),
+        "products of the last layer, for the first token alone": first_token.keep(model),
     }
     return [f"{what} ({count})" for what, count in done.items() if count]
 

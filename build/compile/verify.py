@@ -92,7 +92,7 @@ def compare(target: str, answers: Array, original: Array, real: int, tolerances:
 
 
 def verify(
-    artefacts: dict[str, Path], examples: Examples, original: Array, tolerances: Verify
+    artifacts: dict[str, Path], examples: Examples, original: Array, tolerances: Verify
 ) -> dict[str, Differences]:
     """Verify each target's graph against the original's probabilities.
 
@@ -100,7 +100,7 @@ def verify(
     must stay within the same limits.
 
     Args:
-        artefacts: target → graph
+        artifacts: target → graph
         examples: real rows, then EXTREMES
         original: FP [rows, labels]
         tolerances: the recipe's
@@ -110,7 +110,7 @@ def verify(
     """
     real = len(examples.labels) - len(EXTREMES)
     differences = {}
-    for target, graph in artefacts.items():
+    for target, graph in artifacts.items():
         engine = engines.load(target if target in engines.TARGETS else RUNS_ANY, graph)
         together = probabilities(engine, examples, f"{target}, together")
         alone = probabilities(engine, examples, f"{target}, alone", alone=True)

@@ -29,7 +29,7 @@ from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.combine import Bayes, ByLength, Combine, Mean, Ranks, Weighted
 
 INNER_FOLDS = 3
-"""Where a stacker's answers for its calibrator come from."""
+"""Folds out of which a stacker's answers for its calibrator come."""
 
 Rule = Mean | Weighted | Bayes | ByLength | Ranks
 Candidate = tuple[CombinerName, CalibratorName]
@@ -54,7 +54,7 @@ class Choice:
     probabilities: Array
     """FP32 [n, labels]: what each row gets from the chosen candidate fitted without it."""
     table: list[CandidateScores]
-    """Of every candidate, the simplest first."""
+    """The scores of every candidate, the simplest first."""
 
 
 def choose(

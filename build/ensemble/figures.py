@@ -54,7 +54,7 @@ class CandidateScores(Struct, frozen=True, kw_only=True):
     calibrator: CalibratorName
     log_loss: float
     standard_error: float
-    """Of the log-loss."""
+    """The log-loss's."""
     worse_than_best: float
     """How much its log-loss is above the best candidate's on the same rows; `interval` is its 95 % interval."""
     interval: Interval
@@ -115,7 +115,7 @@ class CascadeThresholds(Struct, frozen=True, kw_only=True):
     rows_needed: int
     """The fewest rows that can show, at this confidence, that no more than epsilon is lost."""
     by_label: list[bool]
-    """Of each stage but the last: whether its labels have thresholds of their own."""
+    """Whether a stage's labels have thresholds of their own, for each stage but the last."""
     points: dict[str, ThresholdPoint]
     """By quality."""
     frontier: list[ThresholdPoint]

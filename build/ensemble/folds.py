@@ -7,6 +7,8 @@ import numpy as np
 from newsdesk.server.runtime.arrays import Array
 
 
+# scikit-learn's StratifiedKFold takes no groups. Its StratifiedGroupKFold refuses rows of which every label has fewer
+# than there are folds, as a first file of somebody's own may.
 def folds(labels: Array, count: int, seed: int, groups: Array | None = None) -> list[Array]:
     """Return `count` arrays of row numbers that together are all rows; fewer where there are fewer rows.
 

@@ -49,7 +49,7 @@ class OutOfFold(NamedTuple):
         """
         here = len(self.labels)
         if self.lengths is None and texts.lengths is not None:
-            raise DataError("rows left out have no lengths; delete the artefacts of cross-fit, and build again")
+            raise DataError("rows left out have no lengths; delete the artifacts of cross-fit, and build again")
         more = self.lengths, -1 - np.arange(here), np.full(here, SLICE)
         known = texts.lengths, texts.groups, texts.slices
         pairs = zip(known, more, strict=True)

@@ -39,7 +39,7 @@ class Evidence:
     labels: Array
     """The rows' labels, INT [n]."""
     costs: Array
-    """What each stage costs a text on top of the stage before it, FP [stages]."""
+    """The cost of each stage to a text, on top of the stage before it, FP [stages]."""
     slices: dict[str, Array] = field(default_factory=dict)
     """The rows of each slice that is judged by itself."""
     final: Array | None = None
@@ -67,13 +67,13 @@ class ThresholdSetting:
     loss: float
     """Expected, of accuracy, against the last stage."""
     bound: float
-    """Of the expected loss, at the stated confidence."""
+    """The upper bound of the expected loss, at the stated confidence."""
     seen: float
     """Accuracy lost on the rows, by their labels."""
     accuracy: float
     ece: float
     shares: list[float]
-    """Of the texts, by the stage that answers them."""
+    """The share of the texts that each stage answers."""
     worst: float = 0.0
     """The largest loss, expected or seen, on a slice."""
 
@@ -98,7 +98,7 @@ class Path:
     points: list[ThresholdSetting]
     balanced: ThresholdSetting
     by_label: list[bool]
-    """Of each stage but the last: whether its labels have thresholds of their own."""
+    """Whether a stage's labels have thresholds of their own, for each stage but the last."""
 
     def stage(self, i: int, labels: int) -> Thresholds:
         """Return the thresholds of a stage; the last one's mean nothing, for it answers always."""

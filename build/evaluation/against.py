@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from newsdesk.build.data.rows import Row
 from newsdesk.build.errors import RecipeError
 from newsdesk.build.evaluation import metrics, significance
-from newsdesk.build.evaluation.examine import Examiner, Heard
+from newsdesk.build.evaluation.examine import Examiner, Replies
 from newsdesk.build.evaluation.figures import Interval
 from newsdesk.build.evaluation.markdown import cell, table
 from newsdesk.build.evaluation.significance import McNemar
@@ -104,18 +104,18 @@ def check(new: Examiner, old: Examiner) -> None:
         )
 
 
-def compare(new: Examiner, old: Examiner, heard: Heard, rows: list[Row], seed: int) -> Comparison:
+def compare(new: Examiner, old: Examiner, replies: Replies, rows: list[Row], seed: int) -> Comparison:
     """Return both models' figures on the rows at every quality, and the rows whose label changes.
 
-    `heard` is what the new model's members said of the rows. The models have the same labels, in any order.
+    `replies` is what the new model's members said of the rows. The models have the same labels, in any order.
     """
-    before = old.hear(rows, "test rows, the old model")
+    before = old.ask(rows, "test rows, the old model")
     places = [old.manifest.labels.index(label) for label in new.manifest.labels]
     points: dict[str, ComparedPoint] = {}
     for quality in QUALITIES:
-        ours = new.replay(heard, quality).probabilities
+        ours = new.replay(replies, quality).probabilities
         theirs = old.replay(before, quality).probabilities[:, places]
-        points[quality] = _point(ours, theirs, heard.labels, rows, new.manifest.labels, seed)
+        points[quality] = _point(ours, theirs, replies.labels, rows, new.manifest.labels, seed)
     return Comparison(model=old.manifest.name, target=old.target, rows=len(rows), points=points)
 
 

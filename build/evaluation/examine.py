@@ -30,7 +30,7 @@ _SWEEP = np.round(np.concatenate([np.arange(0.3, 0.95, 0.05), np.arange(0.95, 1.
 
 
 @dataclass(frozen=True)
-class Heard:
+class Replies:
     """The members' answers to rows.
 
     Attributes:
@@ -65,7 +65,7 @@ class Examiner:
         """The members' names, in the manifest's order."""
         return [member.name for member in self.manifest.members]
 
-    def hear(self, rows: list[Row], title: str) -> Heard:
+    def ask(self, rows: list[Row], title: str) -> Replies:
         """Ask every member about every row, once: all operating points are replayed from it."""
         best = QUALITIES.index("best")
         members, windows, lengths, unknown = [], [], [], []
@@ -82,96 +82,96 @@ class Examiner:
                 seconds[stage] += took.seconds
         labels = np.array([row.label for row in rows], np.int64)
         of_rows = np.concatenate(windows), seconds, labels, np.concatenate(lengths), np.concatenate(unknown)
-        return Heard(np.concatenate(members, 1), *of_rows)
+        return Replies(np.concatenate(members, 1), *of_rows)
 
-    def replay(self, heard: Heard, quality: Quality, stages: list[Stage] | None = None) -> cascade.Answered:
+    def replay(self, replies: Replies, quality: Quality, stages: list[Stage] | None = None) -> cascade.Answered:
         """Answer at an operating point from what the members said."""
         ready = Cascade(
             stages or self.manifest.cascade, self.members, lambda graph: stacker.load(self._folder / graph.path)
         )
-        return cascade.replay(ready, heard.members, QUALITIES.index(quality), heard.lengths)
+        return cascade.replay(ready, replies.members, QUALITIES.index(quality), replies.lengths)
 
-    def frontier(self, heard: Heard) -> list[FrontierPoint]:
+    def frontier(self, replies: Replies) -> list[FrontierPoint]:
         """Return accuracy and cost (seconds a text) where every stage answers from one and the same probability on."""
         points = []
         for threshold in _SWEEP:
             flat = [float(threshold)] * len(self.manifest.labels)
             same = Thresholds(fast=flat, balanced=flat, best=flat)
             stages = [msgspec.structs.replace(stage, thresholds=same) for stage in self.manifest.cascade]
-            answered = self.replay(heard, "balanced", stages)
+            answered = self.replay(replies, "balanced", stages)
             points.append(
                 FrontierPoint(
                     threshold=float(threshold),
-                    accuracy=metrics.accuracy(answered.probabilities, heard.labels),
-                    seconds_per_text=_seconds(answered, heard),
+                    accuracy=metrics.accuracy(answered.probabilities, replies.labels),
+                    seconds_per_text=_seconds(answered, replies),
                 )
             )
         return points
 
-    def measure(self, heard: Heard, seed: int) -> CascadeFigures:
-        """Return the figures of every operating point, member and stage on the rows heard."""
+    def measure(self, replies: Replies, seed: int) -> CascadeFigures:
+        """Return the figures of every operating point, member and stage on the rows that were asked about."""
         return CascadeFigures(
-            points={quality: self._point(self.replay(heard, quality), heard, seed) for quality in QUALITIES},
+            points={quality: self._point(self.replay(replies, quality), replies, seed) for quality in QUALITIES},
             members={
-                name: _scores(answers, heard.labels, seed)
-                for name, answers in zip(self.members, heard.members, strict=True)
+                name: _scores(answers, replies.labels, seed)
+                for name, answers in zip(self.members, replies.members, strict=True)
             },
-            mcnemar=self._compared(heard),
-            frontier=self.frontier(heard),
+            mcnemar=self._compared(replies),
+            frontier=self.frontier(replies),
         )
 
-    def accuracies(self, heard: Heard, among: Array | None = None) -> dict[str, float]:
-        """Return each operating point's accuracy, on all rows heard or those marked in `among`, BOOL [rows]."""
-        chosen = np.ones(len(heard.labels), bool) if among is None else among
+    def accuracies(self, replies: Replies, among: Array | None = None) -> dict[str, float]:
+        """Return each operating point's accuracy, on all rows or those marked in `among`, BOOL [rows]."""
+        chosen = np.ones(len(replies.labels), bool) if among is None else among
         return {
-            quality: metrics.accuracy(self.replay(heard, quality).probabilities[chosen], heard.labels[chosen])
+            quality: metrics.accuracy(self.replay(replies, quality).probabilities[chosen], replies.labels[chosen])
             for quality in QUALITIES
         }
 
-    def points(self, heard: Heard, seed: int) -> ByQuality[SlicePoint]:
+    def points(self, replies: Replies, seed: int) -> ByQuality[SlicePoint]:
         """Return each operating point's accuracy with its 95 % interval, and its calibration error."""
         points = {}
         for quality in QUALITIES:
-            probabilities = self.replay(heard, quality).probabilities
+            probabilities = self.replay(replies, quality).probabilities
             points[quality] = SlicePoint(
-                accuracy=metrics.accuracy(probabilities, heard.labels),
-                accuracy_interval=significance.interval(metrics.accuracy, probabilities, heard.labels, seed=seed),
-                calibration_error=metrics.calibration_error(probabilities, heard.labels),
+                accuracy=metrics.accuracy(probabilities, replies.labels),
+                accuracy_interval=significance.interval(metrics.accuracy, probabilities, replies.labels, seed=seed),
+                calibration_error=metrics.calibration_error(probabilities, replies.labels),
             )
-        return ByQuality(rows=len(heard.labels), **points)
+        return ByQuality(rows=len(replies.labels), **points)
 
-    def doubts(self, heard: Heard, quality: Quality) -> Array:
+    def doubts(self, replies: Replies, quality: Quality) -> Array:
         """Return how unsure the answers are, FP64 [rows]: what the manifest goes by, else the answer's entropy."""
-        answered = self.replay(heard, quality)
-        uncertainty = cascade.uncertainty(self.manifest.cascade, self.members, answered, heard.lengths)
+        answered = self.replay(replies, quality)
+        uncertainty = cascade.uncertainty(self.manifest.cascade, self.members, answered, replies.lengths)
         score = self.manifest.unsure.score if self.manifest.unsure else "entropy"
         return unsure.scores(score, answered.probabilities, uncertainty)
 
-    def marked(self, heard: Heard, quality: Quality) -> float | None:
+    def marked(self, replies: Replies, quality: Quality) -> float | None:
         """Return the share of the answers that are marked as unsure; None where the model marks none."""
         if self.manifest.unsure is None:
             return None
         threshold = self.manifest.unsure.thresholds()[QUALITIES.index(quality)]
-        return float((self.doubts(heard, quality) > threshold).mean())
+        return float((self.doubts(replies, quality) > threshold).mean())
 
     def _shares(self, answered: cascade.Answered) -> dict[str, float]:
         counts = np.bincount(answered.stages, minlength=len(self.manifest.cascade)) / len(answered.stages)
         return {stage.name: float(share) for stage, share in zip(self.manifest.cascade, counts, strict=True)}
 
-    def _point(self, answered: cascade.Answered, heard: Heard, seed: int) -> OperatingPoint:
-        scores = _scores(answered.probabilities, heard.labels, seed)
+    def _point(self, answered: cascade.Answered, replies: Replies, seed: int) -> OperatingPoint:
+        scores = _scores(answered.probabilities, replies.labels, seed)
         return OperatingPoint(
             **msgspec.structs.asdict(scores),
-            seconds_per_text=_seconds(answered, heard),
+            seconds_per_text=_seconds(answered, replies),
             answered_by=self._shares(answered),
         )
 
-    def _compared(self, heard: Heard) -> list[PairTest]:
-        answers: dict[str, Array] = dict(zip(self.members, heard.members, strict=True))
-        answers |= {quality: self.replay(heard, quality).probabilities for quality in QUALITIES}
+    def _compared(self, replies: Replies) -> list[PairTest]:
+        answers: dict[str, Array] = dict(zip(self.members, replies.members, strict=True))
+        answers |= {quality: self.replay(replies, quality).probabilities for quality in QUALITIES}
         pairs = []
         for first, second in _pairs([*answers]):
-            test = significance.mcnemar(answers[first], answers[second], heard.labels)
+            test = significance.mcnemar(answers[first], answers[second], replies.labels)
             pairs.append(PairTest(first=first, second=second, **msgspec.structs.asdict(test)))
         return pairs
 
@@ -196,7 +196,7 @@ def _scores(probabilities: Array, labels: Array, seed: int) -> ClassifierScores:
     )
 
 
-def _seconds(answered: cascade.Answered, heard: Heard) -> float:
+def _seconds(answered: cascade.Answered, replies: Replies) -> float:
     """Return the mean seconds of a text, which takes every stage up to the one that answers it."""
-    per_text = np.cumsum(heard.seconds) / len(heard.labels)
+    per_text = np.cumsum(replies.seconds) / len(replies.labels)
     return float(per_text[answered.stages].mean())

@@ -14,7 +14,7 @@ from newsdesk.build.evaluation import against as comparing
 from newsdesk.build.evaluation import metrics, neighbours, plots
 from newsdesk.build.evaluation.against import Comparison
 from newsdesk.build.evaluation.attack import Attack
-from newsdesk.build.evaluation.examine import Examiner, Heard
+from newsdesk.build.evaluation.examine import Examiner, Replies
 from newsdesk.build.evaluation.figures import (
     ByQuality,
     CascadeFigures,
@@ -93,10 +93,10 @@ def evaluate(
     """
     if old:
         comparing.check(examiner, old)
-    heard = examiner.hear(test, "test rows")
+    replies = examiner.ask(test, "test rows")
     close = neighbours.close([row.text for row in test], [row.text for row in training]) if training else None
-    asked = {views.WHOLE: heard} | {
-        name: examiner.hear(rows, name)
+    asked = {views.WHOLE: replies} | {
+        name: examiner.ask(rows, name)
         for name, rows in slices(test, training, outside, len(examiner.manifest.labels), seed).items()
     }
     return ModelReport(
@@ -105,15 +105,15 @@ def evaluate(
         labels=examiner.manifest.labels,
         machine=machine,
         rows=len(test),
-        test=examiner.measure(heard, seed),
-        windows=WindowCounts(rows_in_several=int((heard.windows > 1).sum()), most=int(heard.windows.max())),
+        test=examiner.measure(replies, seed),
+        windows=WindowCounts(rows_in_several=int((replies.windows > 1).sum()), most=int(replies.windows.max())),
         precisions=_precisions(examiner),
-        errors=_errors(examiner, heard, test),
+        errors=_errors(examiner, replies, test),
         slices={name: examiner.points(of, seed) for name, of in asked.items()},
         close_neighbours=None if close is None else int(close.sum()),
-        without_close_neighbours=None if close is None else examiner.accuracies(heard, ~close),
+        without_close_neighbours=None if close is None else examiner.accuracies(replies, ~close),
         strangers=_strangers(examiner, asked, strangers) if strangers else None,
-        against=comparing.compare(examiner, old, heard, test, seed) if old else None,
+        against=comparing.compare(examiner, old, replies, test, seed) if old else None,
     )
 
 
@@ -139,17 +139,17 @@ def slices(
 
 
 def _strangers(
-    examiner: Examiner, asked: dict[str, Heard], strangers: dict[str, list[Row]]
+    examiner: Examiner, asked: dict[str, Replies], strangers: dict[str, list[Row]]
 ) -> dict[str, ByQuality[StrangerPoint]]:
     """Return how well doubt tells each kind of stranger from the rows that have a label, by AUROC."""
     report = {}
     for name, rows in strangers.items():
-        heard = examiner.hear(rows, name)
+        replies = examiner.ask(rows, name)
         points = {}
         for quality in QUALITIES:
-            doubts = examiner.doubts(heard, quality)
+            doubts = examiner.doubts(replies, quality)
             points[quality] = StrangerPoint(
-                marked=examiner.marked(heard, quality),
+                marked=examiner.marked(replies, quality),
                 auroc={known: metrics.auroc(examiner.doubts(of, quality), doubts) for known, of in asked.items()},
             )
         report[name] = ByQuality(rows=len(rows), **points)
@@ -320,10 +320,10 @@ def _error_table(errors: list[ErrorRow]) -> str:
     return table(["row", "label", "answered", "text"], rows)
 
 
-def _errors(examiner: Examiner, heard: Heard, rows: list[Row]) -> list[ErrorRow]:
-    probabilities = examiner.replay(heard, "balanced").probabilities
+def _errors(examiner: Examiner, replies: Replies, rows: list[Row]) -> list[ErrorRow]:
+    probabilities = examiner.replay(replies, "balanced").probabilities
     named, labels = probabilities.argmax(-1), examiner.manifest.labels
-    wrong = np.flatnonzero(named != heard.labels)
+    wrong = np.flatnonzero(named != replies.labels)
     first = wrong[np.argsort(-probabilities.max(-1)[wrong], kind="stable")][:ERRORS]
     return [
         ErrorRow(

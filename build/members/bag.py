@@ -94,7 +94,7 @@ class Bags:
 
 
 def logits(folder: Path, texts: list[str], max_length: int = 0, exact: bool = True) -> Array:
-    """Return the fp32 logits, FP32 [len(texts), labels], of a fitted student: every artefact's reference.
+    """Return the fp32 logits, FP32 [len(texts), labels], of a fitted student: every artifact's reference.
 
     Args:
         folder: of the fit

@@ -66,7 +66,7 @@ class LinearClassifier:
         return cls(Terms.load(folder / TERMS), **load_file(folder / WEIGHTS))
 
     def logits(self, texts: list[str]) -> Array:
-        """Return logits, FP32 [len(texts), labels]: every artefact's reference."""
+        """Return logits, FP32 [len(texts), labels]: every artifact's reference."""
         return self.of_counts(Counted.of(texts, Settings(blocks=tuple(block.features for block in self.terms.blocks))))
 
     def of_counts(self, counted: Counted) -> Array:

@@ -42,7 +42,7 @@ class BuiltMember:
     pad_id: int
     calibrator: Calibrator
     plans: dict[str, Plan] = field(default_factory=dict)
-    """What the compiled engines among the graphs were built with and for."""
+    """The plans by which the compiled engines among the graphs were built: with what, and for what."""
 
 
 def write(

@@ -64,18 +64,18 @@ def build(
     with watching.watch(artifacts, say) as watch:
         if recipe.split.folds and last not in SHARED[:3]:
             first = declare(recipe, strict=strict)
-            watch.plan(first.graph.order([*_wanted(first, last), "select"]))
+            watch.expect(first.graph.order([*_wanted(first, last), "select"]))
             made = first.graph.run(["split"], store, watch=watch)
             recipe = candidates.possible(recipe, made["split"].figures["train"], say)
             first = declare(recipe, strict=strict)
-            watch.plan(first.graph.order([*_wanted(first, last), "select"]))
+            watch.expect(first.graph.order([*_wanted(first, last), "select"]))
             made = first.graph.run(["select"], store, made, watch)
         serving = candidates.chosen(made["select"]) if made else None
         declared = declare(recipe, serving=serving, strict=strict)
         wanted = _wanted(declared, last)
         if not wanted:
             raise RecipeError(f"no member of recipe {recipe.name} has the stage {last!r}; name another")
-        watch.plan(declared.graph.order(wanted))
+        watch.expect(declared.graph.order(wanted))
         made = declared.graph.run(wanted, store, made, watch)
     figures = _figures(declared, made)
     if last != REPOSITORY:

@@ -41,7 +41,7 @@ NAMES = (
 """The stages' names, each behind those that it may need."""
 SHARED = "read", "clean", "split", "select", "drop"
 """Stages that every member shares; the last two, where out-of-fold answers choose the members."""
-_TEXTS_TO_LABEL = "newsdesk.build.data.pieces", "newsdesk.server.runtime.text"
+_TEXTS_TO_LABEL = "newsdesk.build.data.excerpts", "newsdesk.server.runtime.text"
 """Modules that decide which texts teachers label."""
 
 
@@ -259,7 +259,7 @@ def _teach(recipe: Recipe, pupil: Member) -> BuildStage:
         pupil.name,
         inputs=inputs,
         on_demand=on_demand,
-        settings={"fits": fits, "with_pieces": student.pieces, "source": source, "seed": recipe.seed},
+        settings={"fits": fits, "with_excerpts": student.excerpts, "source": source, "seed": recipe.seed},
         files=(source.file,) if source and source.file else (),
         code=modules(family(teacher).logits for teacher in teachers),
     )

@@ -48,7 +48,7 @@ class Remaining:
         self._running: tuple[BuildStage, float] | None = None
         self._measured = self._typical = 0.0
 
-    def plan(self, stages: Iterable[BuildStage]) -> None:
+    def expect(self, stages: Iterable[BuildStage]) -> None:
         """Take these as all the stages of the build; those that are done stay so."""
         self._left = [stage for stage in stages if stage.id not in self._done]
 

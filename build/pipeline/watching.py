@@ -19,9 +19,9 @@ class BuildWatch:
         self._remaining, self._bars, self._say = remaining, bars, say
         self._task = bars.add_task("stages", total=None, left=lambda: f"about {duration(remaining.seconds())} left")
 
-    def plan(self, stages: Iterable[BuildStage]) -> None:
+    def expect(self, stages: Iterable[BuildStage]) -> None:
         """Take these as all the stages of the build."""
-        self._remaining.plan(stages)
+        self._remaining.expect(stages)
         self._draw()
 
     def begin(self, stage: BuildStage) -> None:

@@ -113,7 +113,7 @@ class Student(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     """SGD's, of the table, for each text of a batch; falls likewise."""
     views: dict[ViewName, Share] = {}
     """View → share of the rows that are read in it, drawn anew each epoch. Empty: every row whole."""
-    pieces: bool = False
+    excerpts: bool = False
     """Whether teachers also label openings of the training articles, as long as headlines, and what is left of them."""
     unlabelled: Source | None = None
     """More texts for teachers to label; what label stands there is not read."""
@@ -136,7 +136,7 @@ class Linear(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
     max_terms: Positive = 400_000
     """The most terms; where more stand in rows enough, those that stand in most."""
     max_numbers: Positive = 16_000_000
-    """Of the table, a number a term and label: 64 MB."""
+    """The largest size of the table, a number a term and label: 64 MB."""
 
     def terms(self, labels: int) -> int:
         """Return the most terms of a member of so many labels."""

@@ -39,10 +39,10 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                         f"member {member.name} has the teacher {teacher!r}; expected another member of this recipe "
                         f"({', '.join(others) or 'there is none'})"
                     )
-            asks_teachers = isinstance(member, NgramMember) and (member.student.pieces or member.student.unlabelled)
+            asks_teachers = isinstance(member, NgramMember) and (member.student.excerpts or member.student.unlabelled)
             if asks_teachers and not (member.distil and (self.teaching or self.teachers(member))):
                 raise ValueError(
-                    f"member {member.name}: nobody labels the pieces or unlabelled texts; name teachers in `distil`, "
+                    f"member {member.name}: nobody labels the excerpts or unlabelled texts; name teachers in `distil`, "
                     "or remove them"
                 )
 

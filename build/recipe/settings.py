@@ -15,15 +15,15 @@ class Quantise(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The precisions that are made, and how much accuracy one may lose."""
 
     variants: tuple[Variant, ...] = ("fp16", "int8", "int8-dynamic")
-    """What is made beside fp32. For GPUs: "int8-fp16" (made from int8; fp16 where that has fp32) and "fp8" (Ada, Hopper
-    and later)."""
+    """The variants that are made beside fp32. For GPUs: "int8-fp16" (made from int8; fp16 where that has fp32) and
+    "fp8" (Ada, Hopper and later)."""
     calibration_rows: Positive = 300
     """Drawn from the training rows, at their own lengths."""
     smooth_quant_alphas: Annotated[tuple[Alpha, ...], Meta(min_length=1)] = (0.95, 0.8)
     """NNCF's SmoothQuant: how much of the activations' range moves into the weights; -1 turns it off. Tried in this
     order until one passes the gate."""
     max_float_products: Annotated[int, Meta(ge=0)] = 8
-    """Where none passes: how many matrix products, the most sensitive first, may read float activations."""
+    """The most matrix products, the most sensitive first, that may read float activations where no variant passes."""
     max_accuracy_loss: Fraction = 0.001
     """Against the fp32 graph on the validation rows."""
     min_agreement: Fraction = 0.995
@@ -49,11 +49,11 @@ class Engines(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     runtimes: tuple[Literal["tensorrt", "tensorrt_rtx"], ...] = ()
     """tensorrt needs the GPU that it builds for; tensorrt_rtx builds ahead of time, on any machine. Empty: none."""
     variants: tuple[Variant, ...] = ("fp16", "int8-fp16", "fp8")
-    """Of those that `quantise.variants` makes."""
+    """The variants for engines, of those that `quantise.variants` makes."""
     batches: tuple[Positive, ...] = (1, 8, 32, 128)
-    """Where the buckets of batches end."""
+    """The ends of the buckets of batches."""
     buckets: Positive = 6
-    """Of lengths, placed by those of the training rows."""
+    """The number of buckets of lengths, which the training rows' lengths place."""
     workspace_mib: Positive = 2048
     optimization_level: Annotated[int, Meta(ge=0, le=5)] = 3
     version_compatible: bool = False
@@ -69,13 +69,13 @@ class Engines(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Verify(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Largest differences of a probability from the original's, by the artefact's precision."""
+    """Largest differences of a probability from the original's, by the artifact's precision."""
 
     rows: Positive = 200
     float_tolerance: Annotated[float, Meta(gt=0)] = 1e-3
     half_tolerance: Annotated[float, Meta(gt=0)] = 0.02
     int8_tolerance: Annotated[float, Meta(gt=0)] = 0.1
-    """Of the real rows all but `int8_outliers` must keep to it. A row on the border between two labels may swing wide
+    """All real rows but `int8_outliers` must keep to it. A row on the border between two labels may swing wide
     in int8 and still be as right as before, so one limit for all of them would be so wide that it finds nothing."""
     int8_outliers: Fraction = 0.02
     int8_min_agreement: Fraction = 0.98
@@ -92,17 +92,17 @@ class Ensemble(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     combiners: Annotated[tuple[CombinerName, ...], Meta(min_length=1)] = get_args(CombinerName)
-    """What is tried for each stage of more than one member: "mean" is soft voting, "bayes" Bayesian model averaging,
-    "weighted" weights that minimise the log-loss, "blend" the same fitted on one part of the rows and calibrated on the
-    other, "by_length" weights for each bucket of the texts' lengths, "ranks" rank averaging, and the rest models over
-    what the members say. Where lengths are unknown, what goes by length is passed over."""
+    """The combiners that are tried for each stage of more than one member: "mean" is soft voting, "bayes" Bayesian
+    model averaging, "weighted" weights that minimise the log-loss, "blend" the same fitted on one part of the rows and
+    calibrated on the other, "by_length" weights for each bucket of the texts' lengths, "ranks" rank averaging, and the
+    rest models over what the members say. Where lengths are unknown, what goes by length is passed over."""
     calibrators: Annotated[tuple[CalibratorName, ...], Meta(min_length=1)] = get_args(CalibratorName)
     folds: Annotated[int, Meta(ge=2)] = 5
-    """Of the cross-validation that chooses: the simplest whose log-loss is within one standard error of the best."""
+    """Folds of the cross-validation. It chooses the simplest whose log-loss is within a standard error of the best."""
     blend_share: Annotated[float, Meta(gt=0, lt=1)] = 0.5
-    """Of the rows that "blend" is fitted on weights; its calibrator gets the others."""
+    """The share of the rows on which the weights of "blend" are fitted; its calibrator gets the others."""
     bayes_rows: Annotated[float, Meta(gt=0)] = 20
-    """What the validation rows weigh in "bayes", at most: the full likelihood of thousands trusts one member alone."""
+    """The most rows that "bayes" counts the validation rows as: the likelihood of thousands trusts one member alone."""
     epsilon: Annotated[float, Meta(gt=0, le=1)] = 0.001
     """Accuracy that "balanced" may lose on "best"."""
     confidence: Annotated[float, Meta(ge=0.5, lt=1)] = 0.8
@@ -111,10 +111,10 @@ class Ensemble(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     slice_epsilon: Annotated[float, Meta(gt=0, le=1)] = 0.003
     """Accuracy that "balanced" may lose on "best" on each slice of the validation rows that has enough of them."""
     unsure_share: Annotated[float, Meta(ge=0, le=0.2)] = 0.02
-    """Of the validation rows that "unsure" marks; serving may choose another (`newsdesk serve --unsure-share`)."""
+    """The share of the validation rows that "unsure" marks; `newsdesk serve --unsure-share` may choose another."""
     unsure_score: UnsureScore = "entropy"
-    """What it marks them by: the entropy of the answer, the total uncertainty of the members asked, or 1 less the top
-    probability."""
+    """The score that it marks them by: the entropy of the answer, the total uncertainty of the members asked, or 1 less
+    the top probability."""
 
 
 class Repository(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

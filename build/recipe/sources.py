@@ -18,7 +18,7 @@ class Source(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     text_columns: tuple[str, ...] = ("text",)
     """Joined with a space, in this order; empty cells are passed over."""
     whole_text_column: str = ""
-    """Where this column is not empty it is the article, and `text_columns` are not read."""
+    """The column of whole articles: where it is not empty, `text_columns` are not read."""
     label_column: str = "label"
     """Empty where there is none, as in texts that only teachers label."""
     soft_columns: dict[str, str] = {}
@@ -76,7 +76,7 @@ class Split(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     validation_where: Where = {}
     """Which training rows may become validation rows; empty means all."""
     folds: Annotated[int, Meta(ge=0)] = 0
-    """Where above 0, no rows are set aside to validate on. Each member is fitted without each of so many parts of the
+    """Above 0, no rows are set aside to validate on. Each member is fitted without each of so many parts of the
     rows, and what it says of the part that it did not see chooses the members, combines, calibrates and sets
     thresholds (out of fold). The members that serve are fitted on all rows."""
     drop_suspects: Annotated[float, Meta(ge=0, le=0.5)] = 0.0

@@ -1,6 +1,6 @@
 """The figures of fits, as the artifacts and the manifest have them: a field's name is the name there."""
 
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 from newsdesk.build.evaluation.metrics import Summary
 
@@ -11,9 +11,9 @@ class ValidationScores(Struct, frozen=True, kw_only=True, omit_defaults=True):
     epoch: int | float | None = None
     """Counted from 1; the Trainer counts parts of an epoch, too."""
     name: str = ""
-    """Of the candidate whose weights these are."""
+    """The name of the candidate whose weights these are."""
     share: float | None = None
-    """Of the way from the pretrained weights to the candidate's."""
+    """The share of the way from the pretrained weights to the candidate's."""
     accuracy: float
     log_loss: float
     """In nats."""
@@ -77,7 +77,7 @@ class TeachFigures(Struct, frozen=True, kw_only=True):
     rows: int
     new: int
     """Texts that are no rows."""
-    pieces: int
+    excerpts: int = field(name="pieces")  # the name in the records of older builds
     """Excerpts of the rows."""
     accuracy_on_training_rows: float
 

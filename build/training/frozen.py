@@ -23,7 +23,7 @@ from newsdesk.server.runtime.casing import Casing
 
 _TOKENS_AT_ONCE = 4096
 _STEPS = 300
-"""Of L-BFGS: hundreds of numbers a text leave no more to win behind them."""
+"""The most steps of L-BFGS: hundreds of numbers a text leave no more to win behind them."""
 
 
 @dataclass(frozen=True)

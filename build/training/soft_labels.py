@@ -22,10 +22,10 @@ class SoftLabels:
     texts: list[str]
     of_texts: Array
     new: int = 0
-    """So many texts, the first ones, are articles of their own; the others are pieces of the rows, in pairs."""
+    """So many texts, the first ones, are articles of their own; the others are excerpts of the rows, in pairs."""
 
     def without(self, texts: list[str], left_out: Array) -> "SoftLabels":
-        """Return what is left where some rows, BOOL [rows], are left out, and their pieces; `texts` are the rows'."""
+        """Return what is left where some rows, BOOL [rows], are left out, and their excerpts; `texts` are the rows'."""
         gone = {text for text, out in zip(texts, left_out, strict=True) if out}
         openings, rests = self.texts[self.new :: 2], self.texts[self.new + 1 :: 2]
         kept = [f"{opening} {rest}" not in gone for opening, rest in zip(openings, rests, strict=True)]

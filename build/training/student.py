@@ -21,7 +21,7 @@ from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.ngrams import NOTHING, Ngrams
 
 LEAST_STEPS = 32
-"""Of an epoch: a few hundred rows are learned from in smaller batches."""
+"""The fewest steps of an epoch: a few hundred rows are learned from in smaller batches."""
 
 
 def train(
@@ -143,7 +143,7 @@ def known(ids: list[Array], recipe: Student) -> Array:
 
 @dataclass(frozen=True)
 class _Lessons:
-    """What each text is learned from: its label, its teachers' probabilities, or both by weight."""
+    """The targets of the texts: the label, the teachers' probabilities, or both by weight."""
 
     labels: torch.Tensor
     soft: torch.Tensor | None

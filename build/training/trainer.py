@@ -315,7 +315,7 @@ def logits(folder: Path, texts: list[str], max_length: int, exact: bool = True) 
         folder: a `from_pretrained` folder
         texts: to read
         max_length: tokens of a text that are read, at most
-        exact: in fp32, every artefact's reference; else in bf16 where the hardware has it
+        exact: in fp32, every artifact's reference; else in bf16 where the hardware has it
     """
     device, batch_size = ("cuda", 512) if torch.cuda.is_available() else ("cpu", 64)
     tokenizer = AutoTokenizer.from_pretrained(folder)

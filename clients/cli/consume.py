@@ -19,7 +19,7 @@ from newsdesk.clients.streams.report import Report
 from newsdesk.server.contract import DEFAULT_QUALITY, Quality
 
 _RETRIES = 2
-"""Of the client; the consumer itself asks again for as long as the server is away."""
+"""The client's retries; the consumer itself asks again for as long as the server is away."""
 _URL = "kafka://host:9092/topic, redis://host:6379/stream"
 
 

@@ -43,7 +43,7 @@ class Delimited:
         self._lines, self._words = lines, words
         self._record: list[Line] = []
         self._size = self._read = self._again = 0
-        self._reader = csv.reader(_Fed(self), delimiter=self._delimiter, strict=True)
+        self._reader = csv.reader(_LineFeed(self), delimiter=self._delimiter, strict=True)
         self._longest = self._rows = 0
         self.names = list(header) or self._header()
         counts = Counter(self.names)
@@ -171,8 +171,8 @@ class Delimited:
         return f"{why}: is a quote missing?"
 
 
-class _Fed:
-    """What csv.reader reads. It goes on behind an error, as a generator does not."""
+class _LineFeed:
+    """The lines that csv.reader reads. It goes on behind an error, as a generator does not."""
 
     def __init__(self, source: Delimited) -> None:
         self._source = source

@@ -60,7 +60,7 @@ _OTHERS = (
     (b"SQLite format 3\0", "an SQLite database: export its table as CSV UTF-8"),
 )
 _ZERO_SHARE = 0.4
-"""Of the bytes at every other place, where Latin text stands in UTF-16 without a mark."""
+"""The share of zeros at every other place from which a text is Latin in UTF-16 without a mark."""
 
 
 def form_of(name: str, words: Words) -> tuple[Form, str]:

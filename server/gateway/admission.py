@@ -1,8 +1,8 @@
 """Admission control: who may queue, and whose turn it is, by what texts cost and not by how many they are.
 
-Cost is in characters, a good proxy of tokens, weighted by what a quality computes. Requests are cut into pieces, and
-a piece waits for its turn: callers share the model by start-time fair queueing (Goyal, Vin and Cheng, 1996), and a
-piece whose caller is gone waits no longer. Long texts have a queue of their own: few are under way at once, each in a
+Cost is in characters, a good proxy of tokens, weighted by what a quality computes. Requests are cut into portions, and
+a portion waits for its turn: callers share the model by start-time fair queueing (Goyal, Vin and Cheng, 1996), and a
+portion whose caller is gone waits no longer. Long texts have a queue of their own: few are under way at once, each in a
 request by itself, so that a backend process is free for short ones; short ones go first, but not for ever.
 """
 
@@ -18,7 +18,7 @@ from newsdesk.server.contract import DEFAULT_QUALITY, MAX_BATCH
 from newsdesk.server.gateway.problems import Late, TooMany
 
 caller: ContextVar[str] = ContextVar("newsdesk_caller", default="")
-"""Whose request is being answered, as in logs and rate limits."""
+"""The caller whose request is being answered, as in logs and rate limits."""
 
 behind: ContextVar[bool] = ContextVar("newsdesk_behind", default=False)
 """Whether what is being answered is for nobody who waits: it goes when nobody else does."""
@@ -40,7 +40,7 @@ _CLEARING = 1.0
 """Seconds that short ones are then held back at most, until those under way are answered: Triton would put a long text
 into one batch with them."""
 _BEHIND_PATIENCE = 5.0
-"""Seconds after which a piece of what goes behind is granted whoever waits, so that it goes on under any load."""
+"""Seconds after which a portion of what goes behind is granted whoever waits, so that it goes on under any load."""
 _APART = 0.005
 """Seconds after which Triton has given a long text to a backend process."""
 
@@ -48,7 +48,7 @@ Text = str | bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Portion:
     """Neighbouring texts that go to the model in one request."""
 
     start: int
@@ -57,31 +57,31 @@ class Piece:
     long: bool
 
 
-def pieces(texts: Sequence[Text], quality: str | None) -> list[Piece]:
-    """Cut texts into pieces of bounded cost; a long text is one by itself. At quality "fast" none is long.
+def portions(texts: Sequence[Text], quality: str | None) -> list[Portion]:
+    """Cut texts into portions of bounded cost; a long text is one by itself. At quality "fast" none is long.
 
     Args:
         texts: of one request
         quality: that they are asked for in; None means balanced
 
     Returns:
-        Pieces of at most MAX_BATCH texts that hold all of them, in their order.
+        Portions of at most MAX_BATCH texts that hold all of them, in their order.
     """
     weight = _WEIGHTS[quality or DEFAULT_QUALITY]
-    cut: list[Piece] = []
+    cut: list[Portion] = []
     start = cost = 0
     for place, text in enumerate(texts):
         own = weight * (len(text) + 1)
         long = len(text) > LONG and weight > 1
         if place > start and (long or place - start == MAX_BATCH or cost + own > _PIECE_COST):
-            cut.append(Piece(start, place, cost, False))
+            cut.append(Portion(start, place, cost, False))
             start, cost = place, 0
         cost += own
         if long:
-            cut.append(Piece(start, place + 1, cost, True))
+            cut.append(Portion(start, place + 1, cost, True))
             start, cost = place + 1, 0
     if start < len(texts):
-        cut.append(Piece(start, len(texts), cost, False))
+        cut.append(Portion(start, len(texts), cost, False))
     return cut
 
 
@@ -90,9 +90,9 @@ def load(texts: Sequence[Text]) -> int:
     return sum(1 + len(text) // _TEXT for text in texts)
 
 
-def of_body(size: int) -> Piece:
+def of_body(size: int) -> Portion:
     """Return the cost of a request of `size` bytes that is passed through unread."""
-    return Piece(0, 1, _WEIGHTS[DEFAULT_QUALITY] * size, size > LONG_BODY)
+    return Portion(0, 1, _WEIGHTS[DEFAULT_QUALITY] * size, size > LONG_BODY)
 
 
 class Queue:
@@ -147,13 +147,13 @@ class Queue:
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """A piece's turn at the model: entering waits for it, at most until `end` (monotonic); leaving gives it on.
+    """A portion's turn at the model: entering waits for it, at most until `end` (monotonic); leaving gives it on.
 
     Raises:
         Late: on entering, where `end` passes first.
     """
 
-    piece: Piece
+    portion: Portion
     who: str
     turns: "Turns"
     end: float | None
@@ -180,7 +180,7 @@ class Turn:
         self.turns.end(self)
 
     def grant(self) -> None:
-        """Let the piece go."""
+        """Let the portion go."""
         if self.granted is not None and not self.granted.done():
             self.granted.set_result(None)
         self.granted = None
@@ -188,7 +188,7 @@ class Turn:
 
 @dataclass
 class _FairQueue:
-    """Pieces in the order in which each caller sent its own, taken from the caller that has been served least.
+    """Portions in the order in which each caller sent its own, taken from the caller that has been served least.
 
     What a caller was served is in virtual time, which does not run while nobody waits: a caller is not charged for what
     it had while others wanted nothing.
@@ -217,7 +217,7 @@ class _FairQueue:
         turn = self.next()
         self.remove(turn)
         self._now = self._start(turn.who)
-        self._served[turn.who] = self._now + turn.piece.cost
+        self._served[turn.who] = self._now + turn.portion.cost
         if len(self._served) > 2 * (len(self._waiting) + 64):
             self._served = {who: served for who, served in self._served.items() if served > self._now}
         return turn
@@ -227,7 +227,7 @@ class _FairQueue:
 
 
 class Turns:
-    """The turns of all pieces, for one event loop. `instances` is the number of backend processes."""
+    """The turns of all portions, for one event loop. `instances` is the number of backend processes."""
 
     def __init__(self, instances: int) -> None:
         self._instances = instances
@@ -237,9 +237,9 @@ class Turns:
         self._long_since = self._behind_since = self._held_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def turn(self, piece: Piece, end: float | None) -> Turn:
-        """Return the turn of a piece of the calling request, to be entered before `end`, in monotonic seconds."""
-        return Turn(piece, caller.get(), self, end, behind.get())
+    def turn(self, portion: Portion, end: float | None) -> Turn:
+        """Return the turn of a portion of the calling request, to be entered before `end`, in monotonic seconds."""
+        return Turn(portion, caller.get(), self, end, behind.get())
 
     def ask(self, turn: Turn) -> None:
         """Have a turn wait, and be granted when it may go."""
@@ -258,16 +258,16 @@ class Turns:
     def end(self, turn: Turn) -> None:
         """Give on what a granted turn took."""
         self._behinds -= turn.behind
-        if turn.piece.long:
+        if turn.portion.long:
             self._longs -= 1
         else:
-            self._cost -= turn.piece.cost
+            self._cost -= turn.portion.cost
         self._dispatch()
 
     def _queue_of(self, turn: Turn) -> _FairQueue:
         if turn.behind:
             return self._behind
-        return self._long if turn.piece.long else self._short
+        return self._long if turn.portion.long else self._short
 
     def _dispatch(self) -> None:
         """Grant whatever may go now, and come back when time alone changes that."""
@@ -285,7 +285,7 @@ class Turns:
         else:
             self._long_since = 0.0
         while self._short and not clearing and now >= self._held_until:
-            cost = self._short.next().piece.cost
+            cost = self._short.next().portion.cost
             if self._cost and self._cost + cost > self._budget:
                 break
             self._cost += cost
@@ -298,16 +298,16 @@ class Turns:
         while self._behind and now >= self._held_until:
             self._behind_since = self._behind_since or now
             late = now >= self._behind_since + _BEHIND_PATIENCE
-            piece = self._behind.next().piece
-            # A piece for each backend process: whoever comes next waits for no more than those.
-            full = self._behinds >= self._instances or (piece.long and self._longs >= self._slots)
+            portion = self._behind.next().portion
+            # A portion for each backend process: whoever comes next waits for no more than those.
+            full = self._behinds >= self._instances or (portion.long and self._longs >= self._slots)
             if full or (not late and (self._short or self._long or self._cost > self._budget)):
                 return
             self._behinds += 1
-            if piece.long:
+            if portion.long:
                 self._longs += 1
             else:
-                self._cost += piece.cost
+                self._cost += portion.cost
             self._behind.take().grant()
             self._behind_since = 0.0
         if not self._behind:

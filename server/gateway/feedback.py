@@ -19,7 +19,7 @@ from newsdesk.server.gateway.logs import now
 from newsdesk.server.gateway.problems import Full, Unavailable
 
 MOST_BYTES = 256 * 2**20
-"""Of a model's file."""
+"""The largest size of a model's file."""
 MOST_NOTE = 2000
 """Characters of a note."""
 _LONGEST_LINE = 8 * MAX_TEXT_BYTES

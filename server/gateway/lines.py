@@ -13,10 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from newsdesk.clients import TextRefused
 from newsdesk.clients.rows import RowRefusal
 from newsdesk.server.gateway.logs import log, request_id
-from newsdesk.server.gateway.plane import Asked, Item, Plane, Text
+from newsdesk.server.gateway.plane import CallOptions, Item, Plane, Text
 from newsdesk.server.gateway.problems import Problem
 from newsdesk.server.gateway.schemas import shown
-from newsdesk.server.gateway.uploads import Given
+from newsdesk.server.gateway.uploads import UploadedRow
 
 
 class AnswerLines(NamedTuple):
@@ -28,7 +28,7 @@ class AnswerLines(NamedTuple):
 
 
 async def answer(
-    plane: Plane, read: Iterator[list[Given]], asked: Asked, index: int = 0
+    plane: Plane, read: Iterator[list[UploadedRow]], asked: CallOptions, index: int = 0
 ) -> AsyncGenerator[AnswerLines]:
     """Yield the lines of each batch that is read.
 
@@ -42,7 +42,7 @@ async def answer(
         NewsdeskError: the model could not be asked.
         Problem: the reading ended with it; all that comes before is answered first.
     """
-    taken: deque[list[Given]] = deque()
+    taken: deque[list[UploadedRow]] = deque()
     failed: list[Problem] = []
     async with aclosing(plane.stream(_read(read, taken, failed), asked)) as answers:
         async for answered in answers:
@@ -55,7 +55,7 @@ async def answer(
         raise failed[0]
 
 
-async def following(read: Iterator[list[Given]]) -> list[Given]:
+async def following(read: Iterator[list[UploadedRow]]) -> list[UploadedRow]:
     """Return the next batch, an empty one behind the last."""
     return await run_in_threadpool(lambda: next(read, []))
 
@@ -67,7 +67,7 @@ def unexpected(error: Exception) -> Problem:
 
 
 async def _read(
-    read: Iterator[list[Given]], taken: deque[list[Given]], failed: list[Problem]
+    read: Iterator[list[UploadedRow]], taken: deque[list[UploadedRow]], failed: list[Problem]
 ) -> AsyncIterator[list[Text]]:
     """Yield the texts of the batches, which are `taken`.
 
@@ -83,7 +83,7 @@ async def _read(
         failed.append(unexpected(error))
 
 
-def _placed(batch: list[Given], answered: list[Item], index: int) -> list[Item]:
+def _placed(batch: list[UploadedRow], answered: list[Item], index: int) -> list[Item]:
     """Return the items of a batch, from `index`: the answers, and the rows that were refused, in their places."""
     answers = iter(answered)
     items: list[Item] = []
@@ -93,6 +93,6 @@ def _placed(batch: list[Given], answered: list[Item], index: int) -> list[Item]:
     return items
 
 
-def _line(item: Item, row: Given) -> bytes:
+def _line(item: Item, row: UploadedRow) -> bytes:
     """Return a line of the answer, with the line of the file that its row begins in, where it has lines."""
     return msgspec.json.encode(shown(item) | ({"line": row.line} if row.line else {})) + b"\n"

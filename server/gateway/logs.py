@@ -16,7 +16,7 @@ import msgspec
 _REFUSED_HANDSHAKE = "ASGI callable returned without completing handshake."
 access = logging.getLogger("newsdesk.gateway")
 request_id: ContextVar[str] = ContextVar("newsdesk_request_id", default="")
-"""Of the request that is being answered."""
+"""The id of the request that is being answered."""
 
 
 class JsonLines(logging.Formatter):

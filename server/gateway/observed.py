@@ -45,7 +45,7 @@ _QUIET = frozenset(
     }
 )
 _NOTED = "caller", "address", "key", "model", "texts", "refused", "cause"
-"""What the routes note of a request for the log."""
+"""The fields that the routes note of a request for the log."""
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
 _MIB = 2**20
 _LEAST_RATE = 16 * 1024

@@ -13,7 +13,7 @@ from newsdesk.clients import AsyncClient, BadResponse, NewsdeskError, Prediction
 from newsdesk.clients.options import Options
 from newsdesk.server.contract import PROBE
 from newsdesk.server.gateway import explain
-from newsdesk.server.gateway.admission import Piece, Queue, Turns, load, of_body, pieces
+from newsdesk.server.gateway.admission import Portion, Queue, Turns, load, of_body, portions
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.hedging import Hedging
 from newsdesk.server.gateway.logs import log, request_id
@@ -38,7 +38,7 @@ _STREAM_REQUESTS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Asked(Options):
+class CallOptions(Options):
     """The caller's wishes for each text, whatever the protocol.
 
     Attributes:
@@ -97,7 +97,7 @@ class Plane:
         with self._breaker.counting():
             return await self._client.labels()
 
-    async def classify(self, texts: Sequence[str], asked: Asked, wait: bool = False) -> list[Item]:
+    async def classify(self, texts: Sequence[str], asked: CallOptions, wait: bool = False) -> list[Item]:
         """Answer texts in their order; a text that is refused has a TextRefused in its place.
 
         Args:
@@ -113,7 +113,7 @@ class Plane:
             items = await self._answer(texts, asked, wait)
         return await self._explain(texts, items, asked, wait) if asked.explain else items
 
-    def _check(self, count: int, asked: Asked) -> None:
+    def _check(self, count: int, asked: CallOptions) -> None:
         if count > self._most_texts:
             raise TooLarge(
                 f"{count} texts are given, at most {self._most_texts} are taken at once. Files have no limit: "
@@ -123,7 +123,7 @@ class Plane:
         if asked.explain and count > most:
             raise TooLarge(f"{count} texts are given, at most {most} are explained at once: send fewer.")
 
-    async def stream(self, batches: AsyncIterator[list[Text]], asked: Asked) -> AsyncGenerator[list[Item]]:
+    async def stream(self, batches: AsyncIterator[list[Text]], asked: CallOptions) -> AsyncGenerator[list[Item]]:
         """Answer batches in their order, a few at a time; a further one is taken only when the first is answered.
 
         It waits for room in the queue. The items' indices count through all batches.
@@ -143,11 +143,11 @@ class Plane:
                 task.cancel()
             await asyncio.gather(*flying, return_exceptions=True)
 
-    async def _answer_later(self, texts: list[Text], asked: Asked, first: int) -> list[Item]:
+    async def _answer_later(self, texts: list[Text], asked: CallOptions, first: int) -> list[Item]:
         async with self._room(texts, wait=True):
             return [moved(item, item.index + first) for item in await self._answer(texts, asked, wait=True)]
 
-    async def _answer(self, texts: Sequence[Text], asked: Asked, wait: bool) -> list[Item]:
+    async def _answer(self, texts: Sequence[Text], asked: CallOptions, wait: bool) -> list[Item]:
         if self._log_texts:
             await _log(texts)
         items = await self._ask(texts, asked, wait)
@@ -158,7 +158,7 @@ class Plane:
         return items
 
     async def _ask(
-        self, texts: Sequence[Text], asked: Asked, wait: bool, versions: Sequence[str] | None = None
+        self, texts: Sequence[Text], asked: CallOptions, wait: bool, versions: Sequence[str] | None = None
     ) -> list[Item]:
         """Answer the texts that the model may be asked for, and refuse the others in their places.
 
@@ -174,20 +174,21 @@ class Plane:
         return [items[place] for place in range(len(texts))]
 
     async def _ask_versions(
-        self, texts: Sequence[Text], asked: Asked, wait: bool, versions: Sequence[str] | None
+        self, texts: Sequence[Text], asked: CallOptions, wait: bool, versions: Sequence[str] | None
     ) -> list[Item]:
         if self.rollout is None:
-            return await self._ask_in_pieces(texts, asked, wait)
-        return await self.rollout.answer(texts, asked, lambda some: self._ask_in_pieces(some, asked, wait), versions)
+            return await self._ask_in_portions(texts, asked, wait)
+        return await self.rollout.answer(texts, asked, lambda some: self._ask_in_portions(some, asked, wait), versions)
 
-    async def _ask_in_pieces(self, texts: Sequence[Text], asked: Asked, wait: bool) -> list[Item]:
-        """Answer texts in pieces, each in its turn. With `wait` a piece's time begins with its turn."""
+    async def _ask_in_portions(self, texts: Sequence[Text], asked: CallOptions, wait: bool) -> list[Item]:
+        """Answer texts in portions, each in its turn. With `wait` a portion's time begins with its turn."""
         end = None if wait else time.monotonic() + self.timeout
-        cut = pieces(texts, asked.quality)
+        cut = portions(texts, asked.quality)
         if len(cut) == 1:
             return await self._ask_in_turn(texts, asked, cut[0], end)
         tasks = [
-            asyncio.create_task(self._ask_in_turn(texts[piece.start : piece.end], asked, piece, end)) for piece in cut
+            asyncio.create_task(self._ask_in_turn(texts[portion.start : portion.end], asked, portion, end))
+            for portion in cut
         ]
         try:
             parts = await asyncio.gather(*tasks)
@@ -197,20 +198,22 @@ class Plane:
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
         return [
-            moved(item, item.index + piece.start) for piece, items in zip(cut, parts, strict=True) for item in items
+            moved(item, item.index + portion.start) for portion, items in zip(cut, parts, strict=True) for item in items
         ]
 
-    async def _ask_in_turn(self, texts: Sequence[Text], asked: Asked, piece: Piece, end: float | None) -> list[Item]:
-        async with self._turns.turn(piece, end):
-            return await self._ask_piece(texts, asked, piece.long, end or time.monotonic() + self.timeout)
+    async def _ask_in_turn(
+        self, texts: Sequence[Text], asked: CallOptions, portion: Portion, end: float | None
+    ) -> list[Item]:
+        async with self._turns.turn(portion, end):
+            return await self._ask_portion(texts, asked, portion.long, end or time.monotonic() + self.timeout)
 
-    async def _ask_piece(self, texts: Sequence[Text], asked: Asked, long: bool, end: float) -> list[Item]:
+    async def _ask_portion(self, texts: Sequence[Text], asked: CallOptions, long: bool, end: float) -> list[Item]:
         with self._breaker.counting(), self._tracing.question(len(texts)) if self._tracing else nullcontext():
             return await self._suspects.texts(
                 texts, lambda some, alone: self._ask_model(some, asked, long or alone, end), end
             )
 
-    async def _ask_model(self, texts: Sequence[Text], asked: Asked, apart: bool, end: float) -> list[Item]:
+    async def _ask_model(self, texts: Sequence[Text], asked: CallOptions, apart: bool, end: float) -> list[Item]:
         # Where many come at once, single texts share requests; a request that is traced is its caller's own, and in one
         # with a long text others would wait for that.
         sharing = len(texts) == 1 and not self._tracing and not apart
@@ -235,7 +238,7 @@ class Plane:
         except BadResponse:  # a reload has brought other labels, which the client reads when it is asked again
             return await ask()
 
-    async def _explain(self, texts: Sequence[str], items: list[Item], asked: Asked, wait: bool) -> list[Item]:
+    async def _explain(self, texts: Sequence[str], items: list[Item], asked: CallOptions, wait: bool) -> list[Item]:
         """Add its words to each answer. The texts without them count in the queue, but not among those answered."""
         answered = [isinstance(item, Prediction) for item in items]
         places = [explain.spans(text) if good else [] for text, good in zip(texts, answered, strict=True)]
@@ -244,7 +247,7 @@ class Plane:
             item.version for item, here in zip(items, places, strict=True) if isinstance(item, Prediction) for _ in here
         ]
         async with self._room(variants, wait):
-            answers = iter(await self._ask(variants, Asked(quality=asked.quality), wait, versions))
+            answers = iter(await self._ask(variants, CallOptions(quality=asked.quality), wait, versions))
         return [
             explain.explained(text, item, here, list(islice(answers, len(here))))
             if isinstance(item, Prediction)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, St
 
 from newsdesk.clients import Prediction, Quality, TextRefused
 from newsdesk.server.gateway.explain import MOST_SPANS, Explained
-from newsdesk.server.gateway.plane import Asked, Item
+from newsdesk.server.gateway.plane import CallOptions, Item
 
 
 class Article(BaseModel):
@@ -32,14 +32,14 @@ def _chosen(expected: str) -> Discriminator:
     return Discriminator(_kind, custom_error_type="text", custom_error_message=f"expected {expected}")
 
 
-Given = Annotated[
+TextInput = Annotated[
     Annotated[StrictStr, Tag("text")] | Annotated[Article, Tag("article")],
     _chosen("a text, or an object of title and description"),
 ]
-GivenOrList = Annotated[
+TextInputOrList = Annotated[
     Annotated[StrictStr, Tag("text")]
     | Annotated[Article, Tag("article")]
-    | Annotated[list[Given], Field(fail_fast=True), Tag("list")],
+    | Annotated[list[TextInput], Field(fail_fast=True), Tag("list")],
     _chosen("a text, an object of title and description, or a list of those"),
 ]
 
@@ -57,7 +57,7 @@ class ClassifyRequest(BaseModel):
         json_schema_extra={"examples": [{"text": "Wall Street bears claw back into the black", "top_k": 2}]},
     )
 
-    text: Annotated[GivenOrList, Field(description="One text, or a list of them.")]
+    text: Annotated[TextInputOrList, Field(description="One text, or a list of them.")]
     top_k: Annotated[
         int | None, Field(ge=1, le=1000, strict=True, description="Labels of each answer; all without.")
     ] = None
@@ -75,9 +75,9 @@ class ClassifyRequest(BaseModel):
         ),
     ] = False
 
-    def asked(self) -> Asked:
+    def asked(self) -> CallOptions:
         """Return what is wanted of each text."""
-        return Asked(self.top_k, self.quality, self.members, self.uncertainty, self.explain)
+        return CallOptions(self.top_k, self.quality, self.members, self.uncertainty, self.explain)
 
     def texts(self) -> list[str]:
         """Return the texts, as a model reads them."""

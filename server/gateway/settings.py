@@ -122,7 +122,7 @@ class GatewaySettings:
     feedback: Path | None = option(None, "Folder to keep callers' corrections in; none are taken without.")
     """`newsdesk build --data` reads its files."""
     log_texts: bool = option(False, "Log texts, masked for personal details.")
-    """What the OIP passes on is never logged."""
+    """Texts that the OIP passes on are never logged."""
 
     def __post_init__(self) -> None:
         if self.jwks and "://" not in self.jwks:

@@ -15,7 +15,7 @@ _BATCH = 2**20
 _WORDS = Words(column="?column=…", delimiter="?delimiter=…", form="?format=…")
 
 
-class Given(NamedTuple):
+class UploadedRow(NamedTuple):
     """A row of a file: the line that it begins in (0: no lines), and its text or why there is none."""
 
     line: int
@@ -63,7 +63,9 @@ def form_of(wanted: FileForm | None, content_type: str, name: str) -> FileForm:
     return form
 
 
-def batches(file: BinaryIO, form: FileForm, columns: Sequence[str], delimiter: str, size: int) -> Iterator[list[Given]]:
+def batches(
+    file: BinaryIO, form: FileForm, columns: Sequence[str], delimiter: str, size: int
+) -> Iterator[list[UploadedRow]]:
     """Yield the file's texts, `size` at a time, and fewer of long ones. A row that is none has a Refusal in its place.
 
     Args:
@@ -77,12 +79,12 @@ def batches(file: BinaryIO, form: FileForm, columns: Sequence[str], delimiter: s
         Invalid: the file cannot be read; behind what came before it.
         Unsupported: the file is of another kind.
     """
-    batch: list[Given] = []
+    batch: list[UploadedRow] = []
     held = 0
     try:
         reader = Reader(file, "the file", form=rows.Form(form), columns=columns, delimiter=delimiter, words=_WORDS)
         for text in reader.texts():
-            batch.append(Given(reader.line, text))
+            batch.append(UploadedRow(reader.line, text))
             held += 0 if isinstance(text, RowRefusal) else len(text)
             if len(batch) == size or held > _BATCH:
                 yield batch

@@ -35,7 +35,7 @@ class Served(Struct, frozen=True):
     unloaded: bool = False
     """Whether it was taken out of service on demand."""
     outcome: str = ""
-    """Of a candidate: that it was promoted, or why it was withdrawn; "" while it is tried."""
+    """The outcome of a candidate: that it was promoted, or why it was withdrawn; "" while it is tried."""
 
 
 def read_served(root: Path) -> dict[str, Served]:

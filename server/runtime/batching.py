@@ -1,4 +1,4 @@
-"""Plan batches by length, each kind of member by its own cost.
+"""Group texts into batches by length, each kind of member by its own cost.
 
 An encoder's time is in its tokens: padding is the largest waste. On a CPU a batch of 8 is nearly as good as any, so
 groups are small, of texts of like length. What a group costs beside its tokens is the engine's: its `Shapes`.
@@ -30,7 +30,7 @@ class Shapes(Protocol):
         """Return the tokens to which a group is padded whose longest text has `length` of them."""
         ...
 
-    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+    def group(self, lengths: Sequence[int]) -> list[list[int]]:
         """Part texts of these lengths into groups, the cheapest way.
 
         Args:
@@ -77,7 +77,7 @@ class FreeShapes:
             width += self.step
         return min(width, self.most)
 
-    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+    def group(self, lengths: Sequence[int]) -> list[list[int]]:
         """Part texts into groups of `sizes`; a group costs `overhead` and its tokens."""
         return partition(lengths, self.width, self.sizes, self.overhead)
 
@@ -115,7 +115,7 @@ class BagShapes:
         """Return `length`: ids are padded to the longest text of a group."""
         return length
 
-    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+    def group(self, lengths: Sequence[int]) -> list[list[int]]:
         """Part texts into groups as `bags` does."""
         return bags(lengths)
 

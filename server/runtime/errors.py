@@ -10,7 +10,7 @@ class ManifestError(ServerError):
 
 
 class EngineError(ServerError):
-    """An engine that cannot be loaded here: not installed, or a processor without what the artefact needs."""
+    """An engine that cannot be loaded here: not installed, or a processor without what the artifact needs."""
 
 
 class TextError(ValueError):

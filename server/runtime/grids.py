@@ -41,7 +41,7 @@ class Grid:
             self.lengths[bisect_left(self.lengths, length)],
         )
 
-    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+    def group(self, lengths: Sequence[int]) -> list[list[int]]:
         """Part texts into groups: a launch costs OVERHEAD and its shape's tokens, padding included."""
         return batching.partition(lengths, lambda length: self.fit(1, length)[1], self.batches, OVERHEAD, fill=True)
 

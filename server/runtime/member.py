@@ -113,7 +113,7 @@ class LoadedMember:
         read, counts, unknown = self._read(texts)
         ids, places = (read, ...) if self._bag else _distinct(read)
         lengths = [len(sequence) for sequence in ids]
-        groups = self._shapes.plan(lengths)
+        groups = self._shapes.group(lengths)
         pending, computed = [], 0
         for padded, mask in batching.pad(ids, groups, self._about.pad_id, self._shapes):
             cancellation.check()

@@ -7,7 +7,7 @@ from newsdesk.server.runtime.arrays import Array
 FLOOR = 1e-3
 """The share that a bin has at least: an empty one would make the index infinite."""
 _QUANTILE = 1.645
-"""Of the normal distribution, at 95 %."""
+"""The normal distribution's quantile at 95 %."""
 
 
 def stability_index(actual: Array, expected: Array) -> float:

@@ -1,6 +1,6 @@
 """The one cleaning of an article, for training, calibration and serving alike.
 
-News text collected from feeds carries artefacts: entities that lost their ampersand (`#39;`, `quot;`), entities,
+News text collected from feeds carries artifacts: entities that lost their ampersand (`#39;`, `quot;`), entities,
 HTML tags, and a backslash where a line broke. Text that was pasted carries characters that nobody sees, and letters
 that only look like those of the word. A model trained on clean text must be served clean text.
 """

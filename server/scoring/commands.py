@@ -87,7 +87,7 @@ def _model(settings: Settings, quality: Quality) -> "ScoringModel":
     from newsdesk.server.serving import deployment
 
     name = repository.only(settings.model_repository, settings.model)
-    (planned,), _ = deployment.plan(replace(settings, model=(name,)), _say)
+    (planned,), _ = deployment.arrange(replace(settings, model=(name,)), _say)
     return ScoringModel(planned.version(), planned.target, planned.threads, settings.unsure_share, quality)
 
 

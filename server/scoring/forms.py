@@ -24,7 +24,7 @@ SUFFIXES = {
 }
 """The files that are scored, by their names, behind which .gz may stand."""
 _GROUP_ROWS, _GROUP_BYTES = 64 * 1024, 64 * 2**20
-"""Of a row group of the Parquet file that is written: the parts' rows, until one of both is reached."""
+"""The limits of a row group of the Parquet file that is written: it takes the parts' rows until one is reached."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _UNCERTAINTY = "uncertainty", "of_data", "of_model"
 

@@ -49,7 +49,7 @@ def serve(*, settings: Settings, as_json: Events = False) -> None:
     if any(check.level == "problem" for check in checks):
         raise typer.Exit(2)
     try:
-        deployments, candidates = deployment.plan(settings, say)
+        deployments, candidates = deployment.arrange(settings, say)
         for served in deployments:
             about = f"{served.instances} backend processes of {served.threads} threads with {served.target}"
             say(f"starting {about}" + (f" for {served.model}" if len(deployments) > 1 else ""))

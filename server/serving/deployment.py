@@ -52,7 +52,7 @@ class Deployment:
         return folder
 
 
-def plan(settings: Settings, say: Callable[[str], None]) -> tuple[list[Deployment], list[Deployment]]:
+def arrange(settings: Settings, say: Callable[[str], None]) -> tuple[list[Deployment], list[Deployment]]:
     """Return how to serve the models that are wanted, and the candidates beside them.
 
     Each is measured on this machine where that was not done before. A candidate that cannot be served is passed over.
@@ -68,7 +68,7 @@ def plan(settings: Settings, say: Callable[[str], None]) -> tuple[list[Deploymen
     """
     models = repository.choose(settings.model_repository, settings.model)
     candidates = {candidate.model: candidate for candidate in _candidates(settings, models, say)}
-    current = [_plan(settings, name, candidates.get(name), say) for name in models]
+    current = [_arrange(settings, name, candidates.get(name), say) for name in models]
     beside = []
     for served in current:
         if candidate := candidates.get(served.model):
@@ -79,7 +79,7 @@ def plan(settings: Settings, say: Callable[[str], None]) -> tuple[list[Deploymen
     return current, beside
 
 
-def _plan(settings: Settings, model: str, candidate: Candidate | None, say: Callable[[str], None]) -> Deployment:
+def _arrange(settings: Settings, model: str, candidate: Candidate | None, say: Callable[[str], None]) -> Deployment:
     folder = settings.model_repository / model
     without = candidate.version if candidate else ""
     settings = tuning.applied(settings, model, without)

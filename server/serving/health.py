@@ -12,7 +12,7 @@ import sys
 from newsdesk.server.machine import addresses
 
 UNSHOWN = 495
-"""Of a server that wants a certificate of the caller's own, which nobody shows here: it lives, and says no more."""
+"""The state of a server that wants a caller's certificate, which nobody shows here: it lives, and says no more."""
 _TIMEOUT = 4.0
 
 

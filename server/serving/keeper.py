@@ -56,7 +56,7 @@ class Keeper:
         """LOAD or UNLOAD, as somebody asks for it."""
         self.unloaded = False
         self.outcome = ""
-        """Of a candidate: what became of it."""
+        """The outcome of a candidate."""
         self._stubs: set[Process] = set()
         self._retired: dict[Process, float] = {}
         self._content = self._rendered = "", ""

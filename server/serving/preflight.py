@@ -31,7 +31,7 @@ _GLIBCXX = "GLIBCXX_3.4.30"
 _LOADER_SAYS = re.compile(r"error while loading shared libraries|version `[^']+' not found|symbol lookup error")
 _STARTS_SECONDS = 60
 _BATCH_BYTES = 20 * 2**20
-"""What a batch of 64 texts of the largest size adds to a process's share of /dev/shm (measured: 17 MiB)."""
+"""The bytes that a batch of 64 texts of the largest size adds to a process's share of /dev/shm (measured: 17 MiB)."""
 
 Level = Literal["ok", "warning", "problem"]
 

@@ -48,7 +48,7 @@ class Supervisor:
         self._opened = False
         self._stop_signals = 0
         self._signalled = ""
-        """What a signal asks for, of all models: LOAD or UNLOAD."""
+        """The change that a signal asks for, of all models: LOAD or UNLOAD."""
         self._pauses = Pauses()
         several = len(deployments) + len(candidates) > 1
         self._keepers: list[Keeper] = [

@@ -29,9 +29,9 @@ from newsdesk.server.serving.workspace import Workspace
 
 STUB = "triton_python_backend_stub"
 CONTAINER = Path("/opt/tritonserver")
-"""Where NVIDIA's container has its tritonserver, with one stub, for the Python of the container."""
+"""The folder of tritonserver in NVIDIA's container, with one stub, for the Python of the container."""
 SHM_BYTES = 4 * 2**20
-"""What each backend process takes of /dev/shm at its start. It grows by what the largest batch needs, and stays so."""
+"""Bytes of /dev/shm that a backend process takes at its start. They grow by what the largest batch needs, and stay."""
 # Loading models, shared memory, logging to a file: each is a way to run code or read memory as the server's user, and
 # is refused to everybody. Triton's restrictions ask for a header, which the command line shows to all; but neither HTTP
 # nor gRPC has a header with a colon in its name.

@@ -32,7 +32,7 @@ ALONE, MANY = 1, 64
 DELAYS = 500, 2000
 """Microseconds that are tried beside none."""
 NEARLY = 0.97
-"""Of set-ups whose throughput is this near to the best, the one that answers a single client soonest is chosen."""
+"""The share of the best throughput that is as good as it: the set-up that answers a single client soonest wins."""
 _START_SECONDS = 180
 
 

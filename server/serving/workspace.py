@@ -68,7 +68,7 @@ class Workspace:
         self.compiled = self.root / "compiled"
         """Graphs as the first backend processes compiled them: the next ones start sooner."""
         self.heartbeats = self.root / "heartbeats"
-        """What backend processes show of their work."""
+        """The folder of the files by which backend processes show that they work."""
         self.lifeline = self.root / "lifeline"
         """A FIFO by which backend processes see their server end."""
         self.renderings = self.root / "renderings"

@@ -56,7 +56,7 @@ class _Output(Struct):
     parameters: dict[str, Any] = {}
 
 
-class _Body(Struct):
+class _InferRequest(Struct):
     inputs: list[_Tensor]
     id: str = ""
     outputs: list[_Output] = []
@@ -85,7 +85,7 @@ def read(body: bytes) -> RequestContent:
         RequestError: it is refused, with what was given and expected.
     """
     try:
-        request = msgspec.json.decode(body, type=_Body)
+        request = msgspec.json.decode(body, type=_InferRequest)
     except msgspec.DecodeError as error:
         raise RequestError(f"not an inference request: {error}") from error
     tensors = {tensor.name: tensor for tensor in request.inputs}

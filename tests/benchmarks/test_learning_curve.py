@@ -17,7 +17,7 @@ def test_a_power_law_is_found_again() -> None:
 def test_a_member_is_measured_without_its_teachers(tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("\n".join(["text,label", *(f"{sentence(label, i)},{label}" for i in range(80) for label in WORDS)]))
-    student = {"features": {"buckets": 4096}, "epochs": 4, "batch_size": 32, "pieces": True}
+    student = {"features": {"buckets": 4096}, "epochs": 4, "batch_size": 32, "excerpts": True}
     changes = {
         "data.train": {"file": str(rows)},
         "data.test": None,
@@ -26,10 +26,10 @@ def test_a_member_is_measured_without_its_teachers(tmp_path: Path) -> None:
         "members.student.student": student,
     }
     measured = [
-        learning_curve.measure("compact", json.loads(json.dumps(changes)), "student", count, tmp_path / "artefacts")
+        learning_curve.measure("compact", json.loads(json.dumps(changes)), "student", count, tmp_path / "artifacts")
         for count in (60, 150)
     ]
     assert [count for count, _ in measured] == [60, 150]
     assert all(0.5 < accuracy <= 1 for _, accuracy in measured)
-    splits = [json.loads(path.read_text()) for path in (tmp_path / "artefacts" / "split").glob("*/entry.json")]
+    splits = [json.loads(path.read_text()) for path in (tmp_path / "artifacts" / "split").glob("*/entry.json")]
     assert len({split["files"]["validation.parquet"] for split in splits}) == 1

@@ -38,7 +38,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Examiner, Examiner
 @pytest.fixture(scope="module")
 def compared(models: tuple[Examiner, Examiner]) -> Comparison:
     new, old = models
-    return against.compare(new, old, new.hear(ROWS, "rows"), ROWS, seed=1)
+    return against.compare(new, old, new.ask(ROWS, "rows"), ROWS, seed=1)
 
 
 def test_accuracy_mcnemar_and_labels_are_as_by_hand(compared: Comparison):

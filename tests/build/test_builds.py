@@ -41,7 +41,7 @@ def write_version(repository: Path, number: int, made: str, key: str) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three versions, one of them broken; four judgements, one of which a version came of, and one is broken."""
     folder = tmp_path_factory.mktemp("builds")
-    store = ArtifactStore(folder / "artefacts", lambda _: None)
+    store = ArtifactStore(folder / "artifacts", lambda _: None)
     split = store.make("split", {}, lambda at: (at / "rows").write_text("rows") and {"train": 60, "validation": 15})
     compiled = store.make("compile", {}, lambda at: (at / "graph").write_text("graph") and {"target": "openvino:int8"})
     inputs = {"rows": split.content, "compiled linear": compiled.content, "ensemble": "0"}
@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *options: str) -> Result:
-    words = ["--artifacts", str(folder / "artefacts"), "--model-repository", str(folder / "models"), *options]
+    words = ["--artifacts", str(folder / "artifacts"), "--model-repository", str(folder / "models"), *options]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.stderr
     return result

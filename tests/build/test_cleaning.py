@@ -41,7 +41,7 @@ def test_a_clean_corpus_passes_untouched():
         ("The tide\\was high", "cleaned_backslash", "The tide was high"),
     ],
 )
-def test_the_corpus_own_artefacts_are_cleaned_and_counted(text: str, kind: str, cleaned: str):
+def test_the_corpus_own_artifacts_are_cleaned_and_counted(text: str, kind: str, cleaned: str):
     rows, report = clean_rows(raw((text, "harbour")), LABELS)
     assert rows[0].text == cleaned
     assert report.figures().findings[kind] == FindingRows(rows=1, first=[1])

@@ -14,7 +14,7 @@ from newsdesk.server.runtime import engines
     # A layer has eight products; keys and values are of every token. DeBERTa's and DistilBERT's queries are not found.
     [("bert", 6), ("roberta", 6), ("electra", 6), ("albert", 6), ("mpnet", 6), ("distilbert", 4), ("deberta-v2", 3)],
 )
-def test_the_last_layers_products_are_narrowed(family: str, products: int, exported):
+def test_the_last_layers_products_are_of_the_first_token_alone(family: str, products: int, exported):
     """That the answers stay is what the export's parity with PyTorch checks, after the rewrite, at 15 shapes."""
     rewriting = f"products of the last layer, for the first token alone ({products})"
     assert rewriting in exported(family).figures.rewritten
@@ -47,13 +47,13 @@ def test_the_last_layer_sees_one_token_and_the_others_all(exported, monkeypatch)
 
 
 def test_a_quantised_graph_answers_the_same(exported, calibration_ids, tmp_path, monkeypatch, batch):
-    """Q and DQ treat tokens apart, too: a graph that was quantised before is narrowed without a change of a bit."""
+    """Q and DQ treat tokens apart, too: a graph that was quantised before is cut without a change of a bit."""
     from newsdesk.build.compile import int8
 
     int8.to_int8(exported().graph, tmp_path / "int8.onnx", calibration_ids, 0.95)
     before = widened(onnx.load(tmp_path / "int8.onnx"))
     onnx.save(before, tmp_path / "wide.onnx")
-    assert first_token.narrow(before) == 6
+    assert first_token.keep(before) == 6
     onnx.save(before, tmp_path / "narrow.onnx")
     wide, narrow = (engines.load("onnxruntime:int8", tmp_path / f"{name}.onnx") for name in ("wide", "narrow"))
     assert np.array_equal(wide(*batch), narrow(*batch))
@@ -72,12 +72,12 @@ def widened(model: onnx.ModelProto) -> onnx.ModelProto:
 def test_what_something_else_reads_stays_whole():
     """A second output reads every token of the product: nothing may be cut below it."""
     model = head(extra_output=True)
-    assert first_token.narrow(model) == 0
+    assert first_token.keep(model) == 0
 
 
 def test_a_bias_of_a_vector_and_a_scale_are_not_cut():
     model = head()
-    assert first_token.narrow(model) == 1
+    assert first_token.keep(model) == 1
     onnx.checker.check_model(model)
     assert sum(node.op_type == "Slice" for node in model.graph.node) == 1
 
@@ -91,12 +91,12 @@ def test_what_a_branch_reads_stays_whole():
         [helper.make_tensor_value_info("same", TensorProto.FLOAT, ["batch", "tokens", 2])],
     )
     model.graph.node.append(helper.make_node("If", ["flag"], ["all"], "if", then_branch=inside, else_branch=inside))
-    assert first_token.narrow(model) == 0
+    assert first_token.keep(model) == 0
 
 
 @pytest.mark.parametrize("index", [1, -1])
 def test_another_token_than_the_first_is_left_alone(index: int):
-    assert first_token.narrow(head(index=index)) == 0
+    assert first_token.keep(head(index=index)) == 0
 
 
 def head(index: int = 0, extra_output: bool = False) -> onnx.ModelProto:

@@ -21,7 +21,7 @@ GOOD = b"text,label\n" + b"".join(b"headline %d,%d\n" % (i, 1 + i % 3) for i in 
 
 def run(folder: Path, name: str, data: bytes, *options: str, stage: str = "clean") -> subprocess.CompletedProcess[str]:
     (folder / name).write_bytes(data)
-    command = ["--data", str(folder / name), "--artifacts", str(folder / "artefacts"), "--stage", stage, *options]
+    command = ["--data", str(folder / name), "--artifacts", str(folder / "artifacts"), "--stage", stage, *options]
     result = CliRunner().invoke(app, command)
     assert "Traceback" not in result.stderr
     assert result.exception is None or isinstance(result.exception, SystemExit)
@@ -62,7 +62,7 @@ def test_a_locale_that_knows_ascii_alone_changes_nothing(tmp_path: Path):
     command = [sys.executable, "-c", code, "--data", str(file), "--label-column", "Thema", "--stage", "clean"]
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0"}
     result = subprocess.run(
-        [*command, "--artifacts", str(tmp_path / "artefacts"), "--json"],
+        [*command, "--artifacts", str(tmp_path / "artifacts"), "--json"],
         capture_output=True,
         timeout=200,
         env=environment,
@@ -91,7 +91,7 @@ def test_feedback_corrects_the_rows_of_other_files(tmp_path: Path):
     result = run(tmp_path, "rows.csv", GOOD.replace(b"text,label", b"body,topic"), *named)
     assert result.returncode == 0, result.stderr
     assert "33 rows read, 31 kept" in result.stderr + result.stdout
-    (folder,) = (path.parent for path in (tmp_path / "artefacts").rglob("train.parquet"))
+    (folder,) = (path.parent for path in (tmp_path / "artifacts").rglob("train.parquet"))
     names = tables.read_labels(folder)
     kept = {row.text: names[row.label] for row in tables.read(folder / "train.parquet")}
     assert (kept["headline 3"], kept["a new headline"]) == ("3", "1")

@@ -38,7 +38,7 @@ def sentences(numbers: range) -> list[tuple[str, str]]:
 
 
 def run(folder: Path, rows: Path, *options: str) -> Result:
-    words = ["--data", str(rows), "--artifacts", str(folder / "artefacts"), "--output", str(folder / "models")]
+    words = ["--data", str(rows), "--artifacts", str(folder / "artifacts"), "--output", str(folder / "models")]
     return CliRunner().invoke(app, [*words, "--set", f"{SMALL}={json.dumps(BLOCKS)}", *options])
 
 

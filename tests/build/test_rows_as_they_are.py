@@ -69,7 +69,7 @@ def test_several_files_each_with_its_weight(tmp_path: Path):
         more=[second],
         weights=[1.0, 0.5],
     )
-    made = data(recipes.load("own", changes), tmp_path / "artefacts", lambda line: None)
+    made = data(recipes.load("own", changes), tmp_path / "artifacts", lambda line: None)
     rows = tables.read(made["split"] / "train.parquet")
     assert len(rows) == 24
     weights = {row.text: row.weight for row in rows}

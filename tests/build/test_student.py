@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from newsdesk.build import recipe
 from newsdesk.build.compile import bag as compiled
-from newsdesk.build.data import pieces
+from newsdesk.build.data import excerpts
 from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble.out_of_fold import OutOfFold
 from newsdesk.build.errors import DataError, RecipeError, VerificationError
@@ -118,10 +118,10 @@ def test_lessons_weigh_labels_and_teachers_and_texts_have_only_teachers():
     assert alone.loss(scores[:1], np.array([0])).item() == pytest.approx(hard.item())
 
 
-def test_pieces_are_an_opening_and_the_rest():
+def test_excerpts_are_an_opening_and_the_rest():
     rows = [Row(" ".join(f"w{i}" for i in range(length)), 0) for length in (3, 15, 40)]
-    cuts = pieces.cut(rows, 5)
-    assert cuts == pieces.cut(rows, 5)
+    cuts = excerpts.cut(rows, 5)
+    assert cuts == excerpts.cut(rows, 5)
     assert len(cuts) == 4
     for row, opening, rest in zip(rows[1:], cuts[::2], cuts[1::2], strict=True):
         assert f"{opening} {rest}" == row.text
@@ -130,7 +130,7 @@ def test_pieces_are_an_opening_and_the_rest():
 
 def test_what_was_taught_of_rows_left_out_is_left_out_with_them():
     rows = [Row(" ".join(f"{word}{i}" for i in range(20)), 0) for word in "abc"]
-    texts = ["somebody else's", *pieces.cut(rows, 5)]
+    texts = ["somebody else's", *excerpts.cut(rows, 5)]
     taught = SoftLabels(np.eye(3, dtype=np.float32), texts, np.arange(7, dtype=np.float32)[:, None].repeat(3, 1), 1)
     kept = taught.without([row.text for row in rows], np.array([False, True, False]))
     assert kept.rows.tolist() == [[1, 0, 0], [0, 0, 1]]
@@ -195,10 +195,10 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def built(source: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a build of a student alone: `artefacts` and `models`."""
+    """The folder of a build of a student alone: `artifacts` and `models`."""
     folder = tmp_path_factory.mktemp("build")
     changes = {**source, **CHANGES, "members": [MEMBER]}
-    figures = build(recipe.load("compact", changes), folder / "artefacts", folder / "models")
+    figures = build(recipe.load("compact", changes), folder / "artifacts", folder / "models")
     assert figures["members"]["student"]["train"]["validation"]["accuracy"] > 0.9
     return folder
 
@@ -230,11 +230,11 @@ def test_a_student_is_taught_by_a_fitted_member(source: dict, built: Path):
     more = built / "more.csv"
     texts = [sentence(label, i) for i in (3, 200, 200, 201) for label in WORDS]  # 3 is a row, 200 stands twice
     more.write_text("\n".join(["text", *texts, "&nbsp;"]))
-    reads = {**SETTINGS, "pieces": True, "unlabelled": {"file": str(more), "label_column": ""}}
+    reads = {**SETTINGS, "excerpts": True, "unlabelled": {"file": str(more), "label_column": ""}}
     pupil = {**MEMBER, "name": "pupil", "student": reads, "distil": {"teachers": ["student"]}}
     settings = recipe.load("compact", {**source, **CHANGES, "members": [MEMBER, pupil]})
     lines: list[str] = []
-    made = run(settings, built / "artefacts", "train pupil", say=lines.append)
+    made = run(settings, built / "artifacts", "train pupil", say=lines.append)
     assert [line for line in lines if line.endswith(": running")] == ["teach pupil: running", "train pupil: running"]
     taught, soft_labels = made["teach pupil"], SoftLabels.load(made["teach pupil"].path, 6)
     assert taught.figures["new"] == 6
@@ -246,12 +246,12 @@ def test_a_student_is_taught_by_a_fitted_member(source: dict, built: Path):
     assert taught.figures["accuracy_on_training_rows"] > 0.9
     assert made["train pupil"].figures["taught_texts"] == len(soft_labels.texts)
     assert made["train pupil"].figures["validation"]["accuracy"] > 0.9
-    again = run(settings, built / "artefacts", "train pupil", say=nothing_runs)
+    again = run(settings, built / "artifacts", "train pupil", say=nothing_runs)
     assert again["teach pupil"].path == taught.path
 
 
 def test_teachers_label_the_rows_that_they_did_not_see(source: dict, tmp_path: Path):
-    pupil = {**MEMBER, "name": "pupil", "student": {**SETTINGS, "pieces": True}, "distil": {}}
+    pupil = {**MEMBER, "name": "pupil", "student": {**SETTINGS, "excerpts": True}, "distil": {}}
     own = {"teachers": [MEMBER, {**MEMBER, "name": "other", "student": {**SETTINGS, "width": 8}}], "folds": 3}
     settings = recipe.load("compact", {**source, **CHANGES, "members": [pupil], "teaching": own})
     made = run(settings, tmp_path, "teach pupil")
@@ -282,10 +282,10 @@ def test_calibration_reads_what_is_said_of_rows_left_out(source: dict, built: Pa
     rows = [f"{sentence(label, i)},{label},{'odd' if i % 5 == 0 else 'plain'}" for i in range(100) for label in WORDS]
     column.write_text("\n".join(["text,label,kind", *rows]))
     changes = {**source, **CHANGES, "data.train": {"file": str(column)}, "split.validation_where": {"kind": ["plain"]}}
-    teacher, pupil = {**MEMBER, "name": "teacher"}, {**MEMBER, "student": {**SETTINGS, "pieces": True}, "distil": {}}
+    teacher, pupil = {**MEMBER, "name": "teacher"}, {**MEMBER, "student": {**SETTINGS, "excerpts": True}, "distil": {}}
     members = [{**pupil, "calibration_folds": 3}, teacher]
     settings = recipe.load("compact", {**changes, "teaching": None, "members": members, "ensemble.combiners": ["mean"]})
-    artifacts = tmp_path / "artefacts"
+    artifacts = tmp_path / "artifacts"
     figures = build(settings, artifacts, tmp_path / "models")
     built_by = manifest.load(tmp_path / "models" / "ag_news" / "1").built
     (entry,) = (entry for entry in built_by if entry["stage"] == "cross-fit")
@@ -320,7 +320,7 @@ def test_calibration_reads_what_is_said_of_rows_left_out(source: dict, built: Pa
         ([{**MEMBER, "base": "x"}], "unknown field `base`.*is of kind 'ngrams', which has .*student"),
         ([{**MEMBER, "train": {"epochs": 9}}], "unknown field `train`.*is of kind 'ngrams', which has .*student"),
         ([{**MEMBER, "pretrain": {}}], "unknown field `pretrain`.*is of kind 'ngrams', which has .*student"),
-        ([{**MEMBER, "student": {"pieces": True}}], "nobody labels the pieces or unlabelled texts; name teachers"),
+        ([{**MEMBER, "student": {"excerpts": True}}], "nobody labels the excerpts or unlabelled texts; name teachers"),
         ([{**MEMBER, "student": {"features": {"words": []}}}], "without n-grams: give `words`"),
         ([{**MEMBER, "distil": {"teachers": ["minilm"]}}], r"the teacher 'minilm'; expected another.*there is none"),
         ([{**MEMBER, "distil": {"teachers": ["student"]}}, {"name": "b", "base": "x"}], r"teacher 'student'.*\(b\)"),

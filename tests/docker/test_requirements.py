@@ -11,7 +11,7 @@ from tests.docker.files import DOCKER, DOCKERFILES, ROOT, instructions
 
 FILES = sorted(DOCKER.glob("requirements-*.txt"))
 EXTRAS = {"3.11": ("serve", "gateway"), "3.12": ("ensemble", "gateway"), "cuda-12": (), "cuda-13": ()}
-"""Of each file what an image installs of newsdesk."""
+"""The extras of newsdesk that the image of each file installs."""
 
 
 def pinned(name: str) -> dict[str, str]:

@@ -48,7 +48,7 @@ def plan(repository: Path, state: Path, **gateway: tuple[str, ...]) -> tuple[lis
     settings = with_gateway(
         Settings(model_repository=repository, state=state, target="openvino:int8", instances=4), **gateway
     )
-    current, beside = deployment.plan(settings, notes.append)
+    current, beside = deployment.arrange(settings, notes.append)
     return [str(each.version().name) for each in current], [each.model for each in beside], notes
 
 

@@ -27,8 +27,8 @@ onnxruntime==1.32.0; python_version >= "3.11"
 onnxruntime==1.23.2; python_version < "3.11"
 tokenizers==0.22.2
 """
-"""What the archive needs beside TensorRT, which JetPack brings. ONNX Runtime, and onnx for it, is for n-grams, and
-where no engine was built; 1.23 is its last version for the Python 3.10 of JetPack 6."""
+"""The packages that the archive needs beside TensorRT, which JetPack brings. ONNX Runtime, and onnx for it, is for
+n-grams, and where no engine was built; 1.23 is its last version for the Python 3.10 of JetPack 6."""
 # What serves, whole, and of what builds engines no more than they need.
 _CODE = (
     "server/__init__.py",

@@ -13,24 +13,24 @@ takes the types from the file."""
 
 
 @dataclass(frozen=True)
-class Found:
+class DeviceGraphs:
     """A member's graphs by variant, and what lacks, each with the command that makes it."""
 
     graphs: dict[str, Path]
     missing: list[str]
 
 
-def find(member: Member, manifest: Manifest, version: Path, artifacts: Path | None) -> Found:
+def find(member: Member, manifest: Manifest, version: Path, artifacts: Path | None) -> DeviceGraphs:
     """Return a member's graphs for the device: of an encoder int8 (else fp32), fp16 and int8-fp16, of n-grams all.
 
-    A graph that the repository lacks is taken from the artefacts of the very build that made it.
+    A graph that the repository lacks is taken from the artifacts of the very build that made it.
 
     Raises:
         BuildError: the member has nothing that runs.
     """
     here = {variant: version / file.path for variant, file in member.graphs.items()}
     if member.kind != "encoder":
-        return Found(here, [])
+        return DeviceGraphs(here, [])
     graphs = {variant: here[variant] for variant in PRECISIONS if variant in here}
     missing = []
     for variant in PRECISIONS:
@@ -44,7 +44,7 @@ def find(member: Member, manifest: Manifest, version: Path, artifacts: Path | No
         graphs["fp32"] = here["fp32"]  # what the processor can run meanwhile
     if not {"int8", "fp32"} & graphs.keys():
         raise BuildError(f"member {member.name} has {', '.join(here)}, expected int8 or fp32. {missing[0]}")
-    return Found(graphs, missing)
+    return DeviceGraphs(graphs, missing)
 
 
 def _made(member: str, variant: str, manifest: Manifest, artifacts: Path | None) -> Path | str:

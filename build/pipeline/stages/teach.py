@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from newsdesk.build.data import pieces, unlabelled
+from newsdesk.build.data import excerpts, unlabelled
 from newsdesk.build.evaluation.metrics import accuracy
 from newsdesk.build.pipeline.artifacts import SCRATCH, Artifact, Say
 from newsdesk.build.pipeline.fits import MemberFit, ask, rows_of
@@ -20,7 +20,7 @@ def teach(
     rows: Artifact,
     teachers: dict[str, Artifact],
     fits: list[MemberFit],
-    with_pieces: bool,
+    with_excerpts: bool,
     source: Source | None,
     seed: int,
 ) -> TeachFigures:
@@ -34,14 +34,14 @@ def teach(
         rows: The artifact of `split`.
         teachers: The artifacts of their trainings, by the names of `fits`.
         fits: The teachers'.
-        with_pieces: Whether excerpts of the training rows are labelled, too.
+        with_excerpts: Whether excerpts of the training rows are labelled, too.
         source: More texts to label; those of any split are passed over.
         seed: Of where the excerpts are cut.
     """
     labelled = rows_of(rows, "train")
     texts = unlabelled.texts(source, rows.path) if source else []
     new = len(texts)
-    texts += pieces.cut(labelled, seed) if with_pieces else []
+    texts += excerpts.cut(labelled, seed) if with_excerpts else []
     own = [row.text for row in labelled]
     answers = [ask(fit, teachers[fit.name], own, texts, folder / SCRATCH) for fit in fits]
     of_rows, of_texts = (np.nanmean(by_teacher, axis=0) for by_teacher in zip(*answers, strict=True))
@@ -50,6 +50,6 @@ def teach(
         teachers={fit.name: teachers[fit.name].metrics(FitFigures).validation for fit in fits},
         rows=len(labelled),
         new=new,
-        pieces=len(texts) - new,
+        excerpts=len(texts) - new,
         accuracy_on_training_rows=accuracy(of_rows, np.array([row.label for row in labelled])),
     )

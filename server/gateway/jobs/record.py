@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from newsdesk.server.contract import Quality
-from newsdesk.server.gateway.plane import Asked
+from newsdesk.server.gateway.plane import CallOptions
 
 State = Literal["waiting", "running", "done", "failed"]
 
@@ -40,9 +40,9 @@ class Record(Struct, kw_only=True):
     problem: dict[str, Any] | None = None
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> CallOptions:
         """The caller's wishes for each text."""
-        return Asked(self.top_k, self.quality, self.members, self.uncertainty)
+        return CallOptions(self.top_k, self.quality, self.members, self.uncertainty)
 
     def shown(self) -> dict[str, Any]:
         """Return what the caller is told of it."""

@@ -21,7 +21,7 @@ from newsdesk.server.gateway.jobs.store import Store, problem_of, remove_quietly
 from newsdesk.server.gateway.logs import log, request_id
 from newsdesk.server.gateway.models import Models
 from newsdesk.server.gateway.problems import Forbidden
-from newsdesk.server.gateway.uploads import FileForm, Given, batches
+from newsdesk.server.gateway.uploads import FileForm, UploadedRow, batches
 from newsdesk.server.runtime.errors import ServerError
 
 _KEPT_ROWS = 1024
@@ -148,11 +148,11 @@ class Runner:
         return count
 
 
-def _read(record: Record, file: BinaryIO) -> Iterator[list[Given]]:
+def _read(record: Record, file: BinaryIO) -> Iterator[list[UploadedRow]]:
     return batches(file, FileForm(record.form), record.columns, record.delimiter, MAX_BATCH)
 
 
-async def _skip(read: Iterator[list[Given]], rows: int) -> None:
+async def _skip(read: Iterator[list[UploadedRow]], rows: int) -> None:
     """Pass over rows, which end with a batch: a file falls into the same batches each time."""
     while rows > 0:
         rows -= len(await lines.following(read))

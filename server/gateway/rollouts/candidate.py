@@ -16,7 +16,7 @@ from newsdesk.clients import (
 )
 from newsdesk.clients.errors import Interrupted
 from newsdesk.clients.options import Options
-from newsdesk.server.gateway.admission import Piece, Turns, of_body, pieces
+from newsdesk.server.gateway.admission import Portion, Turns, of_body, portions
 from newsdesk.server.gateway.problems import Late, Problem
 from newsdesk.server.gateway.rollouts.trial import Trial
 from newsdesk.server.gateway.settings import Launch
@@ -30,7 +30,7 @@ Text = str | bytes
 Item = Prediction | TextRefused
 
 _SHARE_OF_TIME = 0.25
-"""Of the time that a request may take, for the candidate: enough is left to ask the current version."""
+"""The candidate's share of the time that a request may take: enough is left to ask the current version."""
 _FAILURES, _PAUSE_SECONDS = 3, 2.0
 """After so many failures in a row it is not asked for a while: texts do not wait for what is being healed."""
 _REFUSED = "INVALID_ARGUMENT"
@@ -79,20 +79,22 @@ class CandidateClient:
         """
 
         async def ask(end: float) -> list[Item]:
-            cut = pieces(texts, asked.quality)
-            parts = await asyncio.gather(*(self._ask(texts, asked, piece, end) for piece in cut))
+            cut = portions(texts, asked.quality)
+            parts = await asyncio.gather(*(self._ask(texts, asked, portion, end) for portion in cut))
             return [
-                moved(item, item.index + piece.start) for piece, items in zip(cut, parts, strict=True) for item in items
+                moved(item, item.index + portion.start)
+                for portion, items in zip(cut, parts, strict=True)
+                for item in items
             ]
 
         return await self._noted(len(texts), ask)
 
-    async def _ask(self, texts: Sequence[Text], asked: Options, piece: Piece, end: float) -> list[Item]:
-        own = texts[piece.start : piece.end]
-        async with self._turns.turn(piece, end):
+    async def _ask(self, texts: Sequence[Text], asked: Options, portion: Portion, end: float) -> list[Item]:
+        own = texts[portion.start : portion.end]
+        async with self._turns.turn(portion, end):
             wanted: dict[str, Any] = {"top_k": asked.top_k, "quality": asked.quality, "members": asked.members}
             wanted |= {"uncertainty": asked.uncertainty, "timeout": max(end - time.monotonic(), _INSTANT)}
-            if len(own) > 1 or piece.long:
+            if len(own) > 1 or portion.long:
                 return await self._client.classify(own, **wanted)
             try:
                 return [await self._client.classify(own[0], **wanted)]

@@ -15,7 +15,7 @@ from newsdesk.server.gateway.logs import log
 from newsdesk.server.gateway.rollouts import buckets
 from newsdesk.server.gateway.rollouts.candidate import CandidateClient, CandidateFailed, Item, Text
 from newsdesk.server.gateway.rollouts.shadow import Compared, Shadow
-from newsdesk.server.gateway.rollouts.trial import Seen, Trial
+from newsdesk.server.gateway.rollouts.trial import Tally, Trial
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.suspects import moved
 from newsdesk.server.gateway.telemetry import Telemetry
@@ -150,10 +150,10 @@ class Rollout:
                 if isinstance(item, Prediction)
             )
 
-    def _spread(self, seen: Seen, texts: Sequence[Text], items: Sequence[Item]) -> None:
+    def _spread(self, tally: Tally, texts: Sequence[Text], items: Sequence[Item]) -> None:
         """Note the labels of a version that is tried on some of the texts."""
         if self.answers:
-            seen.labelled(
+            tally.labelled(
                 (text, item.label) for text, item in zip(texts, items, strict=False) if isinstance(item, Prediction)
             )
 

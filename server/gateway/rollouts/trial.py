@@ -16,7 +16,7 @@ _FEW = 8
 _NOISE_SECONDS = 0.001
 
 
-class Seen:
+class Tally:
     """The requests of one version."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Trial:
     def __init__(self, rule: Rule, compared: bool) -> None:
         """`compared` says whether the candidate is compared text by text, as a shadow is, or answers, as a canary."""
         self._rule, self._compared = rule, compared
-        self.current, self.candidate = Seen(), Seen()
+        self.current, self.candidate = Tally(), Tally()
         self._disagreed: deque[bool] = deque(maxlen=_KEPT)
         self.texts_compared = 0
 
@@ -87,7 +87,7 @@ class Trial:
         if min(own.total(), current.total()) < self._rule.least:
             return 0.0, 0.0
         labels = sorted(own | current)
-        shares = [np.array([seen[label] / seen.total() for label in labels]) for seen in (own, current)]
+        shares = [np.array([tally[label] / tally.total() for label in labels]) for tally in (own, current)]
         return stability_index(*shares), by_chance(len(labels), own.total(), current.total())
 
     def verdict(self) -> tuple[str, str] | None:
@@ -114,7 +114,7 @@ class Trial:
         return own > self._rule.latency * current + _NOISE_SECONDS
 
     def figures(self) -> dict[str, float]:
-        """Return what was seen so far, by name: counts, shares, and medians in milliseconds."""
+        """Return the figures so far, by name: counts, shares, and medians in milliseconds."""
         return {
             "requests": self.candidate.count,
             "failed_share": round(self.candidate.failed, 4),

@@ -14,7 +14,7 @@ from newsdesk.server.gateway.feedback import MOST_NOTE, Feedback
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.problems import Invalid, NotFound, TooLarge
 from newsdesk.server.gateway.routes.bodies import described, json_body
-from newsdesk.server.gateway.schemas import Given, as_text, documented
+from newsdesk.server.gateway.schemas import TextInput, as_text, documented
 
 router = APIRouter(tags=["feedback"])
 _MOST_NAME = 1000
@@ -25,7 +25,7 @@ class Correction(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: Given
+    text: TextInput
     label: Annotated[StrictStr, Field(description="The right label, one of the model's.")]
     predicted: Annotated[StrictStr | None, Field(max_length=_MOST_NAME, description="The label that was wrong.")] = None
     note: Annotated[StrictStr | None, Field(max_length=MOST_NOTE, description="For who reads the corrections.")] = None

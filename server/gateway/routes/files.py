@@ -23,10 +23,10 @@ from newsdesk.server.gateway.auth import CHECK_SECONDS, only
 from newsdesk.server.gateway.jobs.store import problem_of
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.observed import FILE_ROUTE, MODEL_FILE_ROUTE
-from newsdesk.server.gateway.plane import Asked, Plane
+from newsdesk.server.gateway.plane import CallOptions, Plane
 from newsdesk.server.gateway.problems import Invalid, Problem
 from newsdesk.server.gateway.schemas import documented
-from newsdesk.server.gateway.uploads import FileForm, Given, batches, form_of
+from newsdesk.server.gateway.uploads import FileForm, UploadedRow, batches, form_of
 
 router = APIRouter(tags=["classify"])
 _BUFFER = 2**20
@@ -71,7 +71,7 @@ async def classify_file(
     say before its name: packed by gzip, in UTF-16, Parquet. Where the rest of the file cannot be answered, the last
     line is `{"problem": …}`.
     """
-    asked, plane = Asked(top_k, quality, members, uncertainty), models.of(request, model).plane
+    asked, plane = CallOptions(top_k, quality, members, uncertainty), models.of(request, model).plane
     try:
         file, content_type, name = await received(request)
     except OSError as error:  # no room for temporary files
@@ -123,7 +123,12 @@ async def received(
 
 
 async def _lines(
-    request: Request, plane: Plane, file: BinaryIO, first: list[Given], read: Iterator[list[Given]], asked: Asked
+    request: Request,
+    plane: Plane,
+    file: BinaryIO,
+    first: list[UploadedRow],
+    read: Iterator[list[UploadedRow]],
+    asked: CallOptions,
 ) -> AsyncIterator[bytes]:
     state = request.state
     state.texts = state.refused = 0

@@ -20,7 +20,7 @@ from newsdesk.server.gateway import models as served
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.explain import Explained
 from newsdesk.server.gateway.keys import Role
-from newsdesk.server.gateway.plane import Asked, Item
+from newsdesk.server.gateway.plane import CallOptions, Item
 from newsdesk.server.gateway.problems import Invalid, Malformed, Problem, TooLarge, problem_of
 from newsdesk.server.gateway.routes import about
 from newsdesk.server.gateway.routes.bodies import json_bytes
@@ -116,7 +116,7 @@ class Query:
         if top_k is not None and top_k < 1:
             raise _error(Invalid(f"topK is {top_k}, expected at least 1."))
         try:
-            asked = Asked(top_k, quality and quality.value, members, uncertainty, explain)
+            asked = CallOptions(top_k, quality and quality.value, members, uncertainty, explain)
             return [_answer(item) for item in await served.of(request, model).plane.classify(texts, asked)]
         except (NewsdeskError, Problem) as error:
             raise _error(error) from error
@@ -181,7 +181,7 @@ def _error(error: NewsdeskError | Problem) -> GraphQLError:
     return GraphQLError(problem.detail, extensions={"type": problem.kind, "status": problem.status_code})
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class _GraphqlRequest(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     query: str
     variables: dict[str, Any] | None = None
     operation_name: str | None = None
@@ -200,7 +200,7 @@ async def bounded(request: HTTPConnection) -> None:
         return
     raw = await json_bytes(request)
     try:
-        query = msgspec.json.decode(raw, type=_Body).query
+        query = msgspec.json.decode(raw, type=_GraphqlRequest).query
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise Malformed(f"The body is not a GraphQL request, an object with a query: {error}.") from None
     check_query(query)

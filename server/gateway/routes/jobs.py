@@ -18,7 +18,7 @@ from newsdesk.server.gateway.jobs.runner import Runner
 from newsdesk.server.gateway.jobs.store import Incoming, Store, problem_of
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.observed import JOBS_ROUTE
-from newsdesk.server.gateway.plane import Asked
+from newsdesk.server.gateway.plane import CallOptions
 from newsdesk.server.gateway.problems import Conflict
 from newsdesk.server.gateway.routes.files import BODY, received
 from newsdesk.server.gateway.schemas import documented
@@ -57,7 +57,7 @@ async def create(
     incoming = store.receive(caller.id)
     try:
         form = await _taken(request, incoming, form, column, delimiter)
-        asked = Asked(top_k, quality, members, uncertainty)
+        asked = CallOptions(top_k, quality, members, uncertainty)
         record = Record(
             id=incoming.folder.path.name,
             caller=caller.id,

@@ -14,7 +14,7 @@ from newsdesk.server.gateway.auth import CHECK_SECONDS, Authenticator, only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.problems import Malformed, Problem, problem_of
 from newsdesk.server.gateway.routes.bodies import parse
-from newsdesk.server.gateway.schemas import ClassifyRequest, Given, shown
+from newsdesk.server.gateway.schemas import ClassifyRequest, TextInput, shown
 
 router = APIRouter()
 _WAITING = 64
@@ -29,7 +29,7 @@ Answers = asyncio.Queue[asyncio.Task[dict[str, Any]]]
 class StreamRequest(ClassifyRequest):
     """A message of a stream: one text."""
 
-    text: Given
+    text: TextInput
     id: Annotated[StrictStr | StrictInt | None, Field(description="Comes back with the answer.")] = None
     model: Annotated[StrictStr, Field(description="Which model, else that of the connection.")] = ""
 

@@ -18,7 +18,7 @@ from newsdesk.server.gateway.problems import Problem, TooMany
 from newsdesk.server.gateway.upstream import PREFIX
 
 CALL = "newsdesk.call"
-"""Where a scope holds its call."""
+"""The key under which a scope holds its call."""
 _HOP_BY_HOP = frozenset({"connection", "www-authenticate"})
 
 

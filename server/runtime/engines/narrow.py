@@ -45,12 +45,12 @@ def narrow(model: ModelProto, folder: Path) -> bool:
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     dequantised = {node.output[0]: node for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    readers = Counter(name for node in model.graph.node for name in node.input)
+    consumers = Counter(name for node in model.graph.node for name in node.input)
     products = []
     for node in model.graph.node:
         if node.op_type in ("MatMul", "Gemm") and dequantised.keys() >= {*node.input[:2]}:
             weights = _weights(node, dequantised[node.input[1]], constants, folder)
-            if weights is None or readers[weights.values.name] > 1:
+            if weights is None or consumers[weights.values.name] > 1:
                 return False
             products.append(weights)
     for weights in products:

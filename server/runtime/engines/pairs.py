@@ -23,35 +23,35 @@ def load(path: Path) -> ModelProto | None:
 
 
 def part(model: ModelProto) -> None:
-    """Give each reader of a quantised value a Q/DQ pair of its own."""
-    sources, readers = _sources(model), _readers(model)
+    """Give each consumer of a quantised value a Q/DQ pair of its own."""
+    sources, consumers = _sources(model), _consumers(model)
     nodes: list[NodeProto] = []
     for node in model.graph.node:
         nodes.append(node)
         quantise = sources.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
         if quantise is None or quantise.op_type != "QuantizeLinear":
             continue
-        for number, (reader, place) in enumerate(readers[node.output[0]][1:]):
+        for number, (consumer, place) in enumerate(consumers[node.output[0]][1:]):
             pair = deepcopy(quantise), deepcopy(node)
             for copied in pair:
                 copied.name = copied.output[0] = f"{copied.output[0]}/{number}"  # names must differ, or be left out
             pair[1].input[0] = pair[0].output[0]
-            reader.input[place] = pair[1].output[0]
+            consumer.input[place] = pair[1].output[0]
             nodes += pair
     _replace(model, nodes)
 
 
 def look_rows_up(model: ModelProto) -> None:
     """Look rows of a quantised table up as they are stored, where they are quantised again behind, as the table is."""
-    sources, readers = _sources(model), _readers(model)
+    sources, consumers = _sources(model), _consumers(model)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     dropped: set[str] = set()
     for node in model.graph.node:
         table = sources.get(node.input[0]) if node.op_type == "Gather" else None
-        following = [reader for reader, _ in readers.get(node.output[0], [])]
+        following = [consumer for consumer, _ in consumers.get(node.output[0], [])]
         if table is None or table.op_type != "DequantizeLinear" or table.input[0] not in constants:
             continue
-        if [reader.op_type for reader in following] != ["QuantizeLinear"]:
+        if [consumer.op_type for consumer in following] != ["QuantizeLinear"]:
             continue
         (quantise,) = following
         if len(table.input) == len(quantise.input) == 3 and all(
@@ -60,7 +60,7 @@ def look_rows_up(model: ModelProto) -> None:
         ):
             node.input[0], node.output[0] = table.input[0], quantise.output[0]
             dropped.add(node.output[0])
-            if len(readers[table.output[0]]) == 1:
+            if len(consumers[table.output[0]]) == 1:
                 dropped.add(table.output[0])  # ONNX Runtime computes what nobody reads, too
     going = [node for node in model.graph.node if node.op_type != "Gather" and node.output[0] in dropped]
     _replace(model, [node for node in model.graph.node if node not in going])
@@ -69,7 +69,7 @@ def look_rows_up(model: ModelProto) -> None:
 
 def drop_unread(model: ModelProto, names: set[str]) -> None:
     """Remove those of the constants that nobody reads: ONNX Runtime warns of each."""
-    unread = names - _readers(model).keys()
+    unread = names - _consumers(model).keys()
     for tensor in [tensor for tensor in model.graph.initializer if tensor.name in unread]:
         model.graph.initializer.remove(tensor)
 
@@ -87,13 +87,13 @@ def _sources(model: ModelProto) -> dict[str, NodeProto]:
     return {output: node for node in model.graph.node for output in node.output}
 
 
-def _readers(model: ModelProto) -> dict[str, list[tuple[NodeProto, int]]]:
+def _consumers(model: ModelProto) -> dict[str, list[tuple[NodeProto, int]]]:
     """Map each value to those who read it, and as which of their inputs."""
-    readers: dict[str, list[tuple[NodeProto, int]]] = {}
+    consumers: dict[str, list[tuple[NodeProto, int]]] = {}
     for node in model.graph.node:
         for place, name in enumerate(node.input):
-            readers.setdefault(name, []).append((node, place))
-    return readers
+            consumers.setdefault(name, []).append((node, place))
+    return consumers
 
 
 def _replace(model: ModelProto, nodes: list[NodeProto]) -> None:

@@ -31,7 +31,7 @@ HEADLINES = ["Keeper saves two penalties in the final", "Oil climbs above its re
 
 
 def write_tiny(root: Path) -> Path:
-    """Write a model of which the repository has int8 alone, and the build's artefacts fp16, too."""
+    """Write a model of which the repository has int8 alone, and the build's artifacts fp16, too."""
     model = root / "models" / "ag_news"
     made = tiny.write(model / "1")
     for name in "config.pbtxt", "labels.txt":
@@ -71,7 +71,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped model's archive, unpacked."""
     folder = tmp_path_factory.mktemp("device")
-    return unpack(archive.pack(SHIPPED, folder / "no artefacts", folder, print), folder / "empty")
+    return unpack(archive.pack(SHIPPED, folder / "no artifacts", folder, print), folder / "empty")
 
 
 @pytest.fixture

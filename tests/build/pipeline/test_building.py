@@ -33,7 +33,7 @@ OWN_COLUMNS = {"text_columns": ["headline"], "label_column": "topic"}
 
 @pytest.fixture(scope="module")
 def newsdesk_build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
-    """Run `newsdesk build` on 300 rows of our own, with a tiny base model; artefacts are kept between calls."""
+    """Run `newsdesk build` on 300 rows of our own, with a tiny base model; artifacts are kept between calls."""
     folder = tmp_path_factory.mktemp("build")
     base = save_base(folder / "base")
     for part, numbers in {"rows": range(100), "more": range(100, 120)}.items():
@@ -45,7 +45,7 @@ def newsdesk_build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Re
             {
                 "name": "student",
                 "kind": "ngrams",
-                "student": {"epochs": 4, "pieces": True},
+                "student": {"epochs": 4, "excerpts": True},
                 "distil": {"teachers": ["minilm", "mean"]},
             },
             {"name": "minilm", "base": str(base), "max_length": 64, "train": fitted},
@@ -58,7 +58,7 @@ def newsdesk_build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Re
     }
 
     def run(*arguments: str, command: str = "build") -> Result:
-        words = [command, "--recipe", "compact", "--artifacts", str(folder / "artefacts")]
+        words = [command, "--recipe", "compact", "--artifacts", str(folder / "artifacts")]
         models, report = str(folder / "models"), str(folder / "report")
         words += ["--output", models] if command == "build" else ["--model-repository", models, "--output", report]
         words += ["--data", str(folder / "rows.csv"), "--test-data", str(folder / "more.csv")]
@@ -149,7 +149,7 @@ def test_a_finished_model_is_given_a_reference(built: Result, tmp_path: Path):
     version = models / "ag_news" / "1"
     before = manifest.load(version)
     manifest.save(replace(before, reference=None), version)
-    words = ["reference", "--recipe", "compact", "--artifacts", str(built.folder / "artefacts")]
+    words = ["reference", "--recipe", "compact", "--artifacts", str(built.folder / "artifacts")]
     settings = {
         "data.train": {**OWN_COLUMNS, "file": str(built.folder / "rows.csv")},
         "data.test": {**OWN_COLUMNS, "file": str(built.folder / "more.csv")},
@@ -172,7 +172,7 @@ def test_a_finished_model_is_given_a_reference(built: Result, tmp_path: Path):
 
 
 def test_the_build_is_listed(built: Result):
-    words = ["--artifacts", str(built.folder / "artefacts"), "--model-repository", str(built.folder / "models")]
+    words = ["--artifacts", str(built.folder / "artifacts"), "--model-repository", str(built.folder / "models")]
     (listed,) = json.loads(CliRunner().invoke(app, ["builds", *words, "--json"]).stdout)
     assert (listed["recipe"], listed["part"]) == ("compact", "test")
     assert listed["rows"] == {"train": 240, "validation": 60, "test": 60}
@@ -263,8 +263,8 @@ def test_engines_are_built_and_members_written_for_tritons_own_backends(built: R
     assert [tensor.name for tensor in config.input] == ["input_ids", "attention_mask", "token_type_ids"]
 
 
-def test_a_tampered_artefact_stops_the_build(built: Result, newsdesk_build):
-    graph = next(built.folder.glob("artefacts/export/*/model.fp32.onnx"))
+def test_a_tampered_artifact_stops_the_build(built: Result, newsdesk_build):
+    graph = next(built.folder.glob("artifacts/export/*/model.fp32.onnx"))
     whole = graph.read_bytes()
     graph.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     result = newsdesk_build("--stage", "export")
@@ -336,7 +336,7 @@ def test_snapshots_of_one_run_are_members_of_their_own(built: Result, newsdesk_b
 def test_members_of_built_models_are_combined_anew(built: Result, tmp_path: Path):
     """A member's files go over as they are; what validation rows decide is decided again, and recorded."""
     model = built.folder / "models" / "ag_news"
-    words = ["combine", f"{model}:minilm,student", "--recipe", "compact", "--artifacts", str(tmp_path / "artefacts")]
+    words = ["combine", f"{model}:minilm,student", "--recipe", "compact", "--artifacts", str(tmp_path / "artifacts")]
     for key, value in {
         "data.train": {**OWN_COLUMNS, "file": str(built.folder / "rows.csv")},
         "data.test": {**OWN_COLUMNS, "file": str(built.folder / "more.csv")},

@@ -43,7 +43,7 @@ def test_stages_take_what_they_took_the_last_time(tmp_path: Path):
     record(tmp_path, "judge", "", 2)
     clock = SetClock()
     left = Remaining(tmp_path, clock)
-    left.plan([TRAIN, EXPORT, JUDGE])
+    left.expect([TRAIN, EXPORT, JUDGE])
     assert left.seconds() == 30 + 12 + 2
     left.begin(TRAIN)
     clock.now += 10
@@ -57,7 +57,7 @@ def test_stages_take_what_they_took_the_last_time(tmp_path: Path):
 def test_without_a_record_the_pace_of_this_build_counts(tmp_path: Path):
     clock = SetClock()
     left = Remaining(tmp_path, clock)
-    left.plan([TRAIN, EXPORT])
+    left.expect([TRAIN, EXPORT])
     assert left.seconds() == TYPICAL["train"] + TYPICAL["export"]
     left.begin(TRAIN)
     clock.now += 3 * TYPICAL["train"]
@@ -68,7 +68,7 @@ def test_without_a_record_the_pace_of_this_build_counts(tmp_path: Path):
 def test_a_stage_that_was_there_tells_nothing_of_the_pace(tmp_path: Path):
     clock = SetClock()
     left = Remaining(tmp_path, clock)
-    left.plan([TRAIN, EXPORT])
+    left.expect([TRAIN, EXPORT])
     left.begin(TRAIN)
     clock.now += 0.2
     assert not left.end(TRAIN, artifact(50.0))
@@ -77,10 +77,10 @@ def test_a_stage_that_was_there_tells_nothing_of_the_pace(tmp_path: Path):
 
 def test_a_new_plan_keeps_what_is_done(tmp_path: Path):
     left = Remaining(tmp_path, SetClock())
-    left.plan([TRAIN, EXPORT, JUDGE])
+    left.expect([TRAIN, EXPORT, JUDGE])
     left.begin(TRAIN)
     left.end(TRAIN, artifact(0.0))
-    left.plan([TRAIN, JUDGE])
+    left.expect([TRAIN, JUDGE])
     assert (left.done, left.total) == (1, 2)
     left.begin(JUDGE)
     left.end(JUDGE, artifact(0.0))
@@ -91,7 +91,7 @@ def test_a_record_that_cannot_be_read_is_passed_over(tmp_path: Path):
     (tmp_path / "train" / "key").mkdir(parents=True)
     (tmp_path / "train" / "key" / "entry.json").write_text("{")
     left = Remaining(tmp_path, SetClock())
-    left.plan([TRAIN])
+    left.expect([TRAIN])
     assert left.seconds() == TYPICAL["train"]
 
 
@@ -107,7 +107,7 @@ def watched(folder: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> tu
     screen, lines = io.StringIO(), list[str]()
     monkeypatch.setattr(progress, "console", Console(file=screen, force_terminal=terminal, width=100))
     with watching.watch(folder, lines.append) as watch:
-        watch.plan([TRAIN, EXPORT])
+        watch.expect([TRAIN, EXPORT])
         watch.begin(TRAIN)
         assert [*progress.track(["part"], "parts of a stage")] == ["part"]  # its bar joins the build's
         watch.end(TRAIN, artifact(0.0))

@@ -32,11 +32,11 @@ WRONG = {
     "CANARY": "2", "SHADOW": "many", "ROLLOUT_RULE": "least", "MAX_JOBS": "0", "MAX_JOBS_MIB": "0", "JOB_HOURS": "-1.5",
     "DRIFT_WINDOW": "3",
 }  # fmt: skip
-"""Of each variable of `serve` that needs no look at the machine, a value that cannot be used."""
+"""Each variable of `serve` that needs no look at the machine, with a value that cannot be used."""
 AT_THE_MACHINE = {"MODEL_REPOSITORY": "/nowhere", "MODEL": "nowhere", "KEYS": "/", "JWT_SECRET_FILE": "/nowhere",
                   "RATE_STORAGE_PASSWORD_FILE": "/nowhere", "STATE": "/proc/nowhere",
                   "FEEDBACK": "/proc/nowhere"}  # fmt: skip
-"""Of those that name files, the same; they are read with the checks of the machine."""
+"""Those that name files, likewise; they are read with the checks of the machine."""
 ANY_TEXT = {"JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLE_CLAIM"}
 
 

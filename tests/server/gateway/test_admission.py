@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from newsdesk.server.gateway import admission
-from newsdesk.server.gateway.admission import LONG, Piece, Queue, Turns, pieces
+from newsdesk.server.gateway.admission import LONG, Portion, Queue, Turns, portions
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.problems import Late, TooMany
 from tests import virtual_time
@@ -23,13 +23,13 @@ HOUR = 3600.0
 
 def test_a_request_is_cut_by_cost_and_a_long_text_stands_alone() -> None:
     texts = ["short"] * 100 + ["x" * (LONG + 1)] + ["short"] * 3
-    cut = pieces(texts, "balanced")
-    assert [(piece.start, piece.end, piece.long) for piece in cut] == [
+    cut = portions(texts, "balanced")
+    assert [(portion.start, portion.end, portion.long) for portion in cut] == [
         (0, 64, False), (64, 100, False), (100, 101, True), (101, 104, False),
     ]  # fmt: skip
-    assert not any(piece.long for piece in pieces(texts, "fast"))
-    assert len(pieces(["x" * 1000] * 64, "best")) == 11
-    assert pieces([], None) == []
+    assert not any(portion.long for portion in portions(texts, "fast"))
+    assert len(portions(["x" * 1000] * 64, "best")) == 11
+    assert portions([], None) == []
 
 
 class QueuedCallers:
@@ -47,7 +47,7 @@ class QueuedCallers:
         async def turn() -> None:
             admission.caller.set(who)
             admission.behind.set(behind)
-            async with self.turns.turn(Piece(0, 1, cost, long), time.monotonic() + HOUR):
+            async with self.turns.turn(Portion(0, 1, cost, long), time.monotonic() + HOUR):
                 self.order.append(name)
                 await over.wait()
 
@@ -200,7 +200,7 @@ def test_a_turn_that_does_not_come_in_time() -> None:
         callers.ask("a", 2_000_000)
         await asyncio.sleep(0)
         with pytest.raises(Late, match="send less"):
-            async with callers.turns.turn(Piece(0, 1, 10**6, False), time.monotonic() + 0.05):
+            async with callers.turns.turn(Portion(0, 1, 10**6, False), time.monotonic() + 0.05):
                 pass
 
     assert run(asked) == ["a0"]

@@ -17,10 +17,10 @@ import pyarrow.parquet as parquet
 import pytest
 
 from newsdesk.clients import Prediction
-from newsdesk.server.gateway.plane import Asked
+from newsdesk.server.gateway.plane import CallOptions
 from newsdesk.server.gateway.problems import Full
 from newsdesk.server.gateway.routes import files
-from newsdesk.server.gateway.uploads import Given
+from newsdesk.server.gateway.uploads import UploadedRow
 from tests.server.gateway.conftest import Served
 
 URL = "/v1/classify/file"
@@ -184,8 +184,8 @@ def test_whatever_fails_behind_the_first_rows_is_a_last_line() -> None:
             async for batch in batches:
                 yield [Prediction(0, "Sports", {"Sports": 1.0}, "member") for _ in batch]
 
-    def read() -> Iterator[list[Given]]:
-        yield [Given(0, "match")] * 200
+    def read() -> Iterator[list[UploadedRow]]:
+        yield [UploadedRow(0, "match")] * 200
         raise RecursionError("too deep")
 
     batches = read()
@@ -193,7 +193,7 @@ def test_whatever_fails_behind_the_first_rows_is_a_last_line() -> None:
     request = SimpleNamespace(state=SimpleNamespace(request_id="r"))
 
     async def answered() -> list[bytes]:
-        arguments = request, plane, io.BytesIO(), next(batches), batches, Asked()
+        arguments = request, plane, io.BytesIO(), next(batches), batches, CallOptions()
         return [line async for piece in files._lines(*arguments) for line in piece.splitlines()]  # type: ignore[arg-type]
 
     answers = [json.loads(line) for line in asyncio.run(answered())]

@@ -9,7 +9,7 @@ import pytest
 
 from newsdesk.clients import BadResponse, Prediction
 from newsdesk.server.gateway.breaker import Breaker
-from newsdesk.server.gateway.plane import Asked, Plane
+from newsdesk.server.gateway.plane import CallOptions, Plane
 from newsdesk.server.gateway.suspects import Suspects
 from newsdesk.server.gateway.telemetry import Telemetry
 from tests.server.gateway import gateways
@@ -58,7 +58,7 @@ def run(model: FailingModel, folder: Path, use: Callable[[Plane], Awaitable[Any]
 def test_a_repeat_gets_only_the_time_that_is_left(texts: list[str], tmp_path: Path) -> None:
     """The first answer took 0.3 of 20 seconds, and was of labels that a reload had changed."""
     model = FailingModel(failures=1, seconds=0.3)
-    items = run(model, tmp_path, lambda plane: plane.classify(texts, Asked()), request_timeout=20)
+    items = run(model, tmp_path, lambda plane: plane.classify(texts, CallOptions()), request_timeout=20)
     assert [item.label for item in items] == ["Business"] * len(texts)
     first, second = model.limits
     assert 19 < first <= 20
@@ -68,11 +68,11 @@ def test_a_repeat_gets_only_the_time_that_is_left(texts: list[str], tmp_path: Pa
 def test_a_second_failure_is_not_asked_about_again(tmp_path: Path) -> None:
     model = FailingModel(failures=2, seconds=0.0)
     with pytest.raises(BadResponse):
-        run(model, tmp_path, lambda plane: plane.classify(["one"], Asked()))
+        run(model, tmp_path, lambda plane: plane.classify(["one"], CallOptions()))
     assert len(model.limits) == 2
 
 
 def test_a_repeat_whose_time_is_over_gets_an_instant(tmp_path: Path) -> None:
     model = FailingModel(failures=1, seconds=0.2)
-    run(model, tmp_path, lambda plane: plane.classify(["one"], Asked()), request_timeout=0.1)
+    run(model, tmp_path, lambda plane: plane.classify(["one"], CallOptions()), request_timeout=0.1)
     assert model.limits[1] == 0.001

@@ -21,7 +21,7 @@ from newsdesk.server.gateway.tokens import BearerTokens, PublicKeys
 from tests.server.gateway.gateways import SECRET, token
 
 NEWSDESK = {"iss": "https://id.example", "aud": "newsdesk"}
-"""What a provider's tokens for newsdesk say."""
+"""The claims of a provider's tokens for newsdesk."""
 ES256 = {kid: ec.generate_private_key(ec.SECP256R1()) for kid in ("one", "two", "forged")}
 
 

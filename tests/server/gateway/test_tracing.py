@@ -106,7 +106,7 @@ def test_what_is_passed_through_and_a_list_of_many(traced: tuple[Server, httpx.C
     _, spans = whole(collector, partial(ask, "/v2/models/ag_news/infer", {"inputs": [tensor]}), 4)
     assert [span.name for span in chain(spans, CALLER)] == ["POST /v2/models/{model}/infer", *TRITON]
     _, spans = whole(collector, partial(ask, "/v1/classify", {"text": [TEXT] * 130}), 1 + 3 * (1 + len(TRITON)))
-    asking = {span.id for span in spans if span.name == "ask the model"}  # each of its pieces
+    asking = {span.id for span in spans if span.name == "ask the model"}  # each of its portions
     assert {span.parent for span in spans if span.name == "InferRequest"} == asking
     assert len(asking) == 3
     assert not any(b"Zanzibar" in body for body in collector.bodies)

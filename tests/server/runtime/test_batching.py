@@ -24,7 +24,7 @@ LENGTHS = st.lists(st.integers(1, MOST), max_size=100)
 
 @given(EITHER, LENGTHS)
 def test_every_text_stands_in_one_group_of_like_length(of: FreeShapes, lengths: list[int]) -> None:
-    groups = of.plan(lengths)
+    groups = of.group(lengths)
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     assert all(len(group) in of.sizes for group in groups)
 
@@ -45,15 +45,15 @@ def _partitions(of: FreeShapes, order: list[int]) -> Iterator[list[list[int]]]:
 
 
 @given(EITHER, st.lists(st.integers(1, MOST), max_size=10))
-def test_no_plan_is_cheaper(of: FreeShapes, lengths: list[int]) -> None:
+def test_no_grouping_is_cheaper(of: FreeShapes, lengths: list[int]) -> None:
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     cheapest = min(_cost(of, groups, lengths) for groups in _partitions(of, order))
-    assert _cost(of, of.plan(lengths), lengths) <= cheapest
+    assert _cost(of, of.group(lengths), lengths) <= cheapest
 
 
 @pytest.mark.parametrize(("shapes", "sizes"), [(compiled_shapes, [1, 4, 8, 8]), (FreeShapes, [5, 8, 8])])
 def test_texts_of_equal_length_fill_their_groups(shapes: Callable[[int], FreeShapes], sizes: list[int]) -> None:
-    assert sorted(len(group) for group in shapes(MOST).plan([8] * 21)) == sizes
+    assert sorted(len(group) for group in shapes(MOST).group([8] * 21)) == sizes
 
 
 @pytest.mark.parametrize(("shapes", "waste", "most"), [(compiled_shapes, 1.08, 110), (FreeShapes, 1.03, 1000)])
@@ -66,7 +66,7 @@ def test_news_wastes_little_in_few_shapes(shapes: Callable[[int], FreeShapes], w
     for _ in range(200):
         lengths = np.clip(random.lognormal(3.8, 0.35, 64), 12, 256).astype(int).tolist()
         ids = [[1] * length for length in lengths]
-        for padded, mask in pad(ids, of.plan(lengths), 0, of):
+        for padded, mask in pad(ids, of.group(lengths), 0, of):
             computed += padded.size
             real += int(mask.sum())
             seen.add(padded.shape)
@@ -107,7 +107,7 @@ def test_shapes_between_two_lengths_are_those_of_the_lengths_in_between() -> Non
 @given(EITHER, LENGTHS)
 def test_pad_keeps_every_id_and_masks_the_rest(of: FreeShapes, lengths: list[int]) -> None:
     ids = [[i + 1] * length for i, length in enumerate(lengths)]
-    groups = of.plan(lengths)
+    groups = of.group(lengths)
     for group, (padded, mask) in zip(groups, pad(ids, groups, 0, of), strict=True):
         assert padded.dtype == mask.dtype == np.int64
         assert padded.shape[1] % of.step == 0 or padded.shape[1] == MOST
@@ -118,9 +118,9 @@ def test_pad_keeps_every_id_and_masks_the_rest(of: FreeShapes, lengths: list[int
 
 
 @given(EITHER, st.lists(st.integers(12, 96), min_size=1, max_size=64))
-def test_shapes_are_all_that_a_plan_comes_to(of: FreeShapes, lengths: list[int]) -> None:
+def test_shapes_are_all_that_a_grouping_comes_to(of: FreeShapes, lengths: list[int]) -> None:
     ids = [[1] * length for length in lengths]
-    made = {padded.shape for padded, _ in pad(ids, of.plan(lengths), 0, of)}
+    made = {padded.shape for padded, _ in pad(ids, of.group(lengths), 0, of)}
     assert made <= set(of.between(12, 96))
 
 

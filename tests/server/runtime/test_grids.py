@@ -26,15 +26,15 @@ def test_beyond_the_last_shape_is_an_error_with_both_sides(size):
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 100, 300])
 def test_every_text_stands_in_one_group_that_fits(count):
     lengths = np.random.default_rng(count).integers(3, 128, count).tolist()
-    groups = GRID.plan(lengths)
+    groups = GRID.group(lengths)
     assert sorted(i for group in groups for i in group) == list(range(count))
     assert all(GRID.fit(len(group), max(lengths[i] for i in group)) for group in groups)
 
 
 def test_few_launches_beat_little_padding():
     """Seven short texts and a long one go together, as long as that pads less than a launch costs."""
-    assert len(GRID.plan([30] * 7 + [60])) == 1
-    many = GRID.plan([30] * 128 + [128] * 4)
+    assert len(GRID.group([30] * 7 + [60])) == 1
+    many = GRID.group([30] * 128 + [128] * 4)
     assert len(many) == 2
     assert OVERHEAD < 128 * (128 - 32)
 

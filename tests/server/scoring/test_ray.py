@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 
 
 _AGENTS = "metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port"
-"""Where a node finds its agents. It waits for those ports that it does not know, and dies where that takes long."""
+"""Ports at which a node finds its agents. It waits for those that it does not know, and dies where that takes long."""
 
 
 def _node() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from newsdesk.clients.options import Options
 from newsdesk.server.gateway.rollouts import buckets
 from newsdesk.server.gateway.rollouts.candidate import CandidateClient, CandidateFailed
 from newsdesk.server.gateway.rollouts.shadow import MOST_WAITING, Compared, Shadow
-from newsdesk.server.gateway.rollouts.trial import Seen, Trial
+from newsdesk.server.gateway.rollouts.trial import Tally, Trial
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.rollouts import PROMOTE, WITHDRAW, Candidate, Rule
 from tests.server.gateway import gateways
@@ -23,9 +23,9 @@ from tests.server.gateway import gateways
 RULE = Rule(least=100, errors=0.05, latency=2.0, disagreement=0.1)
 
 
-def see(seen: Seen, requests: int, failed: int = 0, seconds: float = 0.02, texts: int = 1) -> None:
+def see(tally: Tally, requests: int, failed: int = 0, seconds: float = 0.02, texts: int = 1) -> None:
     for number in range(requests):
-        seen.note(texts, seconds, number < failed)
+        tally.note(texts, seconds, number < failed)
 
 
 def trial(rule: Rule = RULE, compared: bool = False, **current: Any) -> Trial:
@@ -75,9 +75,9 @@ def test_a_shadow_is_judged_by_what_it_answers_and_not_by_its_time() -> None:
     assert made.verdict() == (WITHDRAW, "it gave 10.9% of the texts another label")
 
 
-def label(seen: Seen, first: int, **counts: int) -> None:
+def label(tally: Tally, first: int, **counts: int) -> None:
     labels = [label for label, count in counts.items() for _ in range(count)]
-    seen.labelled((f"text {number}", label) for number, label in enumerate(labels, first))
+    tally.labelled((f"text {number}", label) for number, label in enumerate(labels, first))
 
 
 def test_a_canary_whose_labels_drift_is_withdrawn() -> None:
