@@ -69,7 +69,7 @@ def test_no_name_is_vague() -> None:
 
 
 def test_a_class_name_stands_once() -> None:
-    """What GraphQL's schema and REST's say is called as in the other, and as in the SDK."""
+    """Types of GraphQL's schema and REST's are called as in the other, and as in the SDK."""
     public = {"Answer", "Correction", "Member", "Uncertainty", "Word"}
     defined = Counter(
         node.name

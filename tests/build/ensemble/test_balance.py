@@ -43,7 +43,7 @@ def test_weights_of_equal_labels() -> None:
 
 
 def test_a_weighted_standard_error() -> None:
-    """Of 1, 1, 4 with weights 1, 1, 2: the mean is 2.5, its error the root of (1.5² + 1.5² + (2 × 1.5)²) / 4²."""
+    """Values 1, 1, 4 with weights 1, 1, 2: the mean is 2.5, its error the root of (1.5² + 1.5² + (2 × 1.5)²) / 4²."""
     values, counts = np.array([1.0, 1.0, 4.0]), np.array([1.0, 1.0, 2.0])
     assert metrics.standard_error(values, counts) == pytest.approx(np.sqrt(13.5) / 4)
     assert metrics.standard_error(values) == pytest.approx(1.0)
@@ -63,9 +63,9 @@ def test_a_rule_is_undone_as_labels_equally_frequent_ask() -> None:
 @pytest.mark.parametrize("name", [name for name in calibrators.FIT if name != "none"])
 def test_every_calibrator_weighs_labels_alike(name: CalibratorName) -> None:
     """A member that says the same of every row: what fits is the labels' share, 5 % as they are and 50 % balanced."""
-    said = np.tile([0.7, 0.3], (len(LABELS), 1))
+    answered = np.tile([0.7, 0.3], (len(LABELS), 1))
     as_they_are, balanced = (
-        calibrate.ready(calibrators.fit(name, said, LABELS, Texts(weights=counts)))(said[:1])[0, 1]
+        calibrate.ready(calibrators.fit(name, answered, LABELS, Texts(weights=counts)))(answered[:1])[0, 1]
         for counts in (None, equal(LABELS))
     )
     if name != "temperature":
@@ -74,7 +74,7 @@ def test_every_calibrator_weighs_labels_alike(name: CalibratorName) -> None:
 
 
 def test_weights_of_members_by_hand() -> None:
-    """Of three common rows and a rare one: 1.8 / (0.2 + 0.6 w) = 0.6 / (0.8 - 0.6 w), and w = 11 / 12."""
+    """Three common rows and a rare one: 1.8 / (0.2 + 0.6 w) = 0.6 / (0.8 - 0.6 w), and w = 11 / 12."""
     labels = np.array([0, 0, 0, 1])
     knows_common, knows_rare = np.tile([0.8, 0.8], (4, 1)), np.tile([0.2, 0.2], (4, 1))
     knows_common[3], knows_rare[3] = 0.2, 0.8
@@ -128,7 +128,10 @@ def test_answers_are_those_of_labels_equally_frequent(tmp_path: Path) -> None:
     for balanced in (False, True):
         made = ensemble.fit(["a", "b"], members, LABELS, [1.0, 2.0], QUICK, 1, tmp_path, balanced=balanced)
         alone = np.stack(
-            [calibrate.ready(one)(of_member) for one, of_member in zip(made.calibrators, asked, strict=True)]
+            [
+                calibrate.ready(calibrator)(of_member)
+                for calibrator, of_member in zip(made.calibrators, asked, strict=True)
+            ]
         )
         served = Cascade(made.stages, made.order, lambda file: None)
         best = cascade.replay(served, alone.astype(np.float32), 2, np.ones(len(unseen), int)).probabilities

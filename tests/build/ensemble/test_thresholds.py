@@ -68,7 +68,7 @@ def test_measure_by_hand() -> None:
 def test_the_worst_slice_is_the_one_that_loses_most_expected_or_seen(
     weights: list[float] | None, label: int, loss: float, seen: float, worst: float
 ) -> None:
-    """Of row 2 alone something is lost: 0.2 is expected; seen by label 1 it is the row, by 0 it is won."""
+    """Row 2 alone loses something: 0.2 is expected; seen by label 1 it is the row, by 0 it is won."""
     early, last = (
         [[0.9, 0.1], [0.1, 0.9], [0.8, 0.2], [0.9, 0.1]],
         [[0.7, 0.3], [0.3, 0.7], [0.4, 0.6], [1.0, 0.0]],
