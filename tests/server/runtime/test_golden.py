@@ -158,8 +158,9 @@ def test_an_ensemble_that_answers_otherwise_does_not_pass(written: Golden, made:
 def test_a_reader_that_gives_other_ids_is_an_error(part: str, written: Golden, made: tuple[Manifest, Path]) -> None:
     manifest, version = made
     written.arrays[f"tiny/{part}"][0, 1] += 1
-    with pytest.raises(ManifestError, match=r"member tiny: the tokenizer gives other ids here\. Install requirements"):
+    with pytest.raises(ManifestError) as error:
         written.of(manifest.members[1], version, "onnxruntime:fp32")
+    assert str(error.value) == "member tiny: the tokenizer gives other ids here. Install requirements.txt."
 
 
 @pytest.mark.parametrize("broken", [golden.TEXTS, golden.ARRAYS])
@@ -171,8 +172,10 @@ def test_golden_answers_that_cannot_be_read_are_an_error(
     (tmp_path / broken).unlink()
     if raw is not None:
         (tmp_path / broken).write_bytes(raw)
-    with pytest.raises(ManifestError, match=r"no golden answers \(.*Unpack the archive again"):
+    with pytest.raises(ManifestError) as error:
         Golden.load(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path}: no golden answers (")
+    assert str(error.value).endswith("). Unpack the archive again.")
 
 
 def test_n_grams_and_tokens_are_read_as_the_server_reads_them(made: tuple[Manifest, Path]) -> None:
