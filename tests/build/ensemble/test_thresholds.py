@@ -124,6 +124,13 @@ def test_no_notch_waits_for_a_row_that_a_stage_answers_at_any_quality(monkeypatc
     assert len(thresholds._path(every, [_Risk([0.0] * 4)])) == 1  # type: ignore[list-item]  # nothing is left to move for
 
 
+def test_each_stage_answers_by_the_threshold_of_its_own_top_label() -> None:
+    answers = np.array([[[0.6, 0.4]], [[0.3, 0.7]], [[0.5, 0.5]]], np.float32)
+    evidence = Evidence(answers, np.zeros(1, int), np.ones(3))
+    by = [evidence.answered(np.array([[0.9, 0.1], of_second])).tolist() for of_second in ([0.9, 0.6], [0.1, 0.9])]
+    assert by == [[1], [2]]
+
+
 def test_a_row_opens_at_the_first_notch_that_it_reaches_by_its_own_label() -> None:
     notches = np.array([[NEVER, NEVER], [0.9, 0.5], [ALWAYS, ALWAYS]])
     assert thresholds._opened(notches, np.array([[0.9, 0.1], [0.45, 0.55], [0.8, 0.2]], np.float32)).tolist() == [
@@ -147,8 +154,11 @@ def test_balanced_is_the_last_point_within_every_limit_before_the_bound_is_passe
     monkeypatch.setattr(thresholds, "_path", lambda evidence, risks: [np.zeros((1, 2))] * len(points))
     monkeypatch.setattr(thresholds, "measure", lambda evidence, thresholds, confidence: next(steps))
     evidence = Evidence(np.stack([EARLY, LATER]), np.zeros(4, int), np.array([1.0, 2.0]))
-    path = thresholds.fit(evidence, epsilon, 0.8, 2, 0, slice_epsilon)
+    drawn, fit = [], risk.fit
+    monkeypatch.setattr(risk, "fit", lambda *arguments: drawn.append(arguments[2:]) or fit(*arguments))
+    path = thresholds.fit(evidence, epsilon, 0.8, 2, 7, slice_epsilon)
     assert path.balanced is points[taken]
+    assert drawn == [(2, 7)]  # folds and their seed: the same rows choose in every build
 
 
 def test_a_stage_s_thresholds_by_quality() -> None:
