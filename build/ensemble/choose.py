@@ -152,7 +152,7 @@ def fit(
     rules: dict[str, Callable[[], Rule]] = {
         "mean": Mean,
         "bayes": lambda: weights.bayes(members, labels, settings.bayes_rows, texts.weights),
-        "weighted": lambda: weights.weighted(members, labels, texts.weights),
+        "weighted": lambda: weights.weighted(members, labels, texts.weights, settings.even_rows),
         "by_length": lambda: _by_length(members, labels, texts),
         "ranks": lambda: weights.ranks(members),
     }

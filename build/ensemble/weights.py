@@ -3,40 +3,50 @@
 import numpy as np
 from scipy.optimize import minimize
 
+from newsdesk.build.ensemble.balance import effective_rows
 from newsdesk.server.runtime import lengths as by_words
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.combine import FLOOR, Bayes, ByLength, Ranks, Weighted
 
+_LEAST = 1e-6
+"""The least weight under a penalty, whose logarithm must be finite."""
 _NOTHING = 0.02
 """A weight by length below it is none, and the member need not be asked for it."""
 
 
-def weighted(members: Array, labels: Array, row_weights: Array | None = None) -> Weighted:
+def weighted(members: Array, labels: Array, row_weights: Array | None = None, even_rows: float = 0) -> Weighted:
     """Fit weights, none negative and of sum one, that minimise the log-loss.
 
-    The loss is convex in the weights: sequential least squares from equal ones ends at the best there are.
+    The loss is convex in the weights: sequential least squares from equal ones ends at the best there are. A penalty
+    of the weight of `even_rows` rows, the mean of -log of the weights, holds them near equal ones (a Dirichlet prior):
+    of few rows the best member may be so by chance.
 
     Args:
         members: probabilities, FP [members, n, labels]
         labels: INT [n]
         row_weights: how much each row counts, FP [n]; None: all alike
+        even_rows: 0: no penalty
     """
     of_true = _of_true(members, labels)
     count = len(members)
     if count == 1:
         return Weighted([1.0])
+    held = even_rows / effective_rows(len(labels), row_weights)
 
     def loss(weights: Array) -> tuple[float, Array]:
         pooled = np.maximum(weights @ of_true, FLOOR)
         missed, slopes = -np.log(pooled), -(of_true / pooled)
-        return float(np.average(missed, weights=row_weights)), np.average(slopes, axis=1, weights=row_weights)
+        mean, slope = float(np.average(missed, weights=row_weights)), np.average(slopes, axis=1, weights=row_weights)
+        if not held:
+            return mean, slope
+        return mean - held * float(np.log(weights).mean()), slope - held / (count * weights)
 
     fitted = minimize(
         loss,
         np.full(count, 1 / count),
         jac=True,
         method="SLSQP",
-        bounds=[(0, 1)] * count,
+        bounds=[(_LEAST if held else 0, 1)] * count,
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones_like(w)},
         options={"ftol": 1e-12, "maxiter": 500},
     )

@@ -103,6 +103,8 @@ class Ensemble(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The share of the rows on which the weights of "blend" are fitted; its calibrator gets the others."""
     bayes_rows: Annotated[float, Meta(gt=0)] = 20
     """The most rows that "bayes" counts the validation rows as: the likelihood of thousands trusts one member alone."""
+    even_rows: Annotated[float, Meta(ge=0)] = 0
+    """The rows' weight of a penalty that holds the weights of "weighted" near equal ones; 0: no penalty."""
     epsilon: Annotated[float, Meta(gt=0, le=1)] = 0.001
     """Accuracy that "balanced" may lose on "best"."""
     confidence: Annotated[float, Meta(ge=0.5, lt=1)] = 0.8

@@ -46,6 +46,19 @@ def test_zeros_ones_and_a_member_alone() -> None:
     assert sum(equal) == pytest.approx(1)
 
 
+def test_a_row_of_equal_weights_by_hand() -> None:
+    """A member gives every true label 0.8, the other 0.4: 2 / (w + 1) + 1 / (2 w) = 1 / (2 (1 - w)), of two rows."""
+    members = np.array([[[0.8, 0.2]] * 2, [[0.4, 0.6]] * 2])
+    labels = np.zeros(2, int)
+    assert weights.weighted(members, labels).weights == pytest.approx([1, 0], abs=1e-6)
+    held = weights.weighted(members, labels, even_rows=1).weights[0]
+    assert 2 / (held + 1) + 1 / (2 * held) == pytest.approx(1 / (2 * (1 - held)), rel=1e-3)
+    assert held == pytest.approx((3 + np.sqrt(33)) / 12, abs=1e-4)
+    counts = np.array([1.0, 1.0])
+    assert weights.weighted(members, labels, counts, even_rows=1).weights[0] == pytest.approx(held)
+    assert weights.weighted(members, labels, even_rows=1e6).weights == pytest.approx([0.5, 0.5], abs=1e-3)
+
+
 def test_the_posterior_by_hand() -> None:
     """Two rows, likelihoods 0.8 × 0.8 and 0.4 × 0.4; a power of 1/2 leaves 0.8 to 0.4."""
     members = np.array([[[0.8, 0.2]] * 2, [[0.4, 0.6]] * 2])
