@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from newsdesk.clients import NewsdeskError
 from newsdesk.server.gateway.auth import Authenticator
@@ -43,6 +44,7 @@ from newsdesk.server.gateway.routes import (
     stream,
 )
 from newsdesk.server.gateway.routes.bodies import invalid
+from newsdesk.server.gateway.routes.direct import GONE, Direct
 from newsdesk.server.gateway.routes.feedback import FeedbackRequest
 from newsdesk.server.gateway.rpc.server import Rpc
 from newsdesk.server.gateway.schemas import ClassifyRequest, ProblemDetails
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
     from newsdesk.server.gateway.tracing import Tracing
 
 _ROUTERS = (
-    classify.router,
+    classify.direct.router,
     feedback.router,
     files.router,
     jobs.router,
@@ -67,6 +69,7 @@ _ROUTERS = (
     about.router,
     health.router,
     oip.health,
+    oip.direct.router,
     oip.router,
     management.models,
     management.keys,
@@ -135,19 +138,18 @@ def create(launch: Launch, stopping: Callable[[], bool], certificates: Certifica
         app.include_router(router)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
-    app.add_middleware(Disconnects)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    answering: ASGIApp = Disconnects(Direct(app, (classify.direct, oip.direct)))
     if launch.settings.cors_origin:
-        app.add_middleware(
-            CORSMiddleware,
+        answering = CORSMiddleware(
+            answering,
             allow_origins=launch.settings.cors_origin,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
             expose_headers=["Retry-After", "X-Request-ID"],
             max_age=_PREFLIGHT_SECONDS,
         )
-    app.add_middleware(Origins, settings=launch.settings)
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    return Observed(app, launch.settings, telemetry, tracing)
+    return Observed(Origins(answering, launch.settings, app.state), launch.settings, telemetry, tracing)
 
 
 def _tracing() -> "Tracing | None":
@@ -184,7 +186,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response | None:
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)
+    return Response(status_code=GONE)
 
 
 _HANDLERS: dict[Any, Any] = {

@@ -7,7 +7,7 @@ requests carry that name in Host. Other pages' requests carry their Origin, or S
 import ipaddress
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, State
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -22,8 +22,9 @@ _OWN = ("same-origin", "none")
 class Origins:
     """The application behind the rules on hosts and origins."""
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
-        self._app, self._checks = app, settings.checks_hosts
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, state: State) -> None:
+        """`state` is the application's."""
+        self._app, self._state, self._checks = app, state, settings.checks_hosts
         self._names = {"localhost", settings.host.lower(), *(name.lower() for name in settings.allowed_host)}
         self._listed = settings.cors_origin
 
@@ -37,7 +38,7 @@ class Origins:
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
-        connection.app.state.refusals.note(connection, problem)
+        self._state.refusals.note(connection, problem)
         response = respond(problem, connection.state.request_id)
         response.headers["Connection"] = "close"  # its body is not read
         if scope["type"] == "websocket":

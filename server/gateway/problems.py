@@ -238,12 +238,17 @@ def respond(problem: HTTPException, request_id: str) -> Response:
     return Response(body, problem.status_code, problem.headers, MEDIA_TYPE)
 
 
-async def on_error(connection: HTTPConnection, error: Exception) -> Response | None:
-    """Answer an error: a Problem, the router's own 404 and 405, or another. None where it is sent, a WebSocket's."""
+def respond_to(connection: HTTPConnection, error: Exception) -> Response:
+    """Return the response that tells of an error, whatever it is, and note for the log what is not for the caller."""
     problem, cause = explained(error)
     if cause:
         connection.state.cause = cause
-    response = respond(problem, connection.state.request_id)
+    return respond(problem, connection.state.request_id)
+
+
+async def on_error(connection: HTTPConnection, error: Exception) -> Response | None:
+    """Answer an error: a Problem, the router's own 404 and 405, or another. None where it is sent, a WebSocket's."""
+    response = respond_to(connection, error)
     if not isinstance(connection, WebSocket):
         return response
     await connection.send_denial_response(response)

@@ -20,9 +20,21 @@ def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
     """
 
     async def read(request: Request) -> Model:
-        return _validated(model, await json_bytes(request))
+        return await read_json(model, request)
 
     return read
+
+
+async def read_json(model: type[Model], request: Request) -> Model:
+    """Return the body, which is JSON of a model.
+
+    Raises:
+        Unsupported: it says that it is something else.
+        Malformed: it is nested too deep, or no JSON.
+        TooLarge: it holds more values than are taken.
+        Invalid: it is not of the model.
+    """
+    return _validated(model, await json_bytes(request))
 
 
 async def json_bytes(request: Request) -> bytes:

@@ -20,11 +20,13 @@ from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.models import Model, Models, of
 from newsdesk.server.gateway.problems import Malformed, TooLarge, Unsupported
 from newsdesk.server.gateway.rollouts import tensors
+from newsdesk.server.gateway.routes.direct import DirectRoutes
 from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.triton import Reply
 
 health = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], dependencies=only(Role.reader))
+direct = DirectRoutes(APIRouter(tags=["open inference protocol"]))
 _PASSED_ON = ("content-type", "accept-encoding", "inference-header-content-length")
 _PASSED_BACK = ("content-type", "content-encoding", "inference-header-content-length")
 _MIB = 2**20
@@ -70,8 +72,10 @@ async def about(request: Request) -> Response:
     return await _pass(request)
 
 
-@router.post("/models/{model}/infer", responses=_PROBLEMS | documented(400, 408, 413, 422))
-@router.post("/models/{model}/versions/{version}/infer", responses=_PROBLEMS | documented(400, 408, 413, 422))
+@direct.post("/v2/models/{model}/infer", Role.reader, responses=_PROBLEMS | documented(400, 408, 413, 422))
+@direct.post(
+    "/v2/models/{model}/versions/{version}/infer", Role.reader, responses=_PROBLEMS | documented(400, 408, 413, 422)
+)
 async def infer(request: Request, model: str) -> Response:
     """Inference, with JSON or binary tensors."""
     asked = of(request, model)

@@ -52,7 +52,7 @@ class Rpc:
         settings = launch.settings
         self._app, self._settings, self._stopping = app, settings, stopping
         self._upstream = Upstream(launch.grpc_url)
-        self._calls, self._origins = Concurrency(settings.max_connections), Origins(_nobody, settings)
+        self._calls, self._origins = Concurrency(settings.max_connections), Origins(_nobody, settings, app.state)
         self._observed = Observed(self._perform, settings, telemetry, tracing)
         self._certificates = certificates
         service = Service(launch, app.state, self._upstream, stopping)
