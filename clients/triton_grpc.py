@@ -16,6 +16,7 @@ from typing import Any
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 
 import grpc
+import grpc.aio
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from newsdesk.clients.errors import BadResponse, NewsdeskError, error_of
@@ -99,22 +100,23 @@ class GrpcTransport:
 
 
 class AsyncGrpcTransport:
-    """The transport for the event loop that it is made in, over a blocking channel's futures.
+    """The transport for the event loop that it is made in."""
 
-    Not grpc.aio: once a process has used that, gRPC hangs in every process forked from it.
-    """
+    def __init__(self, address: Address, forks: bool = True) -> None:
+        """Open a channel of grpc.aio, or a blocking one, whose futures are waited for, where the process `forks`.
 
-    def __init__(self, address: Address) -> None:
-        self._address = address
-        self._channel = _open(address)
+        Once a process has used grpc.aio, gRPC hangs in every process forked from it. A blocking channel starts a thread
+        for a request that is alone, and takes twice the CPU.
+        """
+        self._address, self._forks = address, forks
+        self._channel = _open(address, grpc if forks else grpc.aio)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     async def models(self, timeout: float) -> tuple[str, ...]:
         """Return the names of the models that are served."""
         asked = service_pb2.ModelStatisticsRequest()
         try:
-            known = {"timeout": timeout, "metadata": _presented(self._address)}
-            return _names(await _end(self._stub.ModelStatistics.future(asked, **known)))
+            return _names(await self._ask(self._stub.ModelStatistics, asked, timeout))
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
 
@@ -123,9 +125,8 @@ class AsyncGrpcTransport:
         name = name or only(await self.models(timeout), self._address.url)
         asked = service_pb2.ModelConfigRequest(name=name)
         try:
-            known = {"timeout": timeout, "metadata": _presented(self._address)}
-            config = await _end(self._stub.ModelConfig.future(asked, **known))
-            probe = await _end(self._stub.ModelInfer.future(_probe_request(name), **known))
+            config = await self._ask(self._stub.ModelConfig, asked, timeout)
+            probe = await self._ask(self._stub.ModelInfer, _probe_request(name), timeout)
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
         return _model(name, config.config, probe)
@@ -134,30 +135,37 @@ class AsyncGrpcTransport:
         self, texts: Sequence[bytes], model: ModelFacts, options: Options, timeout: float
     ) -> list[ServerAnswer]:
         """Return an answer for each text."""
+        request = _infer_request(texts, options, model)
         try:
-            request = _infer_request(texts, options, model)
-            response = await _end(
-                self._stub.ModelInfer.future(request, timeout=timeout, metadata=_metadata(self._address))
-            )
+            response = await self._ask(self._stub.ModelInfer, request, timeout, traced=True)
         except grpc.RpcError as error:
             raise _error(error, self._address) from error
         return read_answers(_outputs(response), len(texts), model, options, _versions(response))
 
+    async def _ask(self, method: Any, request: Any, timeout: float, traced: bool = False) -> Any:
+        metadata = _metadata(self._address) if traced else _presented(self._address)
+        known = {"timeout": timeout, "metadata": metadata}
+        return await (_end(method.future(request, **known)) if self._forks else method(request, **known))
+
     async def close(self) -> None:
         """Close the connection."""
-        self._channel.close()
+        closing = self._channel.close()
+        if not self._forks:
+            await closing
 
     def abandon(self) -> None:
         """Close the connection, when the loop has ended."""
-        self._channel.close()
+        if self._forks:  # else it closes with the channel, which nobody holds any more
+            self._channel.close()
 
 
-def _open(address: Address) -> grpc.Channel:
+def _open(address: Address, kind: Any = grpc) -> Any:
+    """Return a channel of a module: grpc or grpc.aio."""
     if address.scheme == "grpc":
-        return grpc.insecure_channel(address.netloc, options=CHANNEL_OPTIONS)
+        return kind.insecure_channel(address.netloc, options=CHANNEL_OPTIONS)
     files = address.ca_file, address.key_file, address.cert_file
     credentials = grpc.ssl_channel_credentials(*(Path(file).read_bytes() if file else None for file in files))
-    return grpc.secure_channel(address.netloc, credentials, options=CHANNEL_OPTIONS)
+    return kind.secure_channel(address.netloc, credentials, options=CHANNEL_OPTIONS)
 
 
 async def _end(call: grpc.Future) -> Any:

@@ -79,8 +79,11 @@ class Plane:
             api_key="",
             micro_batching=True,
             repeat_interrupted=False,
+            forks=False,
         )
-        self._prober = AsyncClient(launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=model, api_key="")
+        self._prober = AsyncClient(
+            launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=model, api_key="", forks=False
+        )
         self._telemetry, self._breaker, self._suspects, self._tracing = telemetry, breaker, suspects, tracing
         self._hedging = Hedging(launch.settings.hedge_share, telemetry.hedged.labels(model).inc)
         self._log_texts = launch.settings.log_texts
