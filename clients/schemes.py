@@ -15,9 +15,9 @@ def connect(addresses: Sequence[Address]) -> Transport:
     return PooledTransport(transports) if len(transports) > 1 else transports[0]
 
 
-def connect_async(addresses: Sequence[Address], forks: bool = True) -> AsyncTransport:
-    """Return the same for the running event loop. `forks` says whether the process may be forked later."""
-    transports = [open_async_transport(address, forks) for address in addresses]
+def connect_async(addresses: Sequence[Address], lean: bool = False) -> AsyncTransport:
+    """Return the same for the running event loop. `lean` is for Triton's own port, without TLS."""
+    transports = [open_async_transport(address, lean) for address in addresses]
     return AsyncPooledTransport(transports) if len(transports) > 1 else transports[0]
 
 
@@ -36,8 +36,8 @@ def open_transport(address: Address) -> Transport:
     return HttpTransport(address)
 
 
-def open_async_transport(address: Address, forks: bool = True) -> AsyncTransport:
-    """Return the transport to an address for the running event loop. `forks` says whether the process may be forked."""
+def open_async_transport(address: Address, lean: bool = False) -> AsyncTransport:
+    """Return the transport to an address for the running event loop. `lean` is for Triton's own port, without TLS."""
     if address.scheme.startswith("gateway"):
         from newsdesk.clients.gateway import AsyncGatewayTransport
 
@@ -45,7 +45,7 @@ def open_async_transport(address: Address, forks: bool = True) -> AsyncTransport
     if address.scheme.startswith("grpc"):
         from newsdesk.clients.triton_grpc import AsyncGrpcTransport
 
-        return AsyncGrpcTransport(address, forks)
+        return AsyncGrpcTransport(address, lean)
     from newsdesk.clients.triton_http import AsyncHttpTransport
 
     return AsyncHttpTransport(address)

@@ -10,16 +10,16 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 # Read by grpc when it is imported: without it a forked process cannot open a channel once its parent has used one.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 
 import grpc
-import grpc.aio
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from newsdesk.clients.errors import BadResponse, NewsdeskError, error_of
+from newsdesk.clients.http2 import CallFailed, Channel
 from newsdesk.clients.options import Options
 from newsdesk.clients.shared_memory import Regions
 from newsdesk.clients.tensors import (
@@ -38,6 +38,8 @@ from newsdesk.clients.trace import carried
 from newsdesk.clients.transports import Address, ModelFacts, ServerAnswer, current, only
 from newsdesk.server.contract import PROBABILITIES, VERSIONS
 
+PREFIX = "/inference.GRPCInferenceService/"
+"""Of the path of each method."""
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -102,33 +104,22 @@ class GrpcTransport:
 class AsyncGrpcTransport:
     """The transport for the event loop that it is made in."""
 
-    def __init__(self, address: Address, forks: bool = True) -> None:
-        """Open a channel of grpc.aio, or a blocking one, whose futures are waited for, where the process `forks`.
-
-        Once a process has used grpc.aio, gRPC hangs in every process forked from it. A blocking channel starts a thread
-        for a request that is alone, and takes twice the CPU.
-        """
-        self._address, self._forks = address, forks
-        self._channel = _open(address, grpc if forks else grpc.aio)
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+    def __init__(self, address: Address, lean: bool = False) -> None:
+        """Open a channel, of gRPC's own or, to a Triton without TLS, a `lean` one."""
+        self._address = address
+        self._channel: UnaryCalls = Channel(address.netloc) if lean and address.scheme == "grpc" else _Futures(address)
 
     async def models(self, timeout: float) -> tuple[str, ...]:
         """Return the names of the models that are served."""
         asked = service_pb2.ModelStatisticsRequest()
-        try:
-            return _names(await self._ask(self._stub.ModelStatistics, asked, timeout))
-        except grpc.RpcError as error:
-            raise _error(error, self._address) from error
+        return _names(await self._ask("ModelStatistics", asked, service_pb2.ModelStatisticsResponse, timeout))
 
     async def describe(self, name: str, timeout: float) -> ModelFacts:
         """Return what a model is."""
         name = name or only(await self.models(timeout), self._address.url)
         asked = service_pb2.ModelConfigRequest(name=name)
-        try:
-            config = await self._ask(self._stub.ModelConfig, asked, timeout)
-            probe = await self._ask(self._stub.ModelInfer, _probe_request(name), timeout)
-        except grpc.RpcError as error:
-            raise _error(error, self._address) from error
+        config = await self._ask("ModelConfig", asked, service_pb2.ModelConfigResponse, timeout)
+        probe = await self._ask("ModelInfer", _probe_request(name), service_pb2.ModelInferResponse, timeout)
         return _model(name, config.config, probe)
 
     async def infer(
@@ -136,36 +127,66 @@ class AsyncGrpcTransport:
     ) -> list[ServerAnswer]:
         """Return an answer for each text."""
         request = _infer_request(texts, options, model)
-        try:
-            response = await self._ask(self._stub.ModelInfer, request, timeout, traced=True)
-        except grpc.RpcError as error:
-            raise _error(error, self._address) from error
+        response = await self._ask("ModelInfer", request, service_pb2.ModelInferResponse, timeout, traced=True)
         return read_answers(_outputs(response), len(texts), model, options, _versions(response))
 
-    async def _ask(self, method: Any, request: Any, timeout: float, traced: bool = False) -> Any:
+    async def _ask(self, method: str, request: Any, kind: Any, timeout: float, traced: bool = False) -> Any:
         metadata = _metadata(self._address) if traced else _presented(self._address)
-        known = {"timeout": timeout, "metadata": metadata}
-        return await (_end(method.future(request, **known)) if self._forks else method(request, **known))
+        try:
+            answer = await self._channel.call(PREFIX + method, request.SerializeToString(), timeout, metadata)
+        except CallFailed as error:
+            raise error_of(error.code, error.details, self._address.url, error.retry_after) from error
+        return kind.FromString(answer)
 
     async def close(self) -> None:
         """Close the connection."""
-        closing = self._channel.close()
-        if not self._forks:
-            await closing
+        self._channel.close()
 
     def abandon(self) -> None:
         """Close the connection, when the loop has ended."""
-        if self._forks:  # else it closes with the channel, which nobody holds any more
-            self._channel.close()
+        self._channel.close()
 
 
-def _open(address: Address, kind: Any = grpc) -> Any:
-    """Return a channel of a module: grpc or grpc.aio."""
+class UnaryCalls(Protocol):
+    """A channel over which one message is asked and answered at a time, by any number of callers."""
+
+    async def call(self, path: str, message: bytes, timeout: float, metadata: Sequence[tuple[str, str]]) -> bytes:
+        """Return the answer. Raises CallFailed where the server answers with an error, or not."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class _Futures:
+    """A blocking channel, whose futures are waited for in the running loop.
+
+    Not grpc.aio: once a process has used that, gRPC hangs in every process forked from it.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._channel = _open(address)
+        self._methods: dict[str, Any] = {}
+
+    async def call(self, path: str, message: bytes, timeout: float, metadata: Sequence[tuple[str, str]]) -> bytes:
+        method = self._methods.get(path) or self._methods.setdefault(path, self._channel.unary_unary(path))
+        try:
+            answer: bytes = await _end(method.future(message, timeout=timeout, metadata=metadata))
+        except grpc.RpcError as error:
+            trailers = dict(error.trailing_metadata() or ())
+            details = error.details() or "no details"
+            raise CallFailed(error.code().name, details, trailers.get("retry-after")) from error
+        return answer
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def _open(address: Address) -> grpc.Channel:
     if address.scheme == "grpc":
-        return kind.insecure_channel(address.netloc, options=CHANNEL_OPTIONS)
+        return grpc.insecure_channel(address.netloc, options=CHANNEL_OPTIONS)
     files = address.ca_file, address.key_file, address.cert_file
     credentials = grpc.ssl_channel_credentials(*(Path(file).read_bytes() if file else None for file in files))
-    return kind.secure_channel(address.netloc, credentials, options=CHANNEL_OPTIONS)
+    return grpc.secure_channel(address.netloc, credentials, options=CHANNEL_OPTIONS)
 
 
 async def _end(call: grpc.Future) -> Any:

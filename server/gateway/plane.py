@@ -79,10 +79,10 @@ class Plane:
             api_key="",
             micro_batching=True,
             repeat_interrupted=False,
-            forks=False,
+            lean=True,
         )
         self._prober = AsyncClient(
-            launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=model, api_key="", forks=False
+            launch.grpc_url, timeout=_PROBE_TIMEOUT, retries=0, model=model, api_key="", lean=True
         )
         self._telemetry, self._breaker, self._suspects, self._tracing = telemetry, breaker, suspects, tracing
         self._hedging = Hedging(launch.settings.hedge_share, telemetry.hedged.labels(model).inc)

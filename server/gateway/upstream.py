@@ -1,17 +1,13 @@
 """Triton's gRPC side as the gateway's asks it: messages go to and fro as they are."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-import grpc
-import grpc.aio
-
 from newsdesk.clients.errors import ServerUnavailable, late
+from newsdesk.clients.http2 import CallFailed, Channel
 from newsdesk.clients.trace import carried
-from newsdesk.clients.triton_grpc import CHANNEL_OPTIONS
+from newsdesk.clients.triton_grpc import PREFIX
 from newsdesk.server.gateway.triton import Once, away
 
-PREFIX = "/inference.GRPCInferenceService/"
 _OK, _LATE = "OK", "DEADLINE_EXCEEDED"
 
 
@@ -37,25 +33,21 @@ class Upstream:
     """One connection to Triton, for one event loop."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._channel = grpc.aio.insecure_channel(url.removeprefix("grpc://"), options=CHANNEL_OPTIONS)
-        self._methods: dict[str, Callable[..., Awaitable[bytes]]] = {}
+        self._url, self._channel = url, Channel(url.removeprefix("grpc://"))
 
     def once(self, method: str, body: bytes) -> Once[RpcReply]:
         """Return what sends a message. It is given up, in Triton, too, when whoever waits for it is cancelled."""
-        call = self._methods.get(method) or self._methods.setdefault(method, self._channel.unary_unary(PREFIX + method))
 
         async def send(timeout: float) -> RpcReply:
             try:
-                return RpcReply(_OK, "", await call(body, timeout=timeout, metadata=tuple(carried().items())))
-            except grpc.aio.AioRpcError as error:
-                code = error.code().name
-                if code == _LATE:
+                return RpcReply(_OK, "", await self._channel.call(PREFIX + method, body, timeout, [*carried().items()]))
+            except CallFailed as error:
+                if error.code == _LATE:
                     raise late(self._url) from error
-                return RpcReply(code, error.details() or "", b"")
+                return RpcReply(error.code, error.details, b"")
 
         return send
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._channel.close()
+        self._channel.close()

@@ -62,7 +62,7 @@ class CandidateClient:
             api_key="",
             micro_batching=True,
             repeat_interrupted=False,
-            forks=False,
+            lean=True,
         )
         self.upstream = Upstream(launch.grpc_url)
         self._failures, self._resumes = 0, 0.0

@@ -13,9 +13,9 @@ from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
+from newsdesk.clients.triton_grpc import PREFIX
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.problems import Problem, TooMany
-from newsdesk.server.gateway.upstream import PREFIX
 
 CALL = "newsdesk.call"
 """The key under which a scope holds its call."""

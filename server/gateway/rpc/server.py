@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from newsdesk.clients import NewsdeskError
+from newsdesk.clients.triton_grpc import PREFIX
 from newsdesk.server.gateway import admission
 from newsdesk.server.gateway.certificates import Certificates
 from newsdesk.server.gateway.connections import HEAD_BYTES
@@ -22,7 +23,7 @@ from newsdesk.server.gateway.rpc.calls import CALL, Concurrency, Method, RpcCall
 from newsdesk.server.gateway.rpc.service import Service
 from newsdesk.server.gateway.settings import GatewaySettingsError, Launch
 from newsdesk.server.gateway.telemetry import Telemetry
-from newsdesk.server.gateway.upstream import PREFIX, Upstream
+from newsdesk.server.gateway.upstream import Upstream
 from newsdesk.server.machine import addresses
 from newsdesk.server.runtime.errors import ServerError
 
