@@ -66,9 +66,10 @@ class Hedging:
                     break
             return next((attempt for attempt in asked if attempt.done() and not attempt.exception()), asked[0]).result()
         finally:
-            for attempt in asked:
-                attempt.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+            if waiting := [attempt for attempt in asked if not attempt.done()]:
+                for attempt in waiting:
+                    attempt.cancel()
+                await asyncio.gather(*waiting, return_exceptions=True)
 
     def _learn(self, seconds: float) -> None:
         self._seconds.append(seconds)
