@@ -128,13 +128,18 @@ class _Connection(asyncio.Protocol):
     transport: asyncio.Transport
 
     def __init__(self) -> None:
-        self.closing = False
+        self._closing = False
         self._buffer = b""
         self._streams: dict[int, _Stream] = {}
         self._blocked: deque[int] = deque()
         self._next, self._window, self._first_window, self._frame_size = 1, _FIRST_WINDOW, _FIRST_WINDOW, _FIRST_FRAME
         self._taken = 0
         self._headers, self._ends = b"", False
+
+    @property
+    def closing(self) -> bool:
+        """Whether another connection is to be opened for further calls."""
+        return self._closing or self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
@@ -147,7 +152,7 @@ class _Connection(asyncio.Protocol):
 
     async def call(self, head: bytes, message: bytes) -> bytes:
         number, self._next = self._next, self._next + 2
-        self.closing = self.closing or self._next > _LAST_STREAM
+        self._closing = self._closing or self._next > _LAST_STREAM
         stream = _Stream(asyncio.get_running_loop().create_future(), self._first_window, _NOTHING)
         self._streams[number] = stream
         framed = b"\0" + struct.pack(">L", len(message)) + message
@@ -166,7 +171,7 @@ class _Connection(asyncio.Protocol):
         finally:
             if self._streams.pop(number, None) and not self.transport.is_closing():  # the caller is gone
                 self.transport.write(_frame(_RESET, 0, number, struct.pack(">L", _CANCEL)))
-            if self.closing and not self._streams:
+            if self._closing and not self._streams:
                 self.transport.close()
 
     def _send(self) -> None:
@@ -231,7 +236,7 @@ class _Connection(asyncio.Protocol):
                 stream.window += by
             self._send()
         elif kind == _GOAWAY:
-            self.closing = True
+            self._closing = True
             self._fail_from((int.from_bytes(content[:4], "big") & _MOST) + 1, "the server takes no more calls")
 
     def _set(self, settings: bytes) -> None:
@@ -253,7 +258,7 @@ class _Connection(asyncio.Protocol):
             stream.answer.set_exception(CallFailed(code, details))
 
     def _fail_from(self, first: int, reason: str) -> None:
-        self.closing = True
+        self._closing = True
         for number in [number for number in self._streams if number >= first]:
             self._end(number, "UNAVAILABLE", reason)
 

@@ -18,7 +18,7 @@ LARGE = 3 * 2**20
 
 
 @dataclass
-class Peer(grpc.GenericRpcHandler):
+class GrpcEcho(grpc.GenericRpcHandler):
     """A server of gRPC's whose methods are of the tests."""
 
     netloc: str = ""
@@ -46,8 +46,8 @@ class Peer(grpc.GenericRpcHandler):
 
 
 @pytest.fixture
-def peer() -> Iterator[Peer]:
-    handler = Peer()
+def peer() -> Iterator[GrpcEcho]:
+    handler = GrpcEcho()
     most = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
     server = grpc.server(ThreadPoolExecutor(4), (handler,), options=most)
     handler.netloc = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
@@ -57,7 +57,7 @@ def peer() -> Iterator[Peer]:
     server.stop(0).wait()
 
 
-def run(peer: Peer, calls: Callable[[Channel], Coroutine[Any, Any, None]]) -> None:
+def run(peer: GrpcEcho, calls: Callable[[Channel], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         channel = Channel(peer.netloc)
         try:
@@ -68,7 +68,7 @@ def run(peer: Peer, calls: Callable[[Channel], Coroutine[Any, Any, None]]) -> No
     asyncio.run(main())
 
 
-def test_messages_of_any_size_many_at_once(peer: Peer) -> None:
+def test_messages_of_any_size_many_at_once(peer: GrpcEcho) -> None:
     """Larger than a frame, and than both windows, each way."""
 
     async def calls(channel: Channel) -> None:
@@ -80,7 +80,7 @@ def test_messages_of_any_size_many_at_once(peer: Peer) -> None:
     run(peer, calls)
 
 
-def test_more_than_a_window_of_answers_is_renewed(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_a_window_of_answers_is_renewed(peer: GrpcEcho, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http2, "_RENEWED", 100_000)
 
     async def calls(channel: Channel) -> None:
@@ -90,7 +90,7 @@ def test_more_than_a_window_of_answers_is_renewed(peer: Peer, monkeypatch: pytes
     run(peer, calls)
 
 
-def test_metadata_goes_with_a_call(peer: Peer) -> None:
+def test_metadata_goes_with_a_call(peer: GrpcEcho) -> None:
     async def calls(channel: Channel) -> None:
         await channel.call("/s/echo", b"", 50, [("traceparent", "00-1"), ("long", "z" * 300)])
         assert peer.metadata["traceparent"] == "00-1"
@@ -100,7 +100,7 @@ def test_metadata_goes_with_a_call(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("words", ["plain", "a % sign, a new\nline, ünd €", "w" * 3000])
-def test_errors_have_the_servers_code_and_words(peer: Peer, words: str) -> None:
+def test_errors_have_the_servers_code_and_words(peer: GrpcEcho, words: str) -> None:
     async def calls(channel: Channel) -> None:
         for _ in range(2):
             with pytest.raises(CallFailed) as failed:
@@ -113,7 +113,7 @@ def test_errors_have_the_servers_code_and_words(peer: Peer, words: str) -> None:
     run(peer, calls)
 
 
-def test_a_deadline_ends_the_call_here_and_there(peer: Peer) -> None:
+def test_a_deadline_ends_the_call_here_and_there(peer: GrpcEcho) -> None:
     async def calls(channel: Channel) -> None:
         with pytest.raises(CallFailed) as failed:
             await channel.call("/s/hold", b"", 0.2)
@@ -123,7 +123,7 @@ def test_a_deadline_ends_the_call_here_and_there(peer: Peer) -> None:
     run(peer, calls)
 
 
-def test_a_caller_who_goes_cancels_the_call_there_and_no_other(peer: Peer) -> None:
+def test_a_caller_who_goes_cancels_the_call_there_and_no_other(peer: GrpcEcho) -> None:
     async def calls(channel: Channel) -> None:
         call = asyncio.create_task(channel.call("/s/hold", b"", 50))
         await asyncio.to_thread(peer.held.wait, 30)
@@ -135,7 +135,7 @@ def test_a_caller_who_goes_cancels_the_call_there_and_no_other(peer: Peer) -> No
     run(peer, calls)
 
 
-def test_a_server_that_ends_fails_what_is_under_way(peer: Peer) -> None:
+def test_a_server_that_ends_fails_what_is_under_way(peer: GrpcEcho) -> None:
     async def calls(channel: Channel) -> None:
         call = asyncio.create_task(channel.call("/s/hold", b"", 50))
         await asyncio.to_thread(peer.held.wait, 30)
@@ -151,7 +151,7 @@ def test_a_server_that_ends_fails_what_is_under_way(peer: Peer) -> None:
     run(peer, calls)
 
 
-def test_a_connection_that_breaks_says_so_and_the_next_call_opens_another(peer: Peer) -> None:
+def test_a_connection_that_breaks_says_so_and_the_next_call_opens_another(peer: GrpcEcho) -> None:
     async def calls(channel: Channel) -> None:
         call = asyncio.create_task(channel.call("/s/hold", b"", 50))
         await asyncio.to_thread(peer.held.wait, 30)
@@ -164,7 +164,7 @@ def test_a_connection_that_breaks_says_so_and_the_next_call_opens_another(peer: 
 
 
 def test_a_connection_whose_numbers_are_used_up_makes_room_for_another(
-    peer: Peer, monkeypatch: pytest.MonkeyPatch
+    peer: GrpcEcho, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http2, "_LAST_STREAM", 5)
 
