@@ -1,4 +1,4 @@
-"""A real Triton with a second version of four models: one fails, one drifts, one is promoted, and one is a shadow.
+"""Real Tritons with a second version of each model: it fails, drifts, is slow or a shadow, or does well.
 
 Each model is asked by clients of every protocol meanwhile. No request of theirs fails.
 """
@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,11 @@ OTHER = CURRENT.replace('KEYWORDS = {"treaty": 0, "match": 1,', 'KEYWORDS = {"tr
 FAILING = CURRENT.replace('"stand-in, fail" in text', '"storm" in text')
 DEADLY = OTHER.replace('"stand-in, end " in text', '"doom" in text')
 SKEWED = CURRENT.replace('KEYWORDS = {"treaty": 0, "match": 1,', 'KEYWORDS = {"treaty": 1, "match": 1,')
+SLOW = CURRENT.replace(
+    "    def execute(self, requests):\n", "    def execute(self, requests):\n        time.sleep(1)\n"
+)
 SECOND = {"ag_news": FAILING, "topics": OTHER, "wires": DEADLY, "feeds": SKEWED}
+RULED = {"alerts": SLOW, "briefs": CURRENT}
 SHARE = 0.3
 TEXTS = [f"{word} number {number}" for number in range(60) for word in ("treaty", "match", "shares", "storm")]
 
@@ -79,9 +85,16 @@ class RolloutCallers(Callers):
 
     def __init__(self, rolled: Rolled, model: str) -> None:
         super().__init__(*(self._asking(url) for url in rolled.urls))
-        self._model = model
+        self._model, self._urls = model, rolled.urls
         self.failed: list[str] = []
         self.answers: list[Prediction] = []
+        self._asked = Counter[str]()
+
+    def go_on(self, requests: int) -> int:
+        """Wait for so many more of each client, so that none is left of those before; return the answers by then."""
+        wanted = {url: self._asked[url] + requests for url in self._urls}
+        until(lambda: all(self._asked[url] >= least for url, least in wanted.items()), lambda: self._asked)
+        return len(self.answers)
 
     def _asking(self, url: str) -> Callable[[], None]:
         def ask() -> None:
@@ -97,6 +110,7 @@ class RolloutCallers(Callers):
                     else:
                         self.failed += [repr(item) for item in items if not isinstance(item, Prediction)]
                         self.answers += [item for item in items if isinstance(item, Prediction)]
+                    self._asked[url] += 1
 
         return ask
 
@@ -108,37 +122,50 @@ def until(holds: Callable[[], object], what: Callable[[], object], seconds: floa
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module")
-def rolled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolled]:
-    repository, rest, grpc = tmp_path_factory.mktemp("models"), *map(str, free_ports()[:2])
-    for name, second in SECOND.items():
+@contextmanager
+def trying(factory: pytest.TempPathFactory, second: dict[str, str], rule: str, shadow: str = "") -> Iterator[Rolled]:
+    """Serve models by the stand-in, each with the second version that is named, as canaries but for one shadow."""
+    repository, rest, grpc = factory.mktemp("models"), *map(str, free_ports()[:2])
+    options = ["--target", "openvino:int8", "--instances", "1", "--gateway-port", rest, "--gateway-grpc-port", grpc]
+    for name, model in second.items():
         folder = write_repository(repository, CURRENT, name=name) / name
         shutil.copytree(folder / "1", folder / "2")
-        (folder / "2" / "model.py").write_text(second)
-    options = ["--target", "openvino:int8", "--instances", "1", "--gateway-port", rest, "--gateway-grpc-port", grpc]
-    for name in "ag_news", "topics", "feeds":
-        options += ["--canary", f"{name}=2:30%"]
-    options += ["--shadow", "wires=2", "--rollout-rule", "least=40,errors=5%,latency=1000"]
-    server = Server(repository, tmp_path_factory.mktemp("rollouts") / "state", options=options).start()
+        (folder / "2" / "model.py").write_text(model)
+        options += ["--shadow", f"{name}=2"] if name == shadow else ["--canary", f"{name}=2:30%"]
+    server = Server(
+        repository, factory.mktemp("rollouts") / "state", options=[*options, "--rollout-rule", rule]
+    ).start()
     try:
         server.until("Ctrl-C stops it")
         made = Rolled(server, f"127.0.0.1:{rest}", f"127.0.0.1:{grpc}")
-        for name in SECOND:
+        for name in second:
             until(lambda name=name: made.status(name)["state"] == "tried", server.text)
         yield made
     finally:
-        server.stop()
+        server.dismiss()
+
+
+@pytest.fixture(scope="module")
+def rolled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolled]:
+    with trying(tmp_path_factory, SECOND, "least=40,errors=5%,latency=1000", shadow="wires") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolled]:
+    with trying(tmp_path_factory, RULED, "least=40,errors=5%,latency=5,promote=120") as made:
+        yield made
 
 
 def test_a_version_that_fails_is_withdrawn_and_nobody_sees_it_fail(rolled: Rolled) -> None:
     with RolloutCallers(rolled, "ag_news") as load:
         until(lambda: rolled.outcome("ag_news"), lambda: (rolled.status("ag_news"), rolled.server.text()))
         until(lambda: rolled.metric("newsdesk_gateway_trial_share", model="ag_news") == 0, rolled.server.text)
-        before = len(load.answers)
-        until(lambda: len(load.answers) > before + 60, rolled.server.text)
+        before = load.go_on(2)
+        load.go_on(10)
     assert load.failed == []
     assert {item.version for item in load.answers} == {"1", "2"}
-    assert {item.version for item in load.answers[before + 36 :]} == {"1"}  # what three callers had in flight aside
+    assert {item.version for item in load.answers[before:]} == {"1"}
     assert "withdrawn: " in rolled.outcome("ag_news")
     assert "of its requests failed" in rolled.outcome("ag_news")
     assert (rolled.server.repository / "ag_news" / "2.withdrawn" / "model.py").is_file()
@@ -154,6 +181,35 @@ def test_a_version_whose_labels_drift_is_withdrawn(rolled: Rolled) -> None:
     assert load.failed == []
     assert "withdrawn: its labels are spread unlike the current version's" in rolled.outcome("feeds")
     assert (rolled.server.repository / "feeds" / "2.withdrawn").is_dir()
+
+
+def test_a_version_that_is_slow_is_withdrawn(ruled: Rolled) -> None:
+    """It answers all requests, and as the current version does: only its time tells."""
+    with RolloutCallers(ruled, "alerts") as load:
+        until(lambda: ruled.outcome("alerts"), lambda: (ruled.status("alerts"), ruled.server.text()))
+        until(lambda: ruled.metric("newsdesk_gateway_trial_share", model="alerts") == 0, ruled.server.text)
+        before = load.go_on(2)
+        load.go_on(10)
+    assert load.failed == []
+    assert {item.version for item in load.answers[:before]} == {"1", "2"}
+    assert {item.version for item in load.answers[before:]} == {"1"}
+    assert "withdrawn: half of its requests took more than" in ruled.outcome("alerts")
+    assert (ruled.server.repository / "alerts" / "2.withdrawn" / "model.py").is_file()
+
+
+def test_a_version_that_keeps_to_the_rule_is_promoted_by_it(ruled: Rolled) -> None:
+    with RolloutCallers(ruled, "briefs") as load:
+        until(lambda: ruled.outcome("briefs"), lambda: (ruled.status("briefs"), ruled.server.text()))
+        before = load.go_on(2)
+        load.go_on(10)
+    assert load.failed == []
+    assert {item.version for item in load.answers[:before]} == {"1", "2"}
+    assert {item.version for item in load.answers[before:]} == {"2"}
+    assert ruled.outcome("briefs") == "promoted"
+    assert ruled.status("briefs")["requests"] >= 120
+    with triton.InferenceServerClient(f"127.0.0.1:{ruled.server.ports[1]}") as client:  # Triton's own port, too
+        assert client.infer("briefs", [tensor(TEXTS[:1])]).get_response().model_version == "2"
+    assert "briefs 2, a canary that answers 30 % of the texts: promoted" in ruled.canary("status").stdout
 
 
 def test_a_version_that_is_tried_is_no_model_of_its_own_to_callers(rolled: Rolled) -> None:
