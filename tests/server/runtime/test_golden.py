@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import golden
 from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.runtime.golden import Finding, Golden
@@ -119,6 +120,48 @@ def test_a_rate_is_of_texts_a_second(
     assert {finding.per_second for finding in written.check(made[1], made[0])} == {3.0}
 
 
+def test_each_graph_is_run_by_the_target_of_its_precision(
+    made: tuple[Manifest, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that ONNX Runtime has no target of its own for by the reference, as it is written."""
+    manifest, version = made
+    bag, member, keen = manifest.members
+    member = msgspec.structs.replace(member, graphs=member.graphs | {"fp16": member.graphs["fp32"]})
+    loaded, load = [], golden.engines.load
+
+    def loading(target: str, path: Path) -> Any:
+        loaded.append((target, path.name))
+        return load(target, path)
+
+    monkeypatch.setattr(golden.engines, "load", loading)
+    monkeypatch.setattr(golden, "Classifier", lambda manifest, version: None)
+    monkeypatch.setattr(golden, "_answers", lambda classifier, texts: np.zeros((len(texts), 4), np.float32))
+    golden.write(tmp_path, version, msgspec.structs.replace(manifest, members=[bag, member, keen]), TEXTS)
+    names = {variant: Path(graph.path).name for variant, graph in member.graphs.items()}
+    assert loaded[1:4] == [
+        ("onnxruntime:fp32", names["fp32"]), ("onnxruntime:int8", names["int8"]), ("onnxruntime:fp32", names["fp16"]),
+    ]  # fmt: skip
+
+
+def test_the_ensemble_answers_at_its_best_by_the_target_that_is_checked(
+    written: Golden, made: tuple[Manifest, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    class Stub:
+        def __init__(self, manifest: Manifest, version: Path, target: str) -> None:
+            asked.append(target)
+
+        def classify(self, texts: list[str], quality: np.ndarray) -> SimpleNamespace:
+            asked.append((texts, quality.tolist()))
+            return SimpleNamespace(probabilities=written.arrays["answers"])
+
+    monkeypatch.setattr(golden, "Classifier", Stub)
+    *_, ensemble = written.check(made[1], made[0], "onnxruntime:fp32")
+    assert ensemble.passed
+    assert asked == ["onnxruntime:fp32", (TEXTS, [QUALITIES.index("best")] * len(TEXTS))]
+
+
 def test_short_texts_are_not_computed_at_the_longest_ones_length() -> None:
     """Eight at a time, each part as wide as its own longest."""
     mask = np.zeros((10, 7), np.int64)
@@ -127,9 +170,10 @@ def test_short_texts_are_not_computed_at_the_longest_ones_length() -> None:
 
     def engine(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         shapes.append((ids.shape, mask.shape))
-        return ids[:, :3]
+        return ids[:, :3].astype(np.float16)
 
-    assert golden._run(engine, np.ones((10, 7), np.int64), mask).shape == (10, 3)  # type: ignore[arg-type]
+    logits = golden._run(engine, np.ones((10, 7), np.int64), mask)  # type: ignore[arg-type]
+    assert (logits.shape, logits.dtype) == ((10, 3), np.float32)
     assert shapes == [((8, 3), (8, 3)), ((2, 5), (2, 5))]
 
 
