@@ -180,7 +180,7 @@ def test_every_shape_is_run_before_the_first_request_where_kernels_are_made_for_
 def test_an_encoder_computes_its_padding_and_a_bag_no_token() -> None:
     assert FreeShapes(MOST).computed(3, 40) == 120
     assert BagShapes().computed(3, 40) == 0
-    assert BagShapes().plan([100, 901]) == bags([100, 901])
+    assert BagShapes().group([100, 901]) == bags([100, 901])
 
 
 def test_a_group_that_is_filled_up_costs_as_much_as_a_full_one() -> None:
