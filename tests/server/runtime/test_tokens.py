@@ -64,6 +64,8 @@ def test_windows_of_several_texts_follow_one_another(tokenizer: Path) -> None:
     assert windows[0] == [2, 7, 3]
     assert all(set(window[1:-1]) == {8} for window in windows[1:6])
     assert windows[6] == [2, 10, 9, 3]
+    _, _, lengths = tokens.read(texts, 0.25)
+    assert (lengths.tolist(), lengths.dtype) == ([1, 20, 2], np.int64)  # without special tokens, however it is cut
 
 
 def test_a_text_of_the_greatest_size_is_cut_in_linear_time(tokenizer: Path) -> None:
