@@ -1,4 +1,4 @@
-"""What the gateway's benchmark measures gateways against: a Redis and a collector that both do what they are asked."""
+"""A Redis and a collector that do what they are asked: gateways are measured against them."""
 
 import ssl
 from pathlib import Path

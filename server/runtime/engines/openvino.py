@@ -1,7 +1,9 @@
 """OpenVINO on the CPU."""
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,10 @@ class OpenVino(Engine):
             "ENABLE_CPU_PINNING": False,
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         }
-        if folder := _compiled(graph):
-            settings["CACHE_DIR"] = str(folder)
-        self._request: Any = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
+        with _compiled(graph) as folder:
+            kept = {"CACHE_DIR": str(folder)} if folder else {}
+            compiled = core.compile_model(core.read_model(graph), "CPU", settings | kept)
+        self._request: Any = compiled.create_infer_request()
         self._has_types = any("token_type_ids" in value.names for value in self._request.model_inputs)
 
     def shapes(self, most: int) -> Shapes:
@@ -49,16 +52,21 @@ class OpenVino(Engine):
         self._request = None
 
 
-def _compiled(graph: Path) -> Path | None:
-    """Return the folder where a graph is kept as it was compiled; None where there is none, or no room for one.
+@contextlib.contextmanager
+def _compiled(graph: Path) -> Iterator[Path | None]:
+    """Give the folder where a graph is kept as it was compiled; None where there is none, or no room for one.
 
     It is named by the graph's content: whether OpenVINO tells apart those that differ in their weights alone is open.
+    One process at a time has it, because OpenVINO's cache has no lock: of several that meet a damaged file, each takes
+    it away from the others, who fail. The others also read what the first one compiled, instead of compiling it again.
     """
-    if not (above := os.environ.get(COMPILED)):
-        return None
-    folder = Path(above) / digest(graph)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder
+    with contextlib.ExitStack() as stack:
+        folder = None
+        if above := os.environ.get(COMPILED):
+            folder = Path(above) / digest(graph)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                fcntl.flock(stack.enter_context((folder / "lock").open("w")), fcntl.LOCK_EX)
+            except OSError:
+                folder = None
+        yield folder

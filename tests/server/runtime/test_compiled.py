@@ -1,6 +1,8 @@
 """Graphs are kept as they were compiled, and the next process takes nothing else for them."""
 
+import multiprocessing
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -43,3 +45,17 @@ def test_what_is_damaged_or_has_no_room_is_compiled(tmp_path: Path, monkeypatch:
     shutil.rmtree(tmp_path / "compiled")
     (tmp_path / "compiled").touch()  # no folder
     np.testing.assert_array_equal(answers(tmp_path / "model"), alone)
+
+
+def test_processes_that_meet_a_damaged_file_at_once_all_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.write(tmp_path / "model")
+    alone = answers(tmp_path / "model")
+    monkeypatch.setenv(COMPILED, str(tmp_path / "compiled"))
+    with ProcessPoolExecutor(4, multiprocessing.get_context("forkserver")) as processes:
+        for _ in range(5):
+            answers(tmp_path / "model")
+            (blob,) = (tmp_path / "compiled").rglob("*.blob")
+            blob.chmod(0o600)
+            blob.write_bytes(b"junk" * 100)
+            for answered in processes.map(answers, [tmp_path / "model"] * 8):
+                np.testing.assert_array_equal(answered, alone)
