@@ -1,7 +1,7 @@
 """gRPC's unary calls to Triton over a connection of asyncio's own: HTTP/2 without TLS, as far as those need it.
 
-gRPC's core takes hundreds of microseconds of CPU a call, and threads of its own. What is here is as much of RFC 9113
-and RFC 7541 as a client of Triton's needs. Headers in Huffman's code, which gRPC does not send, are passed over.
+gRPC's core takes hundreds of microseconds of CPU a call, and threads of its own. What is here is as much of RFC 9113 as
+a client of Triton's needs.
 """
 
 import asyncio
@@ -287,40 +287,13 @@ def _integer(number: int, bits: int) -> bytes:
     return bytes([*encoded, number])
 
 
-@lru_cache(maxsize=64)  # nothing of a block depends on another's
+@lru_cache(maxsize=64)  # nothing of a block depends on another's, because no table is kept
 def _fields(block: bytes) -> dict[str, str]:
-    """Return the headers of a block, but those whose names or values are in Huffman's code, or in a table."""
-    fields: dict[str, str] = {}
-    place = 0
-    while place < len(block):
-        first = block[place]
-        if first & 0x80:  # indexed
-            _, place = _read_integer(block, place, 7)
-        elif first & 0xE0 == 0x20:  # the size of the table
-            _, place = _read_integer(block, place, 5)
-        else:
-            index, place = _read_integer(block, place, 6 if first & 0x40 else 4)
-            name, place = ("", place) if index else _read_string(block, place)
-            value, place = _read_string(block, place)
-            fields[name] = value
-    return fields
+    """Return the headers of a block.
 
+    Raises:
+        hpack.HPACKError: it is none.
+    """
+    from hpack import Decoder  # which the gateway installs, and the SDK alone does without
 
-def _read_integer(block: bytes, place: int, bits: int) -> tuple[int, int]:
-    most = (1 << bits) - 1
-    number, place, shift = block[place] & most, place + 1, 0
-    if number < most:
-        return number, place
-    while True:
-        byte, place = block[place], place + 1
-        number += (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80:
-            return number, place
-
-
-def _read_string(block: bytes, place: int) -> tuple[str, int]:
-    is_huffman = block[place] & 0x80
-    length, place = _read_integer(block, place, 7)
-    end = place + length
-    return "" if is_huffman else block[place:end].decode("latin-1"), end
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in Decoder().decode(block, raw=True)}

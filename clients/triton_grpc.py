@@ -39,7 +39,7 @@ from newsdesk.clients.transports import Address, ModelFacts, ServerAnswer, curre
 from newsdesk.server.contract import PROBABILITIES, VERSIONS
 
 PREFIX = "/inference.GRPCInferenceService/"
-"""Of the path of each method."""
+"""The path of each method begins with it."""
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
