@@ -1,4 +1,4 @@
-"""Rows a second of a file, in one run: `newsdesk score`, the gateway's file route, its jobs, Ray, and a pipeline.
+"""Rows a second of a file, in one run: `newsdesk score`, the gateway's file route, its jobs, Ray, and pipelines.
 
     python -m benchmarks.score [--rows 2000] [--quality balanced] [--memory 100000 1000000] [--ways score gateway …]
 
@@ -33,7 +33,31 @@ _MEMBER = "minilm"
 _SAMPLE_SECONDS = 0.25
 _MAX_LENGTH, _BATCH = 256, 32
 _FITTED = 400
-_WAYS = "score", "gateway", "jobs", "ray", "member", "pipeline"
+_WAYS = "score", "gateway", "jobs", "ray", "member", "pipeline", "ray_pipeline"
+_PIPELINE = f"""
+import csv, sys
+from transformers import pipeline
+classify = pipeline('text-classification', sys.argv[1], device='cpu', batch_size={_BATCH})
+texts = (row['text'] for row in csv.DictReader(open(sys.argv[2], encoding='utf-8')))
+print(sum(1 for _ in classify(texts, truncation=True, max_length={_MAX_LENGTH})))
+"""
+_RAY_PIPELINE = f"""
+import sys
+import ray
+class Classify:
+    def __init__(self, checkpoint):
+        from transformers import pipeline
+        self.pipeline = pipeline('text-classification', checkpoint, device='cpu', batch_size={_BATCH})
+    def __call__(self, batch):
+        answers = self.pipeline(list(batch['text']), truncation=True, max_length={_MAX_LENGTH})
+        return {{'id': batch['id'], 'label': [answer['label'] for answer in answers]}}
+ray.init(log_to_driver=False, include_dashboard=False)
+cores = int(ray.cluster_resources()['CPU'])
+rows = ray.data.read_csv(sys.argv[2]).repartition(4 * cores).materialize()  # before actors hold all cores
+actors = dict(fn_constructor_args=(sys.argv[1],), num_cpus=1, concurrency=cores)
+print(rows.map_batches(Classify, batch_size={4 * _BATCH}, **actors).materialize().count())
+"""
+"""A model in a process of each core, with a thread of torch's: Ray gives each actor one."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +121,12 @@ def _measures(
         name = f"`newsdesk score`, {_MEMBER} alone"
         return _score(name, file, rows, quality, "--model-repository", str(repository))
 
-    def pipeline() -> Reading:
+    def pipeline(name: str, program: str) -> Reading:
         from benchmarks.peers import checkpoint
 
         repository = one_member.write(Settings().model_repository, _MEMBER, folder / "peer")
         made = checkpoint.write(latest_version(repository / MODEL), articles[:_FITTED], Path(".cache/peers"))
-        return _pipeline(made, file, rows)
+        return _program(f"a transformers pipeline of {_MEMBER} {name}, batches of {_BATCH}", program, made, file, rows)
 
     return {
         "score": lambda: _score(f"`newsdesk score`, {quality}", file, rows, quality),
@@ -110,7 +134,8 @@ def _measures(
         "jobs": lambda: _jobs(file, rows, quality),
         "ray": ray,
         "member": member,
-        "pipeline": pipeline,
+        "pipeline": lambda: pipeline("in one process, torch's threads on all cores", _PIPELINE),
+        "ray_pipeline": lambda: pipeline("in Ray Data, an actor a core", _RAY_PIPELINE),
     }
 
 
@@ -166,22 +191,14 @@ def _jobs(file: Path, rows: int, quality: str) -> Reading:
         return Reading(f"a job of the gateway, {quality}", rows, seconds, peak[0])
 
 
-def _pipeline(checkpoint: Path, file: Path, rows: int) -> Reading:
-    program = (
-        "import csv, sys\n"
-        "from transformers import pipeline\n"
-        f"classify = pipeline('text-classification', sys.argv[1], device='cpu', batch_size={_BATCH})\n"
-        "texts = (row['text'] for row in csv.DictReader(open(sys.argv[2], encoding='utf-8')))\n"
-        f"print(sum(1 for _ in classify(texts, truncation=True, max_length={_MAX_LENGTH})))\n"
-    )
+def _program(name: str, program: str, checkpoint: Path, file: Path, rows: int) -> Reading:
     command = [sys.executable, "-c", program, str(checkpoint), str(file)]
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     with _peak(process.pid) as peak:
         output, _ = process.communicate()
     if process.returncode or int(output.split()[-1]) != rows:
-        sys.exit(f"the pipeline has answered {output!r} of {rows} rows")
-    name = f"a transformers pipeline of {_MEMBER} in one process, batches of {_BATCH}, torch's threads on all cores"
+        sys.exit(f"{name}: {output!r}, expected {rows} rows")
     return Reading(name, rows, time.monotonic() - began, peak[0])
 
 
