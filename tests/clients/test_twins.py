@@ -59,7 +59,7 @@ def test_methods_differ_by_await_alone(name: str, blocking: ModuleType, of_async
 @pytest.mark.parametrize(
     ("blocking", "of_asyncio", "alone"),
     [
-        (client.Client, aio.AsyncClient, {"shared_memory", "repeat_interrupted"}),
+        (client.Client, aio.AsyncClient, {"shared_memory", "repeat_interrupted", "lean"}),
         (jobs.Jobs, jobs.AsyncJobs, set()),
     ],
 )

@@ -24,7 +24,7 @@ from newsdesk.server.runtime.errors import ServerError
 GONE = 499
 """Status of a request whose caller is gone."""
 _EXPLAINED = HTTPException, NewsdeskError, ServerError
-Endpoint = Callable[..., Awaitable[Response]]
+Endpoint = Callable[[Request, str], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class DirectRoutes:
         self.routes: list[DirectRoute] = []
 
     def post(self, path: str, least: Role, **documented: Any) -> Callable[[Endpoint], Endpoint]:
-        """Return what declares an endpoint, which takes the request and, where the path has it, `model`.
+        """Return what declares an endpoint, which takes the request and `model`, of the path or the query, "" without.
 
         Args:
             path: as FastAPI takes it
@@ -98,4 +98,4 @@ class Direct:
 
 async def _answer(request: Request, route: DirectRoute, names: Mapping[str, str]) -> Response:
     await request.app.state.gate.admit(request, route.least)
-    return await (route.endpoint(request, names["model"]) if "model" in names else route.endpoint(request))
+    return await route.endpoint(request, names.get("model") or request.query_params.get("model", ""))
