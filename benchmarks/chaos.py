@@ -85,7 +85,7 @@ class Victim:
         try:
             parts = [self._child("tritonserver"), self._gateway(), *self._stubs()]
             says = running(self._state)
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError, IndexError, psutil.Error):
             return False
         working = len(parts) >= 2 + FEWEST_INSTANCES and all(part.working for part in parts)
         return working and bool(says) and not any(served.unready for served in says[0][2].values()) and self._answers()
