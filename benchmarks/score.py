@@ -124,8 +124,9 @@ def _measures(
     def pipeline(name: str, program: str) -> Reading:
         from benchmarks.peers import checkpoint
 
-        repository = one_member.write(Settings().model_repository, _MEMBER, folder / "peer")
-        made = checkpoint.write(latest_version(repository / MODEL), articles[:_FITTED], Path(".cache/peers"))
+        with tempfile.TemporaryDirectory(dir=folder) as alone:
+            repository = one_member.write(Settings().model_repository, _MEMBER, Path(alone) / "model")
+            made = checkpoint.write(latest_version(repository / MODEL), articles[:_FITTED], Path(".cache/peers"))
         return _program(f"a transformers pipeline of {_MEMBER} {name}, batches of {_BATCH}", program, made, file, rows)
 
     return {
