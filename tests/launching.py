@@ -124,10 +124,10 @@ def write_repository(
     return root
 
 
-def free_ports() -> list[int]:
-    """Return three ports that were free a moment ago."""
+def free_ports(count: int = 3) -> list[int]:
+    """Return different ports that were free a moment ago."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for bound in sockets:
             bound.bind(("127.0.0.1", 0))
         return [bound.getsockname()[1] for bound in sockets]

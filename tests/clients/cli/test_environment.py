@@ -51,7 +51,7 @@ def test_a_wrong_value_is_named_with_its_variable(tmp_path: Path, variable: str,
 
 @pytest.mark.parametrize(("variable", "value"), AT_THE_MACHINE.items())
 def test_a_file_that_cannot_be_used_is_named_with_its_variable(tmp_path: Path, variable: str, value: str) -> None:
-    ports = dict(zip(("HTTP", "GRPC", "METRICS", "GATEWAY"), [*free_ports(), *free_ports()], strict=False))
+    ports = dict(zip(("HTTP", "GRPC", "METRICS", "GATEWAY"), free_ports(4), strict=True))
     free = {f"NEWSDESK_{name}_PORT": str(port) for name, port in ports.items()}
     ran = run("serve", tmp_path, **free, NEWSDESK_TARGET="openvino:int8", **{f"NEWSDESK_{variable}": value})
     assert ran.exit_code == 2
