@@ -27,7 +27,7 @@ LONG = 16 * 1024
 """Characters of one text from which on it is long: the model's work is then about that of a full batch of news."""
 LONG_BODY = 32 * 1024
 """Bytes of a request of the Open Inference Protocol from which on it is taken for a long text: it is not read here."""
-_PIECE_COST = 500_000
+_PORTION_COST = 500_000
 # Of the shipped model, by the articles a second that each quality answers.
 _WEIGHTS = {"fast": 1, "balanced": 8, "best": 75}
 _COST_EACH = 1_000_000
@@ -73,7 +73,7 @@ def portions(texts: Sequence[Text], quality: str | None) -> list[Portion]:
     for place, text in enumerate(texts):
         own = weight * (len(text) + 1)
         long = len(text) > LONG and weight > 1
-        if place > start and (long or place - start == MAX_BATCH or cost + own > _PIECE_COST):
+        if place > start and (long or place - start == MAX_BATCH or cost + own > _PORTION_COST):
             cut.append(Portion(start, place, cost, False))
             start, cost = place, 0
         cost += own

@@ -24,7 +24,7 @@ from newsdesk.server.gateway.jobs.runner import Runner
 from newsdesk.server.gateway.jobs.store import Store
 from newsdesk.server.gateway.logs import AuditLog
 from newsdesk.server.gateway.models import Models
-from newsdesk.server.gateway.observed import Observed
+from newsdesk.server.gateway.observed import GONE, Observed
 from newsdesk.server.gateway.origins import Origins
 from newsdesk.server.gateway.problems import on_error
 from newsdesk.server.gateway.rates import Rates
@@ -44,7 +44,7 @@ from newsdesk.server.gateway.routes import (
     stream,
 )
 from newsdesk.server.gateway.routes.bodies import invalid
-from newsdesk.server.gateway.routes.direct import GONE, Direct
+from newsdesk.server.gateway.routes.direct import Direct
 from newsdesk.server.gateway.routes.feedback import FeedbackRequest
 from newsdesk.server.gateway.rpc.server import Rpc
 from newsdesk.server.gateway.schemas import ClassifyRequest, ProblemDetails

@@ -50,7 +50,8 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
 _MIB = 2**20
 _LEAST_RATE = 16 * 1024
 """Bytes of a body a second that must come, beyond what the time limit lets come late."""
-_GONE = 499
+GONE = 499
+"""Status of a request whose caller is gone."""
 # What is left of the body is not read: the connection cannot go on.
 _CLOSE = {"Connection": "close"}
 _HEADERS = (
@@ -105,14 +106,14 @@ class Observed:
         try:
             await self._app(scope, self._limited(scope, receive), sending)
         except asyncio.CancelledError as cancelled:
-            error, status = cancelled, status or _GONE
+            error, status = cancelled, status or GONE
             raise
         except Exception as failure:  # the application has answered it; its reason is for the log
             error = failure
             if not status and scope["type"] == "http":
                 raise
         finally:
-            self._finish(scope, state, status or _GONE, time.perf_counter() - began, error, span)
+            self._finish(scope, state, status or GONE, time.perf_counter() - began, error, span)
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         """Return `receive` that raises TooLarge and Slow."""

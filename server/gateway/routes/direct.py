@@ -18,11 +18,10 @@ from starlette.types import Receive, Scope, Send
 from newsdesk.clients import NewsdeskError
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
+from newsdesk.server.gateway.observed import GONE
 from newsdesk.server.gateway.problems import respond_to
 from newsdesk.server.runtime.errors import ServerError
 
-GONE = 499
-"""Status of a request whose caller is gone."""
 _EXPLAINED = HTTPException, NewsdeskError, ServerError
 Endpoint = Callable[[Request, str], Awaitable[Response]]
 

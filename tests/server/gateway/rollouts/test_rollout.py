@@ -157,12 +157,18 @@ def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rolled]:
         yield made
 
 
+def answers_until_withdrawn(rolled: Rolled, load: RolloutCallers, model: str) -> int:
+    """Wait for the withdrawal of a model's canary, and for answers after it; return how many came before those."""
+    until(lambda: rolled.outcome(model), lambda: (rolled.status(model), rolled.server.text()))
+    until(lambda: rolled.metric("newsdesk_gateway_trial_share", model=model) == 0, rolled.server.text)
+    before = load.go_on(2)
+    load.go_on(10)
+    return before
+
+
 def test_a_version_that_fails_is_withdrawn_and_nobody_sees_it_fail(rolled: Rolled) -> None:
     with RolloutCallers(rolled, "ag_news") as load:
-        until(lambda: rolled.outcome("ag_news"), lambda: (rolled.status("ag_news"), rolled.server.text()))
-        until(lambda: rolled.metric("newsdesk_gateway_trial_share", model="ag_news") == 0, rolled.server.text)
-        before = load.go_on(2)
-        load.go_on(10)
+        before = answers_until_withdrawn(rolled, load, "ag_news")
     assert load.failed == []
     assert {item.version for item in load.answers} == {"1", "2"}
     assert {item.version for item in load.answers[before:]} == {"1"}
@@ -186,10 +192,7 @@ def test_a_version_whose_labels_drift_is_withdrawn(rolled: Rolled) -> None:
 def test_a_version_that_is_slow_is_withdrawn(ruled: Rolled) -> None:
     """It answers all requests, and as the current version does: only its time tells."""
     with RolloutCallers(ruled, "alerts") as load:
-        until(lambda: ruled.outcome("alerts"), lambda: (ruled.status("alerts"), ruled.server.text()))
-        until(lambda: ruled.metric("newsdesk_gateway_trial_share", model="alerts") == 0, ruled.server.text)
-        before = load.go_on(2)
-        load.go_on(10)
+        before = answers_until_withdrawn(ruled, load, "alerts")
     assert load.failed == []
     assert {item.version for item in load.answers[:before]} == {"1", "2"}
     assert {item.version for item in load.answers[before:]} == {"1"}
