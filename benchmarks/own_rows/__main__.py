@@ -17,7 +17,10 @@ off goes on where it was: what stands in the results is not measured again, but 
     newsdesk, newsdesk_encoder      `newsdesk build --data`, without and with the encoder; with --quick in fp32, and
                                     with --fits the encoder's answers come of its fit: accuracy alone, in seconds
     setfit                          SetFit on the same encoder, where --setfit-python names a Python that has it:
-                                    python -m venv other; other/bin/pip install setfit
+                                    python -m venv other; other/bin/pip install setfit==1.2.0 "transformers<5".
+                                    It fits as by default, an epoch over all pairs of rows. The pairs grow with the
+                                    square of the rows: --setfit-steps N takes N batches of 16 of them at random, its
+                                    max_steps, and the page says so
 
 imbalance: macro F1 and mean recall of 95:5 and 1:100 data, with labels balanced and as they are. wrong-labels: how
 well suspects.csv finds labels that were flipped. page: write the page again.
@@ -51,6 +54,7 @@ def main() -> None:
     )
     parser.add_argument("--test-rows", type=int, default=500, help="at most, of a set; 0: all")
     parser.add_argument("--setfit-python", default="", help="measure SetFit, too, with this Python")
+    parser.add_argument("--setfit-steps", type=int, default=0, help="of SetFit's fit, at most; 0: its default")
     parser.add_argument("--quick", action="store_true", help="serve newsdesk's encoder in fp32: no quantising")
     parser.add_argument("--fits", action="store_true", help="ask newsdesk's fits, not graphs: accuracy, no seconds")
     parser.add_argument("--again", action="store_true", help="measure what stands in the results once more")
@@ -111,7 +115,14 @@ def _measure_cells(arguments: argparse.Namespace, results: Results) -> None:
             drawn = sets.draw(training, cell["rows"], cell["draw"])
             with tempfile.TemporaryDirectory() as folder:
                 changes = columns.QUICK if arguments.quick else {}
-                place = Workplace(Path(folder), states, changes, arguments.fits, arguments.setfit_python)
+                place = Workplace(
+                    Path(folder),
+                    states,
+                    changes,
+                    arguments.fits,
+                    arguments.setfit_python,
+                    arguments.setfit_steps,
+                )
                 figures = columns.measure(cell["column"], drawn, test, outside, place)
             line = {**cell, "training_rows": len(drawn), "test_rows": len(test), **figures}
             results.put(line)

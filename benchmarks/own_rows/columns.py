@@ -52,6 +52,8 @@ class Workplace:
     """Whether newsdesk is asked before graphs are made of its fits (see `fits`)."""
     python_of_setfit: str = ""
     """The Python of a virtual environment that has SetFit; empty: this one."""
+    steps_of_setfit: int = 0
+    """Steps that SetFit's fit takes at most; 0: those of its default."""
 
 
 def measure(column: str, rows: Rows, test: Rows, outside: list[str], place: Workplace) -> dict[str, Any]:
@@ -82,6 +84,9 @@ def measure(column: str, rows: Rows, test: Rows, outside: list[str], place: Work
         "answers_per_second": round(len(texts) / seconds, 1) if timed else None,
         "outside_auroc": None,
     }
+    if column == "setfit":
+        every = setfit.steps(label for _, label in rows)
+        figures["fit_steps"] = f"{min(place.steps_of_setfit or every, every)} of {every}"
     if outside:
         top = np.concatenate([answers.max(1), answer(outside).max(1)])
         figures["outside_auroc"] = round(float(roc_auc_score([1] * len(texts) + [0] * len(outside), top)), 4)
@@ -162,7 +167,9 @@ def _setfit(rows: Rows, names: list[str], place: Workplace) -> Answer:
             raise SystemExit("SetFit ended; name a Python that has it: --setfit-python, pip install setfit")
         return json.loads(line)
 
-    ask({"texts": [text for text, _ in rows], "labels": [names.index(label) for _, label in rows]})
+    labels = [names.index(label) for _, label in rows]
+    steps = place.steps_of_setfit or setfit.steps(labels)
+    ask({"texts": [text for text, _ in rows], "labels": labels, "steps": steps})
     return lambda texts: np.array(ask(texts))
 
 

@@ -5,8 +5,20 @@ imported here. The folder of this file leaves the path, since its name is the pa
 """
 
 import json
+import math
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
+
+BATCH = 16
+
+
+def steps(labels: Iterable[Any]) -> int:
+    """Return the steps of SetFit's default: an epoch over all pairs of rows, as many of one label as of two."""
+    counts = Counter(labels).values()
+    pairs, alike = (sum(n * (n + 1) // 2 for n in of) for of in ([sum(counts)], counts))
+    return math.ceil(2 * max(alike, pairs - alike) / BATCH)
 
 
 def main(base: str, folder: str) -> None:
@@ -20,7 +32,14 @@ def main(base: str, folder: str) -> None:
 
     rows = json.loads(sys.stdin.readline())
     model = SetFitModel.from_pretrained(base)
-    arguments = TrainingArguments(output_dir=folder, batch_size=16, num_epochs=1, report_to="none", save_strategy="no")
+    arguments = TrainingArguments(
+        output_dir=folder,
+        batch_size=BATCH,
+        num_epochs=1,
+        max_steps=rows["steps"] if rows["steps"] < steps(rows["labels"]) else -1,
+        report_to="none",
+        save_strategy="no",
+    )
     fitted_on = Dataset.from_dict({"text": rows["texts"], "label": rows["labels"]})
     Trainer(model=model, args=arguments, train_dataset=fitted_on).train()
     say("fitted")
