@@ -97,6 +97,8 @@ class Student(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     """How often an n-gram must stand in the training rows to have a row in the table."""
     max_ngrams: Positive = 240_000
     """The most rows; where more n-grams are met often enough, the most frequent."""
+    kept_ngrams: Annotated[int, Meta(ge=0)] = 0
+    """The most rows after the fit: those that moved furthest from nothing; 0 keeps all."""
     width: Positive = 16
     """Numbers a row while it is fitted. Without a hidden layer they are multiplied out, to one a label, on export."""
     hidden: Annotated[int, Meta(ge=0)] = 64

@@ -1,5 +1,6 @@
 """Fit a student: which n-grams have a row, and the rows."""
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,26 +96,49 @@ def _train(
             for schedule in schedules:
                 schedule.optimizer.step()
                 schedule.step()
-        probabilities = softmax(predict(bag.eval(), examined))
-        history.append(
-            ValidationScores(
-                epoch=epoch + 1,
-                accuracy=accuracy(probabilities, truth),
-                log_loss=log_loss(probabilities, truth, judged),
-            )
-        )
+        history.append(_scores(bag, examined, truth, judged, epoch + 1))
         if best < 0 or history[epoch].log_loss < history[best].log_loss:
             best = epoch
             bag.save(folder)
         elif epoch - best >= recipe.patience:
             break
+    scores = history[best]
+    if recipe.kept_ngrams and recipe.kept_ngrams < ngrams.rows - NOTHING - 1:
+        bag, ngrams = pruned(Bag.load(folder), ngrams, recipe.kept_ngrams)
+        bag.save(folder)
+        examined = Bags.of(ngrams.encode([row.text for row in validation]))
+        scores = _scores(bag, examined, truth, judged, best + 1)
     ngrams.save(folder / FEATURES)
     return FitFigures(
         rows=len(rows),
         taught_texts=len(taught.texts) if taught else 0,
         ngrams=ngrams.rows - NOTHING - 1,
-        validation=history[best],
+        validation=scores,
         epochs=history,
+    )
+
+
+def pruned(bag: Bag, ngrams: Ngrams, count: int) -> tuple[Bag, Ngrams]:
+    """Return the student with the `count` n-grams whose rows are longest, of those that it knows.
+
+    A row that the fit left short moves no mean. Pruning by magnitude: Han, Pool, Tran and Dally, Learning both Weights
+    and Connections for Efficient Neural Networks (2015).
+    """
+    table = bag.table.weight.detach()
+    lengths = table[NOTHING + 1 :].norm(dim=1)
+    kept, _ = lengths.argsort(descending=True, stable=True)[:count].sort()
+    known = np.zeros(ngrams.features.buckets, bool)
+    known[(np.arange(len(known)) if ngrams.known is None else np.flatnonzero(ngrams.known))[kept.numpy()]] = True
+    shorter = deepcopy(bag)
+    weights = torch.cat([table[: NOTHING + 1], table[NOTHING + 1 :][kept]])
+    shorter.table = torch.nn.EmbeddingBag.from_pretrained(weights, freeze=False, mode="mean", sparse=True)
+    return shorter, Ngrams(ngrams.features, known)
+
+
+def _scores(bag: Bag, rows: Bags, truth: Array, weights: Array | None, epoch: int) -> ValidationScores:
+    probabilities = softmax(predict(bag.eval(), rows))
+    return ValidationScores(
+        epoch=epoch, accuracy=accuracy(probabilities, truth), log_loss=log_loss(probabilities, truth, weights)
     )
 
 

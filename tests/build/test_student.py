@@ -82,6 +82,27 @@ def test_rows_are_for_the_most_frequent_of_what_is_met_often_enough():
         student.known(ids, Student(features=features, min_count=9))
 
 
+def test_the_longest_rows_stay():
+    ngrams = Ngrams(Features(buckets=8, words=(1,)), np.array([0, 1, 1, 0, 1, 1, 0, 0], bool))
+    bag = Bag(6, 2, 0, 2)
+    with torch.no_grad():
+        bag.table.weight[:] = torch.tensor([[0, 0], [9, 9], [0, 3], [1, 1], [0, 0], [2, -2]])
+    shorter, fewer = student.pruned(bag, ngrams, 2)
+    assert shorter.table.weight.tolist() == [[0, 0], [9, 9], [0, 3], [2, -2]]
+    assert np.flatnonzero(fewer.known).tolist() == [1, 5]
+    assert fewer.rows == 4
+    assert len(bag.table.weight) == 6  # which is not changed
+
+
+def test_a_fit_keeps_as_many_ngrams_as_the_recipe_says(rows: list[Row], tmp_path: Path):
+    few = msgspec.structs.replace(LINEAR, student=msgspec.structs.replace(SMALL, kept_ngrams=120))
+    figures = student.train(few, LABELS, rows, CUT, 3, tmp_path)
+    assert figures.ngrams == 120
+    assert len(Bag.load(tmp_path).table.weight) == Ngrams.load(tmp_path / FEATURES).rows == 122
+    probabilities = softmax(logits(tmp_path, [row.text for row in CUT]))
+    assert figures.validation.accuracy == accuracy(probabilities, np.array([row.label for row in CUT])) > 0.9
+
+
 def test_the_mean_is_over_the_ids_that_are_there():
     bag = Bag(5, 2, 0, 2).eval()
     with torch.no_grad():
