@@ -75,6 +75,12 @@ def anchors(page: Path) -> set[str]:
     return {slug(heading) for heading in re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)}
 
 
+def test_no_merge_was_left_half_done() -> None:
+    pages = [*PAGES, *(ROOT / "benchmarks" / "results").glob("*.md")]
+    half_done = re.compile(r"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
+    assert [page.name for page in pages if half_done.search(page.read_text(encoding="utf-8"))] == []
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "model_repository" / "LICENSE.md"], **ids)
 def test_links_lead_to_what_is_there(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
@@ -285,8 +291,9 @@ def functions(path: Path) -> set[str]:
 def test_every_function_of_a_walk_is_where_it_says(page: Path) -> None:
     """A step reads "1. `name` in `file.py` does …"."""
     steps = re.findall(r"^\d+\. `([\w.]+)` in `([\w/]+\.py)`", page.read_text(encoding="utf-8"), re.MULTILINE)
-    numbered = re.findall(r"^\d+\. ", page.read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(steps) == len(numbered) > 15
+    numbers = re.findall(r"^(\d+)\. ", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [int(number) for number in numbers] == [*range(1, len(steps) + 1)]
+    assert len(steps) > 15
     assert [f"{name} in {file}" for name, file in steps if not (ROOT / file).exists()] == []
     assert [f"{name} in {file}" for name, file in steps if name not in functions(ROOT / file)] == []
 
