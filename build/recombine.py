@@ -19,7 +19,6 @@ from newsdesk.build.errors import RecipeError
 from newsdesk.build.package import repository
 from newsdesk.build.package.repository import BuiltMember
 from newsdesk.build.pipeline.artifacts import Artifact
-from newsdesk.build.pipeline.environment import machine
 from newsdesk.build.recipe import Recipe
 from newsdesk.server.runtime import engines, manifest, targets
 from newsdesk.server.runtime.calibrate import Calibrator
@@ -139,7 +138,7 @@ def recombine(
             "accuracy": msgspec.to_builtins(judged),
             "ensemble": msgspec.to_builtins(fit.report),
             "members": {name: by_name[name].figures for name in fit.order},
-            "machine": machine(),
+            "machine": ", ".join(dict.fromkeys(member.manifest.figures["machine"] for member in members)),
         }
         ordered = [
             by_name[name].fitted(calibrator) for name, calibrator in zip(fit.order, fit.calibrators, strict=True)
