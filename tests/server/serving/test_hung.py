@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from newsdesk.server.serving import hung
 from tests import tiny
@@ -47,12 +48,14 @@ class HungProcess:
 
 def ended(folder: Path, *beats: tuple[float | None, float]) -> tuple[list[bool], list[str]]:
     """Return who is ended, and what is told, of processes with these seconds since their last step and look."""
-    now = time.monotonic_ns()
+    now = 1_000_000_000_000  # a clock that stands: the seconds are just these
     stubs = [HungProcess(pid) for pid in range(len(beats))]
     for stub, (step, look) in zip(stubs, beats, strict=True):
         shown = [0 if step is None else now - int(step * 1e9), now - int(look * 1e9), int(BOUND * 1e9)]
         (folder / str(stub.pid)).write_bytes(np.array(shown, np.int64).tobytes())
-    told = list(hung.end(stubs, folder))  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as clock:
+        clock.setattr(time, "monotonic_ns", lambda: now)
+        told = list(hung.end(stubs, folder))  # type: ignore[arg-type]
     return [stub.killed for stub in stubs], told
 
 
@@ -67,8 +70,15 @@ def test_who_makes_no_step_or_shows_nothing_hangs(tmp_path: Path) -> None:
     assert ended(tmp_path, (11.0, 1.0), (12.0, 1.0))[0] == [True, True]
 
 
+def test_who_takes_just_as_long_as_it_may_does_not_hang(tmp_path: Path) -> None:
+    assert ended(tmp_path, (BOUND, 0.5), (0.1, hung.LOOK_SECONDS)) == ([False, False], [])
+    assert ended(tmp_path, (BOUND + 0.001, 0.5), (0.1, hung.LOOK_SECONDS + 0.001))[0] == [True, True]
+
+
 def test_a_machine_that_slept_or_is_full_is_no_fault_of_theirs(tmp_path: Path) -> None:
     assert ended(tmp_path, (100.0, 100.0), (None, 100.0)) == ([False, False], [])
+    assert ended(tmp_path, (100.0, 3.0)) == ([False], [])  # no look within less than three seconds
+    assert ended(tmp_path, (100.0, 2.999))[0] == [True]
 
 
 def test_who_shows_nothing_yet_is_left_alone(tmp_path: Path) -> None:
