@@ -1,12 +1,14 @@
 """Verification fails the build on NaN, Inf and differences, and says where (notes 83, 90)."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
+from newsdesk.build.compile import verify as verification
 from newsdesk.build.compile.predict import Examples
 from newsdesk.build.compile.verify import EXTREMES, compare, limits, verify
 from newsdesk.build.data.rows import Row
@@ -94,6 +96,57 @@ def test_a_nan_in_an_extreme_fails_and_is_named():
     spoilt[100] = np.nan
     with pytest.raises(VerificationError, match="NaN or Inf for one token"):
         compare("openvino:int8", spoilt, ORIGINAL, 100, Verify())
+
+
+def test_a_row_is_measured_as_the_limits_ask():
+    """Articles 7 and 8 swing by 0.02 and 0.01, an extreme by 0.05: on 100 rows the mean is 0.0003."""
+    answers = moved(7, 0.02) + moved(8, 0.01) + moved(103, 0.05) - 2 * ORIGINAL
+    lax = Verify(int8_outliers=0.015, int8_min_agreement=1.0)
+    differences = compare("openvino:int8", answers, ORIGINAL, 100, lax)
+    assert differences.largest == pytest.approx(0.02)
+    assert differences.largest_extreme == pytest.approx(0.05)
+    assert differences.mean == pytest.approx(0.0003)
+    # The place of 98.5 % among 100 rows, counted from 0, is 97.515: in the middle of 0 and 0.01.
+    assert differences.quantile == pytest.approx(0.01 * 0.515)
+    assert (differences.agreement, differences.limits) == (1.0, limits("openvino:int8", lax))
+
+
+def test_what_is_just_within_its_limits_passes():
+    original = np.tile([0.75, 0.25], (100 + len(EXTREMES), 1))
+    answers = original.copy()
+    answers[[0, 100]] = [0.5, 0.5]  # binary fractions: they differ by just 0.25
+    assert compare("openvino:fp32", answers, original, 100, Verify(float_tolerance=0.25)).largest == 0.25
+
+
+def test_every_target_is_asked_in_company_and_alone(monkeypatch: pytest.MonkeyPatch):
+    """A row that says another thing in company than alone shows it; both are held to the limits."""
+    asked = []
+    answers = {"together": moved(3, 0.0005), "alone": moved(3, 0.0002)}
+
+    def answer(engine: str, examples: object, title: str, alone: bool = False) -> np.ndarray:
+        asked.append((engine, title, alone))
+        return answers["alone" if alone else "together"]
+
+    monkeypatch.setattr(verification, "probabilities", answer)
+    monkeypatch.setattr(verification.engines, "load", lambda target, graph: f"{target} of {graph}")
+    examples = SimpleNamespace(labels=np.zeros(len(ORIGINAL)))
+    graphs = {"openvino:fp32": Path("a.onnx"), "tensorrt:fp32": Path("b.onnx")}
+    figures = verify(graphs, examples, ORIGINAL, Verify())  # type: ignore[arg-type]
+    assert asked == [
+        ("openvino:fp32 of a.onnx", "openvino:fp32, together", False),
+        ("openvino:fp32 of a.onnx", "openvino:fp32, alone", True),
+        ("onnxruntime:fp32 of b.onnx", "tensorrt:fp32, together", False),
+        ("onnxruntime:fp32 of b.onnx", "tensorrt:fp32, alone", True),
+    ]
+    assert [*figures] == [*graphs]
+    for differences in figures.values():
+        assert differences.largest == pytest.approx(0.0002)
+        assert differences.largest_in_company == pytest.approx(0.0003)
+    for wrong in answers:
+        answers[wrong] = moved(3, 0.01)
+        with pytest.raises(VerificationError, match="worst: row 3"):
+            verify(graphs, examples, ORIGINAL, Verify())  # type: ignore[arg-type]
+        answers[wrong] = moved(3, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,12 @@ def test_a_width_fills_its_last_register(length: int, width: int) -> None:
     assert FreeShapes(MOST).width(length) == length
 
 
+def test_a_text_joins_a_longer_one_where_its_padding_costs_less_than_a_group() -> None:
+    """Where kernels are compiled, a group costs 20 tokens: as many of padding are not less."""
+    assert compiled_shapes(MOST).group([40, 20]) == [[0], [1]]
+    assert compiled_shapes(MOST).group([40, 24]) == [[0, 1]]
+
+
 def test_a_register_of_two_is_filled_too() -> None:
     assert [FreeShapes(100, step=1, lanes=2).width(length) for length in (1, 2, 3, 4)] == [2, 2, 4, 4]
 

@@ -99,6 +99,7 @@ def test_the_numbers_of_bytes_are_those_of_the_plain_way() -> None:
     assert ngrams._numbers(300).tolist() == [number(index) for index in range(300)]
     values, alone = ngrams._tables()
     assert len(values) == len(alone) == 256
+    assert alone.dtype == np.bool_
     for byte in range(256):
         parts = byte <= 0x20 or byte == 0x7F
         assert values[byte] == (0 if parts else number(ord(chr(byte).lower()) if byte < 0x80 else byte)), byte
@@ -110,6 +111,7 @@ def test_texts_are_hashed_together_up_to_a_chunk() -> None:
     texts = [half, half, "z", more, "Ж", half, "é" * (ngrams.CHUNK // 4), "z", "z"]
     chunks = [[len(raw) for raw in chunk] for chunk in ngrams._chunks(texts)]
     assert chunks == [[8192, 8192], [1], [16385], [2, 8192], [8192, 1, 1]]
+    assert [len(chunk) for chunk in ngrams._chunks([half] * 5)] == [2, 2, 1]  # a new chunk begins with nothing
     assert [*ngrams._chunks(["Ab Ж"])] == [["Ab ж".lower().encode()]]
     assert [*ngrams._chunks(["Ab"])] == [[b"Ab"]]  # the table of bytes knows ASCII's case
 
@@ -216,6 +218,18 @@ def test_only_what_is_known_has_ids_and_they_have_no_gaps(tmp_path: Path) -> Non
     loaded = Ngrams.load(tmp_path / "features.json")
     assert loaded.rows == some.rows
     assert [ids.tolist() for ids in loaded.encode(TEXTS)] == [ids.tolist() for ids in some.encode(TEXTS)]
+
+
+def test_a_file_of_seven_buckets_comes_back_and_may_be_saved_again(tmp_path: Path) -> None:
+    """Seven bits fill no byte: the file holds eight, and the reader knows of seven."""
+    known = np.array([True, False, True, True, False, False, True])
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    Ngrams(Features(buckets=7), known).save(first)
+    loaded = Ngrams.load(first)
+    assert loaded.known is not None
+    assert (loaded.known.tolist(), loaded.known.dtype, loaded.rows) == (known.tolist(), np.bool_, 6)
+    loaded.save(second)
+    assert second.read_bytes() == first.read_bytes()
 
 
 def test_the_features_file_comes_back_and_a_wrong_one_says_why(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """A plan that was built elsewhere is refused before anything loads it, with both sides and the way out (note 48)."""
 
+import contextlib
+import importlib.metadata
+
 import msgspec
 import pytest
 
@@ -53,6 +56,8 @@ def test_another_machine_is_refused_with_what_differs(plan, here, version, compl
 @pytest.mark.parametrize(
     ("changes", "here", "version"),
     [
+        ({"version_compatible": True}, HERE, "10.13.3.9"),
+        ({"hardware": "ampere-plus"}, Gpu("NVIDIA A100", "8.0", "13.0"), ""),
         ({"version_compatible": True}, HERE, "10.14.0.1"),
         ({"hardware": "ampere-plus"}, Gpu("NVIDIA L4", "8.9", "13.0"), ""),
         ({}, HERE, "10.13.3.20"),
@@ -60,6 +65,34 @@ def test_another_machine_is_refused_with_what_differs(plan, here, version, compl
 )
 def test_what_was_built_to_be_compatible_is(changes, here, version):
     refuse(msgspec.structs.replace(PLAN, **changes), here, version)
+
+
+@pytest.mark.parametrize("plan", [PLAN, msgspec.structs.replace(AHEAD, compute_capabilities=[])])
+def test_no_plan_runs_on_what_is_older_than_ampere(plan: plans.Plan):
+    plan = msgspec.structs.replace(plan, hardware="ampere-plus")
+    refuse(plan, Gpu("NVIDIA A100", "8.0", "13.0"))
+    with pytest.raises(EngineError, match="but this is NVIDIA T4 with 7.5"):
+        refuse(plan, Gpu("NVIDIA T4", "7.5", "13.0"))
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "complaint"),
+    [
+        ("tensorrt_cu12", "10.13.3.9", ""),
+        ("tensorrt_cu13", "10.12.0.1", "but this is tensorrt 10.12.0.1"),
+        ("tensorrt_rtx", "1.7.1", "but tensorrt is not installed here: pip install tensorrt$"),
+    ],
+)
+def test_a_plan_is_compared_with_the_gpu_and_the_runtime_of_here(package, version, complaint, monkeypatch):
+    def read(name: str) -> str:
+        if name != package:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(importlib.metadata, "version", read)
+    monkeypatch.setattr(gpu, "find", lambda: HERE)
+    with pytest.raises(EngineError, match=complaint) if complaint else contextlib.nullcontext():
+        plans.check("minilm, tensorrt:fp16", PLAN, "newsdesk build")
 
 
 def test_a_chosen_plan_is_checked_and_the_command_is_the_builds_own(tmp_path, monkeypatch):

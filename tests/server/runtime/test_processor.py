@@ -56,8 +56,22 @@ def test_without_the_kernels_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
+    ("described", "processor_name", "expected"),
+    [(X86, "of Python", "Some Processor 7"), (ARM, "of Python", "of Python"), (ARM, "", "aarch64")],
+)
+def test_the_name_is_the_most_telling_there_is(
+    described: str, processor_name: str, expected: str, cpuinfo, monkeypatch: pytest.MonkeyPatch
+):
+    cpuinfo(described)
+    monkeypatch.setattr(processor.platform, "processor", lambda: processor_name)
+    monkeypatch.setattr(processor.platform, "machine", lambda: "aarch64")
+    assert processor.name() == expected
+
+
+@pytest.mark.parametrize(
     ("machine", "flags", "adds"),
     [
+        ("AMD64", X86.replace(" avx512_vnni", ""), True),
         ("x86_64", X86, False),
         ("x86_64", X86.replace(" avx512_vnni", ""), True),
         ("x86_64", X86.replace(" avx512_vnni", " avx_vnni"), False),

@@ -37,6 +37,13 @@ def test_texts_of_one_window_are_as_they_come(rule: Rule) -> None:
     np.testing.assert_array_equal(combine(WINDOWS, np.ones(4, np.int64), rule), WINDOWS)
 
 
+def test_many_windows_are_added_in_double_precision() -> None:
+    """A thousand times the same: in single precision the sum is off by more than its last digit."""
+    windows = np.full((1000, 2), 0.1, np.float32)
+    combined = combine(windows, np.array([999, 1]))
+    np.testing.assert_allclose(combined, np.full((2, 2), float(np.float32(0.1))), rtol=1e-12)
+
+
 @pytest.mark.parametrize("rule", ["mean", Place(2.5), Confidence(4.0)])
 def test_round_trip(rule: Rule) -> None:
     windows = Windows(rule=rule)
