@@ -71,7 +71,7 @@ def test_what_was_built_to_be_compatible_is(changes, here, version):
 def test_no_plan_runs_on_what_is_older_than_ampere(plan: plans.Plan):
     plan = msgspec.structs.replace(plan, hardware="ampere-plus")
     refuse(plan, Gpu("NVIDIA A100", "8.0", "13.0"))
-    with pytest.raises(EngineError, match="but this is NVIDIA T4 with 7.5"):
+    with pytest.raises(EngineError, match=r"but this is NVIDIA T4 with 7\.5"):
         refuse(plan, Gpu("NVIDIA T4", "7.5", "13.0"))
 
 
@@ -79,7 +79,7 @@ def test_no_plan_runs_on_what_is_older_than_ampere(plan: plans.Plan):
     ("package", "version", "complaint"),
     [
         ("tensorrt_cu12", "10.13.3.9", ""),
-        ("tensorrt_cu13", "10.12.0.1", "but this is tensorrt 10.12.0.1"),
+        ("tensorrt_cu13", "10.12.0.1", r"but this is tensorrt 10\.12\.0\.1"),
         ("tensorrt_rtx", "1.7.1", "but tensorrt is not installed here: pip install tensorrt$"),
     ],
 )
