@@ -96,7 +96,7 @@ def test_a_width_fills_its_last_register(length: int, width: int) -> None:
 
 
 def test_a_text_joins_a_longer_one_where_its_padding_costs_less_than_a_group() -> None:
-    """Where kernels are compiled, a group costs 20 tokens: as many of padding are not less."""
+    """A group costs 20 tokens where kernels are compiled: as many tokens of padding do not cost less."""
     assert compiled_shapes(MOST).group([40, 20]) == [[0], [1]]
     assert compiled_shapes(MOST).group([40, 24]) == [[0, 1]]
 
