@@ -2,7 +2,7 @@
 
     python -m benchmarks.engine_profile [--texts test.csv.gz] [--member minilm] [--target onnxruntime:int8]
 
-Articles come 64 together, planned and padded as in the server. The engine runs the int8 graph; its layers are timed by
+Articles come 64 together, grouped and padded as in the server. The engine runs the int8 graph; its layers are timed by
 its own counters, scaled to the time without them. The peak is measured here as well, with int8 matrix products alone,
 each a graph of one weight: once in the very shapes of the member (texts x length rows), once large.
 """
@@ -49,7 +49,7 @@ def main() -> None:
     about = next(member for member in manifest.load(folder).members if member.name == options.member)
     articles = texts.choose(options.texts)[: options.count]
     parts = [articles[at : at + TOGETHER] for at in range(0, len(articles), TOGETHER)]
-    graph, tokens = folder / about.graphs["int8"].path, Tokens(folder / about.reader.path, about.max_length)
+    graph, tokens = folder / about.graphs["int8"].path, Tokens(folder / about.tokenizer.path, about.max_length)
 
     cleaned = [[clean(text) for text in part] for part in parts]
     encoded = [tokens.encode(part) for part in cleaned]
@@ -58,8 +58,8 @@ def main() -> None:
     groups = [shapes.group([len(ids) for ids in part]) for part in encoded]
     batches = [
         batch
-        for part, planned in zip(encoded, groups, strict=True)
-        for batch in batching.pad(part, planned, about.pad_id, shapes)
+        for part, grouped in zip(encoded, groups, strict=True)
+        for batch in batching.pad(part, grouped, about.pad_id, shapes)
     ]
     around = {
         "clean": _best(lambda: [[clean(text) for text in part] for part in parts]),

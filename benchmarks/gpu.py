@@ -295,7 +295,7 @@ def _triton(port: int) -> dict[str, float]:
 
 def _shapes(member: Member, ready: Ready, engine: engines.Engine) -> list[tuple[int, int]]:
     """Return the shapes that an engine is measured at: its largest batch, at the texts' median length and longest."""
-    tokens = Tokens(ready.folder / member.reader.path, member.max_length)
+    tokens = Tokens(ready.folder / member.tokenizer.path, member.max_length)
     lengths = sorted(len(ids) for ids in tokens.encode([read(text.encode()) for text in ready.articles[:1000]]))
     wanted = lengths[len(lengths) // 2], lengths[-1]
     grid = engine.shapes(member.max_length)

@@ -47,12 +47,13 @@ def main() -> None:
     others = {name: outside.labelled(source, names) for name, source in chosen.data.outside.items()}
     slices = {views.WHOLE: test} | report.slices(test, training, others, len(names), chosen.seed)
     began = time.perf_counter()
-    reader = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    read = reader.fit_transform([row.text for row in training])
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    read = vectorizer.fit_transform([row.text for row in training])
     truth = [row.label for row in training]
     print(f"{len(training):,} rows read in {time.perf_counter() - began:.0f} s", flush=True)
     columns = {
-        name: _measure(name, make().fit(read, truth), reader, slices, chosen.seed) for name, make in CLASSIFIERS.items()
+        name: _measure(name, make().fit(read, truth), vectorizer, slices, chosen.seed)
+        for name, make in CLASSIFIERS.items()
     }
     rows = [
         [name, f"{len(of):,}", *(columns[classifier][name] for classifier in columns)] for name, of in slices.items()
@@ -75,13 +76,13 @@ def main() -> None:
 
 
 def _measure(
-    name: str, classifier: Any, reader: TfidfVectorizer, slices: dict[str, list[Row]], seed: int
+    name: str, classifier: Any, vectorizer: TfidfVectorizer, slices: dict[str, list[Row]], seed: int
 ) -> dict[str, str]:
     """Return a cell for each slice."""
     sure = hasattr(classifier, "predict_proba")
     cells = {}
     for view, rows in slices.items():
-        features, truth = reader.transform([row.text for row in rows]), np.array([row.label for row in rows])
+        features, truth = vectorizer.transform([row.text for row in rows]), np.array([row.label for row in rows])
         answers = classifier.predict_proba(features) if sure else classifier.decision_function(features)
         low, high = significance.interval(metrics.accuracy, answers, truth, seed=seed)
         cells[view] = f"{metrics.accuracy(answers, truth):.2%} ({low:.1%} to {high:.1%})"

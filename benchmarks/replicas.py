@@ -88,13 +88,13 @@ def main() -> None:
         )
         service = Service(times[0] / 1e3, times[1] / 1e3, options.instances, options.batch)
         scaler = Scaler(target=options.target, start_seconds=options.start_seconds, most=100)
-        section = plan(service, options.rate, options.p99_ms / 1e3, scaler)
+        section = sized(service, options.rate, options.p99_ms / 1e3, scaler)
     print(section)
     if options.write:
         pages.put(options.write, _HEAD, section)
 
 
-def plan(service: Service, rate: float, p99: float, scaler: Scaler, busy: float = _BUSY) -> str:
+def sized(service: Service, rate: float, p99: float, scaler: Scaler, busy: float = _BUSY) -> str:
     """Return a section: the replicas that a steady load needs, and what an autoscaler makes of its coming."""
     needed = autoscaling.replicas_for(service, rate, p99)
     before = autoscaling.replicas_for(service, rate / 4, p99)

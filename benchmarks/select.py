@@ -5,7 +5,7 @@
 The sets lie in the folder NEWSDESK_DATA. Each seed draws the rows to begin with. A batch is chosen among the rows of a
 pool that have no label, as `newsdesk select` chooses it, by a linear member of the recipe `own` that is fitted on all
 rows with labels, and is labelled; then the member is fitted again. Members that disagree are two: the same on words and
-pairs of words alone, and on pieces of words alone. The test rows are the same for all.
+pairs of words alone, and on character n-grams alone. The test rows are the same for all.
 """
 
 import argparse

@@ -46,18 +46,18 @@ def _member(
 ) -> list[tuple[str, float]]:
     bag = about.kind == "ngrams"
     shapes = batching.BagShapes() if bag else engine.shapes(about.max_length)
-    reader = folder / about.reader.path
+    tokenizer = folder / about.tokenizer.path
     if bag:
-        encode: Callable[[list[str]], Sequence] = Ngrams.load(reader).encode
+        encode: Callable[[list[str]], Sequence] = Ngrams.load(tokenizer).encode
     else:
-        tokens = Tokens(reader, about.max_length)
+        tokens = Tokens(tokenizer, about.max_length)
         encode = lambda part: tokens.windows(part, overlap)[0]  # noqa: E731
 
     def pad(ids: Sequence) -> list[tuple[np.ndarray, np.ndarray]]:
         return [*batching.pad(ids, shapes.group([len(row) for row in ids]), about.pad_id, shapes)]
 
     reading, encoded = _best(lambda: [encode(part) for part in cleaned])
-    planning, batches = _best(lambda: [pad(ids) for ids in encoded])
+    grouping, batches = _best(lambda: [pad(ids) for ids in encoded])
     queueing = waiting = float("inf")
     for _ in range(ROUNDS + 1):
         queued = waited = 0.0
@@ -75,7 +75,7 @@ def _member(
     else:
         ran = [("engine", queueing + waiting)]
     named = "n-grams" if bag else "tokenise"
-    return [(named, reading), ("group and pad", planning), *ran]
+    return [(named, reading), ("group and pad", grouping), *ran]
 
 
 def _best(work: Callable[[], _T]) -> tuple[float, _T]:

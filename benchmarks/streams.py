@@ -109,15 +109,15 @@ def by_kafka(url: str, articles: Sequence[str], broker: str) -> float:
     producer.flush(60)
     answers = f"out-{name}"
     producer.list_topics(answers, timeout=10)
-    reader = Consumer({"bootstrap.servers": broker, "group.id": f"reader-{name}", "enable.auto.commit": False})
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": f"reader-{name}", "enable.auto.commit": False})
     partitions = [TopicPartition(answers, number) for number in range(4)]
     try:
         with consuming(url, f"kafka://{broker}", f"-{name}"):
             return rate(
-                lambda: sum(reader.get_watermark_offsets(part, timeout=10)[1] for part in partitions), len(articles)
+                lambda: sum(consumer.get_watermark_offsets(part, timeout=10)[1] for part in partitions), len(articles)
             )
     finally:
-        reader.close()
+        consumer.close()
 
 
 @contextlib.contextmanager

@@ -43,10 +43,10 @@ def main() -> None:
         sys.exit(f"{folder}: no member reads n-grams; give a --repository whose recipe has a student")
     target = options.target or targets.choose("", described)[about.name]
     articles = texts.choose(options.texts)[: options.count]
-    reader = Ngrams.load(folder / about.reader.path)
+    ngrams = Ngrams.load(folder / about.tokenizer.path)
     engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path)
     member = LoadedMember(about, described.windows, folder, target, 1)
-    ids = [len(row) for row in reader.encode([clean(article) for article in articles])]
+    ids = [len(row) for row in ngrams.encode([clean(article) for article in articles])]
     print(
         f"{about.name}, {target}, {len(articles)} articles of {sum(ids) / len(ids):.0f} ids; {processor.describe()}\n"
     )
@@ -56,12 +56,12 @@ def main() -> None:
         cleaned = [[clean(article) for article in part] for part in parts]
         bag, batches = batching.BagShapes(), []
         for part in cleaned:
-            encoded = reader.encode(part)
+            encoded = ngrams.encode(part)
             groups = bag.group([len(ids) for ids in encoded])
             batches.append([*batching.pad(encoded, groups, about.pad_id, bag)])
         rates = [
             _rate(len(articles), lambda parts=parts: [[clean(article) for article in part] for part in parts]),
-            _rate(len(articles), lambda cleaned=cleaned: [reader.encode(part) for part in cleaned]),
+            _rate(len(articles), lambda cleaned=cleaned: [ngrams.encode(part) for part in cleaned]),
             _rate(len(articles), lambda batches=batches: [engine(*arrays) for batch in batches for arrays in batch]),
             _rate(len(articles), lambda parts=parts: [member([clean(text) for text in part]) for part in parts]),
         ]

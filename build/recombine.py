@@ -54,8 +54,8 @@ class Built:
             rows: to read
             title: names the rows on the progress bar
         """
-        reader = self.folder / self.about.reader.path
-        examples = Examples.of(rows, reader, self.about.max_length, self.about.pad_id)
+        tokenizer = self.folder / self.about.tokenizer.path
+        examples = Examples.of(rows, tokenizer, self.about.max_length, self.about.pad_id)
         engine = on_all_cores(self.target, self.folder / self.about.graphs[engines.TARGETS[self.target]].path)
         return Answers(of_windows(engine, examples, f"{self.about.name}, {title}"), examples.windows)
 
@@ -64,7 +64,7 @@ class Built:
         return BuiltMember(
             name=self.about.name,
             kind=self.about.kind,
-            reader=self.folder / self.about.reader.path,
+            tokenizer=self.folder / self.about.tokenizer.path,
             graphs={variant: self.folder / file.path for variant, file in self.about.graphs.items()},
             max_length=self.about.max_length,
             pad_id=self.about.pad_id,
@@ -144,7 +144,7 @@ def recombine(
             by_name[name].fitted(calibrator) for name, calibrator in zip(fit.order, fit.calibrators, strict=True)
         ]
         first = ordered[0]
-        held_against = reference.measure(fit, graphs, *of_validation, first.reader, first.max_length, learned=False)
+        held_against = reference.measure(fit, graphs, *of_validation, first.tokenizer, first.max_length, learned=False)
         written = repository.write(
             output,
             recipe.repository,

@@ -22,7 +22,7 @@ Source = str | PathLike[str] | BinaryIO | Iterable[Text | Article]
 """The path of a file, a file that is open, or rows as `Client.classify` takes them."""
 _Read = TypeVar("_Read")
 ROUTE = "/v1/jobs"
-_PIECE = 2**20
+_BLOCK_BYTES = 2**20
 """Bytes that are sent or asked for at once."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
@@ -156,10 +156,10 @@ def read_all(body: bytes) -> list[Job]:
 
 
 class Result:
-    """The lines of a job's result, a piece at a time: `request` asks for the next, and is None behind the last."""
+    """The lines of a job's result, a block at a time: `request` asks for the next, and is None behind the last."""
 
     def __init__(self, job: Job) -> None:
-        """Begin with the first piece.
+        """Begin with the first block.
 
         Raises:
             RequestRefused: the job is not done.
@@ -167,17 +167,17 @@ class Result:
         if job.state != "done":
             raise RequestRefused(f"the job {job.id} is {job.state} and has no result. {job.problem}".rstrip())
         self._path = f"{of(job).path}/result"
-        self._at, self._size, self._cut = 0, _PIECE if job.rows else 0, b""
+        self._at, self._size, self._cut = 0, _BLOCK_BYTES if job.rows else 0, b""
 
     @property
     def request(self) -> JobRequest | None:
-        """The request for the next piece, None behind the last."""
+        """The request for the next block, None behind the last."""
         if self._at >= self._size:
             return None
-        return JobRequest("GET", self._path, None, {"Range": f"bytes={self._at}-{self._at + _PIECE - 1}"})
+        return JobRequest("GET", self._path, None, {"Range": f"bytes={self._at}-{self._at + _BLOCK_BYTES - 1}"})
 
     def take(self, reply: Reply) -> list[Item]:
-        """Return the items of a piece.
+        """Return the items of a block.
 
         Raises:
             BadResponse: it is empty, or cannot be read.
@@ -187,7 +187,7 @@ class Result:
         self._at += len(body)
         self._size = int(whole) if whole.isdecimal() else self._at
         if not body:
-            raise BadResponse("a piece of the result is empty: is it a gateway?")
+            raise BadResponse("a block of the result is empty: is it a gateway?")
         *lines, self._cut = (self._cut + body).split(b"\n")
         return _decoded(lambda: [_item(json.loads(line)) for line in lines])
 
@@ -218,8 +218,8 @@ class Watch:
 
 def _read(file: Any, close: bool) -> Iterator[bytes]:
     try:
-        while piece := file.read(_PIECE):
-            yield piece
+        while block := file.read(_BLOCK_BYTES):
+            yield block
     finally:
         if close:
             file.close()
@@ -229,7 +229,7 @@ def _lines(rows: Iterable[Any]) -> Iterator[bytes]:
     held = bytearray()
     for index, row in enumerate(rows):
         held += _line(read_row(row, index))
-        if len(held) >= _PIECE:
+        if len(held) >= _BLOCK_BYTES:
             yield bytes(held)
             held.clear()
     if held:

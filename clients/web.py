@@ -19,7 +19,7 @@ _LONGEST_CONNECTING = 5.0
 _GOOD = {200, 202, 206}
 
 Body = bytes | Iterator[bytes] | None
-"""Pieces are sent as they come, for as long as that takes: the time then bounds the wait for the answer alone."""
+"""Blocks are sent as they come, for as long as that takes: the time then bounds the wait for the answer alone."""
 
 
 class Web:
@@ -119,9 +119,9 @@ class AsyncWeb:
 
 
 async def _paced(body: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Read the pieces beside the loop: most are of a file."""
-    while piece := await asyncio.to_thread(next, body, b""):
-        yield piece
+    """Read the blocks beside the loop: most are of a file."""
+    while block := await asyncio.to_thread(next, body, b""):
+        yield block
 
 
 def _origin(address: Address) -> str:

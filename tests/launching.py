@@ -110,7 +110,7 @@ def write_repository(
             manifest.Member(
                 name=member,
                 kind="encoder",
-                reader=files["tokenizer.json"],
+                tokenizer=files["tokenizer.json"],
                 graphs={"int8": files["model.int8.onnx"]},
                 max_length=128,
                 pad_id=0,

@@ -121,11 +121,11 @@ def _encoder(
         votes[VOCABULARY.index(word), label] = weight
     votes[VOCABULARY.index(POISON)] = poison
     graphs = _graphs(folder, files, votes, ("fp32", "int8"))  # the same graph: two targets that agree
-    reader = _entry(folder, files / "tokenizer.json")
+    tokenizer = _entry(folder, files / "tokenizer.json")
     return Member(
         name=name,
         kind="encoder",
-        reader=reader,
+        tokenizer=tokenizer,
         graphs=graphs,
         max_length=MAX_LENGTH,
         pad_id=0,
@@ -143,8 +143,8 @@ def _bag(folder: Path, name: str, weight: float) -> Member:
         assert not votes[ids].any(), f"{word} shares its bucket"
         votes[ids, label] = weight
     graphs = _graphs(folder, files, votes, ("fp32",))
-    reader = _entry(folder, files / "features.json")
-    return Member(name=name, kind="ngrams", reader=reader, graphs=graphs, max_length=0, pad_id=0)
+    tokenizer = _entry(folder, files / "features.json")
+    return Member(name=name, kind="ngrams", tokenizer=tokenizer, graphs=graphs, max_length=0, pad_id=0)
 
 
 def _entry(folder: Path, path: Path) -> File:

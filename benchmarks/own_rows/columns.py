@@ -95,9 +95,9 @@ def measure(column: str, rows: Rows, test: Rows, outside: list[str], place: Work
 
 def tfidf(classifier: Callable[[], Any]) -> Fit:
     def fit(rows: Rows, names: list[str], place: Workplace) -> Answer:
-        reader = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-        fitted = classifier().fit(reader.fit_transform([text for text, _ in rows]), [label for _, label in rows])
-        return lambda texts: _of_classifier(fitted, reader.transform(texts))
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+        fitted = classifier().fit(vectorizer.fit_transform([text for text, _ in rows]), [label for _, label in rows])
+        return lambda texts: _of_classifier(fitted, vectorizer.transform(texts))
 
     return fit
 

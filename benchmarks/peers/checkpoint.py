@@ -49,7 +49,7 @@ def write(version: Path, articles: list[str], cache: Path) -> Path:
     if (folder / "model.safetensors").is_file():
         return folder
     encoder = _read(onnx.load(version / shipped.graphs["int8"].path))
-    tokenizer = BertTokenizerFast(tokenizer_file=str(version / shipped.reader.path), model_max_length=MAX_LENGTH)
+    tokenizer = BertTokenizerFast(tokenizer_file=str(version / shipped.tokenizer.path), model_max_length=MAX_LENGTH)
     names = dict(enumerate(made.labels))
     config = BertConfig(
         vocab_size=len(encoder["embeddings.word_embeddings.weight"]),

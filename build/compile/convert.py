@@ -95,7 +95,7 @@ def _member(
 ) -> tuple[Member, FiguresByTarget]:
     """Return the member with its new graphs and plans, which are written beside its int8 graph, and their figures."""
     source = folder / member.graphs["int8"].path
-    examples = Examples.of(rows, folder / member.reader.path, member.max_length, member.pad_id)
+    examples = Examples.of(rows, folder / member.tokenizer.path, member.max_length, member.pad_id)
     ids = [list(map(int, row)) for row in examples.ids]
     graphs = {"int8": source}
     figures: FiguresByTarget = {}

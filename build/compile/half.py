@@ -71,10 +71,10 @@ def _join(model: ModelProto) -> None:
     casts = {node.output[0]: node for node in model.graph.node if node.op_type == "Cast"}
     whole: dict[str, str] = {}
     for wide, node in casts.items():
-        narrowed = casts.get(node.input[0])
+        halved = casts.get(node.input[0])
         # By the converter's own name: what came from whole numbers is cast by the graph.
-        if node.attribute[0].i == TensorProto.FLOAT and narrowed and narrowed.input[0].endswith("_cast_to_fp16"):
-            whole[wide] = narrowed.input[0]
+        if node.attribute[0].i == TensorProto.FLOAT and halved and halved.input[0].endswith("_cast_to_fp16"):
+            whole[wide] = halved.input[0]
     for node in model.graph.node:
         node.input[:] = [whole.get(name, name) for name in node.input]
     qdq.prune(model)

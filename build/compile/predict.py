@@ -34,16 +34,16 @@ class Examples:
     max_length: int
 
     @classmethod
-    def of(cls, rows: list[Row], reader: Path, max_length: int, pad_id: int, cut: bool = False) -> "Examples":
+    def of(cls, rows: list[Row], tokenizer: Path, max_length: int, pad_id: int, cut: bool = False) -> "Examples":
         """Read rows; what is longer than `max_length` is cut into windows as the server does, or off with `cut`."""
         texts, windows = [row.text for row in rows], np.ones(len(rows), np.int64)
         ids: Sequence[Sequence[int] | Array]
         if not max_length:
-            ids = terms.load(reader).encode(texts)
+            ids = terms.load(tokenizer).encode(texts)
         elif cut:
-            ids = Tokens(reader, max_length).encode(texts)
+            ids = Tokens(tokenizer, max_length).encode(texts)
         else:
-            ids, windows = Tokens(reader, max_length).windows(texts, Windows().overlap)
+            ids, windows = Tokens(tokenizer, max_length).windows(texts, Windows().overlap)
         return cls(ids, windows, np.array([row.label for row in rows], np.int64), pad_id, max_length)
 
     def part(self, start: int, end: int) -> "Examples":

@@ -27,7 +27,7 @@ def measure(
     folder: Path,
     rows: list[Row],
     answers: Mapping[str, Answers],
-    reader: Path,
+    tokenizer: Path,
     max_length: int,
     *,
     learned: bool,
@@ -39,7 +39,7 @@ def measure(
         folder: The folder of the stackers' graphs that the fit names.
         rows: The rows.
         answers: The members' answers to them, by name.
-        reader: The reader file of the first member, which reads every text.
+        tokenizer: The tokenizer file of the first member, which reads every text.
         max_length: That member's; 0 means a bag.
         learned: Whether the members that serve were fitted on the rows afterwards, so that they know their words.
     """
@@ -48,20 +48,20 @@ def measure(
         return None
     texts = [row.text for row, is_whole in zip(rows, whole, strict=True) if is_whole]
     if learned and not max_length:
-        unknown = unknown_without(reader, texts)
+        unknown = unknown_without(tokenizer, texts)
     else:
-        _, _, unknown = member.reader(reader, max_length, Windows().overlap)(texts)
+        _, _, unknown = member.load_tokenizer(tokenizer, max_length, Windows().overlap)(texts)
     replayed = judge.replay(fit, folder, rows, answers)
     by_quality: dict[str, Array] = {quality: answered.probabilities[whole] for quality, answered in replayed.items()}
     return reference.measure(by_quality, words(texts), unknown)
 
 
-def unknown_without(reader: Path, texts: list[str]) -> Array:
+def unknown_without(tokenizer: Path, texts: list[str]) -> Array:
     """Return the share of each text's n-grams that a bag fitted on the others would not know, FP64 [n].
 
-    `reader` knows all of the texts. An n-gram that stands in one of them alone would be unknown without it.
+    `tokenizer` knows all of the texts. An n-gram that stands in one of them alone would be unknown without it.
     """
-    bag = terms.load(reader)
+    bag = terms.load(tokenizer)
     counted = np.zeros((len(texts), 2), np.int64)
     for block in bag.blocks if isinstance(bag, Terms) else [bag]:
         ids, of_block = block.read(texts)

@@ -16,10 +16,10 @@ def close(texts: list[str], others: list[str]) -> Array:
 
     Broder 1997, on the whole sets instead of sketches: a few thousand texts against a hundred thousand take seconds.
     """
-    reader = HashingVectorizer(
+    vectorizer = HashingVectorizer(
         ngram_range=(3, 3), binary=True, norm=None, alternate_sign=False, n_features=2**22, token_pattern=r"\w+"
     )
-    mine, theirs = reader.transform(texts).astype(np.float32), reader.transform(others).astype(np.float32)
+    mine, theirs = vectorizer.transform(texts).astype(np.float32), vectorizer.transform(others).astype(np.float32)
     sizes, their_sizes = np.asarray(mine.sum(1)).ravel(), np.asarray(theirs.sum(1)).ravel()
     columns = theirs.T.tocsr()
     near = np.zeros(len(texts), bool)

@@ -1,4 +1,4 @@
-"""A linear member: TF-IDF of words, pairs of words and pieces of words, and a linear classifier of scikit-learn.
+"""A linear member: TF-IDF of words, pairs of words and character n-grams, and a linear classifier of scikit-learn.
 
     weight of a term = (1 + log(count)) * idf, each block of terms scaled to length 1
     logits           = sum of weight * the term's row + bias

@@ -35,7 +35,7 @@ class BuiltMember:
 
     name: str
     kind: Literal["encoder", "ngrams", "linear"]
-    reader: Path
+    tokenizer: Path
     """Its tokenizer.json, or the features of n-grams."""
     graphs: dict[str, Path]
     max_length: int
@@ -221,7 +221,7 @@ def _place(member: BuiltMember, folder: Path) -> Member:
     return Member(
         name=member.name,
         kind=member.kind,
-        reader=_file(_without_indents(member.reader, folder / member.name / member.reader.name), folder),
+        tokenizer=_file(_without_indents(member.tokenizer, folder / member.name / member.tokenizer.name), folder),
         graphs=graphs,
         data=data,
         max_length=member.max_length,

@@ -152,7 +152,7 @@ def _fitted(branch: Branch, made: Mapping[str, Artifact], wanted: Iterable[str],
     return BuiltMember(
         name=branch.name,
         kind=branch.member.kind,
-        reader=exported.reader,
+        tokenizer=exported.tokenizer,
         graphs={name: graphs.paths[name] for name in dict.fromkeys([*passed, serving, *graphs.plans])},
         max_length=exported.window,
         pad_id=exported.facts.pad_id,
@@ -170,7 +170,7 @@ def _reference(declared: Declaration, made: Mapping[str, Artifact], first: Built
     ensemble, split = made["ensemble"].path, made["split"]
     rows, answers = evidence.out_of_fold(split, asked) if asked else evidence.of_validation(split, compiled)
     fit = fitting.load(ensemble)
-    return reference.measure(fit, ensemble, rows, answers, first.reader, first.max_length, learned=bool(asked))
+    return reference.measure(fit, ensemble, rows, answers, first.tokenizer, first.max_length, learned=bool(asked))
 
 
 def _figures(declared: Declaration, made: Mapping[str, Artifact]) -> dict[str, Any]:

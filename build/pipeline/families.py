@@ -25,10 +25,10 @@ class MemberKind:
     logits: str
     """`logits(fitted, texts, max_length, exact) -> FP32 [texts, labels]`: the fitted member's own, before export."""
     export: str
-    """`export(fitted, folder, max_length, texts) -> metrics`: write model.fp32.onnx, the reader and member.json."""
+    """`export(fitted, folder, max_length, texts) -> metrics`: write model.fp32.onnx, the tokenizer and member.json."""
     quantise: str
     """`quantise(bench) -> metrics by variant`: make and judge the other precisions."""
-    reader: str
+    tokenizer: str
     """The file of the export that makes ids of a text."""
     fitted: str = ""
     """The folder below the fitted artifact's that holds the model; empty: the artifact's own."""
@@ -44,7 +44,7 @@ FAMILIES: dict[str, MemberKind] = {
         logits="newsdesk.build.training.trainer:logits",
         export="newsdesk.build.compile.export:export",
         quantise="newsdesk.build.compile.quantise:quantise",
-        reader="tokenizer.json",
+        tokenizer="tokenizer.json",
         fitted="checkpoint",
         windowed=True,
     ),
@@ -53,14 +53,14 @@ FAMILIES: dict[str, MemberKind] = {
         logits="newsdesk.build.members.bag:logits",
         export="newsdesk.build.compile.bag:export",
         quantise="newsdesk.build.compile.bag:quantise",
-        reader="features.json",
+        tokenizer="features.json",
     ),
     "linear": MemberKind(
         train="newsdesk.build.training.linear:train",
         logits="newsdesk.build.members.linear:logits",
         export="newsdesk.build.compile.linear:export",
         quantise="newsdesk.build.compile.linear:quantise",
-        reader="terms.json",
+        tokenizer="terms.json",
         in_epochs=False,
     ),
 }

@@ -1,4 +1,4 @@
-"""The graphs of a member, the reader that makes ids of texts for them, and the target that serves it."""
+"""The graphs of a member, the tokenizer that makes ids of texts for them, and the target that serves it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class ServingTarget(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Exported:
-    """A fit after export: its graph in fp32, and the reader that makes ids of texts."""
+    """A fit after export: its graph in fp32, and the tokenizer that makes ids of texts."""
 
     fit: MemberFit
     trained: Artifact
@@ -63,9 +63,9 @@ class Exported:
         return GraphFacts.load(self.exported.path)
 
     @property
-    def reader(self) -> Path:
+    def tokenizer(self) -> Path:
         """The tokenizer, or the features of n-grams."""
-        return self.exported / self.fit.family.reader
+        return self.exported / self.fit.family.tokenizer
 
     @property
     def window(self) -> int:
@@ -74,7 +74,7 @@ class Exported:
 
     def examples(self, rows: list[Row], cut: bool = False) -> Examples:
         """Return rows as the server reads them, or with `cut` as `MemberFit.logits` does."""
-        return Examples.of(rows, self.reader, self.window, self.facts.pad_id, cut)
+        return Examples.of(rows, self.tokenizer, self.window, self.facts.pad_id, cut)
 
 
 class QuantiseFigures(msgspec.Struct, frozen=True, kw_only=True):

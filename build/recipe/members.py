@@ -128,7 +128,7 @@ class Linear(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
         Features(buckets=1 << 20, words=(1, 2)),
         Features(buckets=1 << 20, words=(), parts=(3, 4, 5)),
     )
-    """N-grams of a block are scaled to length 1 together: words and pairs of words, and pieces of words."""
+    """N-grams of a block are scaled to length 1 together: words and pairs of words, and character n-grams."""
     solver: Literal["svm", "logistic"] = "svm"
     """A linear support vector machine, each label against the rest, or a logistic regression."""
     cost: Annotated[float, Meta(gt=0)] = 1.0
@@ -226,7 +226,7 @@ class NgramMember(_Common, frozen=True, tag="ngrams"):
 
 
 class LinearMember(_Common, frozen=True, tag="linear"):
-    """TF-IDF of hashed words, pairs of words and pieces of words, and a linear classifier: a convex fit."""
+    """TF-IDF of hashed words, pairs of words and character n-grams, and a linear classifier: a convex fit."""
 
     kind: ClassVar[Literal["linear"]] = "linear"
     fitting: ClassVar[str] = "linear"

@@ -130,7 +130,7 @@ def train(
         keep = _KeepSnapshots(folder, recipe.snapshots, tokenizer)
     else:
         keep = average if chosen_last else _KeepBest(scratch / "best", tokenizer)
-    read = _reader(tokenizer, member.max_length)
+    read = _tokenising(tokenizer, member.max_length)
     fitted = _Encoded(read, rows, soft, weigh(rows, member.balanced), recipe.views, seed)
     whole = [len(ids) for ids in fitted.ids]
     trainer = Fitting(
@@ -248,7 +248,7 @@ def window(lengths: list[int], max_length: int) -> int:
     return min(-(-reached // 8) * 8, max_length)
 
 
-def _reader(tokenizer: Any, max_length: int) -> Callable[[list[str]], list[list[int]]]:
+def _tokenising(tokenizer: Any, max_length: int) -> Callable[[list[str]], list[list[int]]]:
     casing = Casing(tokenizer.backend_tokenizer)  # as it is served
 
     def read(texts: list[str]) -> list[list[int]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import BinaryIO, NamedTuple
 
-from newsdesk.clients.rows.streams import PIECE
+from newsdesk.clients.rows.streams import BLOCK_BYTES
 
 _SHOWN = 200
 
@@ -67,7 +67,7 @@ class Lines:
     def _passed(self, data: bytes) -> Line:
         """Return a line that is too long, read to its end and not kept."""
         size, quotes, start = len(data), data.count(b'"'), data[:_SHOWN]
-        while not data.endswith(b"\n") and (data := self._file.readline(PIECE)):
+        while not data.endswith(b"\n") and (data := self._file.readline(BLOCK_BYTES)):
             size += len(data)
             quotes += data.count(b'"')
         return Line(self._number, start, size, quotes)

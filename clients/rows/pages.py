@@ -41,7 +41,7 @@ def check(file: BinaryIO, metadata: Any, names: Sequence[str], size: int) -> int
         size: bytes of the file
 
     Raises:
-        RowsError: a page declares more bytes than such a file may hold in one piece, or its values may be any number of
+        RowsError: a page declares more bytes than such a file may hold at once, or its values may be any number of
             times as large as it is.
     """
     widest = 1

@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 
 from newsdesk.clients.rows.errors import RowsError, UnknownKind, Words
 from newsdesk.clients.rows.streams import (
-    PIECE,
+    BLOCK_BYTES,
     Changed,
     CountedStream,
     Unpacked,
@@ -126,7 +126,7 @@ def _unmarked(head: bytes) -> str:
 
 def _on_disk(file: BinaryIO) -> BinaryIO:
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - whoever reads it closes it
-    while piece := file.read(PIECE):
-        copy.write(piece)
+    while block := file.read(BLOCK_BYTES):
+        copy.write(block)
     copy.seek(0)
     return cast(BinaryIO, copy)

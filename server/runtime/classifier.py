@@ -83,7 +83,7 @@ class Classifier:
         self._cascade = Cascade(manifest.cascade, self._order, lambda graph: stacker.load(folder / graph.path))
         steps = [step.members for step in self._cascade.steps]
         self._first = [next(i for i, step in enumerate(steps) if place in step) for place in range(len(self._order))]
-        self._reader = steps[0][0]
+        self._reads_all = steps[0][0]
         """The member that reads every text."""
         self._unsure = manifest.unsure
         self._too_unsure = manifest.unsure.thresholds(unsure_share) if manifest.unsure else np.full(3, np.inf)
@@ -122,7 +122,7 @@ class Classifier:
                 began = time.perf_counter()
                 reading = waiting()
                 windows[rows] = np.maximum(windows[rows], reading.windows)
-                if place == self._reader:
+                if place == self._reads_all:
                     unknown[rows] = reading.unknown
                 work.real_tokens += reading.real_tokens
                 work.computed_tokens += reading.computed_tokens

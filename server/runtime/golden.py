@@ -115,7 +115,7 @@ class Golden:
             against: the variant whose logits are expected; empty: the target's own
 
         Raises:
-            ManifestError: the member's reader gives other ids.
+            ManifestError: the member's tokenizer gives other ids.
             EngineError: the target cannot run here.
         """
         ids, mask = self.arrays[f"{member.name}/ids"], self.arrays[f"{member.name}/mask"]
@@ -137,7 +137,7 @@ class Golden:
         """Yield how near each member's engine for the target comes, then the ensemble.
 
         Raises:
-            ManifestError: a member's reader gives other ids.
+            ManifestError: a member's tokenizer gives other ids.
             EngineError: a target cannot run here.
         """
         chosen = targets.choose(target, manifest)
@@ -157,11 +157,11 @@ class Golden:
 
 def read(member: Member, version: Path, texts: list[str]) -> tuple[Array, Array]:
     """Return the ids and mask that a member makes of texts, INT64 [n, length of the longest]."""
-    reader = version / member.reader.path
+    tokenizer = version / member.tokenizer.path
     if member.kind != "encoder":
-        ids: Sequence[Sequence[int] | Array] = terms.load(reader).encode(texts)
+        ids: Sequence[Sequence[int] | Array] = terms.load(tokenizer).encode(texts)
     else:
-        ids = Tokens(reader, member.max_length).encode(texts)
+        ids = Tokens(tokenizer, member.max_length).encode(texts)
     padded = np.full((len(ids), max(map(len, ids))), member.pad_id, np.int64)
     mask = np.zeros_like(padded)
     for row, of_text in enumerate(ids):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from newsdesk.server.runtime import cascade
 from newsdesk.server.runtime.calibrate import Calibrator, TemperatureByLength, Uncalibrated
@@ -39,7 +39,7 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     name: MemberName
     kind: Literal["encoder", "ngrams", "linear"]
     """A transformer that reads tokens in their order, a bag of hashed n-grams, or TF-IDF of them."""
-    reader: File
+    tokenizer: File = field(name="reader")
     """The file by which texts become ids: an encoder's tokenizer, the features of n-grams, a linear member's terms."""
     graphs: Annotated[dict[str, File], Meta(min_length=1)]
     data: list[File] = []
@@ -119,7 +119,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def files(self) -> list[File]:
         """Return every file that the manifest names."""
         of_members = [
-            file for member in self.members for file in (member.reader, *member.graphs.values(), *member.data)
+            file for member in self.members for file in (member.tokenizer, *member.graphs.values(), *member.data)
         ]
         return of_members + cascade.files(self.cascade) + self.code
 

@@ -32,7 +32,7 @@ class MemberOutput:
     Attributes:
         probabilities: calibrated, FP64 [n, labels]
         windows: in how many each text was read, INT64 [n]
-        unknown: of a bag, the share of each text's n-grams that it has no row for; of an encoder, the share of pieces
+        unknown: of a bag, the share of each text's n-grams that it has no row for; of an encoder, the share of subwords
             that go on a word, which are many where words are not in its vocabulary; FP64 [n]
         real_tokens: without padding
         computed_tokens: with padding
@@ -51,7 +51,7 @@ that is unknown, FP64 [n] (see `MemberOutput`)."""
 
 
 class LoadedMember:
-    """One member, ready: its reader, its batches, its engine."""
+    """One member, ready: its tokenizer, its batches, its engine."""
 
     def __init__(
         self, about: manifest.Member, windows: manifest.Windows, folder: Path, target: str, threads: int
@@ -62,7 +62,7 @@ class LoadedMember:
         self._engine: Engine = engines.load(target, folder / about.graphs[engines.TARGETS[target]].path, threads)
         self._bag = about.kind != "encoder"
         self._shapes: Shapes = BagShapes() if self._bag else self._engine.shapes(about.max_length)
-        self._read = reader(folder / about.reader.path, about.max_length, windows.overlap)
+        self._read = load_tokenizer(folder / about.tokenizer.path, about.max_length, windows.overlap)
 
     def warm_up(self) -> None:
         """Compute once, so that no request waits for what comes with the first.
@@ -131,8 +131,8 @@ class LoadedMember:
         return result
 
 
-def reader(path: Path, max_length: int, overlap: float) -> Read:
-    """Return what reads texts by a member's reader file.
+def load_tokenizer(path: Path, max_length: int, overlap: float) -> Read:
+    """Return the function that makes ids of texts by a member's tokenizer file.
 
     Args:
         path: a tokenizer, features or terms
@@ -151,8 +151,8 @@ def _read_bag(bag: Ngrams | Terms, texts: list[str]) -> tuple[Sequence[Ids], Arr
 
 
 def _read_tokens(tokens: Tokens, overlap: float, texts: list[str]) -> tuple[Sequence[Ids], Array, Array]:
-    ids, counts, pieces = tokens.read(texts, overlap)
-    return ids, counts, np.maximum(1 - words(texts) / np.maximum(pieces, 1), 0)
+    ids, counts, subwords = tokens.read(texts, overlap)
+    return ids, counts, np.maximum(1 - words(texts) / np.maximum(subwords, 1), 0)
 
 
 def _distinct(ids: Sequence[Ids]) -> tuple[Sequence[Ids], Array]:

@@ -41,7 +41,7 @@ class Reference(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     words: Counts
     """Rows by their length in words."""
     unknown: Counts
-    """Rows by their share of unknown words or pieces (see `MemberOutput.unknown`)."""
+    """Rows by their share of unknown words or subwords (see `MemberOutput.unknown`)."""
     fast: Spread
     balanced: Spread
     best: Spread

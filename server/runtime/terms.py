@@ -1,8 +1,8 @@
 """Text to the terms that a linear member weighs by TF-IDF: each n-gram once, with how often it stands in the text.
 
-A member reads blocks of n-grams (words, pieces of words), each of which is scaled to length 1 by itself, so that the
-many pieces do not drown the few words. The id of a term holds its row and its count, because a graph's inputs are whole
-numbers: `row + rows * count`. The graph takes the two apart (`newsdesk.build.compile.linear`).
+A member reads blocks of n-grams: of words, and of characters. Each block is scaled to length 1 by itself, so that the
+many n-grams of characters do not drown the few words. The id of a term holds its row and its count, because a graph's
+inputs are whole numbers: `row + rows * count`. The graph takes the two apart (`newsdesk.build.compile.linear`).
 """
 
 import zlib

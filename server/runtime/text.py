@@ -54,7 +54,7 @@ def clean(text: str) -> str:
 
 
 def _as_seen(text: str) -> str:
-    """Return the characters that a reader sees."""
+    """Return the characters that a person sees."""
     if text.isascii():
         return text
     plain = unicodedata.normalize("NFKC", _UNSEEN.sub("", text))

@@ -87,8 +87,8 @@ def _model(settings: Settings, quality: Quality) -> "ScoringModel":
     from newsdesk.server.serving import deployment
 
     name = repository.only(settings.model_repository, settings.model)
-    (planned,), _ = deployment.arrange(replace(settings, model=(name,)), _say)
-    return ScoringModel(planned.version(), planned.target, planned.threads, settings.unsure_share, quality)
+    (deployed,), _ = deployment.arrange(replace(settings, model=(name,)), _say)
+    return ScoringModel(deployed.version(), deployed.target, deployed.threads, settings.unsure_share, quality)
 
 
 def _workers(model: "ScoringModel", on: On, count: int) -> "Workers":

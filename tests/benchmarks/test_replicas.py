@@ -44,8 +44,8 @@ def test_an_autoscaler_grows_after_its_delay_and_shrinks_again() -> None:
     assert len(outcome.took) == len(simulate(TWO, 4, [(60, 20), (300, 250), (900, 20)]).took)  # none is lost
 
 
-def test_the_plan_says_how_many_and_for_how_long_it_is_late() -> None:
-    page = replicas.plan(TWO, 250, 0.25, Scaler(target=16, start_seconds=30, most=10), busy=180)
+def test_the_section_says_how_many_and_for_how_long_it_is_late() -> None:
+    page = replicas.sized(TWO, 250, 0.25, Scaler(target=16, start_seconds=30, most=10), busy=180)
     needed = autoscaling.replicas_for(TWO, 250, 0.25)
     assert f"**{needed} replicas** keep a steady load" in page
     rows = [row.split("|")[1:-1] for row in page.splitlines() if row.startswith("| ") and "least" not in row]

@@ -1,4 +1,4 @@
-"""The linear member: scikit-learn's answers, from the reader and the graph that serve."""
+"""The linear member: scikit-learn's answers, from the tokenizer and the graph that serve."""
 
 import math
 from pathlib import Path

@@ -228,7 +228,7 @@ def test_a_build_of_a_student_is_served(built: Path):
     folder = built / "models" / "ag_news" / "1"
     described = manifest.load(folder)
     assert described.members[0].kind == "ngrams"
-    assert described.members[0].reader.path == "student/features.json"
+    assert described.members[0].tokenizer.path == "student/features.json"
     answers = Classifier(described, folder).classify(["the ferry near the old pier", "soup with butter and onion"])
     assert [LABELS[i] for i in answers.probabilities.argmax(-1)] == ["harbour", "kitchen"]
     assert "hashed n-grams" in (folder.parent / "MODEL_CARD.md").read_text()

@@ -154,7 +154,7 @@ def test_a_gateway_that_is_started_again_meanwhile_loses_none(triton: Ports, tmp
     second = None
     try:
         with Client(url, timeout=SECONDS, retries=200) as client:
-            many = TEXTS * 2  # of more than a piece
+            many = TEXTS * 2  # of more than a block
             job = client.jobs.wait(client.jobs.submit(many), timeout=SECONDS)
             result = client.jobs.result(job)
             start = [next(result) for _ in range(10)]

@@ -42,7 +42,7 @@ def test_a_rule_changes_what_it_names() -> None:
         assert Rule.parse(wrong) is None, wrong
 
 
-def plan(repository: Path, state: Path, **gateway: tuple[str, ...]) -> tuple[list[str], list[str], list[str]]:
+def arranged(repository: Path, state: Path, **gateway: tuple[str, ...]) -> tuple[list[str], list[str], list[str]]:
     """Return the versions that are served and those that are tried, and what is said."""
     notes: list[str] = []
     settings = with_gateway(
@@ -61,8 +61,8 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_the_version_that_is_tried_is_not_the_current_one(repository: Path, tmp_path: Path) -> None:
-    assert plan(repository, tmp_path, canary=("topics=2:30%",)) == (["2", "1"], ["topics@2"], [])
-    both = plan(repository, tmp_path, canary=("topics=2:30%",), shadow=("ag_news=2",))
+    assert arranged(repository, tmp_path, canary=("topics=2:30%",)) == (["2", "1"], ["topics@2"], [])
+    both = arranged(repository, tmp_path, canary=("topics=2:30%",), shadow=("ag_news=2",))
     assert both == (["1", "1"], ["ag_news@2", "topics@2"], [])
 
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_tried_is_refused_with_what_can(
     repository: Path, tmp_path: Path, options: dict[str, tuple[str, ...]], reason: str
 ) -> None:
     with pytest.raises(RepositoryError) as error:
-        plan(repository, tmp_path, **options)
+        arranged(repository, tmp_path, **options)
     assert reason in str(error.value)
 
 
@@ -89,14 +89,14 @@ def test_a_start_with_the_flags_of_a_trial_that_is_over_goes_on_as_it_ended(repo
     options = {"canary": ("ag_news=2:30%", "topics=2:30%")}
     promotions.note(tmp_path, repository / "ag_news" / "2")
     versions.set_aside(repository / "topics" / "2")
-    current, beside, notes = plan(repository, tmp_path, **options)
+    current, beside, notes = arranged(repository, tmp_path, **options)
     assert (current, beside) == (["2", "1"], [])
     assert notes == [
         "version 2 of ag_news was promoted: --canary is passed over",
         "version 2 of topics was withdrawn: --canary is passed over",
     ]
     change(repository / "ag_news" / "2", figures={"accuracy": 0.5})  # another one under the same number
-    assert plan(repository, tmp_path, **options)[1] == ["ag_news@2"]
+    assert arranged(repository, tmp_path, **options)[1] == ["ag_news@2"]
 
 
 def change(version: Path, **values: Any) -> None:
@@ -108,13 +108,13 @@ def test_a_canary_has_the_labels_that_callers_know(repository: Path, tmp_path: P
     labels = ["World", "Sports", "Business", "Weather"]
     change(repository / "topics" / "2", labels=labels)
     with pytest.raises(RepositoryError, match=r"Weather'\]; expected those of version 1"):
-        plan(repository, tmp_path, canary=("topics=2:30%",))
-    assert plan(repository, tmp_path, shadow=("topics=2",))[1] == ["topics@2"]
+        arranged(repository, tmp_path, canary=("topics=2:30%",))
+    assert arranged(repository, tmp_path, shadow=("topics=2",))[1] == ["topics@2"]
 
 
 def test_a_version_that_cannot_be_tried_keeps_nothing_from_starting(repository: Path, tmp_path: Path) -> None:
     (repository / "topics" / "2" / "tokenizer.json").write_text("cut off")
-    current, beside, notes = plan(repository, tmp_path, canary=("topics=2:30%",))
+    current, beside, notes = arranged(repository, tmp_path, canary=("topics=2:30%",))
     assert (current, beside) == (["2", "1"], [])
     assert "version 2 of topics is not tried" in notes[0]
     assert "sha256" in notes[0]

@@ -103,11 +103,11 @@ def _place_model(
         member_graphs = graphs.find(member, loaded, version, artifacts)
         for line in member_graphs.missing:
             say(f"left out: {line}")
-        (inside / member.reader.path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(version / member.reader.path, inside / member.reader.path)
+        (inside / member.tokenizer.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(version / member.tokenizer.path, inside / member.tokenizer.path)
         own = {variant: _copy(path, inside, member.name) for variant, path in member_graphs.graphs.items()}
         members.append(msgspec.structs.replace(member, graphs=own))
-    copied = {file.path for member in members for file in (member.reader, *member.graphs.values())}
+    copied = {file.path for member in members for file in (member.tokenizer, *member.graphs.values())}
     for file in loaded.files():  # what combines the members
         if file.path not in copied and not any(file in other.graphs.values() for other in loaded.members):
             (inside / file.path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
 // Many texts: a CSV goes up whole, and its answers come down a line each. However long it is, the table stays
-// short, and what is for the download is handed to the browser in large pieces.
+// short, and what is for the download is handed to the browser in large blocks.
 
 import { Problem, ask, lines, send } from "/page/api.js";
 import { bars, count, find, make, percent, quality, say } from "/page/dom.js";
@@ -8,7 +8,7 @@ import { Records, dialect, guess, line } from "/page/records.js";
 
 const ROWS = 200;
 const SHOWN_CHARACTERS = 160;
-const PIECE = 2 ** 20;
+const BLOCK = 2 ** 20;
 const REFRESH_MS = 250;
 const ADDED = ["label", "probability", "answered_by", "windows", "error", "unsure"];
 
@@ -130,7 +130,7 @@ class Table {
   #answered = 0;
   #refused = 0;
   #shown = [];
-  #pieces = [];
+  #blocks = [];
   #held = "";
   #header;
   #began = performance.now();
@@ -199,8 +199,8 @@ class Table {
     const { label = "", probabilities = {}, answered_by = "", windows = "", error = "", unsure = "" } = answer;
     const added = [label, probabilities[label] ?? "", answered_by, windows, error, unsure];
     this.#held += line([...padded, ...added, ...this.#labels.map((one) => probabilities[one] ?? "")].map(String));
-    if (this.#held.length > PIECE) {
-      this.#pieces.push(new Blob([this.#held]));
+    if (this.#held.length > BLOCK) {
+      this.#blocks.push(new Blob([this.#held]));
       this.#held = "";
     }
   }
@@ -221,7 +221,7 @@ class Table {
 
   #offer() {
     const names = [...this.#header, ...[...ADDED, ...this.#labels].map((name) => `newsdesk_${name}`)];
-    const whole = new Blob(["\ufeff", line(names), ...this.#pieces, this.#held], { type: "text/csv" });
+    const whole = new Blob(["\ufeff", line(names), ...this.#blocks, this.#held], { type: "text/csv" });
     const link = find("file-download");
     if (link.href) URL.revokeObjectURL(link.href);
     link.href = URL.createObjectURL(whole);

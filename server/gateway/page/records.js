@@ -3,7 +3,7 @@
 const FORMULA = /^\s*[=+\-@＝＋－＠]/;
 const NUMBER = /^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$/;
 
-/** The records of a Blob, one after the other, each a list of fields, and its `line`; read a piece at a time. */
+/** The records of a Blob, one after the other, each a list of fields, and its `line`; read a block at a time. */
 export class Records {
   #reader;
   #text = "";
@@ -18,9 +18,9 @@ export class Records {
     this.#delimiter = delimiter;
     this.#size = blob.size;
     const counting = new TransformStream({
-      transform: (piece, out) => {
-        this.#bytes += piece.byteLength;
-        out.enqueue(piece);
+      transform: (block, out) => {
+        this.#bytes += block.byteLength;
+        out.enqueue(block);
       },
     });
     this.#reader = blob.stream().pipeThrough(counting).pipeThrough(new TextDecoderStream()).getReader();

@@ -16,8 +16,8 @@ def test_a_word_that_one_text_alone_has_is_unknown_without_it(tmp_path: Path):
     features = Features(buckets=1 << 16, words=(1,))
     known = np.zeros(1 << 16, bool)
     known[np.concatenate(Ngrams(features).encode(["tide pier anchor oven"])) - 2] = True
-    reader = Ngrams(features, known)
-    reader.save(tmp_path / "features.json")
-    Terms([reader]).save(tmp_path / "terms.json")
+    ngrams = Ngrams(features, known)
+    ngrams.save(tmp_path / "features.json")
+    Terms([ngrams]).save(tmp_path / "terms.json")
     for file in "features.json", "terms.json":
         np.testing.assert_allclose(unknown_without(tmp_path / file, TEXTS), [1 / 2, 2 / 3, 0, 1])

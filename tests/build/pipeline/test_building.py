@@ -349,9 +349,9 @@ def test_members_of_built_models_are_combined_anew(built: Result, tmp_path: Path
     result = CliRunner().invoke(app, [*words, "--output", str(tmp_path / "models")])
     assert result.exit_code == 0, result.stderr
     combined, before = (manifest.load(folder / "1") for folder in (tmp_path / "models" / "ag_news", model))
-    files = {member.name: [*member.graphs.values(), member.reader] for member in before.members}
+    files = {member.name: [*member.graphs.values(), member.tokenizer] for member in before.members}
     assert {member.name for member in combined.members} == {"minilm", "student"}
-    assert all([*member.graphs.values(), member.reader] == files[member.name] for member in combined.members)
+    assert all([*member.graphs.values(), member.tokenizer] == files[member.name] for member in combined.members)
     assert combined.built[0]["command"].startswith("newsdesk combine")
     assert "joined" in combined.figures["ensemble"]["slices"]
     assert combined.reference is not None

@@ -75,7 +75,7 @@ def test_a_stage_that_was_there_tells_nothing_of_the_pace(tmp_path: Path):
     assert left.seconds() == TYPICAL["export"]
 
 
-def test_a_new_plan_keeps_what_is_done(tmp_path: Path):
+def test_stages_that_are_no_longer_expected_leave_what_is_done(tmp_path: Path):
     left = Remaining(tmp_path, SetClock())
     left.expect([TRAIN, EXPORT, JUDGE])
     left.begin(TRAIN)

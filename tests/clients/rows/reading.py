@@ -25,9 +25,9 @@ class Pipe(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray) -> int:
-        piece, self._data = self._data[: self._size], self._data[self._size :]
-        buffer[: len(piece)] = piece
-        return len(piece)
+        block, self._data = self._data[: self._size], self._data[self._size :]
+        buffer[: len(block)] = block
+        return len(block)
 
 
 def packed(data: bytes) -> bytes:

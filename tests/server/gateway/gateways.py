@@ -50,12 +50,12 @@ def launch(folder: Path, ports: Sequence[int] = (1, 1, 1), **settings: Any) -> L
 @contextlib.contextmanager
 def gateway(folder: Path, ports: list[int], **settings: Any) -> Iterator[httpx.Client]:
     """Start such a gateway, and yield a client of it."""
-    plan = launch(folder, ports, **settings)
-    process = Forked(plan, folder / "gateway.log")
+    started = launch(folder, ports, **settings)
+    process = Forked(started, folder / "gateway.log")
     process.start()
     try:
         until_listening(process)
-        with client(plan.settings.local_url) as caller:
+        with client(started.settings.local_url) as caller:
             yield caller
     finally:
         process.stop()

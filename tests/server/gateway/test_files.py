@@ -194,7 +194,7 @@ def test_whatever_fails_behind_the_first_rows_is_a_last_line() -> None:
 
     async def answered() -> list[bytes]:
         arguments = request, plane, io.BytesIO(), next(batches), batches, CallOptions()
-        return [line async for piece in files._lines(*arguments) for line in piece.splitlines()]  # type: ignore[arg-type]
+        return [line async for block in files._lines(*arguments) for line in block.splitlines()]  # type: ignore[arg-type]
 
     answers = [json.loads(line) for line in asyncio.run(answered())]
     assert [line.get("index") for line in answers] == [*range(200), None]

@@ -100,12 +100,12 @@ def test_what_is_wrong_from_the_start_is_no_job(reader: httpx.Client) -> None:
 
 def test_a_job_goes_on_after_the_gateway_was_killed(served: Served, tmp_path: Path) -> None:
     stalls = Stalls(tmp_path, 1500, 1800, 2100, 2400)
-    plan = gateways.launch(tmp_path, served.server.ports, hedge_share=0.0)
-    first = Gateway(plan, tmp_path / "first.log")
+    launch = gateways.launch(tmp_path, served.server.ports, hedge_share=0.0)
+    first = Gateway(launch, tmp_path / "first.log")
     first.start()
     try:
         gateways.until_listening(first)
-        with gateways.client(plan.settings.local_url) as client:
+        with gateways.client(launch.settings.local_url) as client:
             id = client.post(URL, content=stalls.csv(), headers=CSV).json()["id"]
             job = until(client, id, lambda job: job["rows"] >= 1024)
             assert (job["state"], job["total"]) == ("running", ROWS)
@@ -117,11 +117,11 @@ def test_a_job_goes_on_after_the_gateway_was_killed(served: Served, tmp_path: Pa
     kept = Folder(tmp_path / "jobs" / id)
     with kept.result.open("ab") as result:  # what a killed gateway had written and not made sure of
         result.write(b'{"index": 99')
-    second = Gateway(plan, tmp_path / "second.log")
+    second = Gateway(launch, tmp_path / "second.log")
     second.start()
     try:
         gateways.until_listening(second)
-        with gateways.client(plan.settings.local_url) as client:
+        with gateways.client(launch.settings.local_url) as client:
             until_open(client)
             job = done(client, id)
             assert (job["state"], job["rows"], job["refused"]) == ("done", ROWS, 1)

@@ -104,7 +104,7 @@ def test_a_file_can_be_stopped(page: Page, hold: Hold) -> None:
 
 
 def test_csv_is_read_as_the_gateway_reads_it(page: Page) -> None:
-    """Whatever the quotes, the line ends and the pieces in which a file comes."""
+    """Whatever the quotes, the line ends and the blocks in which a file comes."""
     some = random.Random(3)
     files = ["".join(some.choices(["a", "é", "😀", ",", '"', '"', " ", "\n", "\r\n"], k=12)) for _ in range(400)]
     expected = [[row for row in csv.reader(io.StringIO(file, newline="")) if row] for file in files]
@@ -113,11 +113,11 @@ def test_csv_is_read_as_the_gateway_reads_it(page: Page) -> None:
         const all = [];
         for (const file of files) {
             const bytes = new TextEncoder().encode(file);
-            const pieces = { size: bytes.length, stream: () => new ReadableStream({ start(out) {
+            const blocks = { size: bytes.length, stream: () => new ReadableStream({ start(out) {
                 for (let at = 0; at < bytes.length; at += 3) out.enqueue(bytes.slice(at, at + 3));
                 out.close();
             } }) };
-            const records = new Records(pieces), found = [];
+            const records = new Records(blocks), found = [];
             for (let one; (one = await records.next()) !== null;) found.push([...one]);
             all.push(found);
         }

@@ -162,6 +162,6 @@ def test_a_gateway_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 
 def test_a_launch_survives_its_pipe(tmp_path: Path) -> None:
-    plan = gateways.launch(tmp_path, jwt_secret_file=tmp_path / "secret", cors_origin=("https://a.example",))
-    assert Launch.decode(plan.encode()) == plan
-    assert os.fspath(tmp_path) in plan.encode().decode()
+    launch = gateways.launch(tmp_path, jwt_secret_file=tmp_path / "secret", cors_origin=("https://a.example",))
+    assert Launch.decode(launch.encode()) == launch
+    assert os.fspath(tmp_path) in launch.encode().decode()

@@ -92,7 +92,7 @@ def test_the_shipped_members_read_articles_of_any_case_alike():
     encoders = [member for member in load(folder).members if member.kind == "encoder"]
     chance = random.Random(17)
     for member in encoders:
-        tokens = Tokens(folder / member.reader.path, member.max_length)
+        tokens = Tokens(folder / member.tokenizer.path, member.max_length)
         plain = tokens.encode(TEXTS)
         lower, upper = tokens.encode([text.lower() for text in TEXTS]), tokens.encode([text.upper() for text in TEXTS])
         drawn = tokens.encode(["".join(chance.choice((c.upper(), c.lower())) for c in text) for text in TEXTS])

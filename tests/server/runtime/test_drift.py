@@ -145,14 +145,14 @@ def test_ngrams_count_those_that_are_known_and_all():
     features = Features(buckets=4096, words=(1,))
     known = np.zeros(4096, bool)
     known[np.concatenate(Ngrams(features).encode(["tide harbour"])) - 2] = True
-    reader = Ngrams(features, known)
+    ngrams = Ngrams(features, known)
     texts = ["tide oven salt harbour", "oven", "\u2028"]
-    ids, counted = reader.read(texts)
+    ids, counted = ngrams.read(texts)
     assert counted.tolist() == [[2, 4], [0, 1], [0, 0]]
-    assert [of_text.tolist() for of_text in ids] == [of_text.tolist() for of_text in reader.encode(texts)]
-    _, twice = Terms([reader, reader]).read(texts)
+    assert [of_text.tolist() for of_text in ids] == [of_text.tolist() for of_text in ngrams.encode(texts)]
+    _, twice = Terms([ngrams, ngrams]).read(texts)
     assert twice.tolist() == [[4, 8], [0, 2], [0, 0]]
-    assert reader.read([])[1].shape == (0, 2)
+    assert ngrams.read([])[1].shape == (0, 2)
 
 
 def test_an_encoders_unknown_share_is_that_of_pieces_which_go_on_a_word(tmp_path: Path):

@@ -199,7 +199,7 @@ def test_an_ensemble_that_answers_otherwise_does_not_pass(written: Golden, made:
 
 
 @pytest.mark.parametrize("part", ["ids", "mask"])
-def test_a_reader_that_gives_other_ids_is_an_error(part: str, written: Golden, made: tuple[Manifest, Path]) -> None:
+def test_a_tokenizer_that_gives_other_ids_is_an_error(part: str, written: Golden, made: tuple[Manifest, Path]) -> None:
     manifest, version = made
     written.arrays[f"tiny/{part}"][0, 1] += 1
     with pytest.raises(ManifestError) as error:

@@ -161,7 +161,7 @@ def test_a_missing_file_and_a_missing_or_broken_manifest_are_refused(tmp_path: P
     with pytest.raises(ManifestError, match="No such file"):
         manifest.load(tmp_path)
     made = tiny.write(tmp_path)
-    (tmp_path / made.members[0].reader.path).unlink()
+    (tmp_path / made.members[0].tokenizer.path).unlink()
     with pytest.raises(ManifestError, match=r"tokenizer\.json: cannot be read"):
         manifest.load(tmp_path)
     (tmp_path / manifest.FILE).write_text("{")

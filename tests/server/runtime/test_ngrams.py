@@ -88,10 +88,10 @@ def test_a_batch_is_what_the_plain_way_makes_of_each_text(features: Features, te
 
 @pytest.mark.parametrize("size", [1, 60, ngrams.CHUNK - 1, ngrams.CHUNK, 3 * ngrams.CHUNK])
 def test_a_text_reads_in_company_as_it_reads_alone(size: int) -> None:
-    reader = Ngrams(EVERYTHING)
+    ngrams = Ngrams(EVERYTHING)
     texts = [*TEXTS, "x" * size, "?", *TEXTS, ("market falls " * size)[:size], "é" * size, *TEXTS]
-    for text, ids in zip(texts, reader.encode(texts), strict=True):
-        assert ids.tolist() == reader.encode([text])[0].tolist()
+    for text, ids in zip(texts, ngrams.encode(texts), strict=True):
+        assert ids.tolist() == ngrams.encode([text])[0].tolist()
 
 
 def test_the_numbers_of_bytes_are_those_of_the_plain_way() -> None:
@@ -125,9 +125,9 @@ def test_ids_that_no_machine_and_no_version_may_change() -> None:
 
 
 def test_case_and_what_parts_words_do_not_matter() -> None:
-    reader = Ngrams(Features())
+    ngrams = Ngrams(Features())
     same = ["“Oil” — up: ÉTÉ", "oil   up: été", "Oil\u2026 UP: été\t"]
-    assert len({tuple(ids.tolist()) for ids in reader.encode(same)} - {()}) == 1
+    assert len({tuple(ids.tolist()) for ids in ngrams.encode(same)} - {()}) == 1
 
 
 @pytest.mark.parametrize(
@@ -147,16 +147,16 @@ def test_case_and_what_parts_words_do_not_matter() -> None:
     ],
 )
 def test_general_punctuation_parts_words_and_its_neighbours_do_not(character: str, words: int) -> None:
-    reader = Ngrams(Features(words=(1,), buckets=1 << 20))
-    joined, parted, alone = reader.encode([f"oil{character}up", "oil up", f"{character}oil{character}{character}up"])
+    ngrams = Ngrams(Features(words=(1,), buckets=1 << 20))
+    joined, parted, alone = ngrams.encode([f"oil{character}up", "oil up", f"{character}oil{character}{character}up"])
     assert len(joined) == words
     assert (joined.tolist() == parted.tolist()) is (words == 2)
     assert (alone.tolist() == parted.tolist()) is (words == 2)
 
 
 def test_kinds_do_not_share_ids() -> None:
-    reader = Ngrams(Features(words=(1,), opening=1, buckets=1 << 20))
-    assert len({*reader.encode(["oil"])[0].tolist()}) == 2
+    ngrams = Ngrams(Features(words=(1,), opening=1, buckets=1 << 20))
+    assert len({*ngrams.encode(["oil"])[0].tolist()}) == 2
 
 
 def test_n_grams_spread_evenly_over_the_buckets() -> None:
@@ -170,9 +170,9 @@ def test_n_grams_spread_evenly_over_the_buckets() -> None:
 
 
 def test_a_text_without_a_word_has_one_id_and_no_text_has_none() -> None:
-    reader = Ngrams(EVERYTHING)
-    assert reader.encode([]) == []
-    assert [ids.tolist() for ids in reader.encode(["\u2028", "", " "])] == [[1], [1], [1]]
+    ngrams = Ngrams(EVERYTHING)
+    assert ngrams.encode([]) == []
+    assert [ids.tolist() for ids in ngrams.encode(["\u2028", "", " "])] == [[1], [1], [1]]
 
 
 @pytest.mark.parametrize("unit", ["a", "a ", "market falls ", "😀", "—", "$", "İ"])
@@ -186,10 +186,10 @@ def test_time_is_linear_on_the_longest_text(unit: str) -> None:
 
 
 def test_many_threads_get_their_own_ids() -> None:
-    reader = Ngrams(Features())
-    expected = [ids.tolist() for ids in reader.encode(TEXTS)]
+    ngrams = Ngrams(Features())
+    expected = [ids.tolist() for ids in ngrams.encode(TEXTS)]
     with ThreadPoolExecutor(16) as threads:
-        encoded = list(threads.map(lambda text: reader.encode([text])[0].tolist(), TEXTS * 10))
+        encoded = list(threads.map(lambda text: ngrams.encode([text])[0].tolist(), TEXTS * 10))
     assert encoded == expected * 10
 
 

@@ -15,12 +15,12 @@ from tests import tiny
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
-    return folder / tiny.write(folder).members[0].reader.path
+    return folder / tiny.write(folder).members[0].tokenizer.path
 
 
 def test_special_tokens_stand_around_and_count(tmp_path: Path) -> None:
     made = tiny.write(tmp_path)
-    tokens = Tokens(tmp_path / made.members[0].reader.path, 4)
+    tokens = Tokens(tmp_path / made.members[0].tokenizer.path, 4)
     assert tokens.encode(["Minister", "minister goal market treaty", "unheard"]) == [[2, 4, 3], [2, 4, 7, 3], [2, 1, 3]]
 
 
@@ -80,7 +80,7 @@ def test_a_text_of_the_greatest_size_is_cut_in_linear_time(tokenizer: Path) -> N
 def test_many_threads_get_their_own_ids(tmp_path: Path) -> None:
     """Field note 46: "Already borrowed" comes of changing a shared tokenizer; this one is never changed."""
     made = tiny.write(tmp_path)
-    tokens = Tokens(tmp_path / made.members[0].reader.path, tiny.MAX_LENGTH)
+    tokens = Tokens(tmp_path / made.members[0].tokenizer.path, tiny.MAX_LENGTH)
     words = list(tiny.WORDS)
     texts = [[" ".join(words[i % 8] for _ in range(1 + i % 40))] for i in range(400)]
     expected = [tokens.encode(text) for text in texts]
