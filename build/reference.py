@@ -23,14 +23,14 @@ def add(recipe: Recipe, artifacts: Path, repository: Path, *, target: str = "", 
     """Write the reference into the manifest of a model's latest version, and return the version's folder.
 
     Args:
-        recipe: That built the model; its validation rows are asked about.
-        artifacts: The folder of the artifact store.
-        repository: The model repository.
-        target: It stands in for the manifest's, while the model is asked.
-        say: Shows a line.
+        recipe: that built the model; its validation rows are asked about
+        artifacts: the folder of the artifact store
+        repository: the model repository
+        target: it stands in for the manifest's, while the model is asked
+        say: shows a line
 
     Raises:
-        RecipeError: The recipe's validation rows are the members' own, or their labels are others than the model's.
+        RecipeError: the recipe's validation rows are the members' own, or their labels are others than the model's.
     """
     if recipe.split.folds:
         raise RecipeError(

@@ -28,15 +28,15 @@ def examine(
     """Return the report's figures of a built model on the recipe's test rows (see `report.evaluate`).
 
     Args:
-        recipe: That built the model.
-        artifacts: The folder of the artifact store.
-        repository: The model repository.
-        target: It stands in for the manifest's.
-        against: An older model to compare with: its folder, or a repository.
-        say: Shows a line.
+        recipe: that built the model
+        artifacts: the folder of the artifact store
+        repository: the model repository
+        target: it stands in for the manifest's
+        against: an older model to compare with: its folder, or a repository
+        say: shows a line
 
     Raises:
-        RecipeError: The recipe names no test rows, or has other labels than the model, or the older model has.
+        RecipeError: the recipe names no test rows, or has other labels than the model, or the older model has.
         RepositoryError: `against` holds no model, or several of other names.
     """
     if not recipe.data.test:

@@ -119,10 +119,10 @@ def representatives(vectors: Any, weights: Sequence[float], count: int, known: A
     looked at again (lazy greedy; Minoux 1978). The farthest rows (greedy k-centre) would be those that nothing is like.
 
     Args:
-        vectors: Sparse FP [rows, features], each row of length 1 (or 0); likeness is the cosine, and at least 0.
-        weights: Of each row, at least 0.
-        count: How many rows to choose.
-        known: Sparse FP [known rows, features].
+        vectors: sparse FP [rows, features], each row of length 1 (or 0); likeness is the cosine, and at least 0
+        weights: of each row, at least 0
+        count: how many rows to choose
+        known: sparse FP [known rows, features]
 
     Returns:
         Each chosen row, with what it adds to the sum.

@@ -34,13 +34,13 @@ class Option:
     """A field as an option.
 
     Args:
-        help: The line of `--help`.
-        unset: How help writes the default where the settings, not the field, decide it; None shows the field's.
-        expected: The values that can be used; None leaves it to the settings.
-        name: The option's name with _ for -, where it is not the field's.
-        kind: The type of its values, where it is not the field's.
-        shown: Write a value as a message may show it.
-        panel: The heading above it in help, where it is not the PANEL of its settings.
+        help: the line of `--help`
+        unset: how help writes the default where the settings, not the field, decide it; None shows the field's
+        expected: the values that can be used; None leaves it to the settings
+        name: the option's name with _ for -, where it is not the field's
+        kind: the type of its values, where it is not the field's
+        shown: write a value as a message may show it
+        panel: the heading above it in help, where it is not the PANEL of its settings
     """
 
     help: str

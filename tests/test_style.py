@@ -54,6 +54,31 @@ def test_docstrings_begin_with_what_a_thing_is_or_does() -> None:
     assert [text for text in texts if re.match(r"\s*(?:What|Who|Whose|Of|Where)\b", text[1])] == []
 
 
+def entries(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the entries of a docstring's sections, each with its section's name; Returns and Yields are one each."""
+    for part in text.split("\n\n"):
+        section, _, body = part.partition(":\n")
+        if section in ("Args", "Attributes", "Raises"):
+            yield from ((section, " ".join(entry.split())) for entry in re.split(r"\n(?=    \S)", body))
+        elif section in ("Returns", "Yields"):
+            yield section, " ".join(body.split())
+
+
+def test_sections_have_one_form() -> None:
+    """`name: what it holds`, in lower case and without its type; `Error: a sentence.`; a result is a sentence."""
+    argument = r"[\w*]+(?:, [\w*]+)*: (?!(?:A|[A-Z][a-z]+)\b(?!'s)).+(?<!\.)|[\w*]+: (?![A-Z][a-z]).+\. .+"
+    forms = {"Args": argument, "Attributes": argument, "Raises": r"[\w.]+(?:, \w+)*: .+\."}
+    written = [
+        (str(file), *entry)
+        for file, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        for entry in entries(ast.get_docstring(node) or "")
+    ]
+    assert len(written) > 1500
+    assert [entry for entry in written if not re.fullmatch(forms.get(entry[1], r"[A-Z].+\."), entry[2])] == []
+
+
 def test_no_name_is_vague() -> None:
     """A name says what it holds. A check's `found` is a key of the JSON that `newsdesk doctor --json` writes."""
     vague = {"found", "said", "given", "one"}

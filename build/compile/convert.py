@@ -43,18 +43,18 @@ def convert(
     On a machine with a GPU the new manifest's target is an engine that was built, else ONNX Runtime on that GPU.
 
     Args:
-        model: The folder of a built model; it is not changed.
-        output: The model repository to write to.
-        variants: Those of VARIANTS that are wanted.
-        settings: Which engines are built, of those variants that are.
-        texts: What ranges are scanned on and buckets of lengths placed by; none: a few of newsdesk's own.
-        say: Is told how each graph compares, and of engines that cannot be built.
+        model: the folder of a built model; it is not changed
+        output: the model repository to write to
+        variants: those of VARIANTS that are wanted
+        settings: which engines are built, of those variants that are
+        texts: what ranges are scanned on and buckets of lengths placed by; none: a few of newsdesk's own
+        say: is told how each graph compares, and of engines that cannot be built
 
     Returns:
         The figures of each member that was converted, by its name.
 
     Raises:
-        BuildError: A variant is unknown, no member has an int8 graph, or the output is the model itself.
+        BuildError: a variant is unknown, no member has an int8 graph, or the output is the model itself.
     """
     if unknown := [name for name in variants if name not in VARIANTS]:
         raise BuildError(f"variant {unknown[0]!r}: expected some of {', '.join(VARIANTS)}")

@@ -43,12 +43,12 @@ def build(
     """Build engines into `folder`; one that cannot be built here is reported and left out.
 
     Args:
-        graphs: The ONNX graph of each variant that passed the gate.
-        lengths: Tokens of training rows, by which the buckets are placed.
-        max_length: Tokens that a window has at most.
-        settings: Which engines are built, and how.
-        folder: Is written to.
-        say: Is told of each engine.
+        graphs: the ONNX graph of each variant that passed the gate
+        lengths: tokens of training rows, by which the buckets are placed
+        max_length: tokens that a window has at most
+        settings: which engines are built, and how
+        folder: is written to
+        say: is told of each engine
     """
     ends = profiles.ends(lengths, max_length, settings.buckets)
     plans: dict[str, Plan] = {}

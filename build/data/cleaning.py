@@ -179,7 +179,7 @@ def clean_rows(
         labels: that rows may have
         eligible: says whether a row may be validated on
         held_out: texts that are dropped: the test split's
-        drop_duplicates: False for a test split, which keeps all its own rows
+        drop_duplicates: whether repeated rows go; a test split keeps all its own
 
     Raises:
         DataError: a label is no name, no row is left, or, in a test split, `labels` does not know one.

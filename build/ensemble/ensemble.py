@@ -96,14 +96,14 @@ def fit_on_rows(
     """Fit the windows' rule and the ensemble on the validation rows, in the slices that they show.
 
     Args:
-        validation: The rows.
-        answers: Each member's answers to the rows, by name.
-        costs: Seconds a text of each.
-        settings: What is tried.
-        seed: Of folds and fits.
-        folder: It gets the files that `fit` writes.
-        left_out: Further rows that members were not fitted on, by name.
-        balanced: Whether every label counts the same, however few its rows.
+        validation: the rows
+        answers: each member's answers to the rows, by name
+        costs: seconds a text of each
+        settings: what is tried
+        seed: of folds and fits
+        folder: it gets the files that `fit` writes
+        left_out: further rows that members were not fitted on, by name
+        balanced: whether every label counts the same, however few its rows
     """
     labels = np.array([row.label for row in validation])
     several = [member for member in answers.values() if member.counts.max() > 1]

@@ -35,13 +35,13 @@ def measure(
     """Return the reference, from what the members said of rows that they had not seen; None where no row is whole.
 
     Args:
-        fit: The ensemble.
-        folder: The folder of the stackers' graphs that the fit names.
-        rows: The rows.
-        answers: The members' answers to them, by name.
-        tokenizer: The tokenizer file of the first member, which reads every text.
-        max_length: That member's; 0 means a bag.
-        learned: Whether the members that serve were fitted on the rows afterwards, so that they know their words.
+        fit: the ensemble
+        folder: the folder of the stackers' graphs that the fit names
+        rows: the rows
+        answers: the members' answers to them, by name
+        tokenizer: the tokenizer file of the first member, which reads every text
+        max_length: that member's; 0 means a bag
+        learned: whether the members that serve were fitted on the rows afterwards, so that they know their words
     """
     whole = np.array([row.view == views.WHOLE for row in rows])
     if not whole.any():

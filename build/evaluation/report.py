@@ -123,11 +123,11 @@ def slices(
     """Return the test rows in every view but whole, under the attack, and the rows of other sources.
 
     Args:
-        test: Rows.
-        training: Rows whose words the attack knows; where there are none, nothing is attacked.
-        outside: Rows of other sources, by name.
-        labels: How many labels there are.
-        seed: Of draws.
+        test: rows
+        training: rows whose words the attack knows; where there are none, nothing is attacked
+        outside: rows of other sources, by name
+        labels: how many labels there are
+        seed: of draws
     """
     some = splits.draw(test, SLICE_ROWS, seed)
     by_name = {name: views.slices(some, {name: 1.0}, seed) for name in views.VIEWS if name != views.WHOLE}

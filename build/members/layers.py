@@ -49,10 +49,10 @@ def of_all_labels(coefficients: Array, bias: Array, present: Array, count: int) 
     A label without a row is the last that the layer says.
 
     Args:
-        coefficients: FP [lines, inputs], a line for each label that is `present`, or one that tells two apart.
-        bias: FP [lines].
-        present: The numbers of the labels that have rows.
-        count: Of all labels.
+        coefficients: FP [lines, inputs], a line for each label that is `present`, or one that tells two apart
+        bias: FP [lines]
+        present: the numbers of the labels that have rows
+        count: of all labels
     """
     if len(present) == 2:
         # Half of the line each way is what a logistic regression's probability is the softmax of.

@@ -78,15 +78,15 @@ class ArtifactStore:
         """Return the stage's artifact of this key; run `work` only if it is not there.
 
         Args:
-            stage: The stage's name, which is part of the key.
-            known: Everything else that decides the result, as JSON; it makes the key and stands in the entry.
-            work: It gets a folder that outlives an interrupted run, so that it can resume. The folder is renamed into
+            stage: the stage's name, which is part of the key
+            known: everything else that decides the result, as JSON; it makes the key and stands in the entry
+            work: it gets a folder that outlives an interrupted run, so that it can resume. The folder is renamed into
                 place when it returns.
-            name: The member that the stage is of, for messages and the entry.
-            record: More for the entry, which the key does not cover.
+            name: the member that the stage is of, for messages and the entry
+            record: more for the entry, which the key does not cover
 
         Raises:
-            BuildError: A file of the artifact is not what was built.
+            BuildError: a file of the artifact is not what was built.
         """
         key = self.key(stage, known)
         title = f"{stage} {name}".strip()

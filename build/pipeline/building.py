@@ -43,20 +43,20 @@ def build(
     """Run the stages up to `last`, each only if its inputs changed.
 
     Args:
-        recipe: What is built.
-        artifacts: The folder of the artifact store.
-        output: The model repository to write to.
-        last: The stage to run, with all that it needs.
-        command: Recorded in the manifest as what repeats the build.
-        next_version: Leave the version that `output` holds, and write the one after it.
-        strict: Fit members again where the code of training was edited.
-        say: Is told of each stage.
+        recipe: what is built
+        artifacts: the folder of the artifact store
+        output: the model repository to write to
+        last: the stage to run, with all that it needs
+        command: recorded in the manifest as what repeats the build
+        next_version: leave the version that `output` holds, and write the one after it
+        strict: fit members again where the code of training was edited
+        say: is told of each stage
 
     Returns:
         The figures of each stage; those of the members stand below "members", by name.
 
     Raises:
-        RecipeError: There is no such stage, or the recipe has none.
+        RecipeError: there is no such stage, or the recipe has none.
     """
     if last not in STAGES:
         raise RecipeError(f"stage {last!r} is unknown; expected one of {', '.join(STAGES)}")

@@ -62,14 +62,14 @@ def declare(recipe: Recipe, *, serving: Iterable[str] | None = None, strict: boo
     """Return the stages of a recipe.
 
     Args:
-        recipe: Its members and settings.
-        serving: The names of the members that are fitted on all rows and combined; others are only asked out of fold.
+        recipe: its members and settings
+        serving: the names of the members that are fitted on all rows and combined; others are only asked out of fold.
             None: all.
-        strict: Whether fits are made again where their code was edited. Without, hours of training outlive an edit of
+        strict: whether fits are made again where their code was edited. Without, hours of training outlive an edit of
             the trainer: their settings, seed, inputs and files make their keys.
 
     Raises:
-        RecipeError: Members teach each other.
+        RecipeError: members teach each other.
     """
     members = [member for member in recipe.members if serving is None or member.name in serving]
     branches = [branch for member in members for branch in of_member(recipe, member)]

@@ -32,9 +32,9 @@ class Code:
     """The modules of some packages, found and read without being imported.
 
     Args:
-        packages: Folder of each package, by its name. Modules of other packages have no digest: their versions stand in
+        packages: folder of each package, by its name. Modules of other packages have no digest: their versions stand in
             the entry.
-        unread: Modules, and packages with all that is below them, that no closure goes into.
+        unread: modules, and packages with all that is below them, that no closure goes into
     """
 
     def __init__(self, packages: Mapping[str, Path] | None = None, unread: Iterable[str] = UNREAD) -> None:

@@ -35,9 +35,9 @@ class Adversary:
         """Fit one batch.
 
         Args:
-            tokens: its ids, INT64 [texts, tokens].
-            learn: add the gradients of the batch's loss to those of the model, and return that loss.
-            loss: return that loss alone, with its graph.
+            tokens: its ids, INT64 [texts, tokens]
+            learn: add the gradients of the batch's loss to those of the model, and return that loss
+            loss: return that loss alone, with its graph
 
         Returns:
             The loss where nothing is moved; of FreeLB the mean over its steps.

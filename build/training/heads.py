@@ -33,15 +33,15 @@ def train(
     """Fit the linear layer on `rows`, and write the checkpoint to `folder`.
 
     Args:
-        member: The encoder, whose layer it is.
-        labels: Their names, in the order of the outputs.
-        rows: To fit on.
-        validation: Rows that are only measured.
-        seed: Of the folds that choose the cost.
-        folder: Where the files go.
-        states: The rows' pooled states, FP32 [rows, hidden].
-        lengths: Tokens of each row, INT [rows].
-        cost: scikit-learn's C; without it a cross-validation chooses.
+        member: the encoder, whose layer it is
+        labels: their names, in the order of the outputs
+        rows: to fit on
+        validation: rows that are only measured
+        seed: of the folds that choose the cost
+        folder: where the files go
+        states: the rows' pooled states, FP32 [rows, hidden]
+        lengths: tokens of each row, INT [rows]
+        cost: scikit-learn's C; without it a cross-validation chooses
 
     Returns:
         The figures; those of the validation rows decide nothing.

@@ -31,9 +31,9 @@ def taking(
     """Return a decorator for a command, which puts options in the place of one of its parameters.
 
     Args:
-        parameter: The keyword-only parameter; the command is given what `make` returns.
-        make: Take each option by its name, None where it is not set, and return what the command takes.
-        only: The names of the options that the command has; without any it has all.
+        parameter: the keyword-only parameter; the command is given what `make` returns
+        make: take each option by its name, None where it is not set, and return what the command takes
+        only: the names of the options that the command has; without any it has all
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:

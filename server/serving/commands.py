@@ -108,7 +108,7 @@ def settings_of(*, gateway: bool | None = False, **values: Any) -> Settings:
     """Return the settings of options by their names; None stands for one that is not set.
 
     Args:
-        gateway: False for settings without a gateway
+        gateway: whether the gateway is started, too
         values: of the options of `Settings` and `GatewaySettings`
 
     Raises:

@@ -36,15 +36,15 @@ def clean(
     """Clean the raw rows. Texts of the test rows leave the training rows.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        raw: The artifact of `read`.
-        labels: The recipe's; empty: those of the training rows.
-        train: Whose labels' numbers and names are read.
-        test: Likewise, of the test rows; None where there are none.
+        folder: where the files go
+        say: shows a line
+        raw: the artifact of `read`
+        labels: the recipe's; empty: those of the training rows
+        train: whose labels' numbers and names are read
+        test: likewise, of the test rows; None where there are none
 
     Raises:
-        DataError: The rows, or their labels, are not what the recipe says.
+        DataError: the rows, or their labels, are not what the recipe says.
     """
     rows_read = [*_raw_rows(raw, "train")]
     known = LabelReader(labels, train.first_label) if labels else LabelReader.of(rows_read)

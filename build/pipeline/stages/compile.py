@@ -41,17 +41,17 @@ def compile(
     """Choose the fastest target that passes the gate, and keep its answers to the validation rows.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The artifact of `split`.
-        train: The artifact of `train`.
-        export: The artifact of `export`.
-        quantise: The artifact of `quantise`.
-        engines: The artifact of `engines`; None without engines.
-        fit: Whose graphs are compiled.
-        settings: How the targets are measured.
-        gate: Its settings: how much accuracy and agreement a target may lose.
-        variants: Those that are wanted in the repository; empty: any.
+        folder: where the files go
+        say: shows a line
+        rows: the artifact of `split`
+        train: the artifact of `train`
+        export: the artifact of `export`
+        quantise: the artifact of `quantise`
+        engines: the artifact of `engines`; None without engines
+        fit: whose graphs are compiled
+        settings: how the targets are measured
+        gate: its settings: how much accuracy and agreement a target may lose
+        variants: those that are wanted in the repository; empty: any
     """
     exported, graphs = Exported(fit, train, export), Graphs(quantise, engines)
     validation = rows_of(rows, "validation")

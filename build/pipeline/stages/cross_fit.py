@@ -28,11 +28,11 @@ def cross_fit(
     cautious by as much.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The artifact of `split`.
-        fitted: The artifacts of the folds' trainings, by the names of `fits`.
-        fits: Those of the folds.
+        folder: where the files go
+        say: shows a line
+        rows: the artifact of `split`
+        fitted: the artifacts of the folds' trainings, by the names of `fits`
+        fits: those of the folds
     """
     train = rows_of(rows, "train")
     texts = [row.text for row in train]

@@ -11,11 +11,11 @@ def drop(folder: Path, say: Say, *, rows: Artifact, select: Artifact, share: flo
     """Leave the files of `rows`, an artifact of `split`, with fewer training rows.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The artifact of `split`.
-        select: The artifact of `select`, which lists the rows.
-        share: How much of the training rows is dropped, at most.
+        folder: where the files go
+        say: shows a line
+        rows: the artifact of `split`
+        select: the artifact of `select`, which lists the rows
+        share: how much of the training rows is dropped, at most
     """
     every = tables.read(rows / "train.parquet")
     listed = {*suspects.texts(select / suspects.FILE)[: round(share * len(every))]}

@@ -16,13 +16,13 @@ def embed(
     """Leave states.npy, the pooled states FP32 [rows, hidden], and lengths.npy, the tokens of each row.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The artifact of `split`.
-        base: The encoder: its name on the hub, or its folder.
-        max_length: Tokens of a text that are read, at most.
-        pooling: How the states of the tokens become one.
-        name: The member's, for messages: members of the same base share the artifact.
+        folder: where the files go
+        say: shows a line
+        rows: the artifact of `split`
+        base: the encoder: its name on the hub, or its folder
+        max_length: tokens of a text that are read, at most
+        pooling: how the states of the tokens become one
+        name: the member's, for messages: members of the same base share the artifact
     """
     texts = [row.text for row in rows_of(rows, "train")]
     states, lengths = frozen.embed(base, name, texts, max_length, pooling)

@@ -26,15 +26,15 @@ def ensemble(
     """Fit the ensemble, and return its report.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The artifact of `split`.
-        compiled: The artifact of `compile` of each member, by name.
-        left_out: The artifact of `cross-fit` of those members that have one.
-        asked: The artifact of `out-of-fold` of each member. With it those answers decide, instead of validation rows.
-        settings: What is tried, and how much may be lost.
-        seed: Of the folds.
-        balanced: Whether every label counts the same, however few its rows.
+        folder: where the files go
+        say: shows a line
+        rows: the artifact of `split`
+        compiled: the artifact of `compile` of each member, by name
+        left_out: the artifact of `cross-fit` of those members that have one
+        asked: the artifact of `out-of-fold` of each member. With it those answers decide, instead of validation rows.
+        settings: what is tried, and how much may be lost
+        seed: of the folds
+        balanced: whether every label counts the same, however few its rows
     """
     known, answers = evidence.out_of_fold(rows, asked) if asked else evidence.of_validation(rows, compiled)
     fit = fitting.fit_on_rows(

@@ -17,13 +17,13 @@ def export(
     """Export a fit, and return the figures of its family's own `export`.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The artifact of `split`; parity is proved on some of its validation rows, where the family wants texts.
-        train: The artifact of `train`.
-        fit: That is exported.
-        max_length: Tokens that the graph must have positions for; 0 for texts that are read whole.
-        seed: Of the rows for parity.
+        folder: where the files go
+        say: shows a line
+        rows: the artifact of `split`; parity is proved on some of its validation rows, where the family wants texts
+        train: the artifact of `train`
+        fit: that is exported
+        max_length: tokens that the graph must have positions for; 0 for texts that are read whole
+        seed: of the rows for parity
     """
     texts = [row.text for row in splits.shuffled(rows_of(rows, "validation"), _PARITY_ROWS, seed)]
     return call(fit.family.export, fit.fitted(train), folder, max_length, texts)

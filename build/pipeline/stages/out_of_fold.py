@@ -29,13 +29,13 @@ def out_of_fold(
     without the first part, and asked about that part alone: each fit takes minutes.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The artifact of `split`.
-        states: The artifact of `embed`, of an encoder that stays frozen.
-        member: That is fitted.
-        folds: Into so many parts the rows are dealt.
-        seed: Of the parts and the fits.
+        folder: where the files go
+        say: shows a line
+        rows: the artifact of `split`
+        states: the artifact of `embed`, of an encoder that stays frozen
+        member: that is fitted
+        folds: into so many parts the rows are dealt
+        seed: of the parts and the fits
     """
     every, names = rows_of(rows, "train"), tables.read_labels(rows.path)
     parts = _parts(every, folds, seed)

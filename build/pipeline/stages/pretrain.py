@@ -24,15 +24,15 @@ def pretrain(
     """Leave a `from_pretrained` folder, with the vocabulary pruned where the member asks for that.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The artifact of `split`.
-        base: The encoder: its name on the hub, or its folder.
-        max_length: Tokens of a text that are read, at most.
-        min_piece_count: How often a piece must stand in the texts to stay in the vocabulary; 0 keeps all.
-        pretrain: Epochs, batches and learning rate.
-        seed: Of the order and of what is hidden.
-        name: The member's, for messages: members and teachers with the same base share the artifact.
+        folder: where the files go
+        say: shows a line
+        rows: the artifact of `split`
+        base: the encoder: its name on the hub, or its folder
+        max_length: tokens of a text that are read, at most
+        min_piece_count: how often a piece must stand in the texts to stay in the vocabulary; 0 keeps all
+        pretrain: epochs, batches and learning rate
+        seed: of the order and of what is hidden
+        name: the member's, for messages: members and teachers with the same base share the artifact
     """
     member = EncoderMember(
         name=name, base=base, max_length=max_length, min_piece_count=min_piece_count, pretrain=pretrain

@@ -19,7 +19,7 @@ def read(
         Rows read, by part ("train" and, where there is such a source, "test").
 
     Raises:
-        DataError: A source cannot be read, or holds no row.
+        DataError: a source cannot be read, or holds no row.
     """
     counts: dict[str, int] = {}
     parts = {"train": [train, *more]} | ({"test": [test]} if test else {})

@@ -31,11 +31,11 @@ def select(
     """Leave members.json, the names of those that serve, and suspects.csv, the rows probably labelled wrong.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The artifact of `split`.
-        asked: The artifact of `out-of-fold` of each member, by name.
-        balanced: Whether every label counts the same, however few its rows.
+        folder: where the files go
+        say: shows a line
+        rows: the artifact of `split`
+        asked: the artifact of `out-of-fold` of each member, by name
+        balanced: whether every label counts the same, however few its rows
     """
     known, answers = evidence.out_of_fold(rows, asked)
     truth = np.array([row.label for row in known])

@@ -21,11 +21,11 @@ def split(folder: Path, say: Say, *, rows: Artifact, settings: Split, seed: int)
     them, and nothing else is decided.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The artifact of `clean`.
-        settings: How many rows go where.
-        seed: Of the draws.
+        folder: where the files go
+        say: shows a line
+        rows: the artifact of `clean`
+        settings: how many rows go where
+        seed: of the draws
 
     Returns:
         Rows of each part.

@@ -29,14 +29,14 @@ def teach(
     An answer that a teacher gave before an interruption is not asked for again.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The artifact of `split`.
-        teachers: The artifacts of their trainings, by the names of `fits`.
-        fits: The teachers'.
-        with_excerpts: Whether excerpts of the training rows are labelled, too.
-        source: More texts to label; those of any split are passed over.
-        seed: Of where the excerpts are cut.
+        folder: where the files go
+        say: shows a line
+        rows: the artifact of `split`
+        teachers: the artifacts of their trainings, by the names of `fits`
+        fits: the teachers'
+        with_excerpts: whether excerpts of the training rows are labelled, too
+        source: more texts to label; those of any split are passed over
+        seed: of where the excerpts are cut
     """
     labelled = rows_of(rows, "train")
     texts = unlabelled.texts(source, rows.path) if source else []

@@ -28,15 +28,15 @@ def train(
     """Fit one member. An encoder leaves `checkpoint/`, a `from_pretrained` folder; n-grams features and weights.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The artifact of `split`.
-        member: That is fitted.
-        seed: Of the training.
-        fold: The training rows that it is fitted without.
-        taught: The artifact of `teach`: soft labels.
-        pretrained: The artifact of `pretrain`, which the member starts from.
-        apart: Whether the validation rows are among the training rows, and are left out since they end the training.
+        folder: where the files go
+        say: shows a line
+        rows: the artifact of `split`
+        member: that is fitted
+        seed: of the training
+        fold: the training rows that it is fitted without
+        taught: the artifact of `teach`: soft labels
+        pretrained: the artifact of `pretrain`, which the member starts from
+        apart: whether the validation rows are among the training rows, and are left out since they end the training
     """
     soft_labels = SoftLabels.load(taught.path, taught.metrics(TeachFigures).new) if taught else None
     if soft_labels and fold:

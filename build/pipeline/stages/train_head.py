@@ -26,14 +26,14 @@ def train_head(
     """Leave `checkpoint/`, a `from_pretrained` folder, and return the figures of `heads.train`.
 
     Args:
-        folder: Where the files go.
-        say: Shows a line.
-        rows: The rows to fit on: some or all of those that the encoder read.
-        embedded: The artifact of `split`, whose training rows the encoder read.
-        states: The artifact of `embed`.
-        out_of_fold: The artifact of `out-of-fold`, whose fits chose the cost; without it `heads.train` chooses.
-        member: The encoder.
-        seed: Of the folds, where the cost is chosen here.
+        folder: where the files go
+        say: shows a line
+        rows: the rows to fit on: some or all of those that the encoder read
+        embedded: the artifact of `split`, whose training rows the encoder read
+        states: the artifact of `embed`
+        out_of_fold: the artifact of `out-of-fold`, whose fits chose the cost; without it `heads.train` chooses
+        member: the encoder
+        seed: of the folds, where the cost is chosen here
     """
     fitted = rows_of(rows, "train")
     places = {row.text: place for place, row in enumerate(rows_of(embedded, "train"))}

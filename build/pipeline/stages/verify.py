@@ -38,7 +38,7 @@ def verify(
     """Verify the graphs on validation rows and on texts that no article looks like.
 
     Raises:
-        VerificationError: A target differs from the original by more than the recipe allows.
+        VerificationError: a target differs from the original by more than the recipe allows.
     """
     exported, graphs = Exported(fit, train, export), Graphs(quantise, engines)
     texts = [row.text for row in splits.shuffled(rows_of(rows, "validation"), settings.rows, seed)]
