@@ -30,8 +30,8 @@ from newsdesk.server.serving import prepare
 from newsdesk.server.serving.settings import Settings
 
 SAME = 0.999
-"""Share of the rows whose label must be the same: in company a probability moves in the third decimal, and with it who
-answers a text on the border."""
+"""Share of the rows whose label must be the same. In company a probability moves in the third decimal, which moves a
+text on the border to another stage."""
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
-"""Bounded chaos on the loopback: at random, processes are killed and stopped, the disk is filled, clients vanish, the
-model is reloaded, under 64 clients of the SDK with deadlines. Every answer is checked.
+"""Bounded chaos on the loopback, under 64 clients of the SDK with deadlines. At random, processes are killed or
+stopped, the disk fills, clients vanish, and the model is reloaded. Every answer is checked.
 
     python -m benchmarks.chaos [--seconds 60] [--seed 7] [--clients 64] [--within 15]
 

@@ -1,4 +1,4 @@
-"""Which texts to label next, by what a model says of them and by how they differ: pool-based active learning.
+"""Choose the texts to label next, by a model's probabilities and by how the texts differ: pool-based active learning.
 
 Scores are of one answer each. Where it counts how much texts are alike, scikit-learn is needed; that and numpy are
 imported then, and not by the command line's help.

@@ -237,7 +237,7 @@ def _lines(rows: Iterable[Any]) -> Iterator[bytes]:
 
 
 def _line(text: Text) -> bytes:
-    """Return a row of JSON Lines. What is no UTF-8 stays as it is, and the gateway refuses that row alone."""
+    """Return a row of JSON Lines. Bytes that are no UTF-8 stay as they are, and the gateway refuses that row alone."""
     if isinstance(text, bytes):
         escaped = json.dumps({"text": text.decode(errors="surrogateescape")}, ensure_ascii=False)
         return escaped.encode(errors="surrogateescape") + b"\n"

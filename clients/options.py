@@ -18,7 +18,7 @@ class Options:
     members: bool = False
     uncertainty: bool = False
     model: str = field(default="", kw_only=True)
-    """Which of the server's models; "" = the client's, or the only one."""
+    """The server's model that answers; "" = the client's, or the only one."""
 
     def __post_init__(self) -> None:
         if self.top_k is not None and self.top_k < 1:

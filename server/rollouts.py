@@ -67,7 +67,7 @@ def parse_shadow(line: str) -> Candidate | None:
 
 @dataclass(frozen=True)
 class Rule:
-    """When a candidate is withdrawn, and when it is promoted. Shares are in 0 to 1; each is over the last requests.
+    """The rule by which a candidate is withdrawn or promoted. Shares are in 0 to 1; each is over the last requests.
 
     Attributes:
         least: requests that it must have had before anything is decided

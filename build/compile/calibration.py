@@ -13,7 +13,7 @@ from newsdesk.server.runtime.arrays import Array
 
 LEAST_ROWS = 32
 _COMMON, _COMMON_SHARE = 10, 0.08
-"""In any language the ten most common tokens are more than a tenth of a text (in news, a third); of ids drawn at random
+"""In any language the ten most common tokens are more than a tenth of a text; in news, a third. Of ids drawn at random
 from a vocabulary they are next to nothing."""
 
 MASK = 1e4

@@ -35,7 +35,7 @@ class EngineFigures(Struct, frozen=True, kw_only=True):
     version: str
     """The runtime's."""
     seconds: float
-    """That its building took."""
+    """The time that its building took."""
     mib: float
     profiles: int
     products: dict[str, float]
@@ -141,7 +141,7 @@ def _type(dtype: Any) -> str:
 
 
 def _configure(trt: ModuleType, builder: Any, settings: Engines, timings: Path) -> Any:
-    """Return the builder's configuration. What a runtime does not have and the recipe asks for is an error."""
+    """Return the builder's configuration. A setting of the recipe that a runtime does not have is an error."""
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mib << 20)
     config.builder_optimization_level = settings.optimization_level

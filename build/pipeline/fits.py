@@ -26,7 +26,7 @@ class Fold(msgspec.Struct, frozen=True):
 
 
 class MemberFit(msgspec.Struct, frozen=True, kw_only=True):
-    """Which fit of a member's training: one may leave several."""
+    """The fit of a member's training: one may leave several."""
 
     name: str
     kind: str

@@ -49,8 +49,8 @@ class BuildStage:
     code: tuple[str, ...] = ()
     """More modules, beside the function's, whose code decides the result: those that its settings name."""
     keyed: tuple[str, ...] | None = None
-    """Modules whose closures are in the key. None: all `roots`. Of a fit fewer are, since hours of training are not
-    thrown away for an edit of the trainer; all are recorded."""
+    """Modules whose closures are in the key. None: all `roots`. A fit has fewer, since hours of training are not thrown
+    away for an edit of the trainer. All are recorded."""
 
     @property
     def id(self) -> str:

@@ -42,8 +42,8 @@ class Train(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     snapshots: Annotated[int, Meta(ge=0, le=20)] = 0
     """Cycles of the learning rate, each of which leaves a member of its own; 0 is an ordinary run."""
     frozen_layers: Annotated[int, Meta(ge=0)] = 0
-    """How many of the lowest layers, and with them the embeddings, stay as they were pretrained: nothing is propagated
-    back through them, which makes a step of a large encoder that much cheaper."""
+    """The lowest layers, with the embeddings, that stay as they were pretrained. Nothing is propagated back through
+    them, so a step of a large encoder is much cheaper."""
     bf16: bool = True
     """Autocast, where the hardware has bf16; elsewhere it is fp32."""
     max_rows: Annotated[int, Meta(ge=0)] = 0
@@ -161,7 +161,7 @@ class _Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     """Seeds the member's training; without it the recipe's seed does."""
     distil: Distil | None = None
     balanced: bool = False
-    """Whether every label weighs alike, however few its rows. Where it does in one member, it does in the answers."""
+    """Whether every label weighs alike, however few its rows. If it does in one member, it does in the answers."""
     least_rows: Annotated[int, Meta(ge=0)] = 0
     """With fewer training rows the member is left out, where others are left (`split.folds`)."""
     calibration_folds: Annotated[int, Meta(ge=0)] = 0
@@ -183,7 +183,7 @@ class EncoderMember(_Common, frozen=True, tag="encoder"):
     base: Annotated[str, Meta(min_length=1)]
     """The pretrained encoder: a hub name or a local directory."""
     max_length: Annotated[int, Meta(ge=8, le=8192)] = 128
-    """Tokens of a training row that are read, at most. Where next to none is as long, what serves reads shorter windows
+    """Tokens of a training row that are read, at most. If next to no row is as long, the server reads shorter windows
     (`training.trainer.window`)."""
     pooling: Literal["own", "mean", "first"] = "own"
     """The layer between the encoder and the linear layer: the family's own head, or a pooling of the tokens."""

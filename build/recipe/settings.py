@@ -75,8 +75,8 @@ class Verify(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     float_tolerance: Annotated[float, Meta(gt=0)] = 1e-3
     half_tolerance: Annotated[float, Meta(gt=0)] = 0.02
     int8_tolerance: Annotated[float, Meta(gt=0)] = 0.1
-    """All real rows but `int8_outliers` must keep to it. A row on the border between two labels may swing wide
-    in int8 and still be as right as before, so one limit for all of them would be so wide that it finds nothing."""
+    """All real rows but `int8_outliers` must keep to it. A row on the border between two labels may swing wide in int8
+    and still be as right as before. One limit for all rows would be so wide that it finds nothing."""
     int8_outliers: Fraction = 0.02
     int8_min_agreement: Fraction = 0.98
     int8_extreme_tolerance: Annotated[float, Meta(gt=0)] = 0.3

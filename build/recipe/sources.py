@@ -56,7 +56,7 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     train: Source
     more: list[Source] = []
-    """More training rows, of other files. Of a text that stands in several, the first counts."""
+    """More training rows, of other files. A text that stands in several counts once, where it stands first."""
     test: Source | None = None
     local: Local | None = None
     outside: dict[str, Source] = {}
@@ -74,11 +74,11 @@ class Split(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_
     """How many rows are left to learn from, drawn by content as the validation rows are, and those stay the same; 0
     means all."""
     validation_where: Where = {}
-    """Which training rows may become validation rows; empty means all."""
+    """The training rows that may become validation rows; empty means all."""
     folds: Annotated[int, Meta(ge=0)] = 0
-    """Above 0, no rows are set aside to validate on. Each member is fitted without each of so many parts of the
-    rows, and what it says of the part that it did not see chooses the members, combines, calibrates and sets
-    thresholds (out of fold). The members that serve are fitted on all rows."""
+    """Above 0, no rows are set aside to validate on. Each member is fitted once without each of so many parts of the
+    rows. Its out-of-fold answers, to the part that it did not see, choose the members, combine, calibrate and set
+    thresholds. The members that serve are fitted on all rows."""
     drop_suspects: Annotated[float, Meta(ge=0, le=0.5)] = 0.0
     """Share of the rows, those whose labels are likeliest to be wrong, that the members that serve are fitted without;
     read with `folds`."""

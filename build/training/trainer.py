@@ -44,7 +44,7 @@ def checkpoint(snapshot: int) -> str:
 
 @dataclass
 class _Encoded(torch.utils.data.Dataset):
-    """Rows as ids. Of rows that are read in views, `draw` draws the views of an epoch."""
+    """Rows as ids. If rows are read in views, `draw` draws the views of an epoch."""
 
     read: Callable[[list[str]], list[list[int]]]
     rows: list[Row]

@@ -16,7 +16,7 @@ from newsdesk.clients.errors import TextRefused
 from newsdesk.clients.rows import Reader, RowRefusal, RowsError
 
 FIRST_RETRIES = 5
-"""Whoever has mistyped the address is told so within seconds, and a long file still outlasts a restart."""
+"""A user who mistyped the address learns it within seconds, and a long file still outlasts a restart."""
 _MOST_REFUSED = 1000
 """Refused rows that are kept until the texts before them are answered."""
 

@@ -11,7 +11,7 @@ _SHOWN = 200
 
 
 class Line(NamedTuple):
-    """A line with its end. Of one that is too long only the start is kept.
+    """A line with its end. If it is too long, only its start is kept.
 
     Attributes:
         number: from 1

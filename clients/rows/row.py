@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from newsdesk.server.contract import MAX_TEXT_BYTES
 
 LONGEST_ROW = 4 * MAX_TEXT_BYTES
-"""Bytes of a line, and of a record with all its columns. Of what is longer nothing is kept."""
+"""Bytes of a line, and of a record with all its columns. Nothing is kept of a longer one."""
 TOO_LONG = f"expected a text of at most {MAX_TEXT_BYTES // 1024} KiB"
 
 

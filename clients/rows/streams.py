@@ -107,7 +107,7 @@ class Changed(io.RawIOBase):
 
 
 def from_encoding(encoding: str) -> Callable[[bytes], bytes]:
-    """Return the change from another encoding to UTF-8. What is undecodable there is not UTF-8 either."""
+    """Return the change from another encoding to UTF-8. Undecodable bytes become bytes that are no UTF-8 either."""
     decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
 
     def change(block: bytes) -> bytes:

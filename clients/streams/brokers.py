@@ -17,7 +17,7 @@ class BrokerError(Exception):
 
 
 class BrokerAway(BrokerError):
-    """The broker does not answer now. What was to be written may have been written."""
+    """The broker does not answer now. Answers on their way to it may have been written."""
 
 
 class MessageSource(Protocol):

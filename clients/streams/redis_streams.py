@@ -1,4 +1,4 @@
-"""Redis Streams, by consumer groups. What a consumer left unanswered is claimed by another after a while."""
+"""Redis Streams, by consumer groups. A message that a consumer left unanswered is claimed by another after a while."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""Which words mattered, by occlusion: what becomes of the answered label's probability without them.
+"""The words that mattered, by occlusion: the change of the answered label's probability without them.
 
 The method of Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks" (2014), section 4.2, with words
 for patches, left out instead of greyed, as Li, Monroe and Jurafsky did in "Understanding Neural Networks through
@@ -14,7 +14,7 @@ from typing import Any
 from newsdesk.clients import Prediction, TextRefused
 
 MOST_SPANS = 64
-"""Spans of one text. Where it has more words, as many neighbours as needed share a span."""
+"""Spans of one text. If it has more words, as many neighbours as needed share a span."""
 _WORD = re.compile(r"\S+")
 
 

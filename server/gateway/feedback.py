@@ -62,7 +62,7 @@ class Feedback:
 
 
 def _append(file: int, lines: bytes) -> None:
-    """Write lines behind the last whole one. Where not all of them fit, the file stays as it was."""
+    """Write lines behind the last whole one. If not all of them fit, the file stays as it was."""
     end = _end_of_last_line(file)
     if end + len(lines) > MOST_BYTES:
         raise Full(

@@ -51,7 +51,7 @@ def log(event: str, level: int = logging.INFO, exc_info: BaseException | None = 
 
 
 class AuditLog:
-    """Appended to, never cut, readable for the owner alone. Where it cannot be written, the log has the entry."""
+    """Appended to, never cut, readable for the owner alone. If it cannot be written, the log has the entry."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -118,7 +118,7 @@ class GatewaySettings:
     """It answers the texts that a hash chooses, until it is promoted or withdrawn. One of each model."""
     shadow: tuple[str, ...] = option((), "Version to compare, unanswered; repeatable.", unset="none", expected=_SHADOW)
     rollout_rule: str = option("", 'Their rule, as "errors=1%,promote=5000".', unset="see docs", expected=_RULE)
-    """When either is promoted or withdrawn without a command, as `rollouts.Rule` reads it."""
+    """The rule by which either is promoted or withdrawn without a command, as `rollouts.Rule` reads it."""
     feedback: Path | None = option(None, "Folder to keep callers' corrections in; none are taken without.")
     """`newsdesk build --data` reads its files."""
     log_texts: bool = option(False, "Log texts, masked for personal details.")
@@ -163,7 +163,7 @@ class GatewaySettings:
 
     @property
     def rule(self) -> Rule:
-        """When a candidate is promoted or withdrawn without a command."""
+        """The rule by which a candidate is promoted or withdrawn without a command."""
         return Rule.parse(self.rollout_rule) or Rule()
 
     @property

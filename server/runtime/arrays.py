@@ -1,4 +1,4 @@
-"""The type of arrays. Where one is taken or given, the docstring says its shape and the type of its elements."""
+"""The type of arrays. The docstring of a function says their shapes and the types of their elements."""
 
 from typing import Any
 

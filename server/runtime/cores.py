@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FEWEST_INSTANCES = 2
-"""Backend processes. Triton's batcher looks for a free instance when a request comes, or after half a second. Where the
-only instance is not yet free when the last one comes, as in a closed loop, everybody waits for that: the curve that
-`newsdesk tune` prints shows it."""
+"""Backend processes. Triton's batcher looks for a free instance when a request comes, or after half a second. In a
+closed loop the only instance is not yet free when the last request comes, and everybody waits for that half second. The
+curve that `newsdesk tune` prints shows it."""
 
 
 def granted_cores(root: Path = Path("/")) -> int:

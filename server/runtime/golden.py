@@ -24,8 +24,8 @@ REFERENCE = "onnxruntime:fp32"
 AGREEMENT = 0.95
 LIMITS = {"fp32": 1e-3, "fp16": 0.02}
 _COARSE = 0.3
-"""How far a probability may be from the golden one of the same graph, by its precision: engines sum in other orders,
-and what lies on a border of 8 bits is rounded to either side."""
+"""The greatest distance of a probability from the golden one of the same graph, by its precision. Engines sum in other
+orders, and a value on a border of 8 bits is rounded to either side."""
 _BATCH = 8
 
 

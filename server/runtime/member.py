@@ -46,8 +46,8 @@ class MemberOutput:
 
 
 Read = Callable[[list[str]], tuple[Sequence[Ids], Array, Array]]
-"""Texts to the ids of their windows, text after text; how many windows each text has, INT64 [n]; and the share of each
-that is unknown, FP64 [n] (see `MemberOutput`)."""
+"""A function of texts. It returns the ids of their windows, text after text; the number of each text's windows, INT64
+[n]; and the share of each that is unknown, FP64 [n] (see `MemberOutput`)."""
 
 
 class LoadedMember:

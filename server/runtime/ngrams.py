@@ -27,7 +27,7 @@ NOTHING = 1
 
 
 class Features(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which n-grams are read, and into how many buckets they are hashed: the member's features file."""
+    """The n-grams that are read, and the number of buckets that they are hashed into: the member's features file."""
 
     buckets: Annotated[int, Meta(ge=2, le=1 << 26)] = 1 << 22
     words: tuple[Annotated[int, Meta(ge=1, le=4)], ...] = (1, 2)

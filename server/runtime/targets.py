@@ -1,4 +1,4 @@
-"""Which compile target each member is served with, as one line.
+"""The compile target that each member is served with, as one line.
 
 It is "openvino:int8" for every member that has it, or "minilm=openvino:int8,student=onnxruntime:fp32".
 """

@@ -12,7 +12,7 @@ from newsdesk.server.runtime.arrays import Array
 
 
 class Place(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="place"):
-    """A weighted mean: the first window weighs `first`, every other weighs 1. News says early what it is about."""
+    """A weighted mean: a window weighs its top probability to this power. An unsure window hardly counts."""
 
     first: Annotated[float, Meta(gt=0)]
 

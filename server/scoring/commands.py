@@ -1,4 +1,4 @@
-"""score, for the `newsdesk` command line. What it needs is imported when it runs."""
+"""The command `newsdesk score`. Its packages are imported when it runs."""
 
 import json
 import sys

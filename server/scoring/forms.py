@@ -31,7 +31,7 @@ _UNCERTAINTY = "uncertainty", "of_data", "of_model"
 
 @dataclass(frozen=True)
 class Style:
-    """Which columns are added, and how they are called.
+    """The columns that are added, and their names.
 
     Attributes:
         labels: of the model, in its order

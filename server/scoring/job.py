@@ -23,7 +23,7 @@ _SAY_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """Which files are scored, and how.
+    """The files that are scored, and how.
 
     Attributes:
         source: a file, or a folder of them; a path or a URL

@@ -15,7 +15,7 @@ _LOCK = ".lock"
 
 
 class FileSystem(Protocol):
-    """A file system. What is created appears whole under its name, or not at all."""
+    """A file system. A file that is created appears whole under its name, or not at all."""
 
     def find(self, path: str) -> dict[str, str]:
         """Return the files of a folder by their names in it, or a file as "", each with what changes when it does."""

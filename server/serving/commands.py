@@ -1,4 +1,4 @@
-"""serve, prepare and doctor, for the `newsdesk` command line. What they need is imported when they run."""
+"""The commands `newsdesk serve`, `prepare` and `doctor`. Their packages are imported when they run."""
 
 import json
 import os

@@ -14,7 +14,7 @@ _COMPUTES = 0.02
 """The share of its time that a busy backend process computes at least, on a machine full of other work; one that hangs
 computes nothing."""
 _COMPUTING_SECONDS = 600.0
-"""How long all of them may compute without an answer: a whole batch of the longest texts takes minutes."""
+"""Seconds that all of them may compute without an answer: a whole batch of the longest texts takes minutes."""
 
 
 class Probes:

@@ -45,12 +45,13 @@ _QUEUE_SECONDS = 60
 
 
 class Workspace:
-    """Folders of a server. What Triton looks at holds a link for each model, to the generation of it in place.
+    """Folders of a server.
 
-    Triton looks every second whether what the link names has changed, and starts fresh backend processes then. A
-    generation is written once, and the link is changed in one rename. It holds nothing but a configuration and a
-    `model.py` that runs the one of a rendering beside it: a rendering is made of hard links, and whoever links or
-    unlinks such a file elsewhere changes it in Triton's eyes.
+    The repository that Triton reads holds a link for each model, to the generation of it in place. Triton looks every
+    second whether the link's generation has changed, and starts fresh backend processes then. A generation is written
+    once, and the link is changed in one rename. It holds nothing but a configuration and a `model.py` that runs the one
+    of a rendering beside it. A rendering is made of hard links: whoever links or unlinks such a file elsewhere changes
+    it in Triton's eyes.
     """
 
     def __init__(self, state: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which graphs of a model go to a device, and where those come from that its repository does not hold."""
+"""The graphs of a model that go to a device, and the origin of those that its repository does not hold."""
 
 from dataclasses import dataclass
 from pathlib import Path

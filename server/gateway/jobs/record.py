@@ -35,7 +35,7 @@ class Record(Struct, kw_only=True):
     rows: int = 0
     refused: int = 0
     size: int = 0
-    """Bytes of the result that hold the answers to `rows`. Whatever is behind them is of a run that was ended."""
+    """Bytes of the result that hold the answers to `rows`. Bytes behind them are of a run that was ended."""
     ended: float | None = None
     problem: dict[str, Any] | None = None
 

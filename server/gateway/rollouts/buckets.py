@@ -1,4 +1,4 @@
-"""Which texts a canary answers: by a hash, so that a text has one answer for as long as the canary is there."""
+"""The texts that a canary answers, by a hash: a text has one answer for as long as the canary is there."""
 
 import hashlib
 

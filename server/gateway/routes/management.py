@@ -46,7 +46,7 @@ def index(request: Request) -> list[dict[str, str]]:
 @models.post("/models/{model}/load", responses=_PROBLEMS | documented(409))
 @models.post("/models/{model}/unload", responses=_PROBLEMS | documented(409))
 async def manage(request: Request, model: str, caller: Annotated[Caller, Depends(requires(Role.operator))]) -> Response:
-    """Load or unload a model. Of parameters, only `unload_dependents` is taken: files and configurations are code."""
+    """Load or unload a model. `unload_dependents` is the only parameter: files and configurations are code."""
     action = request.url.path.rsplit("/", 1)[-1]
     entry = {"action": action, "model": model}
     launch: Launch = request.app.state.launch
