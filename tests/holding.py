@@ -4,14 +4,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def until(reached: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until something is so, however busy the machine is."""
+def until(reached: Callable[[], T], what: Callable[[], object] = str, seconds: float = 120) -> T:
+    """Wait until something is so, however busy the machine is, and return it; a failure shows `what`."""
     deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline
+    while not (value := reached()):
+        assert time.monotonic() < deadline, what()
         time.sleep(0.01)
+    return value
 
 
 @dataclass(frozen=True)

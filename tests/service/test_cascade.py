@@ -221,7 +221,7 @@ def test_every_request_of_a_mixed_crowd_gets_its_own_answer(
     )
     assert 400 <= texts < 450
     assert batches < texts
-    assert 0 < seconds < 10
+    assert seconds > 0
     at_the_end = sum(count for name, count in stages.items() if 'stage="bag+tiny+keen"' in name)
     assert 0 <= last - at_the_end <= 20
 

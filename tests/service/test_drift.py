@@ -2,9 +2,8 @@
 
 import random
 import re
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
@@ -15,6 +14,7 @@ from newsdesk.build.reference import measure
 from newsdesk.clients import Client
 from newsdesk.server.runtime import manifest
 from tests import tiny
+from tests.holding import until
 from tests.launching import Server
 
 WINDOW = 300
@@ -53,13 +53,6 @@ def samples(server: Server, name: str, by: str) -> dict[str, float]:
     with urllib.request.urlopen(f"http://127.0.0.1:{server.ports[2]}/metrics", timeout=10) as response:
         lines = re.findall(rf"^newsdesk_{name}{{(.*)}} (\S+)$", response.read().decode(), re.MULTILINE)
     return {re.findall(rf'\b{by}="([^"]*)"', labels)[0]: float(value) for labels, value in lines}
-
-
-def until(wanted: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not wanted():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def test_texts_unlike_the_rows_show_and_texts_like_them_do_not(server: Server) -> None:

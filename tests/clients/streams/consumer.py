@@ -16,15 +16,6 @@ from newsdesk.server.contract import Quality
 from tests.clients.cli.command import NEWSDESK
 
 
-def until(reached: Callable[[], Any], seconds: float = 60) -> Any:
-    """Wait until it is reached, and return what it is then."""
-    deadline = time.monotonic() + seconds
-    while not (value := reached()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return value
-
-
 class Command:
     """A consumer that is started, and ended by the test."""
 

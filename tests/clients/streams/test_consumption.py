@@ -16,8 +16,9 @@ from newsdesk.clients.streams.brokers import BrokerAway, BrokerError
 from newsdesk.clients.streams.consumption import ConsumerLimits, Consumption
 from newsdesk.clients.streams.messages import MessageForm
 from newsdesk.clients.streams.report import Report
-from tests.clients.streams.consumer import Messages, Server, Written, until
+from tests.clients.streams.consumer import Messages, Server, Written
 from tests.clients.triton_process import Triton
+from tests.holding import until
 
 TEXTS = [f"match {number}".encode() for number in range(100)]
 

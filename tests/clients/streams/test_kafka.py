@@ -10,9 +10,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from newsdesk.clients.streams.brokers import Group, parse
 from newsdesk.clients.streams.kafka import KafkaSource
-from tests.clients.streams.consumer import Command, until
+from tests.clients.streams.consumer import Command
 from tests.clients.triton_process import Ports
-from tests.holding import Hold
+from tests.holding import Hold, until
 
 COUNT = 200
 SESSION = {"session.timeout.ms": "4000", "heartbeat.interval.ms": "200"}

@@ -12,9 +12,9 @@ from newsdesk.clients.streams.brokers import Group, StreamUrl
 from newsdesk.clients.streams.redis_streams import RedisSource
 from tests import brokers
 from tests.clients.cli.command import run
-from tests.clients.streams.consumer import Command, until
+from tests.clients.streams.consumer import Command
 from tests.clients.triton_process import Ports
-from tests.holding import Hold
+from tests.holding import Hold, until
 
 COUNT = 200
 

@@ -5,7 +5,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from newsdesk.server.gateway import connections
 from newsdesk.server.gateway.connections import Connections, Http, WebSockets
+from tests.holding import until
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 MOST = 40
@@ -103,19 +104,15 @@ def test_trailers_are_part_of_the_head(port: int) -> None:
 
 
 def test_a_head_that_does_not_come_is_not_waited_for(port: int) -> None:
-    began = time.monotonic()
     with connected(port) as silent, connected(port, GET) as half, connected(port, GET + b"\r\n" + GET) as second:
         assert rest(half).startswith(b"HTTP/1.1 408 ")
         assert rest(silent).startswith(b"HTTP/1.1 408 ")
         assert rest(second).count(b"HTTP/1.1 ") == 2
-    assert time.monotonic() - began < 5
 
 
 def test_a_body_that_nobody_reads_is_not_waited_for(port: int) -> None:
-    began = time.monotonic()
     with connected(port, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\nx") as connection:
         assert rest(connection).endswith(b"ok")
-    assert time.monotonic() - began < 5
 
 
 def test_a_connection_may_rest_between_requests(port: int) -> None:
@@ -189,10 +186,3 @@ def test_as_many_files_as_the_system_lets_it() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,7 @@ from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.hedging import Hedging
 from newsdesk.server.gateway.problems import Unavailable
 from tests import virtual_time
-from tests.holding import Hold
+from tests.holding import Hold, until
 from tests.launching import Server, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import STAND_IN, Served
@@ -330,10 +329,3 @@ def test_it_opens_when_the_server_is_gone_for_good_and_closes_by_itself(tmp_path
 
 def ask(client: httpx.Client) -> httpx.Response:
     return client.post("/v1/classify", json={"text": "shares"})
-
-
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

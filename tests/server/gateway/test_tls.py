@@ -5,8 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.settings import GatewaySettings, GatewaySettingsError
 from newsdesk.server.serving.gateway import Gateway
 from tests.certificates import Authority
+from tests.holding import until
 from tests.launching import free_ports, write_repository
 from tests.server.gateway import gateways
 from tests.server.gateway.conftest import Served
@@ -82,13 +82,6 @@ def encrypted(served: Served, tmp_path: Path) -> Iterator[Encrypted]:
 @pytest.fixture
 def own(encrypted: Encrypted) -> tuple[Path, Path]:
     return encrypted.authority.issue(encrypted.folder / "caller", "caller")
-
-
-def until(reached: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def curl(encrypted: Encrypted, *arguments: str | Path) -> tuple[int, str]:

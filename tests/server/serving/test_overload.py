@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.holding import until
 from tests.launching import MODEL, Server, write_repository
 
 QUEUE, BATCH, ASKED = 16, 8, 160
@@ -59,11 +60,6 @@ def held(launch: Callable[..., Server], tmp_path: Path) -> HeldServer:
     server = launch(repository, options=["--target", "openvino:int8", "--instances", "1", "--no-gateway"])
     server.until("Ctrl-C stops it")
     return HeldServer(server, tmp_path)
-
-
-def until(reached: Callable[[], bool]) -> None:
-    while not reached():
-        time.sleep(0.01)
 
 
 def test_a_full_queue_refuses_at_once_and_recovers(held: HeldServer) -> None:

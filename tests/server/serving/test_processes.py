@@ -4,12 +4,11 @@ import ctypes
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 
 import pytest
 
 from newsdesk.server.machine import processes
+from tests.holding import until
 
 _PTRACE_SEIZE, _PTRACE_INTERRUPT = 0x4206, 0x4207
 
@@ -52,10 +51,3 @@ def test_one_that_ended_is_no_more(sleeper: processes.Process) -> None:
     until(lambda: not sleeper.alive)
     assert not sleeper.working
     assert not sleeper.held
-
-
-def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

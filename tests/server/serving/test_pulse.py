@@ -3,21 +3,13 @@
 import queue
 import socket
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 
 from newsdesk.server.serving import pauses, pulse
 from newsdesk.server.serving.pauses import Pauses
 from newsdesk.server.serving.pulse import Pulse
-
-
-def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from tests.holding import until
 
 
 def test_one_that_answers_no_more_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from tritonclient.utils import InferenceServerException
 from newsdesk.clients import Client, NewsdeskError, Prediction
 from newsdesk.server.machine import servers
 from newsdesk.server.rollouts import read_status
+from tests.holding import until
 from tests.launching import Callers, Server, free_ports, write_repository
 from tests.server.gateway.conftest import STAND_IN
 from tests.service.requests import tensor
@@ -113,13 +114,6 @@ class RolloutCallers(Callers):
                     self._asked[url] += 1
 
         return ask
-
-
-def until(holds: Callable[[], object], what: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.05)
 
 
 @contextmanager
