@@ -19,6 +19,12 @@ def test_shipped_weights_and_the_tree_keep_to_their_sizes():
     assert sum(sizes.values()) < 52 * MIB
 
 
+def test_no_mark_of_a_merge_is_left():
+    marks = ["git", "grep", "-nIE", "^(<{7}|>{7})( |$)"]
+    listed = subprocess.run(marks, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (listed.returncode, listed.stdout, listed.stderr) == (1, "", "")
+
+
 def test_no_folder_of_tests_is_passed_over(pytestconfig: pytest.Config):
     """pytest skips folders by their names, "build" among them, and says nothing."""
     passed_over = pytestconfig.getini("norecursedirs")
