@@ -75,12 +75,6 @@ def anchors(page: Path) -> set[str]:
     return {slug(heading) for heading in re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)}
 
 
-def test_no_merge_was_left_half_done() -> None:
-    pages = [*PAGES, *(ROOT / "benchmarks" / "results").glob("*.md")]
-    half_done = re.compile(r"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
-    assert [page.name for page in pages if half_done.search(page.read_text(encoding="utf-8"))] == []
-
-
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "model_repository" / "LICENSE.md"], **ids)
 def test_links_lead_to_what_is_there(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)

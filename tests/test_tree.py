@@ -20,7 +20,7 @@ def test_shipped_weights_and_the_tree_keep_to_their_sizes():
 
 
 def test_no_mark_of_a_merge_is_left():
-    marks = ["git", "grep", "-nIE", "^(<{7}|>{7})( |$)"]
+    marks = ["git", "grep", "-nIE", "^(<{7}|={7}|>{7})( |$)"]
     listed = subprocess.run(marks, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (listed.returncode, listed.stdout, listed.stderr) == (1, "", "")
 
