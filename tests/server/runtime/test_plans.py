@@ -79,7 +79,7 @@ def test_no_plan_runs_on_what_is_older_than_ampere(plan: plans.Plan):
     ("package", "version", "complaint"),
     [
         ("tensorrt_cu12", "10.13.3.9", ""),
-        ("tensorrt_cu13", "10.12.0.1", r"but this is tensorrt 10\.12\.0\.1"),
+        ("tensorrt_cu13", "10.12.0.1", r"but this is tensorrt 10\.12\.0\.1\. Build it again here: newsdesk build$"),
         ("tensorrt_rtx", "1.7.1", "but tensorrt is not installed here: pip install tensorrt$"),
     ],
 )
