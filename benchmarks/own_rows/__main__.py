@@ -13,7 +13,8 @@ off goes on where it was: what stands in the results is not measured again, but 
 
     tfidf_lr, tfidf_svm, tfidf_nb   TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), and scikit-learn's
                                     LogisticRegression, LinearSVC and MultinomialNB as they are
-    frozen_lr                       the encoder's states, mean pooled, and LogisticRegression
+    frozen_lr                       the encoder's states, as sentence-transformers gives them: mean pooled, of length
+                                    1; and LogisticRegression
     newsdesk, newsdesk_encoder      `newsdesk build --data`, without and with the encoder; with --quick in fp32, and
                                     with --fits the encoder's answers come of its fit: accuracy alone, in seconds
     setfit                          SetFit on the same encoder, where --setfit-python names a Python that has it:

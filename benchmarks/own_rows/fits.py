@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.own_rows.states import MOST_TOKENS, States
+from benchmarks.own_rows.states import MOST_TOKENS, POOLING, States
 from newsdesk.build.data import tables
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.evaluation.metrics import softmax
@@ -78,8 +78,8 @@ class FittedRecipe:
 def _is_frozen(member: object) -> bool:
     if not isinstance(member, EncoderMember) or not member.frozen:
         return False
-    if (member.max_length, member.pooling) != (MOST_TOKENS, "mean"):
-        raise SystemExit(f"{member.name}: its states are not those that were read: mean, of {MOST_TOKENS} tokens")
+    if (member.max_length, member.pooling) != (MOST_TOKENS, POOLING):
+        raise SystemExit(f"{member.name}: its states are not those that were read: {POOLING}, of {MOST_TOKENS} tokens")
     return True
 
 

@@ -24,10 +24,18 @@ def imbalance(results: list[Line]) -> list[str]:
         "`python -m benchmarks.own_rows imbalance`: macro F1 in per cent (and the mean of both labels' recalls) of two "
         "labels, 950 and 50 training rows or 1,000 and 10; other rows in the same shares, twice as many, are the test. "
         "AG News: Business and Sci/Tech. Balanced: scikit-learn's `class_weight`, and newsdesk's `balanced` of each "
-        "member. Rare answers are few, so that a rare label's precision, and with it macro F1, is low even where four "
+        f"member. {_first_draws(results)}"
+        "Rare answers are few, so that a rare label's precision, and with it macro F1, is low even where four "
         "of five texts of either label are named right.",
         table(["set", "draws", *columns], rows),
     ]
+
+
+def _first_draws(results: list[Line]) -> str:
+    """Return which columns were measured with fewer draws than others, as a sentence; empty where none was."""
+    draws = {name: len({line["draw"] for line in results if line["column"] == name}) for name in uneven.columns()}
+    fewer = [name for name, count in draws.items() if 0 < count < max(draws.values())]
+    return f"Of fewer draws than the others, the first: {'; '.join(fewer)}. " if fewer else ""
 
 
 def wrong_labels(results: list[Line]) -> list[str]:
@@ -56,7 +64,8 @@ def wrong_labels(results: list[Line]) -> list[str]:
         "## Labels that are wrong",
         "`python -m benchmarks.own_rows wrong-labels`: 5 % of the rows, at most 2,000, got another label. The area "
         "under the ROC curve of the score that orders `suspects.csv`, the share of the flipped "
-        "rows that the list holds, and the share of the list that was flipped.",
+        "rows that the list holds, and the share of the list that was flipped. The lines with MiniLM are of its states "
+        "as they are: `members.encoder.pooling=mean`.",
         table(["set", "rows", "AUROC", "of each draw", "flipped rows listed", "listed rows flipped"], rows),
     ]
 

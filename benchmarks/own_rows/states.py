@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 MOST_TOKENS = 256
+POOLING = "unit"
+"""As sentence-transformers gives the states of MiniLM: the mean of the tokens, scaled to length 1."""
 
 
 class States:
-    """Mean-pooled states of the encoder `base`, with the seconds that a text took when it was read."""
+    """Pooled states of the encoder `base`, with the seconds that a text took when it was read."""
 
     def __init__(self, base: Path, file: Path) -> None:
         """`file`: the .npz that keeps the states."""
@@ -37,7 +39,7 @@ class States:
         from newsdesk.build.training import frozen
 
         began = time.perf_counter()
-        states, lengths = frozen.embed(str(self.base), "encoder", texts, MOST_TOKENS, "mean")
+        states, lengths = frozen.embed(str(self.base), "encoder", texts, MOST_TOKENS, POOLING)
         a_token = (time.perf_counter() - began) / sum(lengths)
         for text, of_text, tokens in zip(texts, states, lengths, strict=True):
             self._states[_name(text)], self._seconds[_name(text)] = of_text, tokens * a_token

@@ -10,17 +10,17 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from newsdesk.build.members import bases
 
-Pooling = Literal["own", "mean", "first"]
+Pooling = Literal["own", "mean", "unit", "first"]
 HEAD = "head.safetensors"
 _MARK = "newsdesk_pooling"
 """Key of the saved configuration that says that the head is ours."""
 
 
 class Pooled(torch.nn.Module):
-    """An encoder whose token states are pooled, "mean" (over the real tokens) or "first", into a linear layer.
+    """An encoder whose token states are pooled, by "mean", "unit" or "first", into a linear layer.
 
-    Mean pooling is what sentence encoders (e5, MiniLM, MPNet) were trained with; BERT's own head starts from a pooler
-    that those never fitted.
+    Mean pooling is what sentence encoders (e5, MiniLM, MPNet) were trained with, and they compare means by their angle
+    alone: "unit". BERT's own head starts from a pooler that those never fitted.
     """
 
     def __init__(self, encoder: PreTrainedModel, pooling: Pooling) -> None:
@@ -50,12 +50,13 @@ def pooled(states: torch.Tensor, attention_mask: torch.Tensor, pooling: str) -> 
     Args:
         states: FP [batch, length, hidden]
         attention_mask: INT [batch, length]
-        pooling: "mean" over the real tokens, or "first"
+        pooling: "mean" over the real tokens, "unit", the same scaled to length 1, or "first"
     """
     if pooling == "first":
         return states[:, 0]
     mask = attention_mask.unsqueeze(-1).to(states.dtype)
-    return (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+    mean = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+    return mean / mean.norm(dim=1, keepdim=True).clamp(min=1e-6) if pooling == "unit" else mean
 
 
 Encoder: TypeAlias = PreTrainedModel | Pooled

@@ -185,8 +185,9 @@ class EncoderMember(_Common, frozen=True, tag="encoder"):
     max_length: Annotated[int, Meta(ge=8, le=8192)] = 128
     """Tokens of a training row that are read, at most. If next to no row is as long, the server reads shorter windows
     (`training.trainer.window`)."""
-    pooling: Literal["own", "mean", "first"] = "own"
-    """The layer between the encoder and the linear layer: the family's own head, or a pooling of the tokens."""
+    pooling: Literal["own", "mean", "unit", "first"] = "own"
+    """The layer between the encoder and the linear layer: the family's own head, or a pooling of the tokens. "unit" is
+    the mean, scaled to length 1."""
     min_piece_count: Annotated[int, Meta(ge=0)] = 0
     """Pieces of the vocabulary that the training rows hold fewer times are dropped before it is fitted; 0 keeps all."""
     pretrain: Pretrain | None = None
@@ -199,7 +200,7 @@ class EncoderMember(_Common, frozen=True, tag="encoder"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.frozen and self.pooling == "own":
-            raise ValueError(f'member {self.name}: a frozen encoder has no head of its own; set pooling = "mean"')
+            raise ValueError(f'member {self.name}: a frozen encoder has no head of its own; set pooling = "unit"')
         if self.frozen and (self.train != Train() or self.pretrain or self.distil or self.min_piece_count):
             raise ValueError(
                 f"member {self.name}: `frozen` fits the linear layer alone, without `train`, `pretrain`, `distil` and "

@@ -269,7 +269,7 @@ def test_nothing_is_propagated_back_through_frozen_layers(tmp_path: Path):
     assert "encoder.encoder.layer.2.attention.attn.q.weight" in learning
 
 
-@pytest.mark.parametrize("pooling", ["mean", "first"])
+@pytest.mark.parametrize("pooling", ["mean", "unit", "first"])
 def test_a_pooling_of_ours_is_saved_loaded_and_exported(base: str, pooling, tmp_path: Path):
     from transformers import AutoTokenizer
 
@@ -287,6 +287,8 @@ def test_a_pooling_of_ours_is_saved_loaded_and_exported(base: str, pooling, tmp_
         states = made.encoder(**batch).last_hidden_state
     torch.testing.assert_close(logits, expected)
     pooled = states[:, 0] if pooling == "first" else torch.stack([states[0].mean(0), states[1, :3].mean(0)])
+    if pooling == "unit":
+        pooled = pooled / pooled.norm(dim=1, keepdim=True)
     torch.testing.assert_close(expected, made.head(pooled))
     figures = export.export(tmp_path / "checkpoint", tmp_path, 64)
     assert figures.largest_difference < 1e-5
