@@ -148,9 +148,17 @@ class Linear(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
 class Frozen(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """How a linear layer is fitted on an encoder that stays as it was pretrained: a logistic regression."""
 
-    costs: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(min_length=1)] = (0.1, 0.3, 1.0, 3.0, 10.0)
-    """scikit-learn's C: the smallest is taken whose log-loss in a cross-validation is within one standard error of the
-    least."""
+    costs: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(min_length=1)] = (
+        0.01,
+        0.03,
+        0.1,
+        0.3,
+        1.0,
+        3.0,
+        10.0,
+    )
+    """scikit-learn's C: the smallest is taken whose log-loss in a cross-validation, of calibrated probabilities, is
+    within one standard error of the least."""
 
 
 class _Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True, tag_field="kind"):

@@ -12,12 +12,14 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoTokenizer
 
+from newsdesk.build.ensemble import calibrators
 from newsdesk.build.ensemble.balance import equal
 from newsdesk.build.evaluation.metrics import is_worse, row_losses, softmax
 from newsdesk.build.members import encoders, layers
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training.trainer import CHECKPOINT
+from newsdesk.server.runtime import calibrate
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.casing import Casing
 
@@ -123,7 +125,9 @@ def out_of_fold(
     """Return the cost, and logits FP32 [rows, count] of each part by a fit that never saw it.
 
     The cost is the smallest whose log-loss is within one standard error of the least, both on the same rows: of a few
-    dozen rows the least is mostly chance, and layers that are held back more are wrong less often on other texts.
+    dozen rows the least is mostly chance, and layers that are held back more are wrong less often on other texts. The
+    losses are those of calibrated probabilities, as members are combined: a layer that is held back more is only less
+    sure of itself, which a temperature mends.
 
     Args:
         member: an encoder that stays frozen
@@ -152,10 +156,16 @@ def out_of_fold(
             logits_by_cost[cost][part] = head.logits(states[part])
     judged = np.concatenate(parts)
     counts = equal(truth[judged]) if member.balanced else None
-    losses = {cost: row_losses(softmax(logits[judged]), truth[judged]) for cost, logits in logits_by_cost.items()}
+    losses = {cost: _losses(logits[judged], truth[judged], counts) for cost, logits in logits_by_cost.items()}
     least = min(losses.values(), key=lambda of_rows: np.average(of_rows, weights=counts))
     chosen = min(cost for cost, of_rows in losses.items() if not is_worse(of_rows, least, errors=1, weights=counts))
     return chosen, logits_by_cost[chosen]
+
+
+def _losses(logits: Array, truth: Array, counts: Array | None) -> Array:
+    """Return what each row loses once its probabilities are calibrated, FP [rows]."""
+    probabilities = softmax(logits)
+    return row_losses(calibrate.ready(calibrators.of_member(probabilities, truth, counts))(probabilities), truth)
 
 
 def save(member: EncoderMember, labels: list[str], head: Head, folder: Path) -> None:

@@ -49,15 +49,27 @@ def test_few_rows_keep_a_member_that_many_rows_leave_out():
 
 
 def test_a_cost_is_the_smallest_that_is_not_clearly_worse():
-    """States that say nothing cost by chance alone; with many that say the label the weakest layer is worse."""
+    """States that say nothing cost by chance alone; a weak layer misses labels that small numbers say."""
     chance = np.random.default_rng(3)
-    member = EncoderMember(name="encoder", base="base", pooling="mean", frozen=Frozen())
+    member = EncoderMember(name="encoder", base="base", pooling="unit", frozen=Frozen())
     noise = chance.normal(size=(ROWS, 8)).astype(np.float32)
     parts = folds(LABELS, 5, 0)
     weights = np.ones(ROWS)
-    assert frozen.out_of_fold(member, COUNT, noise, LABELS, weights, parts)[0] == 0.1
-    told = (noise * 0.1 + np.eye(COUNT, 8)[LABELS]).astype(np.float32)
-    assert frozen.out_of_fold(member, COUNT, told, LABELS, weights, parts)[0] == 10.0
+    least = min(member.frozen.costs)
+    assert frozen.out_of_fold(member, COUNT, noise, LABELS, weights, parts)[0] == least
+    hidden = noise * ([0.02] * COUNT + [1] * (8 - COUNT)) + 0.05 * np.eye(COUNT, 8)[LABELS]
+    assert frozen.out_of_fold(member, COUNT, hidden.astype(np.float32), LABELS, weights, parts)[0] >= 1
+
+
+def test_a_layer_that_is_only_less_sure_of_itself_is_as_good():
+    """Its temperature mends that, so the layer that is held back most is taken."""
+    chance = np.random.default_rng(3)
+    member = EncoderMember(name="encoder", base="base", pooling="unit", frozen=Frozen())
+    told = (chance.normal(size=(ROWS, 8)) * 0.1 + np.eye(COUNT, 8)[LABELS]).astype(np.float32)
+    cost, logits = frozen.out_of_fold(member, COUNT, told, LABELS, np.ones(ROWS), folds(LABELS, 5, 0))
+    assert cost == min(member.frozen.costs)
+    assert (logits.argmax(1) == LABELS).all()
+    assert softmax(logits).max(1).mean() < 0.98
 
 
 def test_an_interval_holds_the_share_and_shrinks_with_rows():
