@@ -71,13 +71,12 @@ class Answered(NamedTuple):
 class Step:
     """A stage, ready to run. `members` are the columns, of all members, that it reads."""
 
-    def __init__(self, stage: Stage, order: list[str], last: bool, stack: Stack | None) -> None:
+    def __init__(self, stage: Stage, order: list[str], stack: Stack | None) -> None:
         self.name = stage.name
         self.members = [order.index(member) for member in stage.members]
         self._combine = combine.ready(stage.combiner, stack)
         self._calibrate = calibrate.ready(stage.calibrator)
-        thresholds = np.array([getattr(stage.thresholds, quality) for quality in QUALITIES], np.float32)
-        self._thresholds = np.full_like(thresholds, ALWAYS) if last else thresholds
+        self._thresholds = np.array([getattr(stage.thresholds, quality) for quality in QUALITIES], np.float32)
         self._may_answer = (self._thresholds <= 1).any(-1)
 
     def probabilities(self, members: Array, lengths: Array | None = None) -> Array:
@@ -109,11 +108,10 @@ class Cascade:
 
     def __init__(self, stages: list[Stage], order: list[str], load: Callable[[File], Stack]) -> None:
         check(stages, order)
-        last = len(stages) - 1
         self.steps = []
-        for i, stage in enumerate(stages):
+        for stage in stages:
             stack = load(stage.combiner.graph) if isinstance(stage.combiner, combine.Stacked) else None
-            self.steps.append(Step(stage, order, i == last, stack))
+            self.steps.append(Step(stage, order, stack))
         self._combined = [(stage.members, stage.combiner) for stage in stages]
         self._by_length = any(isinstance(stage.combiner, combine.ByLength) for stage in stages)
         self._count = len(order)

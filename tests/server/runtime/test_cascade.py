@@ -184,6 +184,17 @@ def test_who_would_have_no_weight_in_any_later_stage_is_not_asked() -> None:
     assert cascade.replay(mean, ALL, BEST, lengths).stages.tolist() == [2] * 4
 
 
+def test_a_member_that_any_later_stage_weighs_may_change_the_answer() -> None:
+    """The second stage weighs b where texts are short, the third nobody new; c counts where they are long."""
+    second = ByLength([6], [[0.5, 0.5], [1, 0]])
+    third = ByLength([6], [[1, 0, 0], [0.5, 0, 0.5]])
+    stages = [(["a"], Mean()), (["a", "b"], second), (["a", "b", "c"], third)]
+    assert cascade.enough(stages, np.array([5, 6])).tolist() == [[False, False], [True, False]]
+    third = ByLength([6], [[1, 0, 0], [1, 0, 0]])
+    stages[2] = (["a", "b", "c"], third)
+    assert cascade.enough(stages, np.array([5, 6])).tolist() == [[False, True], [True, True]]
+
+
 def test_the_last_stage_answers_whatever_its_thresholds_say() -> None:
     made = _made([_stage("e5", thresholds=Thresholds(fast=[NEVER] * 2, balanced=[NEVER] * 2, best=[NEVER] * 2))])
     assert (cascade.replay(made, ALL, BEST).stages == 0).all()

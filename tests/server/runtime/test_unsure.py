@@ -66,6 +66,13 @@ def test_uncertainty_is_of_the_members_asked_by_the_weights_of_the_stage_that_an
     )
 
 
+def test_uncertainty_where_the_first_stage_answered_nothing() -> None:
+    stages = [_stage(["a"], Mean()), _stage(["a", "b"], Mean())]
+    answered = Answered(np.zeros((1, 2), np.float32), np.ones(1, np.int64), np.array([[[1, 0]], [[0, 1]]], np.float32))
+    split = cascade.uncertainty(stages, ["a", "b"], answered, np.ones(1, np.int64))
+    np.testing.assert_allclose(split, [[math.log(2), 0, math.log(2)]], atol=1e-7)
+
+
 def _stage(members: list[str], combiner: Combiner) -> Stage:
     return Stage(members=members, combiner=combiner, calibrator=Uncalibrated(), thresholds=ALWAYS)
 
