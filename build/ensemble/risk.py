@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize
 from scipy.stats import gamma
 
 from newsdesk.build.ensemble.folds import folds
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.calibrate import log_odds
 from newsdesk.server.runtime.cascade import ALWAYS, NEVER
-
-_STEPS = 60
 
 
 def losses(early: Array, last: Array) -> Array:
@@ -106,30 +105,18 @@ def _fit(probabilities: Array, lost: Array, by_label: bool) -> Risk:
 
 
 def _line(odds: Array, lost: Array, near: Array) -> Array:
-    """Return slope, none above 0, and offset: the least deviance, with a penalty of one row's weight on leaving `near`.
+    """Return slope, none above 0, and offset of the least deviance; leaving `near` costs as one row does."""
+    seen = np.stack([odds, np.ones_like(odds)])
 
-    Newton's method, on a loss that is convex; steps that overshoot are halved.
-    """
-    seen, line = np.stack([odds, np.ones_like(odds)]), near
-    free = np.array([True, True])
-
-    def loss(line: Array) -> float:
+    def loss(line: Array) -> tuple[float, Array]:
         score = line @ seen
-        return float((np.logaddexp(0, score) - lost * score).sum() + ((line - near) ** 2).sum())
+        missed = (np.logaddexp(0, score) - lost * score).sum() + ((line - near) ** 2).sum()
+        return float(missed), seen @ (_sigmoid(score) - lost) + 2 * (line - near)
 
-    for _ in range(_STEPS):
-        predicted = _sigmoid(line @ seen)
-        slope = (seen * (predicted - lost)).sum(1) + 2 * (line - near)
-        bend = (seen * (predicted * (1 - predicted))) @ seen.T + 2 * np.eye(2)
-        step = np.zeros(2)
-        step[free] = np.linalg.solve(bend[np.ix_(free, free)], slope[free])
-        while loss(line - step) > loss(line) and np.abs(step).max() > 1e-12:
-            step /= 2
-        line = line - step
-        if line[0] > 0:  # it rises: the best that does not is level
-            line, free = np.array([0.0, line[1]]), np.array([False, True])
-        if np.abs(step).max() < 1e-9:
-            break
+    falling = [(None, 0.0), (None, None)]
+    line: Array = minimize(
+        loss, near, jac=True, method="L-BFGS-B", bounds=falling, options={"ftol": 1e-15, "gtol": 1e-9}
+    ).x
     return line
 
 

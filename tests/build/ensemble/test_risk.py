@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import beta, chi2
+from scipy.stats import beta, chi2, gamma
 
 from newsdesk.build.ensemble import risk
 from newsdesk.server.runtime.cascade import ALWAYS, NEVER
@@ -36,6 +36,34 @@ def test_the_bound_holds_as_often_as_it_says(confidence: float) -> None:
     draws = (random.random((3000, rows)) < share) * random.random((3000, rows)) / 2
     held = np.mean([risk.bound(draw, confidence) >= share / 4 for draw in draws])
     assert held >= confidence - 0.02
+
+
+def test_the_bound_of_weighted_losses_by_hand() -> None:
+    """Of four rows the sum is 1 + 0.5, the sum of squares 1.25, the largest weight 2."""
+    mean, variance = 3.5 / 4, 5.25 / 16
+    bound = risk.bound(np.array([0.5, 0, 1, 0]), 0.8, np.array([2, 1, 0.5, 0.5]))
+    assert bound == pytest.approx(gamma.ppf(0.8, mean**2 / variance, scale=variance / mean))
+
+
+def test_a_line_is_held_near_by_the_weight_of_one_row() -> None:
+    """At odds of 0 the slope says nothing and stays; the offset pulls against the penalty."""
+    slope, offset = risk._line(np.zeros(2), np.array([0.5, 0.1]), np.array([-0.7, -1.0]))
+    assert slope == pytest.approx(-0.7)
+    assert 2 / (1 + np.exp(-offset)) - 0.6 + 2 * (offset + 1) == pytest.approx(0, abs=1e-7)
+
+
+def test_a_risk_that_rises_is_level() -> None:
+    odds = np.linspace(-2, 2, 200)
+    slope, offset = risk._line(odds, 1 / (1 + np.exp(-odds)), np.array([-1.0, -1.0]))
+    assert slope == 0
+    # Against the level the losses are a half in the mean.
+    assert 200 * (1 / (1 + np.exp(-offset)) - 0.5) + 2 * (offset + 1) == pytest.approx(0, abs=1e-5)
+
+
+def test_the_deviance_by_hand() -> None:
+    deviance = risk._deviance(np.array([0.5, 0.25, 0.0, 1.0]), np.array([1.0, 0.2, 0.0, 1.0]))
+    expected = [np.log(2), -0.2 * np.log(0.25) - 0.8 * np.log(0.75), 0, 0]
+    np.testing.assert_allclose(deviance, expected, atol=1e-11)
 
 
 def _answers(tops: np.ndarray, labels: np.ndarray, count: int = 3) -> np.ndarray:
