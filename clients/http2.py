@@ -67,17 +67,19 @@ class Channel:
         """
         end = time.monotonic() + timeout
         head = self._heads.get(path) or self._heads.setdefault(path, self._head(path))
-        try:
-            async with asyncio.timeout(timeout):
-                connection = self._connection
-                if connection is None or connection.closing:
+        connection = self._connection
+        if connection is None or connection.closing:
+            try:
+                async with asyncio.timeout(timeout):
                     connection = await self._open()
-                left = max(int((end - time.monotonic()) * 1e3), 1)
-                own = (("grpc-timeout", f"{left}m" if left < 10**8 else f"{left // 1000}S"), *metadata)
-                named = b"".join(_literal(name.encode(), value.encode()) for name, value in own)
-                return await connection.call(head + named, message)
-        except TimeoutError:
-            raise CallFailed("DEADLINE_EXCEEDED", "Deadline Exceeded") from None
+            except TimeoutError:
+                raise _late() from None
+        left = max(end - time.monotonic(), 1e-3)
+        shown = f"{left * 1e3:.0f}m" if left < 10**5 else f"{left:.0f}S"
+        head += _literal(b"grpc-timeout", shown.encode())
+        for name, value in metadata:
+            head += _literal(name.encode(), value.encode())
+        return await connection.call(head, message, left)
 
     def close(self) -> None:
         """Close the connection; calls that are under way fail."""
@@ -121,6 +123,11 @@ class _Stream:
     unsent: memoryview
     received: bytearray = field(default_factory=bytearray)
 
+    def expire(self) -> None:
+        """Let its time be over."""
+        if not self.answer.done():
+            self.answer.set_exception(_late())
+
 
 class _Connection(asyncio.Protocol):
     """A connection of RFC 9113, on which the server is told to keep no table of headers, and to send at will."""
@@ -150,10 +157,11 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._fail_from(1, f"Socket closed ({error})" if error else "Socket closed")
 
-    async def call(self, head: bytes, message: bytes) -> bytes:
+    async def call(self, head: bytes, message: bytes, timeout: float) -> bytes:
         number, self._next = self._next, self._next + 2
         self._closing = self._closing or self._next > _LAST_STREAM
-        stream = _Stream(asyncio.get_running_loop().create_future(), self._first_window, _NOTHING)
+        loop = asyncio.get_running_loop()
+        stream = _Stream(loop.create_future(), self._first_window, _NOTHING)
         self._streams[number] = stream
         framed = b"\0" + struct.pack(">L", len(message)) + message
         opening = _frame(_HEADERS, _END_HEADERS, number, head)
@@ -166,9 +174,11 @@ class _Connection(asyncio.Protocol):
             stream.unsent = memoryview(framed)
             self._blocked.append(number)
             self._send()
+        timer = loop.call_later(timeout, stream.expire)
         try:
             return await stream.answer
         finally:
+            timer.cancel()
             if self._streams.pop(number, None) and not self.transport.is_closing():  # the caller is gone
                 self.transport.write(_frame(_RESET, 0, number, struct.pack(">L", _CANCEL)))
             if self._closing and not self._streams:
@@ -261,6 +271,10 @@ class _Connection(asyncio.Protocol):
         self._closing = True
         for number in [number for number in self._streams if number >= first]:
             self._end(number, "UNAVAILABLE", reason)
+
+
+def _late() -> CallFailed:
+    return CallFailed("DEADLINE_EXCEEDED", "Deadline Exceeded")
 
 
 def _frame(kind: int, flags: int, stream: int, content: bytes | memoryview) -> bytes:

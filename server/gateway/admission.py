@@ -9,8 +9,7 @@ request by itself, so that a backend process is free for short ones; short ones 
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -104,45 +103,73 @@ class Queue:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._changed = asyncio.Condition()
+        self._waiting: list[asyncio.Future[None]] = []
         self._held: dict[str, int] = {}
-        self.load = 0
+        self.load = self.texts = 0
+        """As how many texts those count that have a place, and how many they are."""
 
-    @asynccontextmanager
-    async def place(self, load: int, wait: bool) -> AsyncIterator[None]:
-        """Hold a place for texts while the block runs.
+    def place(self, load: int, wait: bool, texts: int = 1) -> "QueuePlace":
+        """Return a place for texts, to be held while they are on their way.
 
         Args:
             load: as how many texts they count (see `load`)
             wait: for a place, where there is none
-
-        Raises:
-            TooMany: there is no place, and `wait` is False.
+            texts: how many they are
         """
-        who = caller.get()
-        async with self._changed:
-            if wait:
-                await self._changed.wait_for(lambda: self._fits(who, load))
-            elif not self._fits(who, load):
+        return QueuePlace(self, caller.get(), load, texts, wait)
+
+    async def enter(self, who: str, load: int, texts: int, wait: bool) -> None:
+        """Take a place. Raises TooMany where there is none, and `wait` is False."""
+        while not self._fits(who, load):
+            if not wait:
                 raise TooMany(f"{self.load} texts are on their way to the model, at most {self._most} may be.")
-            self._change(who, load)
-        try:
-            yield
-        finally:
-            self._change(who, -load)
-            async with self._changed:
-                self._changed.notify_all()
+            left = asyncio.get_running_loop().create_future()
+            self._waiting.append(left)
+            try:
+                await left
+            finally:
+                self._waiting.remove(left)
+        self._change(who, load, texts)
+
+    def leave(self, who: str, load: int, texts: int) -> None:
+        """Give a place up."""
+        self._change(who, -load, -texts)
+        for left in self._waiting:
+            if not left.done():
+                left.set_result(None)
 
     def _fits(self, who: str, load: int) -> bool:
         own, whole = self._held.get(who, 0), self.load + load
         share = self._most // len(self._held.keys() | {who})
         return not self.load or whole <= self._most or (whole <= 2 * self._most and (not own or own + load <= share))
 
-    def _change(self, who: str, by: int) -> None:
+    def _change(self, who: str, by: int, texts: int) -> None:
         self.load += by
+        self.texts += texts
         self._held[who] = self._held.get(who, 0) + by
         if not self._held[who]:
             del self._held[who]
+
+
+@dataclass(slots=True, eq=False)
+class QueuePlace:
+    """A place in a queue: entering takes it, leaving gives it up.
+
+    Raises:
+        TooMany: on entering, where there is none, and `wait` is False.
+    """
+
+    queue: Queue
+    who: str
+    load: int
+    texts: int
+    wait: bool
+
+    async def __aenter__(self) -> None:
+        await self.queue.enter(self.who, self.load, self.texts, self.wait)
+
+    async def __aexit__(self, *_: object) -> None:
+        self.queue.leave(self.who, self.load, self.texts)
 
 
 @dataclass(slots=True, eq=False)

@@ -53,23 +53,53 @@ class Hedging:
         return result
 
     async def _race(self, texts: int, ask: Callable[[], Awaitable[Result]]) -> Result:
-        asked = [asyncio.ensure_future(ask())]
-        try:
-            done, _ = await asyncio.wait(asked, timeout=self._late)
-            if not done and self._earned >= texts:
+        """Ask here, without a task of its own, which would cost each request; the second has one.
+
+        Where the second answers, it cancels the caller's own task, as asyncio's timeouts do.
+        """
+        loop, here = asyncio.get_running_loop(), asyncio.current_task()
+        assert here is not None
+        cancelled_before = here.cancelling()
+        asking, answered = True, False
+        second: asyncio.Task[Result] | None = None
+
+        def end_first(ended: asyncio.Task[Result]) -> None:
+            nonlocal answered
+            if asking and not ended.cancelled() and not ended.exception():
+                answered = True
+                here.cancel()
+
+        def ask_again() -> None:
+            nonlocal second
+            if self._earned >= texts:
                 self._earned -= texts
                 self._hedged(texts)
-                asked.append(asyncio.ensure_future(ask()))
-            while waiting := [attempt for attempt in asked if not attempt.done()]:
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                if any(attempt.done() and not attempt.exception() for attempt in asked):
-                    break
-            return next((attempt for attempt in asked if attempt.done() and not attempt.exception()), asked[0]).result()
+                second = loop.create_task(_awaited(ask))
+                second.add_done_callback(end_first)
+
+        timer = loop.call_later(self._late, ask_again)
+        try:
+            try:
+                return await ask()
+            finally:
+                asking = False
+                timer.cancel()
+                others = (here.uncancel() if answered else here.cancelling()) > cancelled_before
+        except asyncio.CancelledError:
+            if second is None or not answered or others:
+                raise
+            return second.result()
+        except Exception:
+            if second is None:
+                raise
+            await asyncio.wait([second])
+            if second.exception():
+                raise
+            return second.result()
         finally:
-            if waiting := [attempt for attempt in asked if not attempt.done()]:
-                for attempt in waiting:
-                    attempt.cancel()
-                await asyncio.gather(*waiting, return_exceptions=True)
+            if second and not second.done():
+                second.cancel()
+                await asyncio.gather(second, return_exceptions=True)
 
     def _learn(self, seconds: float) -> None:
         self._seconds.append(seconds)
@@ -78,3 +108,7 @@ class Hedging:
             self._until_measured = _AGAIN_EVERY
             slow = sorted(self._seconds)[int(_LATE * len(self._seconds))]
             self._late = max(_LEAST_SECONDS, slow)
+
+
+async def _awaited(ask: Callable[[], Awaitable[Result]]) -> Result:
+    return await ask()

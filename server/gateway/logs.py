@@ -43,6 +43,9 @@ def configure() -> None:
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != _REFUSED_HANDSHAKE)
     logging.getLogger("newsdesk").setLevel(logging.INFO)  # uvicorn's lines on each WebSocket say no more than ours
     logging.raiseExceptions = False
+    # A line holds nothing of these, and each costs a request its time to find out.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
 
 
 def log(event: str, level: int = logging.INFO, exc_info: BaseException | None = None, **fields: Any) -> None:

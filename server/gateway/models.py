@@ -15,6 +15,7 @@ from newsdesk.server.gateway.rollouts.rollout import Rollout
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.gateway.triton import TritonHttp
+from newsdesk.server.gateway.upstream import Upstream
 from newsdesk.server.machine import servers
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Models:
         self, launch: Launch, telemetry: Telemetry, session: aiohttp.ClientSession, tracing: "Tracing | None"
     ) -> None:
         self.default, self._run = launch.default, launch.run
+        self.upstream = Upstream(launch.grpc_url)
+        """Triton's gRPC side, over which requests of either protocol are passed on."""
         self._served = {name: _open(launch, name, telemetry, session, tracing) for name in launch.models}
 
     def __iter__(self) -> Iterator[Model]:
@@ -112,6 +115,7 @@ class Models:
             await model.plane.close()
             if model.rollout:
                 await model.rollout.close()
+        await self.upstream.close()
 
 
 def _open(

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from newsdesk.clients import AsyncClient, BadResponse, NewsdeskError, Prediction
 from newsdesk.clients.options import Options
 from newsdesk.server.contract import PROBE
 from newsdesk.server.gateway import explain
-from newsdesk.server.gateway.admission import Portion, Queue, Turns, load, of_body, portions
+from newsdesk.server.gateway.admission import Portion, Queue, QueuePlace, Turns, load, of_body, portions
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.hedging import Hedging
 from newsdesk.server.gateway.logs import log, request_id
@@ -70,7 +70,8 @@ class Plane:
     ) -> None:
         self.model, self.timeout = model, launch.settings.request_timeout
         self._most_texts = launch.settings.max_texts
-        self._queue, self._turns, self._queued = Queue(launch.settings.max_queue), Turns(launch.models[model]), 0
+        self._queue, self._turns = Queue(launch.settings.max_queue), Turns(launch.models[model])
+        telemetry.queued.labels(model).set_function(lambda: self._queue.texts)
         self._client = AsyncClient(
             launch.grpc_url,
             timeout=self.timeout,
@@ -268,32 +269,19 @@ class Plane:
             Unavailable: the circuit breaker is open.
         """
         end = time.monotonic() + self.timeout
-        async with self._placed(1, 1, wait=False), self._turns.turn(of_body(size), end):
+        self._breaker.check()
+        async with self._queue.place(1, wait=False), self._turns.turn(of_body(size), end):
             yield
 
-    def _room(self, texts: Sequence[Text], wait: bool) -> AbstractAsyncContextManager[None]:
-        return self._placed(len(texts), load(texts), wait)
-
-    @asynccontextmanager
-    async def _placed(self, count: int, load: int, wait: bool) -> AsyncIterator[None]:
-        """Hold a place in the queue, waiting for it or raising TooMany.
-
-        Raises Unavailable while the circuit breaker is open.
-        """
+    def _room(self, texts: Sequence[Text], wait: bool) -> QueuePlace:
+        """Return a place in the queue. Raises Unavailable while the circuit breaker is open."""
         self._breaker.check()
-        async with self._queue.place(load, wait):
-            self._queued += count
-            self._telemetry.queued.labels(self.model).set(self._queued)
-            try:
-                yield
-            finally:
-                self._queued -= count
-                self._telemetry.queued.labels(self.model).set(self._queued)
+        return self._queue.place(load(texts), wait, len(texts))
 
     @property
     def queued(self) -> int:
         """Texts on their way to the model."""
-        return self._queued
+        return self._queue.texts
 
     def answered(self) -> None:
         """Note that the model has just answered a real request."""

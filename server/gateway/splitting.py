@@ -1,7 +1,7 @@
 """Requests of the Open Inference Protocol while a version is tried: whole, or shared out by their texts."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from starlette.exceptions import HTTPException
 from tritonclient.grpc.service_pb2 import ModelInferResponse
@@ -30,7 +30,6 @@ async def infer(
     version: str,
     size: int,
     once: Once[AnyReply],
-    labels: Callable[[AnyReply], Sequence[str] | None],
     seconds: float | None = None,
 ) -> AnyReply | ModelInferResponse:
     """Answer a request that was read and checked: as Triton's own reply, or put together where a candidate answers.
@@ -42,7 +41,6 @@ async def infer(
         version: that the caller named, or ""
         size: bytes of the request
         once: sends it to the current version
-        labels: reads the labels of such a reply, for a shadow
         seconds: that the caller waits; None: as long as a request may take
 
     Raises:
@@ -62,10 +60,16 @@ async def infer(
     count = len(held.texts) if held else 1
     reply = await rollout.noted(count, passage.infer(model, content, size, once, seconds), _well)
     if held and rollout.shadow and reply.good:
-        _offer(rollout, held, labels(reply))
+        _offer(rollout, held, _labels(reply))
     if held and rollout.answers and not version and reply.good:
-        rollout.trial.current.labelled(zip(held.texts, labels(reply) or (), strict=False))
+        rollout.trial.current.labelled(zip(held.texts, _labels(reply) or (), strict=False))
     return reply
+
+
+def _labels(reply: TritonReply) -> Sequence[str] | None:
+    if isinstance(reply, RpcReply):
+        return tensors.labels(ModelInferResponse.FromString(reply.body))
+    return tensors.labels_over_http(reply.body, reply.headers) if isinstance(reply, Reply) else None
 
 
 async def _shared(

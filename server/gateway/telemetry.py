@@ -3,6 +3,7 @@
 import time
 from collections import Counter as Counts
 from collections import deque
+from functools import lru_cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -10,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _KEPT = 4096
 _WINDOW_SECONDS = 10.0
+_LABELS_KEPT = 1024
 
 
 class Telemetry:
@@ -61,6 +63,10 @@ class Telemetry:
             ["model", "version"],
             registry=self._registry,
         )
+        # Finding a label's count takes longer than counting.
+        keep = lru_cache(_LABELS_KEPT)
+        self._request_counts, self._request_seconds = keep(self._requests.labels), keep(self._seconds.labels)
+        self._text_counts = keep(self._texts.labels)
         self._recent: deque[tuple[float, float, str]] = deque(maxlen=_KEPT)
         self._counted: Counts[tuple[str, str]] = Counts()
 
@@ -74,19 +80,19 @@ class Telemetry:
             timed: whether the time is the model's, not the caller's
             model: its name, or ""
         """
-        self._requests.labels(route, str(status), model).inc()
+        self._request_counts(route, str(status), model).inc()
         self._counted[model, "requests"] += 1
         self._counted[model, "errors"] += status >= 500
         if timed:
-            self._seconds.labels(route, model).observe(seconds)
+            self._request_seconds(route, model).observe(seconds)
             self._recent.append((time.monotonic(), seconds, model))
 
     def texts(self, model: str, answered: int, refused: int) -> None:
         """Count texts of a model that were answered and refused."""
-        self._texts.labels("answered", model).inc(answered)
+        self._text_counts("answered", model).inc(answered)
         self._counted[model, "texts"] += answered
         if refused:
-            self._texts.labels("refused", model).inc(refused)
+            self._text_counts("refused", model).inc(refused)
             self._counted[model, "refused"] += refused
 
     def version(self, model: str, version: str, role: str, outcome: str, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Requests of the Open Inference Protocol taken apart by texts, and answers of two versions put together again."""
+"""Requests of the Open Inference Protocol as gRPC has them, whole or taken apart by texts, and answers put together."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import Raw
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 
 from newsdesk.clients.errors import BadResponse
 from newsdesk.clients.tensors import pack_texts
 from newsdesk.server.contract import LABEL, QUALITY, TEXT, VERSIONS
-from newsdesk.server.gateway.inference import HEADER_LENGTH, Request, elements
+from newsdesk.server.gateway.inference import HEADER_LENGTH, Request, RequestTensor, elements
 
 _BYTES = "BYTES"
 _OF_HTTP = "binary_data_output", "binary_data"
@@ -75,6 +76,54 @@ def message(request: Request, held: Rows, places: Sequence[int], model: str) -> 
     return made
 
 
+def whole(request: Request, binary: bytes, model: str, version: str) -> ModelInferRequest | None:
+    """Return a request that came over HTTP, and was checked, as gRPC has it.
+
+    Args:
+        request: its JSON
+        binary: its binary data
+        model: its name
+        version: that is asked, or ""
+
+    Returns:
+        None where Triton may read the JSON otherwise than it is read here: numbers in it, and texts that are not in a
+        plain list.
+    """
+    made = ModelInferRequest(model_name=model, model_version=version, id=request.id or "")
+    try:
+        _set(made.parameters, request.parameters)
+        for output in request.outputs or ():
+            _set(made.outputs.add(name=output.name).parameters, output.parameters)
+    except ValueError:  # an integer that is larger than gRPC's
+        return None
+    place = 0
+    for tensor in request.inputs:
+        if isinstance(tensor.data, Raw):
+            data = _elements(tensor, tensor.data)
+            if data is None:
+                return None
+        else:
+            size = int((tensor.parameters or {})["binary_data_size"] or 0)
+            data = binary[place : place + size]
+            place += size
+        made.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        made.raw_input_contents.append(data)
+    return made
+
+
+def _elements(tensor: RequestTensor, listed: Raw) -> bytes | None:
+    """Return the texts of a tensor's JSON, which are a list of strings or of lists of one; None for any other."""
+    if tensor.datatype != _BYTES:
+        return None
+    try:
+        texts = msgspec.json.decode(listed, type=list[str | tuple[str]])
+    except msgspec.DecodeError:
+        return None
+    if len(texts) != math.prod(tensor.shape) or len({type(text) for text in texts}) > 1:
+        return None
+    return pack_texts([(text if isinstance(text, str) else text[0]).encode() for text in texts])
+
+
 def merge(parts: Sequence[tuple[Sequence[int], ModelInferResponse]], model: str, version: str) -> ModelInferResponse:
     """Return the answers to parts of a request as one answer in the order of its texts.
 
@@ -126,7 +175,11 @@ def written(answer: ModelInferResponse, request: Request) -> tuple[bytes, dict[s
     if answer.id:
         head["id"] = answer.id
     if answer.parameters:
-        head["parameters"] = {name: value.string_param for name, value in answer.parameters.items()}
+        head["parameters"] = {
+            name: getattr(value, choice)
+            for name, value in answer.parameters.items()
+            if (choice := value.WhichOneof("parameter_choice"))
+        }
     outputs, tail = [], b""
     for output, data in zip(answer.outputs, answer.raw_output_contents, strict=True):
         about: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": list(output.shape)}

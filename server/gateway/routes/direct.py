@@ -97,4 +97,5 @@ class Direct:
 
 async def _answer(request: Request, route: DirectRoute, names: Mapping[str, str]) -> Response:
     await request.app.state.gate.admit(request, route.least)
-    return await route.endpoint(request, names.get("model") or request.query_params.get("model", ""))
+    model = names.get("model") or (request.query_params.get("model", "") if request.scope["query_string"] else "")
+    return await route.endpoint(request, model)

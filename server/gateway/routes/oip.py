@@ -13,16 +13,18 @@ from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
+from tritonclient.grpc.service_pb2 import ModelInferResponse
 
 from newsdesk.server.gateway import inference, passage, splitting, structure
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.models import Model, Models, of
-from newsdesk.server.gateway.problems import Malformed, TooLarge, Unsupported
+from newsdesk.server.gateway.problems import Malformed, TooLarge, Unsupported, status_of
 from newsdesk.server.gateway.rollouts import tensors
 from newsdesk.server.gateway.routes.direct import DirectRoutes
 from newsdesk.server.gateway.schemas import documented
 from newsdesk.server.gateway.triton import Reply
+from newsdesk.server.gateway.upstream import RpcReply
 
 health = APIRouter(prefix="/v2/health", tags=["open inference protocol"])
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], dependencies=only(Role.reader))
@@ -31,6 +33,9 @@ _PASSED_ON = ("content-type", "accept-encoding", "inference-header-content-lengt
 _PASSED_BACK = ("content-type", "content-encoding", "inference-header-content-length")
 _MIB = 2**20
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_PACKED = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_WORTH_PACKING, _LARGE = 1024, 64 * 1024
+"""Bytes of an answer from which on it is packed for who accepts that: it fills more than a packet."""
 _PROBLEMS = documented(401, 403, 404, 429, 503, 504)
 
 
@@ -81,18 +86,48 @@ async def infer(request: Request, model: str) -> Response:
     asked = of(request, model)
     path, version = path_of(request), str(request.path_params.get("version", ""))
     headers, body, inference_request, binary = await _checked(request, asked, version, await _body(request))
-    once = asked.triton.once("POST", path, headers, body)
     if inference_request is None:
-        return _answered(await passage.infer(asked, body, len(body), once))
-    reply = await splitting.infer(asked, inference_request, binary, version, len(body), once, _labels)
+        return _answered(await passage.infer(asked, body, len(body), asked.triton.once("POST", path, headers, body)))
+    reply: Reply | RpcReply | ModelInferResponse
+    # Triton gives up over gRPC alone what nobody waits for.
+    if (message := tensors.whole(inference_request, binary, asked.name, version)) is not None:
+        models: Models = request.app.state.models
+        by_grpc = models.upstream.once("ModelInfer", message.SerializeToString())
+        reply = await splitting.infer(asked, inference_request, binary, version, len(body), by_grpc)
+    else:
+        by_http = asked.triton.once("POST", path, headers, body)
+        reply = await splitting.infer(asked, inference_request, binary, version, len(body), by_http)
     if isinstance(reply, Reply):
         return _answered(reply)
+    if isinstance(reply, RpcReply):
+        if not reply.good:
+            status, reason = passage.judge(status_of(reply.code), reply.reason)
+            return Response(msgspec.json.encode({"error": reason}), status, media_type="application/json")
+        reply = ModelInferResponse.FromString(reply.body)
     body, headers = tensors.written(reply, inference_request)
-    return Response(body, headers=headers)
+    return await _packed(body, headers, request.headers.get("accept-encoding", ""))
 
 
-def _labels(reply: Reply) -> list[str] | None:
-    return tensors.labels_over_http(reply.body, reply.headers)
+async def _packed(body: bytes, headers: dict[str, str], accepted: str) -> Response:
+    """Return an answer, packed where its caller accepts that and it is worth it."""
+    name = next((name for name in _PACKED if _accepts(accepted, name)), None)
+    if name is None or len(body) < _WORTH_PACKING:
+        return Response(body, headers=headers)
+    packer = zlib.compressobj(zlib.Z_BEST_SPEED, wbits=_PACKED[name])
+
+    def pack() -> bytes:
+        return packer.compress(body) + packer.flush()
+
+    packed = await run_in_threadpool(pack) if len(body) > _LARGE else pack()
+    return Response(packed, headers=headers | {"Content-Encoding": name})
+
+
+def _accepts(accepted: str, name: str) -> bool:
+    for coding in accepted.lower().replace(" ", "").split(","):
+        own, _, quality = coding.partition(";q=")
+        if own == name:
+            return not quality or quality.strip("0.") != ""
+    return False
 
 
 async def _body(request: Request) -> bytes:

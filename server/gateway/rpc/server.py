@@ -23,7 +23,6 @@ from newsdesk.server.gateway.rpc.calls import CALL, Concurrency, Method, RpcCall
 from newsdesk.server.gateway.rpc.service import Service
 from newsdesk.server.gateway.settings import GatewaySettingsError, Launch
 from newsdesk.server.gateway.telemetry import Telemetry
-from newsdesk.server.gateway.upstream import Upstream
 from newsdesk.server.machine import addresses
 from newsdesk.server.runtime.errors import ServerError
 
@@ -52,11 +51,10 @@ class Rpc:
     ) -> None:
         settings = launch.settings
         self._app, self._settings, self._stopping = app, settings, stopping
-        self._upstream = Upstream(launch.grpc_url)
         self._calls, self._origins = Concurrency(settings.max_connections), Origins(_nobody, settings, app.state)
         self._observed = Observed(self._perform, settings, telemetry, tracing)
         self._certificates = certificates
-        service = Service(launch, app.state, self._upstream, stopping)
+        service = Service(launch, app.state, stopping)
         self._server = grpc.aio.server(
             options=(
                 ("grpc.max_receive_message_length", settings.max_body_mib * _MIB),
@@ -98,7 +96,6 @@ class Rpc:
     async def close(self) -> None:
         """End, after `watch` has let the calls that were under way have their time."""
         await self._server.stop(_CLOSE_SECONDS)
-        await self._upstream.close()
 
     async def _answer_one(self, method: Method, _: Any, context: grpc.aio.ServicerContext) -> bytes:
         return await self._answer(RpcCall(method, context, self._app.state))

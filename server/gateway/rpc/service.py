@@ -16,12 +16,11 @@ from newsdesk.server.gateway import passage, splitting, structure
 from newsdesk.server.gateway.keys import Role
 from newsdesk.server.gateway.models import Model, Models, of
 from newsdesk.server.gateway.problems import Malformed, Slow, Unavailable, Unimplemented, status_of
-from newsdesk.server.gateway.rollouts import tensors
 from newsdesk.server.gateway.rpc import messages
 from newsdesk.server.gateway.rpc.calls import Method, RpcCall
 from newsdesk.server.gateway.rpc.stream import answer_stream
 from newsdesk.server.gateway.settings import Launch
-from newsdesk.server.gateway.upstream import RpcReply, Upstream
+from newsdesk.server.gateway.upstream import RpcReply
 
 _MANAGED = ("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload")
 _INTERNAL = (
@@ -34,8 +33,8 @@ _INTERNAL = (
 class Service:
     """The protocol's methods over the gateway's own state: one data plane under both protocols, for one event loop."""
 
-    def __init__(self, launch: Launch, state: State, upstream: Upstream, stopping: Callable[[], bool]) -> None:
-        self._settings, self._upstream, self._stopping = launch.settings, upstream, stopping
+    def __init__(self, launch: Launch, state: State, stopping: Callable[[], bool]) -> None:
+        self._settings, self._stopping = launch.settings, stopping
         self._models: Models = state.models
         self._most = structure.VALUES + structure.VALUES_PER_TEXT * launch.settings.max_texts
 
@@ -105,12 +104,12 @@ class Service:
         model = self._models.of(name)
         request, binary = messages.read(message, self._most)
         await passage.check_outputs(model, version, request)
-        once = self._upstream.once("ModelInfer", _encoded(message))
-        reply = await splitting.infer(model, request, binary, version, size, once, _labels, seconds)
+        once = self._models.upstream.once("ModelInfer", _encoded(message))
+        reply = await splitting.infer(model, request, binary, version, size, once, seconds)
         return _encoded(reply) if isinstance(reply, service_pb2.ModelInferResponse) else _body(reply)
 
     async def _pass(self, method: str, message: Any, model: Model) -> bytes:
-        once = self._upstream.once(method, _encoded(message))
+        once = self._models.upstream.once(method, _encoded(message))
         return _body(await model.triton.ask_until_answered(once))
 
     async def _message(self, call: RpcCall) -> bytes:
@@ -137,10 +136,6 @@ def _check_names(model: str, version: str) -> None:
     passage.check_name("model", model)
     if version:
         passage.check_name("version", version)
-
-
-def _labels(reply: RpcReply) -> list[str] | None:
-    return tensors.labels(service_pb2.ModelInferResponse.FromString(reply.body))
 
 
 def _encoded(message: Any) -> bytes:

@@ -39,7 +39,7 @@ def test_the_bound_holds_as_often_as_it_says(confidence: float) -> None:
 
 
 def test_the_bound_of_weighted_losses_by_hand() -> None:
-    """Of four rows the sum is 1 + 0.5, the sum of squares 1.25, the largest weight 2."""
+    """The sum of four rows is 1 + 0.5, the sum of squares 1.25, the largest weight 2."""
     mean, variance = 3.5 / 4, 5.25 / 16
     bound = risk.bound(np.array([0.5, 0, 1, 0]), 0.8, np.array([2, 1, 0.5, 0.5]))
     assert bound == pytest.approx(gamma.ppf(0.8, mean**2 / variance, scale=variance / mean))

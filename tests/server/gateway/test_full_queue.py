@@ -37,8 +37,9 @@ def full() -> Iterator[int]:
 
 
 def test_what_is_passed_through_ends_as_429_at_its_time_limit(full: int, tmp_path: Path) -> None:
-    """Until then it is sent again, for room may come free."""
+    """Until then it is sent again, for room may come free. A number for a text goes to Triton's HTTP port."""
+    number = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [5]}
     with gateways.gateway(tmp_path, [full, 1, 1], request_timeout=0.5) as client:
-        answer = client.post("/v2/models/ag_news/infer", json={"inputs": []})
+        answer = client.post("/v2/models/ag_news/infer", json={"inputs": [number]})
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
     assert answer.json()["type"] == "urn:newsdesk:problem:too-many-requests"

@@ -12,6 +12,8 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from newsdesk.server.gateway import inference
+from newsdesk.server.gateway.rollouts import tensors
 from newsdesk.server.gateway.routes.oip import _answered
 from newsdesk.server.gateway.triton import Reply
 from tests.launching import LABELS
@@ -261,3 +263,72 @@ def test_operators_manage_and_it_is_written_down(served: Served) -> None:
     assert done["caller"] == f"key:{served.keys['operator'].split('_')[1]}"
     assert sum(entry["request_id"] == "smuggling" for entry in entries) == 3
     assert audit.stat().st_mode & 0o077 == 0
+
+
+def as_grpc(body: bytes, header_length: str | None = None) -> Any:
+    asked, binary = inference.read(body, header_length, 1000)
+    assert asked is not None
+    return tensors.whole(asked, binary, "ag_news", "2")
+
+
+def test_texts_go_to_triton_over_grpc() -> None:
+    """In a plain list or in rows of one, in JSON or binary, with all that is said beside them."""
+    parameters = {"priority": 3, "binary_data_output": True}
+    outputs = [{"name": "LABEL", "parameters": {"classification": 2, "binary_data": True}}]
+    for data in ["a", "bé"], [["a"], ["bé"]]:
+        tensor_input = {"name": "TEXT", "shape": [2, 1], "datatype": "BYTES", "data": data}
+        message = as_grpc(
+            json.dumps({"id": "mine", "inputs": [tensor_input], "outputs": outputs, "parameters": parameters}).encode()
+        )
+        assert (message.model_name, message.model_version, message.id) == ("ag_news", "2", "mine")
+        assert [*message.raw_input_contents] == [b"\x01\0\0\0a\x03\0\0\0b\xc3\xa9"]
+        assert [*message.inputs[0].shape] == [2, 1]
+        assert message.parameters["priority"].int64_param == 3
+        assert [*message.parameters] == ["priority"]
+        assert message.outputs[0].parameters["classification"].int64_param == 2
+        assert [*message.outputs[0].parameters] == ["classification"]
+    sizes = {"TEXT": b"\x01\0\0\0a", "QUALITY": b"\x04\0\0\0fast"}
+    inputs = [
+        {"name": name, "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": len(data)}}
+        for name, data in sizes.items()
+    ]
+    head = json.dumps({"inputs": inputs}).encode()
+    assert [*as_grpc(head + b"".join(sizes.values()), str(len(head))).raw_input_contents] == [*sizes.values()]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        oip([1, 2], datatype="INT32"),
+        oip(["a", ["b"]]),
+        oip([["a", "b"]], [2, 1]),
+        oip(["a", "b"], [1]),
+        oip([5]),
+        b'{"inputs":[{"name":"TEXT","shape":[1,1],"datatype":"BYTES","data":["a"]}],"parameters":{"own":'
+        + str(2**63).encode()
+        + b"}}",
+    ],
+)
+def test_what_triton_may_read_otherwise_goes_over_http(body: bytes) -> None:
+    assert as_grpc(body) is None
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packing"),
+    [
+        ("gzip, deflate", "gzip"),
+        ("deflate;q=0.5", "deflate"),
+        ("gzip;q=0, deflate", "deflate"),
+        ("gzip; q=0.0", None),
+        ("br", None),
+        ("", None),
+    ],
+)
+def test_a_large_answer_is_packed_for_who_accepts_that(
+    reader: httpx.Client, accepted: str, packing: str | None
+) -> None:
+    sent = {"Accept-Encoding": accepted}
+    large = reader.post(INFER, content=oip([f"shares {i}" for i in range(60)]), headers=sent)
+    assert large.headers.get("content-encoding") == packing
+    assert outputs(large)["LABEL"] == ["Business"] * 60
+    assert "content-encoding" not in reader.post(INFER, content=SHARES, headers=sent).headers

@@ -228,7 +228,17 @@ def test_the_sdk_shows_its_key(front: Front) -> None:
         client.classify("shares")
 
 
-def test_what_nobody_waits_for_is_given_up_in_triton(served: Served, front: Front, hold: Hold) -> None:
+def posted(front: Front, path: str, body: bytes) -> socket.socket:
+    """Return a connection over which a request was sent whole."""
+    connection = socket.create_connection(("127.0.0.1", front.http.base_url.port or 0))
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {front.key}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+@pytest.mark.parametrize("door", ["gRPC", "HTTP", "REST"])
+def test_what_nobody_waits_for_is_given_up_in_triton(served: Served, front: Front, hold: Hold, door: str) -> None:
     """Both backend processes are busy; others leave Triton's queue with their callers. Probes stand there, too."""
 
     def counted(name: str, label: str = "") -> float:
@@ -243,10 +253,15 @@ def test_what_nobody_waits_for_is_given_up_in_triton(served: Served, front: Fron
     full = [request(*[f"{hold.text} {i}"] * MAX_BATCH) for i in range(2)]  # no batch holds two of them
     busy = [stub.ModelInfer.future(whole, metadata=known) for whole in full]
     hold.until_computing(2)
-    waiting = [stub.ModelInfer.future(request("shares"), metadata=known) for _ in range(10)]
+    if door == "gRPC":
+        calls = [stub.ModelInfer.future(request("shares"), metadata=known) for _ in range(10)]
+        leave = [call.cancel for call in calls]
+    else:
+        sent = {"HTTP": (INFER, oip(["shares"])), "REST": ("/v1/classify", b'{"text": "shares"}')}[door]
+        leave = [posted(front, *sent).close for _ in range(10)]
     until(lambda: counted("nv_inference_pending_request_count") >= 8)
-    for future in waiting:
-        future.cancel()
+    for go in leave:
+        go()
     hold.release()
     assert all(future.result().outputs for future in busy)
     until(lambda: given_up() > before)
