@@ -24,6 +24,7 @@ from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.unsure import STEPS, Unsure
 from newsdesk.server.scoring.answers import ScoringModel
 from tests import tiny
+from tests.holding import until
 from tests.server.scoring import jobs
 from tests.service import requests
 
@@ -170,8 +171,9 @@ def test_requests_of_different_quality_share_batches(
         asked = [*QUALITIES, None]
         answers = list(threads.map(lambda i: sdk.classify(TEXTS[i % 24], quality=asked[i % 4]), range(1200)))
     assert {answer.answered_by for answer in answers[2::4]} == {"bag+tiny+keen"}
+    until(lambda: counts()[0] - before[0] >= 1200)  # Triton counts an answer after it has sent it
     texts, runs = np.subtract(counts(), before)
-    assert 1200 <= texts < 1250
+    assert texts < 1250
     assert texts / runs >= 2
 
 
