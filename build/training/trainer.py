@@ -20,12 +20,12 @@ from newsdesk.build.members import encoders, vocabulary
 from newsdesk.build.members.vocabulary import VocabularyFigures
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import EncoderMember, Train
+from newsdesk.build.training import precision
 from newsdesk.build.training.averaging import Average, candidates, choose
 from newsdesk.build.training.figures import FitFigures, ValidationScores
 from newsdesk.build.training.fitting import EMBEDDINGS_ALONE, Fitting, freeze
 from newsdesk.build.training.soft_labels import SoftLabels
 from newsdesk.build.training.weights import weigh
-from newsdesk.server.runtime import processor
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.casing import Casing
 
@@ -121,7 +121,7 @@ def train(
         **schedule(recipe),
         warmup_ratio=recipe.warmup_ratio,
         weight_decay=recipe.weight_decay,
-        bf16=recipe.bf16 and _has_bf16(),
+        bf16=recipe.bf16 and precision.bf16_is_faster(),
         **({"eval_strategy": "no"} if chosen_last else {}),
     )
     average = Average(model, recipe.average) if recipe.average else None
@@ -179,7 +179,7 @@ def arguments(scratch: Path, seed: int, **settings: Any) -> transformers.Trainin
     common: dict[str, Any] = {
         "output_dir": str(scratch),
         "per_device_eval_batch_size": 64,
-        "bf16": _has_bf16(),
+        "bf16": precision.bf16_is_faster(),
         "use_cpu": not cuda,
         "group_by_length": True,
         "remove_unused_columns": False,
@@ -220,15 +220,6 @@ def pruned(member: EncoderMember, texts: list[str], scratch: Path) -> tuple[str,
         return member.base, None
     base = scratch / "base"
     return str(base), vocabulary.prune(member.base, texts, member.min_piece_count, base)
-
-
-def _has_bf16() -> bool:
-    """Return whether bf16 is faster than fp32 here.
-
-    A CPU without bf16 takes minutes for a step of a second; one that has the instructions, but no tiles (AMX), reaches
-    82 billion operations a second a core where fp32 reaches 131.
-    """
-    return torch.cuda.is_available() or "amx_bf16" in processor.features()
 
 
 def window(lengths: list[int], max_length: int) -> int:
@@ -324,7 +315,10 @@ def logits(folder: Path, texts: list[str], max_length: int, exact: bool = True) 
     ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     result = np.empty((len(texts), model.config.num_labels), np.float32)
-    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=not exact and _has_bf16()):
+    with (
+        torch.inference_mode(),
+        torch.autocast(device, torch.bfloat16, enabled=not exact and precision.bf16_is_faster()),
+    ):
         for at in track(range(0, len(order), batch_size), f"{len(texts)} texts"):
             part = order[at : at + batch_size]
             batch = tokenizer.pad(

@@ -13,9 +13,10 @@ from transformers import AutoConfig, AutoModel, TrainingArguments, get_scheduler
 from newsdesk.build.compile import export
 from newsdesk.build.members import encoders
 from newsdesk.build.recipe import Adversarial, Distil, Train
+from newsdesk.build.training import precision
 from newsdesk.build.training.adversary import Adversary
 from newsdesk.build.training.fitting import Dropout, Fitting, freeze, layer_groups
-from newsdesk.build.training.trainer import _has_bf16, schedule, window
+from newsdesk.build.training.trainer import schedule, window
 from newsdesk.server.runtime import processor
 from tests.build.encoders import save_base
 
@@ -128,13 +129,26 @@ def test_dropout_leaves_alone_what_it_is_not_for(share: float, training: bool):
         assert torch.equal(functional.dropout(values, share, training), values)
 
 
-@pytest.mark.parametrize(("flags", "expected"), [("amx_bf16 avx2", True), ("avx2 avx512_bf16", False), ("avx2", False)])
-def test_bf16_only_where_the_processor_is_faster_with_it(flags: str, expected: bool, tmp_path: Path, monkeypatch):
-    """A step of e5-small took minutes on a processor that has AVX2 alone; without tiles fp32 is faster."""
+@pytest.mark.parametrize(
+    ("flags", "seconds", "expected"),
+    [
+        ("amx_bf16 avx2", {torch.float32: 4.0, torch.bfloat16: 1.0}, True),
+        ("avx512_bf16", {torch.float32: 4.0, torch.bfloat16: 1.0}, True),
+        ("avx512_bf16", {torch.float32: 0.6, torch.bfloat16: 1.0}, False),
+        ("avx512_bf16", {torch.float32: 1.5, torch.bfloat16: 1.0}, False),
+        ("avx2", {}, False),  # not even tried: a step took minutes there
+    ],
+)
+def test_bf16_only_where_the_processor_is_faster_with_it(
+    flags: str, seconds: dict[torch.dtype, float], expected: bool, tmp_path: Path, monkeypatch
+):
     (tmp_path / "cpuinfo").write_text(f"model name\t: x\nflags\t\t: {flags}\n")
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert _has_bf16() is expected
+    monkeypatch.setattr(precision, "_seconds", lambda matrix: seconds[matrix.dtype])
+    precision.bf16_is_faster.cache_clear()
+    assert precision.bf16_is_faster() is expected
+    precision.bf16_is_faster.cache_clear()
 
 
 @pytest.mark.parametrize(
