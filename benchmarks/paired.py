@@ -1,11 +1,14 @@
 """Gateways and Triton itself, asked in turn by one generator on the same cores: each round has all of them."""
 
+import asyncio
 import json
 import ssl
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
 
 from benchmarks import MODEL, grpc_load, servers
 from newsdesk.server.contract import STANDARD_OUTPUTS
@@ -117,6 +120,38 @@ def measure(sides: Mapping[str, Side], clients: Sequence[int], rounds: int, seco
                 reading = side.run(count, seconds if turn else min(seconds, _WARM_SECONDS))
                 runs.setdefault((name, count), []).extend([reading] if turn else [])
     return Runs(runs)
+
+
+def in_turn(sides: Mapping[str, Side], count: int) -> dict[str, np.ndarray]:
+    """Return the milliseconds in which each side answers each of the first texts, FP64 [texts].
+
+    One text is asked of all sides, one after the other, and then the next: differences of a text are of one moment and
+    of the same members. Which side begins changes from text to text.
+
+    Raises:
+        RuntimeError: a request failed.
+    """
+    return asyncio.run(_in_turn(sides, min(count, *(len(side.requests) for side in sides.values()))))
+
+
+async def _in_turn(sides: Mapping[str, Side], count: int) -> dict[str, np.ndarray]:
+    loop = asyncio.get_running_loop()
+    clients = {}
+    for name, side in sides.items():
+        made = partial(side.client, iter(side.requests[:count]))
+        _, clients[name] = await loop.create_connection(made, "127.0.0.1", side.port, ssl=side.tls)
+    names = [*sides]
+    for i in range(count):
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            client = clients[name]
+            client.stopped, client.done = True, loop.create_future()  # it is told of each request to send
+            client.send()
+            await client.done
+            if client.failures or len(client.latencies) <= i:
+                raise RuntimeError(f"{name}: request {i + 1} of {count} failed")
+    for client in clients.values():
+        client.transport.close()
+    return {name: 1000 * np.array(client.latencies) for name, client in clients.items()}
 
 
 def _tls(front: Front, protocol: str) -> ssl.SSLContext | None:
