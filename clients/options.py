@@ -1,6 +1,7 @@
 """The options of a call: what its caller wants of the answers."""
 
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from newsdesk.server.contract import DEFAULT_QUALITY, QUALITIES, Quality
 
@@ -26,3 +27,12 @@ class Options:
         if self.quality is not None and self.quality not in QUALITIES:
             expected = ", ".join(QUALITIES)
             raise ValueError(f"quality is {self.quality!r}, expected one of {expected}, or None for {DEFAULT_QUALITY}")
+
+
+class AnswerOptions(TypedDict, total=False):
+    """The arguments of a call that say what is wanted of the answers."""
+
+    top_k: int | None
+    quality: Quality | None
+    members: bool
+    uncertainty: bool

@@ -9,9 +9,10 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import msgspec
+from msgspec import Struct
 
 from newsdesk.server.contract import CANDIDATE
 
@@ -103,10 +104,34 @@ class Rule:
 RULE_WORDS = f'{", ".join(field.name for field in fields(Rule))}: as "errors=1%,latency=2,disagreement=10%"'
 
 
-def read_status(run: Path) -> list[dict[str, Any]]:
+class TrialStatus(Struct, frozen=True, kw_only=True):
+    """How a trial goes. Shares are in 0 to 1; each share and median is over the last requests."""
+
+    model: str
+    version: str
+    kind: str
+    """"canary" or "shadow"."""
+    share: float
+    """The share of the texts that the candidate answers."""
+    current: str
+    """The version that it is tried beside."""
+    state: str
+    """"tried", or what became of it."""
+    requests: int
+    failed_share: float
+    median_ms: float
+    current_requests: int
+    current_failed_share: float
+    current_median_ms: float
+    texts_compared: int
+    disagreement_share: float
+    drift_index: float
+
+
+def read_status(run: Path) -> list[TrialStatus]:
     """Return how the trials of the server with this run directory go."""
     records = []
     for file in sorted(run.glob(f"*.{STATUS}")):
         with suppress(OSError, msgspec.DecodeError):
-            records.append(msgspec.json.decode(file.read_bytes(), type=dict[str, Any]))
+            records.append(msgspec.json.decode(file.read_bytes(), type=TrialStatus))
     return records

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,14 +14,28 @@ from newsdesk.clients.cli.commands import CommandGroup
 from newsdesk.clients.cli.feedback import feedback
 from newsdesk.clients.cli.formats import Format, header, line
 from newsdesk.clients.cli.jobs import jobs
-from newsdesk.clients.cli.options import ApiKey, Delimiter, InputForm, Model, TextColumns, Timeout, Url
+from newsdesk.clients.cli.models import models
+from newsdesk.clients.cli.options import (
+    ApiKey,
+    Delimiter,
+    InputForm,
+    Model,
+    ReaderOptions,
+    ServerOptions,
+    TextColumns,
+    Timeout,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    Url,
+    certificates,
+)
 from newsdesk.clients.cli.selection import select
 from newsdesk.clients.cli.texts import FIRST_RETRIES, AnswersInOrder, opened, shown_progress
 from newsdesk.clients.client import DEFAULT_URL, Client
-from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.environment import Command
 from newsdesk.clients.errors import NewsdeskError, TextRefused
-from newsdesk.clients.models import models
+from newsdesk.clients.options import AnswerOptions
 from newsdesk.clients.rows import RowRefusal, RowsError, as_sent
 from newsdesk.server.contract import DEFAULT_QUALITY, Quality
 
@@ -106,23 +120,24 @@ def classify(
             raise ValueError("--members needs --json")
         if uncertainty and form is Format.text:
             raise ValueError("--uncertainty needs --json, or --format csv")
-        options = {
-            "top_k": top_k or (1 if form is Format.text else None),
-            "quality": quality,
-            "members": members,
-            "uncertainty": uncertainty,
-        }
+        options = AnswerOptions(
+            top_k=top_k or (1 if form is Format.text else None),
+            quality=quality,
+            members=members,
+            uncertainty=uncertainty,
+        )
         with ExitStack() as stack:
             if texts and texts != ["-"]:
                 if file or text_column or input_form or delimiter:
                     raise ValueError("texts are given, and --file or how to read it too: expected one or the other")
                 rows: Iterable[Text | RowRefusal] = map(as_sent, texts)
             else:
-                how = {"form": input_form, "columns": text_column or [], "delimiter": delimiter}
+                how = ReaderOptions(form=input_form, columns=text_column or [], delimiter=delimiter)
                 reader = stack.enter_context(opened(file or Path("-"), how))
                 rows = stack.enter_context(shown_progress(reader, reader.texts()))
-            server: dict[str, Any] = {"timeout": timeout, "model": model, "api_key": api_key}
-            server |= files(tls_ca, tls_cert, tls_key)
+            server = ServerOptions(
+                timeout=timeout, model=model, api_key=api_key, **certificates(tls_ca, tls_cert, tls_key)
+            )
             with Client(url, retries=FIRST_RETRIES, **server) as first:
                 first.labels()
             client = stack.enter_context(Client(url, **server))
@@ -138,7 +153,7 @@ def classify(
 
 
 def _answer(
-    client: Client, texts: Iterable[Text | RowRefusal], form: Format, options: dict[str, Any]
+    client: Client, texts: Iterable[Text | RowRefusal], form: Format, options: AnswerOptions
 ) -> tuple[int, int]:
     """Write the answers as they come. Returns how many, and how many of them are refusals.
 

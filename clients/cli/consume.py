@@ -4,12 +4,22 @@ import signal
 from contextlib import ExitStack, closing
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from newsdesk.clients.cli.options import (
+    ApiKey,
+    Model,
+    ServerOptions,
+    Timeout,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    Url,
+    certificates,
+)
 from newsdesk.clients.client import DEFAULT_URL, Client
-from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.streams.answering import Answering
 from newsdesk.clients.streams.brokers import Access, BrokerError, Group, Sink, parse, read_properties
 from newsdesk.clients.streams.consumption import ConsumerLimits, Consumption
@@ -43,16 +53,14 @@ def consume(
         typer.Option(metavar="NAME", help="Messages are JSON, and this field the text; several are joined by a space."),
     ] = None,
     id_field: Annotated[str, typer.Option(metavar="NAME", help="Field of the id (default: the message's key).")] = "",
-    url: Annotated[str, typer.Option(envvar="NEWSDESK_URL", help="The server, as for classify.")] = DEFAULT_URL,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="NEWSDESK_API_KEY", help="Key or bearer token for the gateway.")
-    ] = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
-    model: Annotated[str, typer.Option(envvar="NEWSDESK_MODEL", help="Which, where the server has several.")] = "",
+    model: Model = "",
     quality: Annotated[Quality | None, typer.Option(help=f"As for classify (default: {DEFAULT_QUALITY}).")] = None,
-    timeout: Annotated[float, typer.Option(min=0.001, metavar="SECONDS", help="Longest wait for a request.")] = 30.0,
+    timeout: Timeout = 30.0,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Most texts of a request.")] = 64,
     unanswered: Annotated[
         int, typer.Option(min=1, metavar="N", help="Reading stops while so many texts are not answered.")
@@ -90,10 +98,9 @@ def consume(
             redis_password_file.read_text(encoding="utf-8").strip() if redis_password_file else "",
         )
         limits = ConsumerLimits(batch, unanswered, grace, most_idle)
-        server: dict[str, Any] = {"timeout": timeout, "model": model, "api_key": api_key, "retries": _RETRIES}
-        server |= files(tls_ca, tls_cert, tls_key)
+        server = ServerOptions(timeout=timeout, model=model, api_key=api_key, **certificates(tls_ca, tls_cert, tls_key))
         with ExitStack() as stack:
-            client = stack.enter_context(Client(url, **server))
+            client = stack.enter_context(Client(url, retries=_RETRIES, **server))
             sinks: dict[str, Sink] = {
                 name: stack.enter_context(closing(open_sink(places[name], access)))
                 for name in places

@@ -3,17 +3,31 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from newsdesk.clients.cli.options import ApiKey, Delimiter, InputForm, Model, TextColumns, Timeout
+from newsdesk.clients.cli.options import (
+    GATEWAY_URL,
+    ApiKey,
+    AsJson,
+    Delimiter,
+    GatewayUrl,
+    InputForm,
+    Model,
+    ReaderOptions,
+    ServerOptions,
+    TextColumns,
+    Timeout,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    certificates,
+)
 from newsdesk.clients.cli.texts import opened
 from newsdesk.clients.client import Client
-from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.errors import NewsdeskError
 from newsdesk.clients.feedback import Correction
-from newsdesk.clients.models import DEFAULT_URL
 from newsdesk.clients.rows import FileRow, RowRefusal, RowsError, as_sent
 
 _SHOWN = 5
@@ -35,16 +49,14 @@ def feedback(
         str, typer.Option(metavar="NAME", help="Column of the label; rows without one are passed over.")
     ] = "label",
     delimiter: Delimiter = "",
-    url: Annotated[str, typer.Option(envvar="NEWSDESK_URL", help="The gateway: gateway+http://host:port.")] = (
-        DEFAULT_URL
-    ),
+    url: GatewayUrl = GATEWAY_URL,
     api_key: ApiKey = None,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     model: Model = "",
     timeout: Timeout = 30.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Have the gateway keep the right label of a text, or of each row of a file, for the next build.
 
@@ -56,14 +68,13 @@ def feedback(
     try:
         if (text is None) == (file is None) or bool(label) != (file is None):
             raise ValueError("expected a text and its --label, or --file")
-        server: dict[str, Any] = {"timeout": timeout, "model": model, "api_key": api_key}
-        server |= files(tls_ca, tls_cert, tls_key)
+        server = ServerOptions(timeout=timeout, model=model, api_key=api_key, **certificates(tls_ca, tls_cert, tls_key))
         with Client(url, **server) as client:
             if file is None:
                 assert text is not None
                 corrections = [Correction(as_sent(text), label, predicted or None, note or None)]
             else:
-                how: dict[str, Any] = {"form": input_form, "columns": text_column or [], "delimiter": delimiter}
+                how = ReaderOptions(form=input_form, columns=text_column or [], delimiter=delimiter)
                 corrections = [*_of_file(file, how, label_column, client.labels(), refused)]
             kept = client.feedback(corrections)
     except (NewsdeskError, RowsError, OSError, ValueError) as error:
@@ -79,7 +90,7 @@ def feedback(
 
 
 def _of_file(
-    file: Path, how: dict[str, Any], label_column: str, labels: Sequence[str], refused: list[str]
+    file: Path, how: ReaderOptions, label_column: str, labels: Sequence[str], refused: list[str]
 ) -> Iterator[Correction]:
     """Yield the corrections of a file's rows; why a row is none is added to `refused`."""
     with opened(file, how) as reader:

@@ -8,12 +8,28 @@ from typing import Annotated, Any
 import typer
 
 from newsdesk.clients.chunk import Item
-from newsdesk.clients.cli.options import ApiKey, Delimiter, InputForm, Model, TextColumns, Timeout
+from newsdesk.clients.cli.options import (
+    GATEWAY_URL,
+    ApiKey,
+    AsJson,
+    Delimiter,
+    GatewayUrl,
+    InputForm,
+    Model,
+    ReaderOptions,
+    ServerOptions,
+    TextColumns,
+    Timeout,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    Uncertainty,
+    certificates,
+)
 from newsdesk.clients.client import Client
-from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.errors import NewsdeskError, TextRefused
 from newsdesk.clients.job import Job
-from newsdesk.clients.models import DEFAULT_URL
+from newsdesk.clients.options import AnswerOptions
 from newsdesk.server.contract import Quality
 
 
@@ -41,24 +57,22 @@ def jobs(
     quality: Annotated[Quality | None, typer.Option(help="As of classify.")] = None,
     top_k: Annotated[int | None, typer.Option(min=1, metavar="N", help="Labels of each answer (default: all).")] = None,
     members: Annotated[bool, typer.Option("--members", help="What each member said by itself, too.")] = False,
-    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="How uncertain an answer is, too.")] = False,
-    url: Annotated[str, typer.Option(envvar="NEWSDESK_URL", help="The gateway: gateway+http://host:port.")] = (
-        DEFAULT_URL
-    ),
+    uncertainty: Uncertainty = False,
+    url: GatewayUrl = GATEWAY_URL,
     api_key: ApiKey = None,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     model: Model = "",
     timeout: Timeout = 30.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Have a gateway answer a file in its own time, and fetch the answers: a line of JSON for each row.
 
     Exit code: 0 done, 1 the job failed or rows are refused (wait, result), 2 wrong usage, refused or no gateway.
     """
-    options: dict[str, Any] = {"columns": text_column or [], "delimiter": delimiter, "form": input_form}
-    options |= {"top_k": top_k, "quality": quality, "members": members, "uncertainty": uncertainty, "model": model}
+    how = ReaderOptions(form=input_form, columns=text_column or [], delimiter=delimiter)
+    options = AnswerOptions(top_k=top_k, quality=quality, members=members, uncertainty=uncertainty)
     incomplete = False
 
     def show(job: Job) -> None:
@@ -67,15 +81,14 @@ def jobs(
     try:
         if bool(target) == (action is JobAction.list):
             raise ValueError("expected a file to submit, the id of a job for the others, and nothing for list")
-        server: dict[str, Any] = {"timeout": timeout, "api_key": api_key}
-        server |= files(tls_ca, tls_cert, tls_key)
+        server = ServerOptions(timeout=timeout, model="", api_key=api_key, **certificates(tls_ca, tls_cert, tls_key))
         with Client(url, **server) as client:
             taken = client.jobs
             if action is JobAction.list:
                 for job in taken.all():
                     show(job)
             elif action is JobAction.submit:
-                show(taken.submit(target, **options))
+                show(taken.submit(target, **how, **options, model=model))
             elif action is JobAction.wait:
                 for job in taken.watch(target):
                     show(job)

@@ -10,18 +10,32 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
 from newsdesk.clients import acquisition
 from newsdesk.clients.acquisition import Strategy
 from newsdesk.clients.articles import Text
-from newsdesk.clients.cli.options import ApiKey, Delimiter, InputForm, Model, TextColumns, Timeout, Url
+from newsdesk.clients.cli.options import (
+    ApiKey,
+    Delimiter,
+    InputForm,
+    Model,
+    ReaderOptions,
+    ServerOptions,
+    TextColumns,
+    Timeout,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    Url,
+    certificates,
+)
 from newsdesk.clients.cli.texts import FIRST_RETRIES, AnswersInOrder, opened, shown_progress
 from newsdesk.clients.client import DEFAULT_URL, Client
-from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
 from newsdesk.clients.errors import NewsdeskError, TextRefused
+from newsdesk.clients.options import AnswerOptions
 from newsdesk.clients.rows import FileRow, RowRefusal, RowsError
 from newsdesk.server.contract import Quality
 
@@ -125,15 +139,16 @@ def select(
     """
     try:
         _check(by, file, output, label_column)
-        how = {"columns": text_column or [], "delimiter": delimiter}
+        how = ReaderOptions(columns=text_column or [], delimiter=delimiter)
         labelled = _labelled(without or [], how)
         with ExitStack() as stack:
-            reader = stack.enter_context(opened(file, {**how, "form": input_form}))
+            reader = stack.enter_context(opened(file, ReaderOptions(**how, form=input_form)))
             records = stack.enter_context(shown_progress(reader, reader.records()))
             pool = CandidatePool(records, label_column, labelled)
             if by.scored:
-                server: dict[str, Any] = {"timeout": timeout, "model": model, "api_key": api_key}
-                server |= files(tls_ca, tls_cert, tls_key)
+                server = ServerOptions(
+                    timeout=timeout, model=model, api_key=api_key, **certificates(tls_ca, tls_cert, tls_key)
+                )
                 with Client(url, retries=FIRST_RETRIES, **server) as first:
                     first.labels()
                 client = stack.enter_context(Client(url, **server))
@@ -166,7 +181,7 @@ def _check(by: Strategy, file: Path, output: Path, label_column: str) -> None:
             ) from None
 
 
-def _labelled(paths: Sequence[Path], how: Mapping[str, Any]) -> Labelled:
+def _labelled(paths: Sequence[Path], how: ReaderOptions) -> Labelled:
     """Return the texts of files. A row that cannot be read is passed over: nothing can be chosen twice by it."""
     labelled = Labelled()
     for path in paths:
@@ -182,10 +197,7 @@ def _scored(
 ) -> list[CandidateRow]:
     """Ask the server about all texts, and return the rows of the highest scores, as many as may be chosen among."""
     of_members = by is Strategy.disagreement
-    options = {
-        "quality": quality or ("best" if of_members else None),
-        "members": of_members,
-    }
+    options = AnswerOptions(quality=quality or ("best" if of_members else None), members=of_members)
     most = max(rows, _POOL) if by.compares else rows
     kept: list[CandidateRow] = []
     answered = alone = 0

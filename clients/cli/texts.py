@@ -3,16 +3,18 @@
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from newsdesk.clients.articles import Text
 from newsdesk.clients.chunk import Item
+from newsdesk.clients.cli.options import ReaderOptions
 from newsdesk.clients.client import Client
 from newsdesk.clients.errors import TextRefused
+from newsdesk.clients.options import AnswerOptions
 from newsdesk.clients.rows import Reader, RowRefusal, RowsError
 
 FIRST_RETRIES = 5
@@ -29,7 +31,7 @@ class AnswersInOrder:
     What ends the reading of the texts is raised when all that came before it is answered.
     """
 
-    def __init__(self, client: Client, texts: Iterable[Text | RowRefusal], options: dict[str, Any]) -> None:
+    def __init__(self, client: Client, texts: Iterable[Text | RowRefusal], options: AnswerOptions) -> None:
         self._client, self._texts, self._options = client, iter(texts), options
         self._sent: deque[Text | RowRefusal] = deque()
         self._refused = 0
@@ -81,7 +83,7 @@ class AnswersInOrder:
 
 
 @contextmanager
-def opened(file: Path, how: Mapping[str, Any]) -> Iterator[Reader]:
+def opened(file: Path, how: ReaderOptions) -> Iterator[Reader]:
     """Open a file, or standard input for "-".
 
     Args:

@@ -59,6 +59,12 @@ class Key:
             return "revoked"
         return "expired" if self.expires is not None and now >= self.expires else "valid"
 
+    def shown(self, now: float) -> dict[str, str | float | None]:
+        """Return what may be seen of it, by name: all but its hash, and its state; `now` as of `state`."""
+        fields = asdict(self)
+        del fields["sha256"]
+        return {**fields, "state": self.state(now)}
+
 
 class KeyFile:
     """The file of keys. Reading costs one stat while it is unchanged; writing is whole or not at all."""

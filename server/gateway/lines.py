@@ -13,8 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from newsdesk.clients import TextRefused
 from newsdesk.clients.rows import RowRefusal
 from newsdesk.server.gateway.logs import log, request_id
-from newsdesk.server.gateway.plane import CallOptions, Item, Plane, Text
+from newsdesk.server.gateway.plane import CallOptions, Plane
 from newsdesk.server.gateway.problems import Problem
+from newsdesk.server.gateway.questions import Item, Text
 from newsdesk.server.gateway.schemas import shown
 from newsdesk.server.gateway.uploads import UploadedRow
 

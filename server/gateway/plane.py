@@ -7,17 +7,18 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from newsdesk.clients import AsyncClient, BadResponse, NewsdeskError, Prediction, TextRefused
 from newsdesk.clients.options import Options
 from newsdesk.server.contract import PROBE
-from newsdesk.server.gateway import explain
+from newsdesk.server.gateway import explain, questions
 from newsdesk.server.gateway.admission import Portion, Queue, QueuePlace, Turns, load, of_body, portions
 from newsdesk.server.gateway.breaker import Breaker
 from newsdesk.server.gateway.hedging import Hedging
 from newsdesk.server.gateway.logs import log, request_id
 from newsdesk.server.gateway.problems import TooLarge
+from newsdesk.server.gateway.questions import Item, Text
 from newsdesk.server.gateway.rollouts.rollout import Rollout
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.suspects import Suspects, moved
@@ -26,12 +27,8 @@ from newsdesk.server.gateway.telemetry import Telemetry
 if TYPE_CHECKING:
     from newsdesk.server.gateway.tracing import Tracing
 
-Text = str | bytes
-Item = Prediction | TextRefused
-
 _PROBE_SECONDS = 1.0
 _PROBE_TIMEOUT = 5.0
-_INSTANT = 1e-3
 # The supervisor heals in seconds: within a request's time limit, keep trying.
 _RETRIES = 60
 _STREAM_REQUESTS = 4
@@ -225,15 +222,7 @@ class Plane:
         async def ask() -> list[Item]:
             nonlocal sharing
             shared, sharing = sharing, False  # asked again, it goes alone: what it shares may be what hangs
-            wanted: dict[str, Any] = {"top_k": asked.top_k, "quality": asked.quality, "members": asked.members}
-            wanted["uncertainty"] = asked.uncertainty
-            wanted["timeout"] = max(end - time.monotonic(), _INSTANT)  # of one deadline, however often it is asked
-            if not shared:
-                return await self._client.classify(texts, **wanted)
-            try:
-                return [await self._client.classify(texts[0], **wanted)]
-            except TextRefused as refused:
-                return [refused]
+            return await questions.ask(self._client, texts, asked, end, single=shared)  # one deadline for all tries
 
         try:
             if apart:  # its lateness is its own, and to ask again would double it

@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, St
 
 from newsdesk.clients import Prediction, Quality, TextRefused
 from newsdesk.server.gateway.explain import MOST_SPANS, Explained
-from newsdesk.server.gateway.plane import CallOptions, Item
+from newsdesk.server.gateway.plane import CallOptions
+from newsdesk.server.gateway.questions import Item
 
 
 class Article(BaseModel):

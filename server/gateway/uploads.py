@@ -7,8 +7,8 @@ from typing import BinaryIO, NamedTuple
 
 from newsdesk.clients import rows
 from newsdesk.clients.rows import Reader, RowRefusal, RowsError, UnknownKind, Words
-from newsdesk.server.gateway.plane import Text
 from newsdesk.server.gateway.problems import Invalid, Unsupported
+from newsdesk.server.gateway.questions import Text
 
 _BATCH = 2**20
 """Bytes of a batch, but for its last text."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from newsdesk.clients.cli.options import Delimiter, TextColumns
+from newsdesk.clients.cli.options import Delimiter, TextColumns, Uncertainty
 from newsdesk.clients.rows import Form
 from newsdesk.server.contract import DEFAULT_QUALITY, Quality
 from newsdesk.server.runtime.errors import ServerError
@@ -44,7 +44,7 @@ def score(
     quality: Annotated[
         Quality, typer.Option(help="How sure a cheap member must be to answer alone.")
     ] = DEFAULT_QUALITY,
-    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="How uncertain an answer is, too.")] = False,
+    uncertainty: Uncertainty = False,
     prefix: Annotated[str, typer.Option(metavar="TEXT", help="How the names of the added columns begin.")] = "",
     workers: Annotated[
         int, typer.Option(min=0, metavar="N", help="Processes, or tasks; 0: one for each core granted.")

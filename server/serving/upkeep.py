@@ -2,12 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from newsdesk.server.contract import CANDIDATE
 from newsdesk.server.serving.commands import AsJson, configured, fail
 from newsdesk.server.serving.settings import Settings
+
+if TYPE_CHECKING:
+    from newsdesk.server.rollouts import TrialStatus
 
 
 @configured("model_repository", "model", "state")
@@ -40,39 +44,44 @@ Action = Annotated[Literal["status", "promote", "withdraw"], typer.Argument(help
 @configured("model_repository", "model", "state")
 def canary(action: Action = "status", *, settings: Settings, as_json: AsJson = False) -> None:
     """Say how the version that is tried beside the current one does, have it take its place, or take it out."""
+    import msgspec
+    from msgspec.structs import replace
+
     from newsdesk.server.machine import servers, versions
     from newsdesk.server.rollouts import read_status
     from newsdesk.server.runtime.errors import ServerError
 
     trials = [trial for _, run, _ in servers.running(settings.state) for trial in read_status(run)]
-    trials = [trial for trial in trials if not settings.model or trial["model"] in settings.model]
+    trials = [trial for trial in trials if not settings.model or trial.model in settings.model]
     try:
         if action != "status":
             if len(trials) != 1:
-                tried = ", ".join(f"{trial['model']} ({trial['version']})" for trial in trials) or "none"
+                tried = ", ".join(f"{trial.model} ({trial.version})" for trial in trials) or "none"
                 raise ServerError(f"one version is to {action}, and tried are: {tried}. Name its model with --model.")
             (trial,) = trials
-            name = f"{trial['model']}@{trial['version']}"
-            trials = [{**trial, "state": versions.decide(settings.state, name, action)}]
+            name = f"{trial.model}{CANDIDATE}{trial.version}"
+            trials = [replace(trial, state=versions.decide(settings.state, name, action))]
     except ServerError as error:
         fail(error)
     if as_json:
-        print(json.dumps(trials))
+        print(json.dumps(msgspec.to_builtins(trials)))
         return
     print("\n".join(map(_trial_line, trials)) or "no version is tried")
 
 
-def _trial_line(trial: dict[str, Any]) -> str:
-    part = f"{100 * trial['share']:.4g} % of the texts" if trial["share"] else "no text"
-    about = f"{trial['model']} {trial['version']}, a {trial['kind']} that answers {part}"
-    lines = [f"{about}: {trial['state']}"]
-    for whose, of in ("", trial["version"]), ("current_", trial["current"]):
-        failed, took = trial[f"{whose}failed_share"], trial[f"{whose}median_ms"]
-        lines.append(f"  version {of}: {trial[f'{whose}requests']} requests, {failed:.1%} failed, median {took:g} ms")
-    if trial["texts_compared"]:
-        lines.append(f"  {trial['texts_compared']} texts compared, {trial['disagreement_share']:.1%} disagree")
-    if trial["drift_index"]:
-        lines.append(f"  the shares of their labels differ by an index of {trial['drift_index']:.2f}")
+def _trial_line(trial: "TrialStatus") -> str:
+    part = f"{100 * trial.share:.4g} % of the texts" if trial.share else "no text"
+    lines = [f"{trial.model} {trial.version}, a {trial.kind} that answers {part}: {trial.state}"]
+    of_both = (
+        (trial.version, trial.requests, trial.failed_share, trial.median_ms),
+        (trial.current, trial.current_requests, trial.current_failed_share, trial.current_median_ms),
+    )
+    for version, requests, failed, took in of_both:
+        lines.append(f"  version {version}: {requests} requests, {failed:.1%} failed, median {took:g} ms")
+    if trial.texts_compared:
+        lines.append(f"  {trial.texts_compared} texts compared, {trial.disagreement_share:.1%} disagree")
+    if trial.drift_index:
+        lines.append(f"  the shares of their labels differ by an index of {trial.drift_index:.2f}")
     return "\n".join(lines)
 
 

@@ -4,20 +4,20 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from newsdesk.clients import (
     AsyncClient,
     DeadlineExceeded,
     NewsdeskError,
-    Prediction,
     ServerUnavailable,
-    TextRefused,
 )
 from newsdesk.clients.errors import Interrupted
 from newsdesk.clients.options import Options
+from newsdesk.server.gateway import questions
 from newsdesk.server.gateway.admission import Portion, Turns, of_body, portions
 from newsdesk.server.gateway.problems import Late, Problem
+from newsdesk.server.gateway.questions import Item, Text
 from newsdesk.server.gateway.rollouts.trial import Trial
 from newsdesk.server.gateway.settings import Launch
 from newsdesk.server.gateway.suspects import moved
@@ -26,15 +26,11 @@ from newsdesk.server.gateway.upstream import RpcReply, Upstream
 from newsdesk.server.rollouts import Candidate
 from newsdesk.server.runtime.cores import FEWEST_INSTANCES
 
-Text = str | bytes
-Item = Prediction | TextRefused
-
 _SHARE_OF_TIME = 0.25
 """The candidate's share of the time that a request may take: enough is left to ask the current version."""
 _FAILURES, _PAUSE_SECONDS = 3, 2.0
 """After so many failures in a row it is not asked for a while: texts do not wait for what is being healed."""
 _REFUSED = "INVALID_ARGUMENT"
-_INSTANT = 1e-3
 
 Result = TypeVar("Result")
 
@@ -93,14 +89,7 @@ class CandidateClient:
     async def _ask(self, texts: Sequence[Text], asked: Options, portion: Portion, end: float) -> list[Item]:
         own = texts[portion.start : portion.end]
         async with self._turns.turn(portion, end):
-            wanted: dict[str, Any] = {"top_k": asked.top_k, "quality": asked.quality, "members": asked.members}
-            wanted |= {"uncertainty": asked.uncertainty, "timeout": max(end - time.monotonic(), _INSTANT)}
-            if len(own) > 1 or portion.long:
-                return await self._client.classify(own, **wanted)
-            try:
-                return [await self._client.classify(own[0], **wanted)]
-            except TextRefused as refused:
-                return [refused]
+            return await questions.ask(self._client, own, asked, end, single=len(own) == 1 and not portion.long)
 
     async def pass_on(self, message: bytes, texts: int, seconds: float | None = None) -> RpcReply:
         """Return what it answers to a request of the Open Inference Protocol, or that it refuses it.
@@ -116,7 +105,7 @@ class CandidateClient:
 
         async def ask(end: float) -> RpcReply:
             async with self._turns.turn(of_body(len(message)), end):
-                reply = await self.upstream.once("ModelInfer", message)(max(end - time.monotonic(), _INSTANT))
+                reply = await self.upstream.once("ModelInfer", message)(questions.left(end))
             if reply.good or reply.code == _REFUSED:
                 return reply
             raise reply.away(self._url) or CandidateFailed(reply.reason)

@@ -5,15 +5,16 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from newsdesk.clients import NewsdeskError, Prediction, TextRefused
 from newsdesk.clients.options import Options
 from newsdesk.server.gateway.logs import log
+from newsdesk.server.gateway.questions import Item, Text
 from newsdesk.server.gateway.rollouts import buckets
-from newsdesk.server.gateway.rollouts.candidate import CandidateClient, CandidateFailed, Item, Text
+from newsdesk.server.gateway.rollouts.candidate import CandidateClient, CandidateFailed
 from newsdesk.server.gateway.rollouts.shadow import Compared, Shadow
 from newsdesk.server.gateway.rollouts.trial import Tally, Trial
 from newsdesk.server.gateway.settings import Launch
@@ -21,7 +22,7 @@ from newsdesk.server.gateway.suspects import moved
 from newsdesk.server.gateway.telemetry import Telemetry
 from newsdesk.server.machine import servers
 from newsdesk.server.machine.servers import Served
-from newsdesk.server.rollouts import STATUS, WITHDRAW, Candidate
+from newsdesk.server.rollouts import STATUS, WITHDRAW, Candidate, TrialStatus
 
 _LOOK_SECONDS = 0.25
 _NOT_THE_SAME = "not compared: the version that answered the text failed on it"
@@ -188,19 +189,12 @@ class Rollout:
         partial.write_bytes(msgspec.json.encode(self.status()))
         partial.replace(file)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> TrialStatus:
         """Return how the trial goes."""
         tried, verdict = self._tried, self._verdict
         decided = f"{verdict[0]}: {verdict[1]}" if verdict else ""
-        return {
-            "model": self.candidate.model,
-            "version": self.candidate.version,
-            "kind": self.candidate.kind,
-            "share": self.candidate.share,
-            "current": self._current.version,
-            "state": tried.outcome or decided or tried.refused or tried.unready or "tried",
-            **self.trial.figures(),
-        }
+        state = tried.outcome or decided or tried.refused or tried.unready or "tried"
+        return self.trial.status(self.candidate, self._current.version, state)
 
     async def close(self) -> None:
         """Close the candidate's connections."""

@@ -6,7 +6,7 @@ from statistics import median
 
 import numpy as np
 
-from newsdesk.server.rollouts import PROMOTE, WITHDRAW, Rule
+from newsdesk.server.rollouts import PROMOTE, WITHDRAW, Candidate, Rule, TrialStatus
 from newsdesk.server.runtime.stability import by_chance, stability_index
 
 _KEPT = 1000
@@ -113,16 +113,28 @@ class Trial:
     def _slow(self, own: float, current: float) -> bool:
         return own > self._rule.latency * current + _NOISE_SECONDS
 
-    def figures(self) -> dict[str, float]:
-        """Return the figures so far, by name: counts, shares, and medians in milliseconds."""
-        return {
-            "requests": self.candidate.count,
-            "failed_share": round(self.candidate.failed, 4),
-            "median_ms": round(self.candidate.seconds * 1e3, 2),
-            "current_requests": self.current.count,
-            "current_failed_share": round(self.current.failed, 4),
-            "current_median_ms": round(self.current.seconds * 1e3, 2),
-            "texts_compared": self.texts_compared,
-            "disagreement_share": round(self.disagreement, 4),
-            "drift_index": round(self.drift()[0], 4),
-        }
+    def status(self, candidate: Candidate, current: str, state: str) -> TrialStatus:
+        """Return how it goes.
+
+        Args:
+            candidate: that is tried
+            current: the version that it is tried beside
+            state: what became of it
+        """
+        return TrialStatus(
+            model=candidate.model,
+            version=candidate.version,
+            kind=candidate.kind,
+            share=candidate.share,
+            current=current,
+            state=state,
+            requests=self.candidate.count,
+            failed_share=round(self.candidate.failed, 4),
+            median_ms=round(self.candidate.seconds * 1e3, 2),
+            current_requests=self.current.count,
+            current_failed_share=round(self.current.failed, 4),
+            current_median_ms=round(self.current.seconds * 1e3, 2),
+            texts_compared=self.texts_compared,
+            disagreement_share=round(self.disagreement, 4),
+            drift_index=round(self.drift()[0], 4),
+        )

@@ -20,8 +20,9 @@ from newsdesk.server.gateway import models as served
 from newsdesk.server.gateway.auth import only
 from newsdesk.server.gateway.explain import Explained
 from newsdesk.server.gateway.keys import Role
-from newsdesk.server.gateway.plane import CallOptions, Item
+from newsdesk.server.gateway.plane import CallOptions
 from newsdesk.server.gateway.problems import Invalid, Malformed, Problem, TooLarge, problem_of
+from newsdesk.server.gateway.questions import Item
 from newsdesk.server.gateway.routes import about
 from newsdesk.server.gateway.routes.bodies import json_bytes
 

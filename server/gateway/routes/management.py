@@ -1,7 +1,6 @@
 """Managing, in the audit log whatever comes of it: models for operators, keys for administrators."""
 
 import time
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import msgspec
@@ -88,7 +87,8 @@ async def rollback(
 @models.get("/models/{model}/canary", responses=_PROBLEMS)
 async def trial(request: Request, model: str) -> dict[str, Any]:
     """How the version that is tried does beside the current one."""
-    return _rollout(request, model).status()
+    status: dict[str, Any] = msgspec.to_builtins(_rollout(request, model).status())
+    return status
 
 
 @models.post("/models/{model}/canary/promote", responses=_PROBLEMS | documented(409))
@@ -125,7 +125,7 @@ def _rollout(request: Request, model: str) -> Rollout:
 async def list_keys(request: Request) -> dict[str, list[dict[str, Any]]]:
     """The API keys, without what they are compared with."""
     gate: Authenticator = request.app.state.gate
-    return {"keys": [_shown(key) for key in gate.keys.keys().values()]}
+    return {"keys": [key.shown(time.time()) for key in gate.keys.keys().values()]}
 
 
 @keys.delete("/{id}", responses=_PROBLEMS)
@@ -138,7 +138,7 @@ async def revoke(request: Request, id: str, caller: Annotated[Caller, Depends(re
         _audit(request, caller, action="revoke", key=id[:80], outcome=str(error))
         raise NotFound(f"There is no key {id!r:.80}.") from error
     _audit(request, caller, action="revoke", key=id, outcome="done")
-    return _shown(revoked)
+    return revoked.shown(time.time())
 
 
 def _check_parameters(raw: bytes) -> None:
@@ -153,9 +153,3 @@ def _check_parameters(raw: bytes) -> None:
 def _audit(request: Request, caller: Caller, **entry: Any) -> None:
     state = request.app.state
     state.audit.write(request_id=request.state.request_id, caller=caller.id, role=caller.role.name, **entry)
-
-
-def _shown(key: Any) -> dict[str, Any]:
-    entry = asdict(key)
-    del entry["sha256"]
-    return {**entry, "state": key.state(time.time())}

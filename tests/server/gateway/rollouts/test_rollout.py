@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
@@ -60,7 +61,9 @@ class Rolled:
         return folder
 
     def status(self, model: str) -> dict[str, Any]:
-        return next((trial for trial in read_status(self.run) if trial["model"] == model), {"state": ""})
+        return next(
+            (msgspec.to_builtins(trial) for trial in read_status(self.run) if trial.model == model), {"state": ""}
+        )
 
     def outcome(self, model: str) -> str:
         return servers.read_served(self.run)[f"{model}@2"].outcome

@@ -91,7 +91,7 @@ def test_a_canary_whose_labels_drift_is_withdrawn() -> None:
     label(made.candidate, 7000, World=200)
     expected = (270 / 300 - 0.5) * math.log(271 / 300 / 0.5) + (29 / 300 - 0.5) * math.log(29 / 300 / 0.5)
     assert made.drift()[0] == pytest.approx(expected, abs=0.01)
-    assert made.figures()["drift_index"] == round(made.drift()[0], 4)
+    assert made.status(Candidate("2"), "1", "tried").drift_index == round(made.drift()[0], 4)
     why = f"its labels are spread unlike the current version's, by an index of {made.drift()[0]:.2f}"
     assert made.verdict() == (WITHDRAW, why)
 

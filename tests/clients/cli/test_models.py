@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from newsdesk.clients.cli.app import app
-from newsdesk.clients.models import _lines
+from newsdesk.clients.cli.models import _lines
 from newsdesk.server.gateway.keys import Role
 from tests.server.gateway import gateways
 

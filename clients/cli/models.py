@@ -7,14 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from newsdesk.clients.connection import TlsCa, TlsCert, TlsKey, files
+from newsdesk.clients.cli.options import (
+    GATEWAY_URL,
+    ApiKey,
+    AsJson,
+    GatewayUrl,
+    Timeout,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    certificates,
+)
 from newsdesk.clients.errors import BadResponse, NewsdeskError
 from newsdesk.clients.transports import Address, only, parse
 
 if TYPE_CHECKING:
     from newsdesk.clients.web import Web
 
-DEFAULT_URL = "gateway+http://127.0.0.1:8080"
 _FIGURE_WIDTH = 40
 
 
@@ -32,15 +41,13 @@ def models(
     model: Annotated[
         str, typer.Argument(metavar="[MODEL]", help="Which; without, the only one.", show_default=False)
     ] = "",
-    url: Annotated[str, typer.Option(envvar="NEWSDESK_URL", help="The gateway.")] = DEFAULT_URL,
-    api_key: Annotated[
-        str, typer.Option(envvar="NEWSDESK_API_KEY", help="Key or bearer token.", show_default=False)
-    ] = "",
+    url: GatewayUrl = GATEWAY_URL,
+    api_key: ApiKey = None,
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
-    timeout: Annotated[float, typer.Option(min=0.001, metavar="SECONDS", help="Longest wait for an answer.")] = 60.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    timeout: Timeout = 60.0,
+    as_json: AsJson = False,
 ) -> None:
     """List the models that a gateway serves, with their versions and figures; load, unload or roll back one.
 
@@ -51,7 +58,7 @@ def models(
             raise ValueError(
                 "the URL names several gateways, expected one: versions are each one's own, so ask each alone"
             )
-        address = parse(url, model, api_key or None, **files(tls_ca, tls_cert, tls_key))
+        address = parse(url, model, api_key or None, **certificates(tls_ca, tls_cert, tls_key))
         typer.echo(_done(action, model, address, timeout, as_json))
     except (NewsdeskError, OSError, ValueError) as error:
         typer.echo(f"newsdesk: {error}", err=True)
