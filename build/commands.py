@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -70,9 +71,26 @@ Changes = Annotated[
     ),
 ]
 _QUICK = "quantise.variants=[]", "repository.variants=[]", "compile.rows=16", "compile.rounds=1"
+Output = Annotated[Path, typer.Option(help="The model repository to write to.")]
+NextVersion = Annotated[
+    bool, typer.Option("--next-version", help="Leave the version that is there, and write the one after it.")
+]
 Artifacts = Annotated[Path, typer.Option("--artifacts", help="Where the stages keep what they made.")]
 Layout = Literal["ensemble", "members"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+
+
+@dataclass(frozen=True)
+class RowsOptions:
+    """The options that put files in the place of the recipe's rows; empty or None where they are not said."""
+
+    data: list[str] | None
+    test_data: Path | None
+    text_column: list[str] | None
+    label_column: str
+    columns: str
+    first_label: int | None
+    soft_columns: str = ""
 
 
 def build(
@@ -94,10 +112,8 @@ def build(
     soft_columns: SoftColumns = "",
     changes: Changes = None,
     artifacts: Artifacts = Path("artifacts"),
-    output: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path("model_repository"),
-    next_version: Annotated[
-        bool, typer.Option("--next-version", help="Leave the version that is there, and write the one after it.")
-    ] = False,
+    output: Output = Path("model_repository"),
+    next_version: NextVersion = False,
     strict: Annotated[
         bool,
         typer.Option(
@@ -134,18 +150,8 @@ def build(
         from newsdesk.build.pipeline import building
 
         recipe = recipe or ("own" if data else "compact")
-        chosen, command = _chosen(
-            "build",
-            recipe,
-            data,
-            test_data,
-            text_column,
-            label_column,
-            columns,
-            first_label,
-            [*(_QUICK if quick else ()), *(changes or [])],
-            soft_columns,
-        )
+        rows = RowsOptions(data, test_data, text_column, label_column, columns, first_label, soft_columns)
+        chosen, command = _chosen("build", recipe, [*(_QUICK if quick else ()), *(changes or [])], rows)
         # The libraries print as they please; stdout is for the figures.
         with contextlib.redirect_stdout(sys.stderr):
             figures = building.build(
@@ -204,9 +210,8 @@ def evaluate(
         from newsdesk.build.evaluation import against as comparing
         from newsdesk.build.evaluation import report
 
-        chosen, _ = _chosen(
-            "evaluate", recipe, data, test_data, text_column, label_column, columns, first_label, changes
-        )
+        rows = RowsOptions(data, test_data, text_column, label_column, columns, first_label)
+        chosen, _ = _chosen("evaluate", recipe, changes or [], rows)
         with contextlib.redirect_stdout(sys.stderr):
             figures = reporting.examine(
                 chosen, artifacts, model_repository, target=target, against=against, say=progress.say
@@ -234,10 +239,8 @@ def combine(
     recipe: RecipeName = "compact",
     changes: Changes = None,
     artifacts: Artifacts = Path("artifacts"),
-    output: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path("model_repository"),
-    next_version: Annotated[
-        bool, typer.Option("--next-version", help="Leave the version that is there, and write the one after it.")
-    ] = False,
+    output: Output = Path("model_repository"),
+    next_version: NextVersion = False,
     as_json: AsJson = False,
 ) -> None:
     """Combine members of built models: what is fitted on validation rows is fitted anew, and no member is trained.
@@ -249,15 +252,14 @@ def combine(
         from newsdesk.build import progress, recombine
         from newsdesk.build.pipeline import building
 
-        chosen, _ = _chosen("combine", recipe, None, None, None, "label", "", None, changes)
-        command = _command("combine", recipe, dict(assignment(text) for text in changes or [])) + " MODEL:MEMBER,…"
+        chosen, command = _chosen("combine", recipe, changes or [])
         with contextlib.redirect_stdout(sys.stderr):
             figures = recombine.recombine(
                 chosen,
                 building.data(chosen, artifacts, progress.say),
                 [member for text in members for member in recombine.named(text)],
                 output,
-                command=command,
+                command=f"{command} MODEL:MEMBER,…",
                 next_version=next_version,
                 say=progress.say,
             )
@@ -282,43 +284,38 @@ def refusals() -> Iterator[None]:
         _fail(str(error))
 
 
-def _chosen(
-    name: str,
-    recipe: str,
-    data: list[str] | None,
-    test_data: Path | None,
-    text_column: list[str] | None,
-    label_column: str,
-    columns: str,
-    first_label: int | None,
-    changes: list[str] | None,
-    soft_columns: str = "",
-) -> tuple[Recipe, str]:
+def _chosen(name: str, recipe: str, changes: list[str], rows: RowsOptions | None = None) -> tuple[Recipe, str]:
     """Return the recipe that the options ask for, and the command that repeats this one."""
     from newsdesk.build import recipe as recipes
+
+    wanted = dict(assignment(text) for text in changes)
+    changed = (_of_files(recipes.load(recipe), rows) if rows else {}) | wanted
+    return recipes.load(recipe, changed), _command(name, recipe, changed)
+
+
+def _of_files(recipe: Recipe, rows: RowsOptions) -> dict[str, Any]:
+    """Return the changes that put the files in the place of the recipe's rows; none without files."""
     from newsdesk.build.data import own
     from newsdesk.build.errors import RecipeError
 
-    wanted = dict(assignment(text) for text in changes or [])
-    of_files: dict[str, Any] = {}
-    if data:
-        files = [own.weighed(text) for text in data]
-        of_files = own.changes(
-            recipes.load(recipe),
+    if rows.data:
+        files = [own.weighed(text) for text in rows.data]
+        return own.changes(
+            recipe,
             files[0][0],
-            test_data,
-            text_columns=text_column or ["text"],
-            label_column=label_column,
-            columns=[name for name in columns.split(",") if name],
-            first_label=first_label,
+            rows.test_data,
+            text_columns=rows.text_column or ["text"],
+            label_column=rows.label_column,
+            columns=[name for name in rows.columns.split(",") if name],
+            first_label=rows.first_label,
             more=[file for file, _ in files[1:]],
             weights=[weight for _, weight in files],
-            soft=soft_columns,
+            soft=rows.soft_columns,
         )
-    elif test_data or text_column or columns or soft_columns or first_label is not None:
+    if rows.test_data or rows.text_column or rows.columns or rows.soft_columns or rows.first_label is not None:
         described = "--test-data, --text-column, --columns, --soft-columns and --first-label"
         raise RecipeError(f"{described} describe --data, which is missing")
-    return recipes.load(recipe, of_files | wanted), _command(name, recipe, of_files | wanted)
+    return {}
 
 
 def assignment(text: str) -> tuple[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from newsdesk.build.commands import AsJson, refusals
+from newsdesk.build.commands import AsJson, Output, refusals
 
 
 def convert(
@@ -39,7 +39,7 @@ def convert(
             exists=True, dir_okay=False, help="Your own texts, one a line: buckets of lengths are placed by them."
         ),
     ] = None,
-    output: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path("gpu_repository"),
+    output: Output = Path("gpu_repository"),
     as_json: AsJson = False,
 ) -> None:
     """Give a built model what a GPU reads: graphs in half precision, and engines, made from its int8 graphs.

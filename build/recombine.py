@@ -15,6 +15,8 @@ from newsdesk.build.data import tables
 from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble import ensemble as fitting
 from newsdesk.build.ensemble import judge, reference
+from newsdesk.build.ensemble.ensemble import Fit
+from newsdesk.build.ensemble.figures import Judgement
 from newsdesk.build.errors import RecipeError
 from newsdesk.build.package import repository
 from newsdesk.build.package.repository import BuiltMember
@@ -111,12 +113,7 @@ def recombine(
     """
     rows = data["split"]
     names = tables.read_labels(rows.path)
-    for member in members:
-        if member.manifest.labels != names:
-            raise RecipeError(
-                f"{member.folder}: labels {', '.join(member.manifest.labels)}, the rows' are {', '.join(names)}. "
-                "Combine members with the recipe that built them."
-            )
+    _check_labels(members, names)
     parts = {part: tables.read(rows / f"{part}.parquet") for part in ("validation", "test") if _has(rows, part)}
     answers = {
         part: {member.about.name: member.ask(of_part, part) for member in members} for part, of_part in parts.items()
@@ -134,27 +131,20 @@ def recombine(
         for line in fitting.describe(fit):
             say(f"  {line}")
         judged = {part: judge.measure(fit, graphs, of_part, answers[part]) for part, of_part in parts.items()}
-        figures = {
-            "accuracy": msgspec.to_builtins(judged),
-            "ensemble": msgspec.to_builtins(fit.report),
-            "members": {name: by_name[name].figures for name in fit.order},
-            "machine": ", ".join(dict.fromkeys(member.manifest.figures["machine"] for member in members)),
-        }
-        ordered = [
-            by_name[name].fitted(calibrator) for name, calibrator in zip(fit.order, fit.calibrators, strict=True)
-        ]
-        first = ordered[0]
+        ordered = [by_name[name] for name in fit.order]
+        fitted = [member.fitted(calibrator) for member, calibrator in zip(ordered, fit.calibrators, strict=True)]
+        first = fitted[0]
         held_against = reference.measure(fit, graphs, *of_validation, first.tokenizer, first.max_length, learned=False)
         written = repository.write(
             output,
             recipe.repository,
             recipe.card,
             labels=names,
-            members=ordered,
+            members=fitted,
             cascade=fit.stages,
             graphs=graphs,
-            target=targets.write({name: by_name[name].target for name in fit.order}),
-            figures=figures,
+            target=targets.write({member.about.name: member.target for member in ordered}),
+            figures=_figures(judged, fit, members),
             built=[
                 {"stage": "recipe", "command": command, "settings": msgspec.to_builtins(settings)},
                 *(artifact.entry for artifact in data.values()),
@@ -167,6 +157,27 @@ def recombine(
         )
     say(f"repository: {written}")
     return msgspec.to_builtins({"judge": judged, "ensemble": fit.report, "repository": {"path": str(written)}})
+
+
+def _check_labels(members: list[Built], names: list[str]) -> None:
+    """Raise RecipeError for the first member that has other labels than the rows."""
+    for member in members:
+        if member.manifest.labels != names:
+            raise RecipeError(
+                f"{member.folder}: labels {', '.join(member.manifest.labels)}, the rows' are {', '.join(names)}. "
+                "Combine members with the recipe that built them."
+            )
+
+
+def _figures(judged: dict[str, Judgement], fit: Fit, members: list[Built]) -> dict[str, Any]:
+    """Return the manifest's figures: of the members, as their own builds measured them."""
+    of_members = {member.about.name: member.figures for member in members}
+    return {
+        "accuracy": msgspec.to_builtins(judged),
+        "ensemble": msgspec.to_builtins(fit.report),
+        "members": {name: of_members[name] for name in fit.order},
+        "machine": ", ".join(dict.fromkeys(member.manifest.figures["machine"] for member in members)),
+    }
 
 
 def _entries(members: list[Built]) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from newsdesk.build.compile.workbench import Workbench
 from newsdesk.build.errors import VerificationError
 from newsdesk.build.members.linear import TERMS, LinearClassifier
 from newsdesk.server.runtime import batching, engines
+from newsdesk.server.runtime.arrays import Array
 
 FAMILY = "linear"
 _TINY = 1e-12
@@ -55,12 +56,23 @@ def quantise(bench: Workbench) -> dict[str, VariantFigures]:
 
 def graph(linear: LinearClassifier) -> onnx.ModelProto:
     """Return the graph of a linear member."""
-    terms = linear.terms
-    idf = np.zeros((terms.rows, len(terms.blocks)), np.float32)
-    for number, (start, block) in enumerate(zip(terms.starts, terms.blocks, strict=True)):
-        idf[start : start + block.rows, number] = linear.idf[start : start + block.rows]
+    axes = ["batch_size", "sequence_length"]
+    built = helper.make_graph(
+        _nodes(),
+        "linear",
+        [helper.make_tensor_value_info(name, TensorProto.INT64, axes) for name in ("input_ids", "attention_mask")],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch_size", len(linear.bias)])],
+        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in _constants(linear).items()],
+    )
+    model = helper.make_model(built, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _nodes() -> list[onnx.NodeProto]:
+    """Return the graph's nodes: counts of rows to TF-IDF, each text to length 1, and its rows of the table added up."""
     node = helper.make_node
-    nodes = [
+    return [
         node("Mul", ["input_ids", "attention_mask"], ["ids"]),
         node("Div", ["ids", "rows"], ["counts"]),
         node("Mul", ["counts", "rows"], ["whole"]),
@@ -84,7 +96,15 @@ def graph(linear: LinearClassifier) -> onnx.ModelProto:
         node("Squeeze", ["product", "along"], ["sum"]),
         node("Add", ["sum", "bias"], ["logits"]),
     ]
-    constants = {
+
+
+def _constants(linear: LinearClassifier) -> dict[str, Array]:
+    """Return the graph's constants by name; `idf` is FP32 [rows, blocks], 0 outside a row's own block."""
+    terms = linear.terms
+    idf = np.zeros((terms.rows, len(terms.blocks)), np.float32)
+    for number, (start, block) in enumerate(zip(terms.starts, terms.blocks, strict=True)):
+        idf[start : start + block.rows, number] = linear.idf[start : start + block.rows]
+    return {
         "rows": np.array([terms.rows], np.int64),
         "one": np.array([1], np.float32),
         "tiny": np.array([_TINY], np.float32),
@@ -94,17 +114,6 @@ def graph(linear: LinearClassifier) -> onnx.ModelProto:
         "table": linear.table,
         "bias": linear.bias,
     }
-    axes = ["batch_size", "sequence_length"]
-    built = helper.make_graph(
-        nodes,
-        "linear",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, axes) for name in ("input_ids", "attention_mask")],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch_size", len(linear.bias)])],
-        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(built, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
 
 
 def parity(linear: LinearClassifier, path: Path, texts: list[str]) -> float:

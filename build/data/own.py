@@ -85,19 +85,14 @@ def changes(
     )
     if soft and not any("soft_columns" in source for source in (of_train, *of_more)):
         raise DataError(f"{train}: no column of those that --soft-columns {soft!r} names")
-    names, count = set[str](), 0
-    for source in (of_train, *of_more):
-        for row in sources.read(msgspec.convert(source, Source)):
-            names.add(row.label.strip())
-            names.update(row.soft)
-            count += 1
-    keep = first_label is not None or names - {""} == set(recipe.labels)
+    names, count = _labels([of_train, *of_more])
+    keep = first_label is not None or names == set(recipe.labels)
     pruned = [member.name for member in recipe.members if isinstance(member, EncoderMember) and member.min_piece_count]
     return {
         "data.train": of_train,
         "data.more": of_more,
         "data.test": {"file": str(test), **described, **_soft(str(test), soft, columns)} if test else None,
-        "labels": recipe.labels if keep else sorted(names - {""}) if soft else [],
+        "labels": recipe.labels if keep else sorted(names) if soft else [],
         "split.validation_where": {},
         "split.slices": {},
         **{f"members.{member.name}.{member.fitting}.views": {} for member in recipe.members if member.views},
@@ -110,6 +105,16 @@ def changes(
         },
         "card": {},
     }
+
+
+def _labels(described: list[dict[str, Any]]) -> tuple[set[str], int]:
+    """Return the labels that the rows of sources have, and how many rows these are."""
+    names, count = set[str](), 0
+    for source in described:
+        for row in sources.read(msgspec.convert(source, Source)):
+            names |= {row.label.strip(), *row.soft}
+            count += 1
+    return names - {""}, count
 
 
 def _soft(file: str, wanted: str, columns: list[str]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.data.rows import Row
-from newsdesk.build.ensemble import calibrators, stacking, thresholds, unsure, weights
+from newsdesk.build.ensemble import members as calibrating
+from newsdesk.build.ensemble import stacking, thresholds, unsure, weights
 from newsdesk.build.ensemble import windows as window_rules
 from newsdesk.build.ensemble.balance import equal
 from newsdesk.build.ensemble.choose import Choice, choose
@@ -21,13 +22,13 @@ from newsdesk.build.ensemble.figures import (
     CascadeThresholds,
     EnsembleReport,
     MeanUncertainty,
-    MemberFigures,
     SliceFigures,
     SliceScores,
     StageFigures,
     UncertaintyFigures,
     UnsureFigures,
 )
+from newsdesk.build.ensemble.members import CalibratedMembers
 from newsdesk.build.ensemble.out_of_fold import OutOfFold
 from newsdesk.build.ensemble.texts import Texts, check
 from newsdesk.build.ensemble.thresholds import Evidence
@@ -35,9 +36,9 @@ from newsdesk.build.ensemble.thresholds import Path as Frontier
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.recipe import Ensemble
 from newsdesk.server.contract import QUALITIES, Quality
-from newsdesk.server.runtime import calibrate, cascade, combine
+from newsdesk.server.runtime import cascade, combine
 from newsdesk.server.runtime.arrays import Array
-from newsdesk.server.runtime.calibrate import Calibrator, Temperature, Vector
+from newsdesk.server.runtime.calibrate import Calibrator
 from newsdesk.server.runtime.cascade import ALWAYS, NEVER, Answered, Stage
 from newsdesk.server.runtime.combine import ByLength, Combiner, Mean, Stacked
 from newsdesk.server.runtime.files import File, digest
@@ -175,29 +176,12 @@ def fit(
     check(members, probabilities, labels, costs, texts)
     for name, rows in (left_out or {}).items():
         check([name], rows.probabilities[None], rows.labels, [1.0], Texts(rows.lengths))
-    more = [(left_out or {}).get(name, OutOfFold.none(probabilities.shape[-1])) for name in members]
-    order = sorted(range(len(members)), key=lambda i: costs[i])
-    names = [members[i] for i in order]
-    ordered = probabilities[order].astype(np.float32)
-    fitted = []
-    for i, of_member in zip(order, ordered, strict=True):
-        learned, truth = more[i].after(of_member, labels)
-        fitted.append(calibrators.of_member(learned, truth, equal(truth) if balanced else None))
-    alone = np.array(
-        [calibrate.ready(calibrator)(answers) for calibrator, answers in zip(fitted, ordered, strict=True)], np.float32
-    )
-    prefixes = [names[: i + 1] for i in range(len(names))]
-    first = calibrate.ready(fitted[0])(more[order[0]].probabilities).astype(np.float32)
-    answers, truth = more[order[0]]._replace(probabilities=first).after(alone[0], labels)
-    known = more[order[0]].texts_after(texts, len(labels))
+    calibrated = calibrating.fit(members, probabilities, labels, costs, left_out or {}, balanced=balanced)
+    names, prefixes, alone = calibrated.names, calibrated.prefixes, calibrated.probabilities
     if balanced:
-        texts, known = replace(texts, weights=equal(labels)), replace(known, weights=equal(truth))
-    choice = choose(answers[None], truth, settings, seed, names[0], known)
-    choices = [
-        replace(choice, probabilities=choice.probabilities[: len(labels)]),
-        *(choose(alone[: len(prefix)], labels, settings, seed, cascade.name(prefix), texts) for prefix in prefixes[1:]),
-    ]
-    evidence = _evidence(choices, prefixes, labels, np.array([costs[i] for i in order]), texts)
+        texts = replace(texts, weights=equal(labels))
+    choices = _choices(calibrated, labels, settings, seed, texts)
+    evidence = _evidence(choices, prefixes, labels, np.array(calibrated.costs), texts)
     frontier = thresholds.fit(
         evidence, settings.epsilon, settings.confidence, settings.folds, seed, settings.slice_epsilon
     )
@@ -210,43 +194,54 @@ def fit(
         )
         for i, (prefix, choice) in enumerate(zip(prefixes, choices, strict=True))
     ]
-    not_sure = unsure.fit(
-        settings.unsure_score,
-        settings.unsure_share,
-        {
-            quality: _answers(evidence, at, stages, alone, names, texts)
-            for quality, at in _by_quality(evidence, frontier).items()
-        },
-    )
+    by_quality = _by_quality(evidence, frontier).items()
+    answers = {quality: _answers(evidence, at, stages, alone, names, texts) for quality, at in by_quality}
+    not_sure = unsure.fit(settings.unsure_score, settings.unsure_share, answers)
     report = EnsembleReport(
         rows=len(labels),
-        members={
-            name: MemberFigures(
-                cost=costs[i],
-                rows_left_out=len(more[i].labels),
-                temperature=_temperature(calibrator),
-                calibrated=CalibratedScores.of(answers, labels),
-                uncalibrated=CalibratedScores.of(raw, labels),
-            )
-            for name, i, calibrator, answers, raw in zip(names, order, fitted, alone, ordered, strict=True)
-        },
-        stages={
-            stage.name: StageFigures(
-                combiner=choice.candidate[0],
-                calibrator=choice.candidate[1],
-                out_of_fold=CalibratedScores.of(choice.probabilities, labels),
-                candidates=choice.table,
-            )
-            for stage, choice in zip(stages, choices, strict=True)
-        },
+        members=calibrated.figures(labels),
+        stages={stage.name: _figures(choice, labels) for stage, choice in zip(stages, choices, strict=True)},
         uncertainty=_uncertainty(alone, choices[-1].probabilities, labels, settings, texts),
         cascade=_cascade(evidence, frontier, settings),
         slices=_slices(evidence, frontier, texts),
         unsure=UnsureFigures(score=not_sure.score, share=not_sure.share, above=not_sure.thresholds().tolist()),
     )
-    made = Fit(order=names, calibrators=[*fitted], stages=stages, unsure=not_sure, windows=windows, report=report)
+    made = Fit(
+        order=names,
+        calibrators=[*calibrated.calibrators],
+        stages=stages,
+        unsure=not_sure,
+        windows=windows,
+        report=report,
+    )
     (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
     return made
+
+
+def _choices(members: CalibratedMembers, labels: Array, settings: Ensemble, seed: int, texts: Texts) -> list[Choice]:
+    """Choose for each stage. The rows left out of the first member count for the first stage, too."""
+    answers, truth = members.first_with_left_out(labels)
+    known = members.left_out[0].texts_after(texts, len(labels))
+    if texts.weights is not None:
+        known = replace(known, weights=equal(truth))
+    first = choose(answers[None], truth, settings, seed, members.names[0], known)
+    return [
+        replace(first, probabilities=first.probabilities[: len(labels)]),
+        *(
+            choose(members.probabilities[: len(prefix)], labels, settings, seed, cascade.name(prefix), texts)
+            for prefix in members.prefixes[1:]
+        ),
+    ]
+
+
+def _figures(choice: Choice, labels: Array) -> StageFigures:
+    combiner, calibrator = choice.candidate
+    return StageFigures(
+        combiner=combiner,
+        calibrator=calibrator,
+        out_of_fold=CalibratedScores.of(choice.probabilities, labels),
+        candidates=choice.table,
+    )
 
 
 def _evidence(choices: list[Choice], prefixes: list[list[str]], labels: Array, costs: Array, texts: Texts) -> Evidence:
@@ -295,10 +290,6 @@ def _combiner(choice: Choice, members: Array, names: list[str], folder: Path) ->
     path.parent.mkdir(exist_ok=True)
     stacking.export(choice.combiner.model, members, path)
     return Stacked(File(place, digest(path)), name)
-
-
-def _temperature(calibrator: Temperature | Vector) -> float:
-    return calibrator.temperature if isinstance(calibrator, Temperature) else 1 / calibrator.slopes[0]
 
 
 def _uncertainty(alone: Array, answers: Array, labels: Array, settings: Ensemble, texts: Texts) -> UncertaintyFigures:

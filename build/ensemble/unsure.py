@@ -1,13 +1,15 @@
 """Fit when an answer says that it is not sure: for a stated share of the validation rows."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from newsdesk.server.contract import QUALITIES
+from newsdesk.server.contract import QUALITIES, Quality
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.unsure import STEP, STEPS, Score, Unsure, scores
 
 
-def fit(score: Score, share: float, answers: dict[str, tuple[Array, Array]]) -> Unsure:
+def fit(score: Score, share: float, answers: Mapping[Quality, tuple[Array, Array]]) -> Unsure:
     """Return the scores that each share of the rows exceeds.
 
     Args:

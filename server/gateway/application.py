@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import ClientSession
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -95,36 +97,73 @@ def create(launch: Launch, stopping: Callable[[], bool], certificates: Certifica
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         async with open_session() as session:
-            state = app.state
-            state.settings, state.launch, state.stopping = launch.settings, launch, stopping
-            state.telemetry, state.audit = telemetry, AuditLog(launch.audit_log)
-            state.refusals = Refusals(state.audit)
-            state.feedback = Feedback(launch.settings.feedback) if launch.settings.feedback else None
-            state.models = Models(launch, telemetry, session, tracing)
-            state.gate = Authenticator(launch.settings, BearerTokens(launch.settings, session), rates, state.refusals)
-            state.jobs = Store(launch.state / "jobs", launch.settings)
-            state.runner = Runner(state.jobs, state.models, state.gate)
-            running = asyncio.create_task(state.runner.run())
-            watching = [running, *state.models.watch()]
+            _fill(app.state, launch, session, telemetry, rates, tracing)
+            app.state.stopping = stopping
             rpc = Rpc(launch, app, telemetry, tracing, certificates, stopping) if launch.settings.grpc_port else None
-            if rpc:
-                await rpc.start()
-                watching.append(asyncio.create_task(rpc.watch()))
-            if certificates:
-                watching.append(asyncio.create_task(certificates.watch()))
-            try:
+            async with _running(app.state, rpc, certificates, tracing):
                 yield
-            finally:
-                for task in watching:
-                    task.cancel()
-                await asyncio.wait([running])  # it has files open
-                state.jobs.close()
-                if rpc:
-                    await rpc.close()
-                await state.models.close()
-                if tracing:
-                    await asyncio.to_thread(tracing.close)
 
+    app = _routed(life)
+    answering: ASGIApp = Disconnects(Direct(app, (classify.direct, oip.direct)))
+    if launch.settings.cors_origin:
+        answering = CORSMiddleware(
+            answering,
+            allow_origins=launch.settings.cors_origin,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+            max_age=_PREFLIGHT_SECONDS,
+        )
+    return Observed(Origins(answering, launch.settings, app.state), launch.settings, telemetry, tracing)
+
+
+def _fill(
+    state: State,
+    launch: Launch,
+    session: ClientSession,
+    telemetry: Telemetry,
+    rates: Rates,
+    tracing: "Tracing | None",
+) -> None:
+    """Put what the routes share on the application's state."""
+    state.settings, state.launch = launch.settings, launch
+    state.telemetry, state.audit = telemetry, AuditLog(launch.audit_log)
+    state.refusals = Refusals(state.audit)
+    state.feedback = Feedback(launch.settings.feedback) if launch.settings.feedback else None
+    state.models = Models(launch, telemetry, session, tracing)
+    state.gate = Authenticator(launch.settings, BearerTokens(launch.settings, session), rates, state.refusals)
+    state.jobs = Store(launch.state / "jobs", launch.settings)
+    state.runner = Runner(state.jobs, state.models, state.gate)
+
+
+@asynccontextmanager
+async def _running(
+    state: State, rpc: Rpc | None, certificates: Certificates | None, tracing: "Tracing | None"
+) -> AsyncIterator[None]:
+    """Run what works beside the requests, and close what was opened for them."""
+    running = asyncio.create_task(state.runner.run())
+    watching = [running, *state.models.watch()]
+    if rpc:
+        await rpc.start()
+        watching.append(asyncio.create_task(rpc.watch()))
+    if certificates:
+        watching.append(asyncio.create_task(certificates.watch()))
+    try:
+        yield
+    finally:
+        for task in watching:
+            task.cancel()
+        await asyncio.wait([running])  # it has files open
+        state.jobs.close()
+        if rpc:
+            await rpc.close()
+        await state.models.close()
+        if tracing:
+            await asyncio.to_thread(tracing.close)
+
+
+def _routed(life: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    """Return FastAPI's application, with the routes, what becomes of errors, and the document of both."""
     app = FastAPI(
         title="newsdesk",
         version=version("newsdesk"),
@@ -139,17 +178,7 @@ def create(launch: Launch, stopping: Callable[[], bool], certificates: Certifica
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
-    answering: ASGIApp = Disconnects(Direct(app, (classify.direct, oip.direct)))
-    if launch.settings.cors_origin:
-        answering = CORSMiddleware(
-            answering,
-            allow_origins=launch.settings.cors_origin,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
-            expose_headers=["Retry-After", "X-Request-ID"],
-            max_age=_PREFLIGHT_SECONDS,
-        )
-    return Observed(Origins(answering, launch.settings, app.state), launch.settings, telemetry, tracing)
+    return app
 
 
 def _tracing() -> "Tracing | None":

@@ -3,8 +3,7 @@
 import time
 from collections import Counter as Counts
 from collections import deque
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -19,49 +18,38 @@ class Telemetry:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "newsdesk_gateway_requests", "Requests answered", ["route", "status", "model"], registry=self._registry
-        )
-        self._seconds = Histogram(
+        counter, gauge = partial(Counter, registry=self._registry), partial(Gauge, registry=self._registry)
+        histogram = partial(Histogram, registry=self._registry, buckets=_BUCKETS)
+        self._requests = counter("newsdesk_gateway_requests", "Requests answered", ["route", "status", "model"])
+        self._seconds = histogram(
             "newsdesk_gateway_request_seconds",
             "Time from a request's head to the end of its answer",
             ["route", "model"],
-            buckets=_BUCKETS,
-            registry=self._registry,
         )
-        self._texts = Counter(
-            "newsdesk_gateway_texts", "Texts, by what became of them", ["outcome", "model"], registry=self._registry
-        )
-        of_model: dict[str, Any] = {"labelnames": ["model"], "registry": self._registry}
-        self.queued = Gauge("newsdesk_gateway_queued_texts", "Texts on their way to the model", **of_model)
-        self.ready = Gauge("newsdesk_gateway_ready", "1 when the model answered lately", **of_model)
-        self.open = Gauge("newsdesk_gateway_breaker_open", "1 when requests are turned away unasked", **of_model)
-        self.hedged = Counter("newsdesk_gateway_hedged_texts", "Texts asked for again", **of_model)
-        of_version = ["model", "version", "role"]
-        self._of_version = Counter(
+        self._texts = counter("newsdesk_gateway_texts", "Texts, by what became of them", ["outcome", "model"])
+        self.queued = gauge("newsdesk_gateway_queued_texts", "Texts on their way to the model", ["model"])
+        self.ready = gauge("newsdesk_gateway_ready", "1 when the model answered lately", ["model"])
+        self.open = gauge("newsdesk_gateway_breaker_open", "1 when requests are turned away unasked", ["model"])
+        self.hedged = counter("newsdesk_gateway_hedged_texts", "Texts asked for again", ["model"])
+        self._of_version = counter(
             "newsdesk_gateway_version_requests",
             "Requests of a roll-out, by version and by what became of them",
-            [*of_version, "outcome"],
-            registry=self._registry,
+            ["model", "version", "role", "outcome"],
         )
-        self._seconds_of_version = Histogram(
+        self._seconds_of_version = histogram(
             "newsdesk_gateway_version_request_seconds",
             "Time of the requests of a roll-out that a version answered",
-            of_version,
-            buckets=_BUCKETS,
-            registry=self._registry,
+            ["model", "version", "role"],
         )
-        self._shadowed = Counter(
+        self._shadowed = counter(
             "newsdesk_gateway_shadow_texts",
             "Texts for a shadow: agreed, disagreed, dropped or failed",
             ["model", "version", "outcome"],
-            registry=self._registry,
         )
-        self._trial = Gauge(
+        self._trial = gauge(
             "newsdesk_gateway_trial_share",
             "Share of the texts that a candidate answers; 0 for a shadow, and where it is not asked",
             ["model", "version"],
-            registry=self._registry,
         )
         # Finding a label's count takes longer than counting.
         keep = lru_cache(_LABELS_KEPT)
@@ -143,6 +131,6 @@ class Telemetry:
         }
 
 
-def rates(before: dict[str, int], after: dict[str, int], seconds: float) -> dict[str, Any]:
+def rates(before: dict[str, int], after: dict[str, int], seconds: float) -> dict[str, float]:
     """Return how fast each total grew, a second, between two looks `seconds` apart."""
     return {f"{name}_per_second": round((after[name] - before[name]) / seconds, 1) for name in after}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from newsdesk.clients.cli.options import AsJson
 from newsdesk.server import options
 from newsdesk.server.gateway.settings import GatewaySettings
 from newsdesk.server.runtime.errors import ServerError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from newsdesk.server.serving.prepare import Preparation
     from newsdesk.server.serving.triton import ProbeAnswer
 
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 Events = Annotated[bool, typer.Option("--json", help="Say what happens as a JSON object a line.")]
 
 

@@ -165,6 +165,25 @@ class Supervisor:
         self._triton.start()
         for keeper in self._keepers:
             keeper.began(self._triton)
+        answers = self._first_answers()
+        if self._stopping:
+            self._triton.kill()  # nobody's request is lost, and Triton would first load to the end
+            return None
+        self._pauses.works()
+        self._pulse = Pulse(self._settings.local_host, self._settings.http_port, "/v2/health/live")
+        for keeper in self._keepers:
+            if keeper.unloaded:
+                keeper.settle()
+            else:
+                keeper.proved()
+        return answers
+
+    def _first_answers(self) -> dict[str, ProbeAnswer]:
+        """Ask each model that is loaded until it answers; return fewer answers when told to stop meanwhile.
+
+        Raises:
+            TritonError: tritonserver died, or a model refuses or gives no answer in LOAD_SECONDS.
+        """
         deadline = time.monotonic() + LOAD_SECONDS
         answers: dict[str, ProbeAnswer] = {}
         waiting = [keeper for keeper in self._keepers if not keeper.unloaded]
@@ -191,16 +210,6 @@ class Supervisor:
             if time.monotonic() > deadline:
                 raise TritonError(f"no answer within {LOAD_SECONDS:.0f} s: {problem}\nTriton's log: {self.log}")
             self._tick()
-        if self._stopping:
-            self._triton.kill()  # nobody's request is lost, and Triton would first load to the end
-            return None
-        self._pauses.works()
-        self._pulse = Pulse(self._settings.local_host, self._settings.http_port, "/v2/health/live")
-        for keeper in self._keepers:
-            if keeper.unloaded:
-                keeper.settle()
-            else:
-                keeper.proved()
         return answers
 
     def _tick(self) -> None:
