@@ -12,6 +12,7 @@ from newsdesk.clients.calls import AsyncCalls
 from newsdesk.clients.chunk import Item, Text
 from newsdesk.clients.deadline import Deadline
 from newsdesk.clients.options import Options
+from tests import virtual_time
 from tests.clients.asked import PLACE, PLAIN, URL, Request, answer
 
 
@@ -52,11 +53,13 @@ async def settle() -> None:
 def run(
     use: Callable[[HeldModel, AsyncCalls], Coroutine[Any, Any, None]], most_flying: int = 1, most_texts: int = 64
 ) -> None:
+    """Run a test by a clock that jumps. A test that waits for ever fails after ten minutes of that clock."""
+
     async def using() -> None:
         model = HeldModel()
         await use(model, AsyncCalls(most_flying, lambda: most_texts, model.send))
 
-    asyncio.run(using())
+    virtual_time.run(asyncio.wait_for(using(), 600))
 
 
 async def asked(subject: AsyncCalls, *texts: str, options: Options = PLAIN, seconds: float = 60) -> list[Any]:
@@ -83,6 +86,23 @@ def test_who_finds_room_goes_alone_and_who_does_not_goes_with_the_others() -> No
         assert model.sent()[4:] == [["g"], ["h"]]
 
     run(use, most_flying=2)
+
+
+def test_who_goes_alone_has_its_own_options_and_deadline() -> None:
+    async def use(model: HeldModel, subject: AsyncCalls) -> None:
+        best, two = Options(quality="best"), Options(quality="best", top_k=2)
+        own = [("a", two, Deadline(60, URL)), ("b", best, Deadline(70, URL)), ("c", two, Deadline(80, URL))]
+        started = [asyncio.create_task(subject.answer(*call)) for call in own]
+        await settle()
+        await model.answer(0)
+        await model.answer(1, ServerFailed("no finite answer"))
+        alone = [model.requests[0], *model.requests[2:]]
+        assert [(*request.texts, request.options, request.deadline) for request in alone] == own
+        for place in (2, 3):
+            await model.answer(place)
+        assert [(await call).label for call in started] == [*"abc"]
+
+    run(use)
 
 
 def test_no_more_go_together_than_a_request_takes() -> None:
@@ -171,7 +191,9 @@ def test_where_another_try_helps_nobody_all_fail(error: Exception) -> None:
         await asked(subject, "first")
         started = await asked(subject, "a", "b")
         await model.answer(0)
+        assert [flying.done() for flying in subject._flying] == [False]  # the loop itself would not keep it
         await model.answer(1, error)
+        assert subject._flying == set()
         for call in started:
             with pytest.raises(type(error), match=str(error)):
                 await call
