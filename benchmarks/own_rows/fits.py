@@ -1,9 +1,12 @@
 """newsdesk's answers from its fits, before graphs are made of them: for accuracy alone, in seconds instead of minutes.
 
 The stages choose, fit and combine members as in a build. Instead of exporting the encoder and asking the served graph,
-its linear layer is fitted and asked on states that were read once. The export refuses a graph that answers otherwise.
+its linear layer is fitted and asked on states: read once of the encoder as it was pretrained, or of the tuned one. The
+export refuses a graph that answers otherwise.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,8 @@ from newsdesk.build.pipeline import candidates, evidence
 from newsdesk.build.pipeline.artifacts import Artifact, ArtifactStore
 from newsdesk.build.pipeline.declaration import declare
 from newsdesk.build.recipe import EncoderMember, LinearMember, Recipe
-from newsdesk.build.training import frozen, heads
+from newsdesk.build.training import contrastive, frozen, heads
+from newsdesk.build.training.figures import OutOfFoldFigures
 from newsdesk.build.training.linear import truths
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import calibrate, cascade, stacker
@@ -34,7 +38,8 @@ class FittedRecipe:
         made = declare(recipe).graph.run(["split"], store)
         recipe = candidates.possible(recipe, made["split"].figures["train"], lambda line: None)
         rows = tables.read(made["split"] / "train.parquet")
-        self._states, self.labels = states, tables.read_labels(made["split"].path)
+        self._states: Callable[[list[str]], np.ndarray] = states
+        self.labels = tables.read_labels(made["split"].path)
         frozen_members = [member for member in recipe.members if _is_frozen(member)]
         of_rows = states([row.text for row in rows]) if frozen_members else np.empty((len(rows), 0), np.float32)
         made |= {f"embed {member.name}": _embedded(of_rows, folder) for member in frozen_members}
@@ -47,10 +52,16 @@ class FittedRecipe:
             if isinstance(member, LinearMember):
                 made = declare(recipe).graph.run([f"train {member.name}"], store, made)
                 self._linear[member.name] = linear.LinearClassifier.load(made[f"train {member.name}"].path)
-            elif _is_frozen(member):
-                cost = made[f"out-of-fold {member.name}"].figures["cost"]
+            elif isinstance(member, EncoderMember) and _is_frozen(member):
+                asked = made[f"out-of-fold {member.name}"].metrics(OutOfFoldFigures)
+                if asked.tuned:
+                    texts = [row.text for row in rows]
+                    encoder = contrastive.tune(member, texts, truth, recipe.seed)
+                    self._states = partial(contrastive.states, member, encoder)
+                    of_rows = self._states(texts)
+                assert asked.cost
                 self._heads[member.name] = frozen.fit(
-                    of_rows, truth, len(self.labels), cost=cost, balanced=member.balanced, weights=weights
+                    of_rows, truth, len(self.labels), cost=asked.cost, balanced=member.balanced, weights=weights
                 )
             else:
                 raise SystemExit(f"{member.name}: only linear members and frozen encoders are asked from their fits")

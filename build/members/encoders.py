@@ -1,5 +1,6 @@
 """A pretrained encoder with a classification head: the family's own, or a pooling of ours before a linear layer."""
 
+import os
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -7,10 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.utils import logging
 
 from newsdesk.build.members import bases
 
 Pooling = Literal["own", "mean", "unit", "first"]
+if "TRANSFORMERS_VERBOSITY" not in os.environ:
+    logging.set_verbosity_error()  # no warning of its is about what a build does: weights without a use, ways to pad
+
 HEAD = "head.safetensors"
 _MARK = "newsdesk_pooling"
 """Key of the saved configuration that says that the head is ours."""

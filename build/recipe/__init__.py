@@ -4,6 +4,7 @@ from newsdesk.build.recipe.fields import CalibratorName, CombinerName, SliceName
 from newsdesk.build.recipe.files import RECIPES, convert, load
 from newsdesk.build.recipe.members import (
     Adversarial,
+    Contrastive,
     Distil,
     EncoderMember,
     Frozen,
@@ -37,6 +38,7 @@ __all__ = [
     "Card",
     "CombinerName",
     "Compile",
+    "Contrastive",
     "Data",
     "Distil",
     "EncoderMember",

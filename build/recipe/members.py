@@ -1,5 +1,6 @@
 """The recipe's members: each kind with how it is fitted."""
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
@@ -161,6 +162,28 @@ class Frozen(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit
     within one standard error of the least."""
 
 
+class Contrastive(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """How an encoder is fine-tuned on few rows before the linear layer is fitted (`training.contrastive`)."""
+
+    max_rows: Positive = 5000
+    """With more training rows it is not tried: an epoch would take minutes."""
+    steps: Positive = 40
+    """The fewest; more where the rows fill more batches in `epochs`."""
+    epochs: Annotated[float, Meta(gt=0)] = 3
+    batch_size: Annotated[int, Meta(ge=4)] = 32
+    learning_rate: Annotated[float, Meta(gt=0)] = 5e-5
+    max_length: Annotated[int, Meta(ge=8)] = 96
+    """Tokens of a text that are read while the encoder is fine-tuned, at most."""
+    frozen_layers: Annotated[int, Meta(ge=0)] = 0
+    """The lowest layers, with the embeddings, that stay as they were pretrained."""
+    folds: Annotated[int, Meta(ge=2)] = 3
+    """Parts of the training rows without each of which the encoder is fine-tuned once, to be compared."""
+
+    def steps_of(self, rows: int) -> int:
+        """Return the steps of a fit of so many rows."""
+        return max(self.steps, math.ceil(self.epochs * rows / self.batch_size))
+
+
 class _Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True, tag_field="kind"):
     """The fields of a member of any kind."""
 
@@ -202,6 +225,8 @@ class EncoderMember(_Common, frozen=True, tag="encoder"):
     train: Train = Train()
     frozen: Frozen | None = None
     """The encoder stays as it is, and only the linear layer is fitted; `train` is not read."""
+    contrastive: Contrastive | None = None
+    """The encoder is fine-tuned before, unless rows that a fit did not see are then said worse (`split.folds`)."""
     optional: bool = False
     """Whether the member is left out where its base cannot be had, and the build goes on without it."""
 
@@ -214,6 +239,14 @@ class EncoderMember(_Common, frozen=True, tag="encoder"):
                 f"member {self.name}: `frozen` fits the linear layer alone, without `train`, `pretrain`, `distil` and "
                 "`min_piece_count`; remove them, or `frozen`"
             )
+        if self.contrastive and not self.frozen:
+            raise ValueError(
+                f"member {self.name}: `contrastive` is followed by the fit of the linear layer alone; add `frozen`"
+            )
+
+    def tries_contrastive(self, rows: int) -> bool:
+        """Return whether the encoder is fine-tuned on so many rows, to be compared with itself as it was pretrained."""
+        return self.contrastive is not None and rows <= self.contrastive.max_rows
 
     @property
     def views(self) -> dict[ViewName, Share]:

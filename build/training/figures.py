@@ -37,7 +37,9 @@ class FitFigures(Struct, frozen=True, kw_only=True, omit_defaults=True):
     window: int = 0
     """Tokens that an encoder reads at once."""
     cost: float | None = None
-    """scikit-learn's C, of the linear layer of an encoder that stays frozen."""
+    """scikit-learn's C, of the linear layer that is fitted alone."""
+    tuned: bool = False
+    """Whether the encoder below that layer was fine-tuned before (`contrastive`)."""
     pieces_before: int | None = None
     """This and the next two are those of `vocabulary.VocabularyFigures`, where the vocabulary was pruned."""
     pieces: int | None = None
@@ -87,4 +89,6 @@ class OutOfFoldFigures(Summary, frozen=True, kw_only=True, omit_defaults=True):
 
     rows: int
     cost: float | None = None
-    """scikit-learn's C, which the answers chose; only a linear layer on a frozen encoder has it."""
+    """scikit-learn's C, which the answers chose; only a linear layer that is fitted alone has it."""
+    tuned: bool = False
+    """Whether the answers are of encoders that were fine-tuned before that layer was fitted."""

@@ -4,13 +4,14 @@ The texts are read by the encoder once. The pooled states are centred and scaled
 saved has both multiplied into it, so that the checkpoint is that of any fine-tuned encoder with a pooling.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedModel
 
 from newsdesk.build.ensemble import calibrators
 from newsdesk.build.ensemble.balance import equal
@@ -50,9 +51,16 @@ def embed(base: str, name: str, texts: list[str], max_length: int, pooling: str)
         max_length: tokens of a text that are read, at most
         pooling: how the states of the tokens become one
     """
+    return states_of(encoders.bare(base, name), base, name, texts, max_length, pooling)
+
+
+def states_of(
+    model: PreTrainedModel, base: str, name: str, texts: list[str], max_length: int, pooling: str
+) -> tuple[Array, list[int]]:
+    """Return what `embed` does, of an encoder that is loaded; `base` is where its tokenizer lies."""
     tokenizer = AutoTokenizer.from_pretrained(base, model_max_length=max_length)
     place = "cuda" if torch.cuda.is_available() else "cpu"
-    model = encoders.bare(base, name).to(place).eval()
+    model = model.to(place).eval()
     restored = Casing(tokenizer.backend_tokenizer).restore(texts)  # as it is served
     ids = tokenizer(restored, truncation=True, max_length=max_length)["input_ids"]
     lengths = [len(of_text) for of_text in ids]
@@ -116,7 +124,7 @@ _LENGTH = 8.0
 def out_of_fold(
     member: EncoderMember,
     count: int,
-    states: Array,
+    states_without: Callable[[Array], Array],
     truth: Array,
     weights: Array,
     parts: list[Array],
@@ -132,18 +140,18 @@ def out_of_fold(
     Args:
         member: an encoder that stays frozen
         count: of labels
-        states: FP32 [rows, hidden]
+        states_without: returns the states of all rows, FP32 [rows, hidden], by an encoder that never saw a part
         truth: labels INT [rows], which judge
         weights: FP [rows]
         parts: numbers of rows; rows of no part keep logits of 0, and are not judged
         soft: probabilities FP [rows, count], learned from as by `fit`
     """
     assert member.frozen
-    logits_by_cost: dict[float, Array] = {}
-    for cost in track(member.frozen.costs, f"{member.name}, a linear layer without each part"):
-        logits_by_cost[cost] = np.zeros((len(states), count), np.float32)
-        for part in parts:
-            rest = np.setdiff1d(np.arange(len(states)), part)
+    logits_by_cost = {cost: np.zeros((len(truth), count), np.float32) for cost in member.frozen.costs}
+    for part in track(parts, f"{member.name}, a linear layer without each part"):
+        states = states_without(part)
+        rest = np.setdiff1d(np.arange(len(states)), part)
+        for cost, logits in logits_by_cost.items():
             head = fit(
                 states[rest],
                 truth[rest],
@@ -153,25 +161,35 @@ def out_of_fold(
                 weights=weights[rest],
                 soft=None if soft is None else soft[rest],
             )
-            logits_by_cost[cost][part] = head.logits(states[part])
+            logits[part] = head.logits(states[part])
     judged = np.concatenate(parts)
     counts = equal(truth[judged]) if member.balanced else None
-    losses = {cost: _losses(logits[judged], truth[judged], counts) for cost, logits in logits_by_cost.items()}
+    losses = {cost: calibrated_losses(logits[judged], truth[judged], counts) for cost, logits in logits_by_cost.items()}
     least = min(losses.values(), key=lambda of_rows: np.average(of_rows, weights=counts))
     chosen = min(cost for cost, of_rows in losses.items() if not is_worse(of_rows, least, errors=1, weights=counts))
     return chosen, logits_by_cost[chosen]
 
 
-def _losses(logits: Array, truth: Array, counts: Array | None) -> Array:
-    """Return what each row loses once its probabilities are calibrated, FP [rows]."""
+def calibrated_losses(logits: Array, truth: Array, counts: Array | None = None) -> Array:
+    """Return what each row loses once its probabilities are calibrated, FP [rows].
+
+    Args:
+        logits: FP [rows, labels]
+        truth: INT [rows]
+        counts: how much each row counts, FP [rows]; None: alike
+    """
     probabilities = softmax(logits)
     return row_losses(calibrate.ready(calibrators.of_member(probabilities, truth, counts))(probabilities), truth)
 
 
-def save(member: EncoderMember, labels: list[str], head: Head, folder: Path) -> None:
-    """Write the encoder with the layer as a `from_pretrained` folder, `folder`/checkpoint."""
+def save(
+    member: EncoderMember, labels: list[str], head: Head, folder: Path, tuned: PreTrainedModel | None = None
+) -> None:
+    """Write the encoder, as it was pretrained or `tuned`, with the layer to `folder`/checkpoint."""
     model = encoders.create(member.base, member.pooling, labels, member.name)
     assert isinstance(model, encoders.Pooled)
+    if tuned:
+        model.encoder.load_state_dict(tuned.state_dict())
     model.head.load_state_dict({"weight": torch.from_numpy(head.weights), "bias": torch.from_numpy(head.bias)})
     encoders.save(model, folder / CHECKPOINT)
     AutoTokenizer.from_pretrained(member.base, model_max_length=member.max_length).save_pretrained(folder / CHECKPOINT)

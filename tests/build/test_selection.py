@@ -56,9 +56,9 @@ def test_a_cost_is_the_smallest_that_is_not_clearly_worse():
     parts = folds(LABELS, 5, 0)
     weights = np.ones(ROWS)
     least = min(member.frozen.costs)
-    assert frozen.out_of_fold(member, COUNT, noise, LABELS, weights, parts)[0] == least
+    assert frozen.out_of_fold(member, COUNT, lambda _: noise, LABELS, weights, parts)[0] == least
     hidden = noise * ([0.02] * COUNT + [1] * (8 - COUNT)) + 0.05 * np.eye(COUNT, 8)[LABELS]
-    assert frozen.out_of_fold(member, COUNT, hidden.astype(np.float32), LABELS, weights, parts)[0] >= 1
+    assert frozen.out_of_fold(member, COUNT, lambda _: hidden.astype(np.float32), LABELS, weights, parts)[0] >= 1
 
 
 def test_a_layer_that_is_only_less_sure_of_itself_is_as_good():
@@ -66,7 +66,7 @@ def test_a_layer_that_is_only_less_sure_of_itself_is_as_good():
     chance = np.random.default_rng(3)
     member = EncoderMember(name="encoder", base="base", pooling="unit", frozen=Frozen())
     told = (chance.normal(size=(ROWS, 8)) * 0.1 + np.eye(COUNT, 8)[LABELS]).astype(np.float32)
-    cost, logits = frozen.out_of_fold(member, COUNT, told, LABELS, np.ones(ROWS), folds(LABELS, 5, 0))
+    cost, logits = frozen.out_of_fold(member, COUNT, lambda _: told, LABELS, np.ones(ROWS), folds(LABELS, 5, 0))
     assert cost == min(member.frozen.costs)
     assert (logits.argmax(1) == LABELS).all()
     assert softmax(logits).max(1).mean() < 0.98

@@ -39,22 +39,16 @@ def out_of_fold(
     """
     every, names = rows_of(rows, "train"), tables.read_labels(rows.path)
     parts = _parts(every, folds, seed)
-    truth, weights = linear.truths(every)
-    cost = None
+    truth, _ = linear.truths(every)
+    cost, tuned = None, False
     if isinstance(member, LinearMember):
         logits = linear.out_of_fold(member, len(names), every, parts, seed)
     elif isinstance(member, EncoderMember) and states:
-        from newsdesk.build.training import frozen, heads
+        from newsdesk.build.training import heads
 
-        cost, logits = frozen.out_of_fold(
-            member,
-            len(names),
-            np.load(states / heads.STATES),
-            truth,
-            weights,
-            parts,
-            linear.softs(every, len(names)),
-        )
+        logits, cost, tuned = heads.out_of_fold(member, len(names), every, np.load(states / heads.STATES), parts, seed)
+        if tuned:
+            say(f"  {member.name}: fine-tuned, which names other rows no less surely")
     else:
         parts = parts[:1] if isinstance(member, EncoderMember) else parts
         logits = _refitted(member, names, every, parts, seed, folder / SCRATCH)
@@ -63,7 +57,7 @@ def out_of_fold(
     probabilities[asked] = softmax(logits[asked])
     Answers(probabilities, np.ones(len(every), np.int64)).save(folder / OUT_OF_FOLD)
     scores = structs.asdict(summary(probabilities[asked], truth[asked]))
-    return OutOfFoldFigures(rows=len(asked), cost=cost, **scores)
+    return OutOfFoldFigures(rows=len(asked), cost=cost, tuned=tuned, **scores)
 
 
 def _parts(rows: list[Row], count: int, seed: int) -> list[Array]:

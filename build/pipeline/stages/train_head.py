@@ -1,4 +1,4 @@
-"""Fit the linear layer of an encoder that stays frozen."""
+"""Fit the linear layer of an encoder that stays frozen, or was tuned by `contrastive` before."""
 
 from pathlib import Path
 
@@ -31,13 +31,15 @@ def train_head(
         rows: the rows to fit on: some or all of those that the encoder read
         embedded: the artifact of `split`, whose training rows the encoder read
         states: the artifact of `embed`
-        out_of_fold: the artifact of `out-of-fold`, whose fits chose the cost; without it `heads.train` chooses
+        out_of_fold: the artifact of `out-of-fold`, whose fits chose the cost, and whether to tune; without it the
+            cost is chosen here, and nothing is tuned
         member: the encoder
-        seed: of the folds, where the cost is chosen here
+        seed: of the tuning, and of the folds where the cost is chosen here
     """
     fitted = rows_of(rows, "train")
     places = {row.text: place for place, row in enumerate(rows_of(embedded, "train"))}
     kept = [places[row.text] for row in fitted]
+    asked = out_of_fold.metrics(OutOfFoldFigures) if out_of_fold else None
     return heads.train(
         member,
         tables.read_labels(rows.path),
@@ -47,5 +49,6 @@ def train_head(
         folder,
         states=np.load(states / heads.STATES)[kept],
         lengths=np.load(states / heads.LENGTHS)[kept],
-        cost=out_of_fold.metrics(OutOfFoldFigures).cost if out_of_fold else None,
+        cost=asked.cost if asked else None,
+        tuned=asked.tuned if asked else False,
     )
