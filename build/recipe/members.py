@@ -176,6 +176,11 @@ class Contrastive(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True,
     """Tokens of a text that are read while the encoder is fine-tuned, at most."""
     frozen_layers: Annotated[int, Meta(ge=0)] = 0
     """The lowest layers, with the embeddings, that stay as they were pretrained."""
+    cost: Annotated[float, Meta(gt=0)] = 0.3
+    """scikit-learn's C of the layer: on tuned states, a layer that is held back more was wrong more often."""
+    interpolate: Annotated[float, Meta(gt=0, le=1)] = 0.7
+    """How far from the pretrained to the tuned weights (WiSE-FT: Wortsman et al. 2022, "Robust fine-tuning of zero-shot
+    models"): long texts lose by all of the way, and questions win little by the last part of it."""
     folds: Annotated[int, Meta(ge=2)] = 3
     """Parts of the training rows without each of which the encoder is fine-tuned once, to be compared."""
 

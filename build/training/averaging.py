@@ -79,7 +79,7 @@ def candidates(
         yield WeightsCandidate("average", 1.0, fitted)
     for share in shares:
         if share < 1:
-            yield WeightsCandidate(f"{share:g} of the way", share, _between(pretrained, fitted, share, encoder))
+            yield WeightsCandidate(f"{share:g} of the way", share, between(pretrained, fitted, share, encoder))
 
 
 def choose(trainer: transformers.Trainer, among: Iterator[WeightsCandidate]) -> list[ValidationScores]:
@@ -115,7 +115,15 @@ def _as_right(right: Array, best: Array) -> bool:
     return best.sum() - right.sum() <= math.sqrt((right != best).sum())
 
 
-def _between(pretrained: Weights, fitted: Weights, share: float, encoder: str) -> Weights:
+def between(pretrained: Weights, fitted: Weights, share: float, encoder: str) -> Weights:
+    """Return the weights at a share of the way from the pretrained to the fitted ones.
+
+    Args:
+        pretrained: by name
+        fitted: by name
+        share: of the way, 0 to 1
+        encoder: how the names of those begin that were pretrained; others are the fitted ones
+    """
     return {
         name: torch.lerp(pretrained[name], value, share)
         if name.startswith(encoder) and value.is_floating_point()

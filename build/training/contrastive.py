@@ -18,6 +18,7 @@ from newsdesk.build.members import encoders
 from newsdesk.build.progress import track
 from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training import frozen, precision
+from newsdesk.build.training.averaging import between
 from newsdesk.build.training.fitting import Dropout, freeze
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.casing import Casing
@@ -40,6 +41,7 @@ def tune(member: EncoderMember, texts: list[str], labels: Array, seed: int) -> t
     transformers.set_seed(seed)
     place = "cuda" if torch.cuda.is_available() else "cpu"
     model = encoders.bare(member.base, member.name).to(place).train()
+    pretrained = {name: value.clone() for name, value in model.state_dict().items()}
     freeze(model, recipe.frozen_layers)
     tokenizer = AutoTokenizer.from_pretrained(member.base, model_max_length=min(recipe.max_length, member.max_length))
     ids = tokenizer(Casing(tokenizer.backend_tokenizer).restore(texts), truncation=True)["input_ids"]
@@ -61,6 +63,7 @@ def tune(member: EncoderMember, texts: list[str], labels: Array, seed: int) -> t
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
+    model.load_state_dict(between(pretrained, model.state_dict(), recipe.interpolate, encoder=""))
     return model.eval()
 
 

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from newsdesk.build.data.rows import Row
 from newsdesk.build.ensemble.balance import equal
 from newsdesk.build.ensemble.folds import folds
 from newsdesk.build.evaluation.metrics import is_worse, softmax, summary
-from newsdesk.build.recipe import EncoderMember
+from newsdesk.build.recipe import EncoderMember, Frozen
 from newsdesk.build.training import contrastive, frozen, trainer
 from newsdesk.build.training.figures import FitFigures, ValidationScores
 from newsdesk.build.training.linear import softs, truths
@@ -111,7 +112,8 @@ def out_of_fold(
 
     judged = np.concatenate(parts)
     larger = [judged[part] for part in folds(truth[judged], member.contrastive.folds, seed)]
-    its_cost, its_logits = frozen.out_of_fold(member, count, tuned_without, truth, weights, larger, soft)
+    at_cost = replace(member, frozen=Frozen(costs=(member.contrastive.cost,)))
+    its_cost, its_logits = frozen.out_of_fold(at_cost, count, tuned_without, truth, weights, larger, soft)
     counts = equal(truth[judged]) if member.balanced else None
     plain, tuned = (
         frozen.calibrated_losses(of_rows[judged], truth[judged], counts) for of_rows in (logits, its_logits)
