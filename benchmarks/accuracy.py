@@ -31,7 +31,7 @@ from newsdesk.server.serving.settings import Settings
 
 SAME = 0.999
 """Share of the rows whose label must be the same. In company a probability moves in the third decimal, which moves a
-text on the border to another stage."""
+text on the border to another level."""
 
 
 def main() -> None:

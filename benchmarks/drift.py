@@ -86,7 +86,7 @@ def compare(options: argparse.Namespace) -> tuple[str, list[str]]:
             table(
                 ["texts", "number", *HISTOGRAMS],
                 [
-                    [name, f"{sum(map(len, (b.stages for b in asked[name]))):,}", *(f"{value:.3f}" for value in values)]
+                    [name, f"{sum(map(len, (b.levels for b in asked[name]))):,}", *(f"{value:.3f}" for value in values)]
                     for name, values in shown.items()
                 ],
             ),
@@ -107,7 +107,7 @@ def index(reference: Reference, batches: list[BatchAnswers]) -> list[float]:
     """Return the index of each histogram over all answers."""
     drift = Drift(reference)
     for batch in batches:
-        drift.add(batch, np.full(len(batch.stages), DEFAULT))
+        drift.add(batch, np.full(len(batch.levels), DEFAULT))
     drift.take()
     values = drift.indices()
     return [values[name].value for name in HISTOGRAMS]

@@ -32,8 +32,8 @@ def write(repository: Path, member: str, into: Path) -> Path:
     if member not in names:
         raise ValueError(f"{source}: no member {member!r}, only {', '.join(names)}")
     (kept,) = (candidate for candidate in made.members if candidate.name == member)
-    stage = cascade.alone(member, len(made.labels))
-    alone = msgspec.structs.replace(made, members=[kept], cascade=[stage], target=targets.choose("", made)[member])
+    level = cascade.alone(member, len(made.labels))
+    alone = msgspec.structs.replace(made, members=[kept], cascade=[level], target=targets.choose("", made)[member])
     version = into / MODEL / "1"
     version.mkdir(parents=True)
     for file in alone.files():

@@ -141,7 +141,7 @@ def recombine(
             recipe.card,
             labels=names,
             members=fitted,
-            cascade=fit.stages,
+            cascade=fit.levels,
             graphs=graphs,
             target=targets.write({member.about.name: member.target for member in ordered}),
             figures=_figures(judged, fit, members),

@@ -12,7 +12,7 @@ class Prediction:
         index: position of the text in what was given to `classify` or `stream`
         label: the most probable label
         probabilities: label → probability in [0, 1], most probable first; all labels, or the first `top_k`
-        answered_by: the stage that answered: its members' names, joined by "+"
+        answered_by: the level that answered: its members' names, joined by "+"
         windows: how many overlapping windows of the text were read; 1 unless it is long
         members: member → label → probability, of the members that were asked; None unless wanted
         unsure: whether the text is unlike those that the model was fitted for, or undecided: its label may mean

@@ -44,7 +44,7 @@ LABEL: Final = "LABEL"
 PROBABILITIES: Final = "PROBABILITIES"
 """A probability of each label, in the order of the model's labels."""
 ANSWERED_BY: Final = "ANSWERED_BY"
-"""The members of the stage that answered, joined by +."""
+"""The members of the level that answered, joined by +."""
 WINDOWS: Final = "WINDOWS"
 """In how many windows the member that reads the most of them read the text."""
 MEMBER_PROBABILITIES: Final = "MEMBER_PROBABILITIES"
@@ -72,7 +72,7 @@ VERSIONS: Final = "versions"
 """A parameter of an answer to texts that different versions answered: the version of each, joined by commas."""
 
 Quality = Literal["fast", "balanced", "best"]
-"""How sure a stage of the cascade must be before it answers."""
+"""How sure a level of the cascade must be before it answers."""
 QUALITIES: Final[tuple[Quality, ...]] = get_args(Quality)
 DEFAULT_QUALITY: Final[Quality] = "balanced"
 

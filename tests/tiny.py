@@ -12,7 +12,7 @@ from newsdesk.build.package.repository import render_config
 from newsdesk.build.recipe import Repository
 from newsdesk.server.runtime import cascade, manifest
 from newsdesk.server.runtime.calibrate import Calibrator, Temperature, Uncalibrated
-from newsdesk.server.runtime.cascade import NEVER, Stage, Thresholds
+from newsdesk.server.runtime.cascade import NEVER, Level, Thresholds
 from newsdesk.server.runtime.combine import Mean, Weighted
 from newsdesk.server.runtime.files import File, digest
 from newsdesk.server.runtime.manifest import Manifest, Member
@@ -35,7 +35,7 @@ def write(folder: Path, *, weight: float = 4.0, name: str = "tiny", labels: Sequ
 def write_cascade(folder: Path, unsure: Unsure | None = None) -> Manifest:
     """Fill a version folder with a model of three members, each surer than the one before, and a cascade of them.
 
-    "bag" reads hashed words, "tiny" and "keen" tokens. At "fast" the first stage answers who names a label twice, at
+    "bag" reads hashed words, "tiny" and "keen" tokens. At "fast" the first level answers who names a label twice, at
     "balanced" three times, at "best" nobody; nobody it takes for World is answered before the last.
     """
     members = [
@@ -49,19 +49,19 @@ def write_cascade(folder: Path, unsure: Unsure | None = None) -> Manifest:
         folder,
         members,
         [
-            Stage(
+            Level(
                 members=["bag"],
                 combiner=Mean(),
                 calibrator=Uncalibrated(),
                 thresholds=Thresholds(**{quality: [NEVER, at, at, at] for quality, at in thresholds.items()}),
             ),
-            Stage(
+            Level(
                 members=["bag", "tiny"],
                 combiner=Weighted([1.0, 2.0]),
                 calibrator=Temperature(0.5),
                 thresholds=Thresholds(**{quality: [NEVER, at, at, at] for quality, at in both.items()}),
             ),
-            Stage(
+            Level(
                 members=["bag", "tiny", "keen"],
                 combiner=Weighted([0.0, 1.0, 3.0]),
                 calibrator=Uncalibrated(),
@@ -89,7 +89,7 @@ def write_model(root: Path, write_version: Callable[[Path], Manifest], name: str
 def _save(
     folder: Path,
     members: list[Member],
-    stages: list[Stage],
+    levels: list[Level],
     unsure: Unsure | None = None,
     labels: Sequence[str] = LABELS,
 ) -> Manifest:
@@ -98,7 +98,7 @@ def _save(
         name="ag_news",
         labels=list(labels),
         members=members,
-        cascade=stages,
+        cascade=levels,
         unsure=unsure,
         target="onnxruntime:fp32",
     )

@@ -70,7 +70,7 @@ class FittedRecipe:
         self._fit = fitting.fit_on_rows(
             known, answers, costs, recipe.ensemble, recipe.seed, folder, balanced=recipe.balanced
         )
-        self._cascade = Cascade(self._fit.stages, self._fit.order, lambda graph: stacker.load(folder / graph.path))
+        self._cascade = Cascade(self._fit.levels, self._fit.order, lambda graph: stacker.load(folder / graph.path))
 
     def __call__(self, texts: list[str]) -> np.ndarray:
         """Return what "best" answers, FP32 [texts, labels]."""

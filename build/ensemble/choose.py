@@ -1,4 +1,4 @@
-"""Choose how the members of a stage are combined and calibrated: by cross-validated log-loss, the simplest that does.
+"""Choose how the members of a level are combined and calibrated: by cross-validated log-loss, the simplest that does.
 
 A candidate is a combiner and a calibrator. Each row is judged by a fit that never saw it; a calibrator learns from what
 the combiner says of rows that the combiner was not fitted on, where it bends enough for that to matter. The simplest
@@ -46,7 +46,7 @@ class FittedCombiner:
 
 @dataclass(frozen=True)
 class Choice:
-    """The choice for one stage, fitted on all rows."""
+    """The choice for one level, fitted on all rows."""
 
     candidate: Candidate
     combiner: FittedCombiner
@@ -65,7 +65,7 @@ def choose(
     title: str = "",
     texts: Texts = Texts(),  # noqa: B008  frozen
 ) -> Choice:
-    """Choose for the members of one stage.
+    """Choose for the members of one level.
 
     Args:
         members: probabilities, FP [members, n, labels]

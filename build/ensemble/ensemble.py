@@ -1,4 +1,4 @@
-"""Fit the ensemble: members calibrated, put in order of cost, combined stage by stage, and when a stage is enough."""
+"""Fit the ensemble: members calibrated, put in order of cost, combined level by level, and when a level is enough."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
 
 from newsdesk.build.compile.answers import Answers
 from newsdesk.build.data.rows import Row
@@ -21,10 +21,10 @@ from newsdesk.build.ensemble.figures import (
     CalibratedScores,
     CascadeThresholds,
     EnsembleReport,
+    LevelFigures,
     MeanUncertainty,
     SliceFigures,
     SliceScores,
-    StageFigures,
     UncertaintyFigures,
     UnsureFigures,
 )
@@ -39,7 +39,7 @@ from newsdesk.server.contract import QUALITIES, Quality
 from newsdesk.server.runtime import cascade, combine
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.calibrate import Calibrator
-from newsdesk.server.runtime.cascade import ALWAYS, NEVER, Answered, Stage
+from newsdesk.server.runtime.cascade import ALWAYS, NEVER, Answered, Level
 from newsdesk.server.runtime.combine import ByLength, Combiner, Mean, Stacked
 from newsdesk.server.runtime.files import File, digest
 from newsdesk.server.runtime.lengths import words
@@ -61,13 +61,13 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     Attributes:
         order: the members' names in order of cost
         calibrators: of each member
-        stages: of the cascade
+        levels: of the cascade
         unsure: when an answer is marked as not sure
     """
 
     order: list[str]
     calibrators: list[Calibrator]
-    stages: list[Stage]
+    levels: list[Level] = field(name="stages")
     unsure: Unsure
     windows: Rule = "mean"
     report: EnsembleReport
@@ -75,7 +75,7 @@ class Fit(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     @property
     def files(self) -> list[File]:
         """The stackers' graphs, by their paths below the folder."""
-        return cascade.files(self.stages)
+        return cascade.files(self.levels)
 
 
 def load(folder: Path) -> Fit:
@@ -149,7 +149,7 @@ def fit(
 ) -> Fit:
     """Fit everything on validation rows, and write it: ensemble.json and, where a stacker was chosen, its graph.
 
-    A stage has the members of the one before it and the next dearer one. Members are calibrated by temperature, one
+    A level has the members of the one before it and the next dearer one. Members are calibrated by temperature, one
     number each, fitted on all rows; all else is judged out of fold. Where labels are balanced, each counts the same in
     every fit and judgement, and a member's calibrator has an offset a label: answers are those of labels equally
     frequent. The report's accuracies stay those of the rows.
@@ -162,7 +162,7 @@ def fit(
         settings: what is tried
         seed: of folds and fits
         folder: is written to
-        left_out: more rows, by name, which calibrate the members that have them, and the first stage
+        left_out: more rows, by name, which calibrate the members that have them, and the first level
         lengths: words of the rows, INT [n], without which nothing goes by length
         slices: the kind of text of each row, on all of which "balanced" must keep what it promises
         groups: INT [n], of rows that come of one source row and stay together when rows are parted
@@ -185,22 +185,22 @@ def fit(
     frontier = thresholds.fit(
         evidence, settings.epsilon, settings.confidence, settings.folds, seed, settings.slice_epsilon
     )
-    stages = [
-        Stage(
+    levels = [
+        Level(
             members=prefix,
             combiner=_combiner(choice, alone[: len(prefix)], prefix, folder),
             calibrator=choice.calibrator,
-            thresholds=frontier.stage(i, alone.shape[-1]),
+            thresholds=frontier.level(i, alone.shape[-1]),
         )
         for i, (prefix, choice) in enumerate(zip(prefixes, choices, strict=True))
     ]
     by_quality = _by_quality(evidence, frontier).items()
-    answers = {quality: _answers(evidence, at, stages, alone, names, texts) for quality, at in by_quality}
+    answers = {quality: _answers(evidence, at, levels, alone, names, texts) for quality, at in by_quality}
     not_sure = unsure.fit(settings.unsure_score, settings.unsure_share, answers)
     report = EnsembleReport(
         rows=len(labels),
         members=calibrated.figures(labels),
-        stages={stage.name: _figures(choice, labels) for stage, choice in zip(stages, choices, strict=True)},
+        levels={level.name: _figures(choice, labels) for level, choice in zip(levels, choices, strict=True)},
         uncertainty=_uncertainty(alone, choices[-1].probabilities, labels, settings, texts),
         cascade=_cascade(evidence, frontier, settings),
         slices=_slices(evidence, frontier, texts),
@@ -209,7 +209,7 @@ def fit(
     made = Fit(
         order=names,
         calibrators=[*calibrated.calibrators],
-        stages=stages,
+        levels=levels,
         unsure=not_sure,
         windows=windows,
         report=report,
@@ -219,7 +219,7 @@ def fit(
 
 
 def _choices(members: CalibratedMembers, labels: Array, settings: Ensemble, seed: int, texts: Texts) -> list[Choice]:
-    """Choose for each stage. The rows left out of the first member count for the first stage, too."""
+    """Choose for each level. The rows left out of the first member count for the first level, too."""
     answers, truth = members.first_with_left_out(labels)
     known = members.left_out[0].texts_after(texts, len(labels))
     if texts.weights is not None:
@@ -234,9 +234,9 @@ def _choices(members: CalibratedMembers, labels: Array, settings: Ensemble, seed
     ]
 
 
-def _figures(choice: Choice, labels: Array) -> StageFigures:
+def _figures(choice: Choice, labels: Array) -> LevelFigures:
     combiner, calibrator = choice.candidate
-    return StageFigures(
+    return LevelFigures(
         combiner=combiner,
         calibrator=calibrator,
         out_of_fold=CalibratedScores.of(choice.probabilities, labels),
@@ -245,7 +245,7 @@ def _figures(choice: Choice, labels: Array) -> StageFigures:
 
 
 def _evidence(choices: list[Choice], prefixes: list[list[str]], labels: Array, costs: Array, texts: Texts) -> Evidence:
-    """Return what the stages say of the rows, as the server will ask them.
+    """Return what the levels say of the rows, as the server will ask them.
 
     Where the weights by length are none for who was not asked yet, it asks nobody else.
     """
@@ -260,20 +260,20 @@ def _evidence(choices: list[Choice], prefixes: list[list[str]], labels: Array, c
 
 
 def describe(made: Fit) -> list[str]:
-    """Return what was fitted, a line a stage and a line a quality."""
+    """Return what was fitted, a line a level and a line a quality."""
     lines = []
-    for name, of_stage in made.report.stages.items():
-        scores = msgspec.structs.asdict(of_stage.out_of_fold)
+    for name, of_level in made.report.levels.items():
+        scores = msgspec.structs.asdict(of_level.out_of_fold)
         judged = ", ".join(f"{measure} {value:.4f}" for measure, value in scores.items())
-        lines.append(f"{name}: {of_stage.combiner}, {of_stage.calibrator}; out of fold: {judged}")
+        lines.append(f"{name}: {of_level.combiner}, {of_level.calibrator}; out of fold: {judged}")
     rows, fitted = made.report.rows, made.report.cascade
     best = fitted.points["best"].cost
     for quality, point in fitted.points.items():
-        shares = ", ".join(f"{share:.1%} {stage.name}" for share, stage in zip(point.shares, made.stages, strict=True))
+        shares = ", ".join(f"{share:.1%} {level.name}" for share, level in zip(point.shares, made.levels, strict=True))
         cost = point.cost / best
         lines.append(f"{quality}: accuracy {point.accuracy:.4f} at {cost:.1%} of the cost of best; {shares}")
     lines += [f"{name}: {broken}" for name, of_slice in made.report.slices.items() for broken in of_slice.broken]
-    if rows < fitted.rows_needed and len(made.stages) > 1:
+    if rows < fitted.rows_needed and len(made.levels) > 1:
         lines.append(
             f"{rows} rows cannot show, at {fitted.confidence:.0%} confidence, that no more than {fitted.epsilon} "
             f"is lost, {fitted.rows_needed} could: balanced answers as best. Change ensemble.epsilon or .confidence."
@@ -324,7 +324,7 @@ def _cascade(evidence: Evidence, frontier: Frontier, settings: Ensemble) -> Casc
 
 
 def _by_quality(evidence: Evidence, frontier: Frontier) -> dict[Quality, Array]:
-    """Return the thresholds of each quality, FP [stages - 1, labels]."""
+    """Return the thresholds of each quality, FP [levels - 1, labels]."""
     shape = len(evidence.costs) - 1, evidence.answers.shape[-1]
     return {"fast": np.full(shape, ALWAYS), "balanced": frontier.balanced.thresholds, "best": np.full(shape, NEVER)}
 
@@ -332,19 +332,19 @@ def _by_quality(evidence: Evidence, frontier: Frontier) -> dict[Quality, Array]:
 def _answers(
     evidence: Evidence,
     at: Array,
-    stages: list[Stage],
+    levels: list[Level],
     alone: Array,
     order: list[str],
     texts: Texts,
 ) -> tuple[Array, Array]:
-    """Return what rows are answered under thresholds FP [stages - 1, labels], and the uncertainty.
+    """Return what rows are answered under thresholds FP [levels - 1, labels], and the uncertainty.
 
     Both are out of fold: probabilities FP32 [n, labels], and that of the members that were asked, FP32 [n, 3].
     """
     rows, by = np.arange(len(evidence.labels)), evidence.answered(at)
     lengths = np.zeros(len(rows), np.int64) if texts.lengths is None else texts.lengths
     answered = Answered(evidence.answers[by, rows], by, alone)
-    return answered.probabilities, cascade.uncertainty(stages, order, answered, lengths)
+    return answered.probabilities, cascade.uncertainty(levels, order, answered, lengths)
 
 
 def _slices(evidence: Evidence, frontier: Frontier, texts: Texts) -> dict[str, SliceFigures]:

@@ -1,6 +1,6 @@
 """The figures of the ensemble, as the artifacts and the manifest have them: a field's name is the name there."""
 
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 from newsdesk.build.evaluation import metrics
 from newsdesk.build.evaluation.figures import ByQuality, Interval
@@ -29,7 +29,7 @@ class JudgedPoint(CalibratedScores, frozen=True, kw_only=True):
     """The ensemble at one quality."""
 
     answered_by: dict[str, float]
-    """The share of the rows that each stage answers, by its name."""
+    """The share of the rows that each level answers, by its name."""
 
 
 Judgement = ByQuality[JudgedPoint]
@@ -67,8 +67,8 @@ class CandidateScores(Struct, frozen=True, kw_only=True):
     chosen: bool
 
 
-class StageFigures(Struct, frozen=True, kw_only=True):
-    """A stage of the cascade."""
+class LevelFigures(Struct, frozen=True, kw_only=True):
+    """A level of the cascade."""
 
     combiner: CombinerName
     calibrator: CalibratorName
@@ -86,7 +86,7 @@ class MeanUncertainty(Struct, frozen=True, kw_only=True):
 
 
 class UncertaintyFigures(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The uncertainty of Bayesian model averaging where the last stage is right, and where it is wrong."""
+    """The uncertainty of Bayesian model averaging where the last level is right, and where it is wrong."""
 
     posterior: list[float]
     """The weight of each member."""
@@ -115,7 +115,7 @@ class CascadeThresholds(Struct, frozen=True, kw_only=True):
     rows_needed: int
     """The fewest rows that can show, at this confidence, that no more than epsilon is lost."""
     by_label: list[bool]
-    """Whether a stage's labels have thresholds of their own, for each stage but the last."""
+    """Whether a level's labels have thresholds of their own, for each level but the last."""
     points: dict[str, ThresholdPoint]
     """By quality."""
     frontier: list[ThresholdPoint]
@@ -152,7 +152,7 @@ class EnsembleReport(Struct, frozen=True, kw_only=True):
     rows: int
     members: dict[str, MemberFigures]
     """By name, in order of cost."""
-    stages: dict[str, StageFigures]
+    levels: dict[str, LevelFigures] = field(name="stages")
     """By name, in the cascade's order."""
     uncertainty: UncertaintyFigures
     cascade: CascadeThresholds

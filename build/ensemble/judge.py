@@ -24,17 +24,17 @@ def measure(fit: Fit, folder: Path, rows: list[Row], answers: Mapping[str, Answe
     labels = np.array([row.label for row in rows])
     points = {}
     for quality, answered in replay(fit, folder, rows, answers).items():
-        shares = np.bincount(answered.stages, minlength=len(fit.stages)) / len(rows)
+        shares = np.bincount(answered.levels, minlength=len(fit.levels)) / len(rows)
         points[quality] = JudgedPoint(
             **structs.asdict(CalibratedScores.of(answered.probabilities, labels)),
-            answered_by={stage.name: float(share) for stage, share in zip(fit.stages, shares, strict=True)},
+            answered_by={level.name: float(share) for level, share in zip(fit.levels, shares, strict=True)},
         )
     return Judgement(rows=len(rows), **points)
 
 
 def replay(fit: Fit, folder: Path, rows: list[Row], answers: Mapping[str, Answers]) -> dict[Quality, Answered]:
     """Return the ensemble's answers to the rows by quality, from the members' answers by name."""
-    ready = Cascade(fit.stages, fit.order, lambda graph: stacker.load(folder / graph.path))
+    ready = Cascade(fit.levels, fit.order, lambda graph: stacker.load(folder / graph.path))
     lengths = words([row.text for row in rows])
     members = np.stack(
         [

@@ -36,7 +36,7 @@ class CalibratedMembers:
 
     @property
     def prefixes(self) -> list[list[str]]:
-        """The members of each stage: those of the one before it, and the next dearer one."""
+        """The members of each level: those of the one before it, and the next dearer one."""
         return [self.names[: i + 1] for i in range(len(self.names))]
 
     def first_with_left_out(self, labels: Array) -> tuple[Array, Array]:

@@ -15,8 +15,8 @@ from newsdesk.server.runtime.cascade import ALWAYS, NEVER
 def losses(early: Array, last: Array) -> Array:
     """Return for each text the accuracy that the early answer is expected to lose, FP64 [n], in [0, 1].
 
-    Where the two name the same label nothing is lost; elsewhere what the last stage gives its own label over the early
-    one's. The 0/1 difference of the labels has the same mean, if the last stage is calibrated, and a variance many
+    Where the two name the same label nothing is lost; elsewhere what the last level gives its own label over the early
+    one's. The 0/1 difference of the labels has the same mean, if the last level is calibrated, and a variance many
     times as large: one says right or wrong once, the other how likely.
 
     Args:
@@ -48,7 +48,7 @@ def bound(of_text: Array, confidence: float, weights: Array | None = None) -> fl
 
 @dataclass(frozen=True)
 class Risk:
-    """A stage's risk: sigmoid(offset + slope × log-odds of the top probability), FP64 [labels] each, by the top label.
+    """A level's risk: sigmoid(offset + slope × log-odds of the top probability), FP64 [labels] each, by the top label.
 
     No slope is above 0: the surer, the less is lost.
     """
@@ -57,7 +57,7 @@ class Risk:
     offsets: Array
 
     def __call__(self, probabilities: Array) -> Array:
-        """Return the loss to expect of each text, FP64 [n], from the stage's FP [n, labels]."""
+        """Return the loss to expect of each text, FP64 [n], from the level's FP [n, labels]."""
         label = probabilities.argmax(-1)
         return _sigmoid(self.offsets[label] + self.slopes[label] * log_odds(probabilities.max(-1)))
 
@@ -71,12 +71,12 @@ class Risk:
 
 
 def fit(probabilities: Array, lost: Array, count: int, seed: int) -> tuple[Risk, bool]:
-    """Fit the risk of a stage, and say whether each label has a line of its own.
+    """Fit the risk of a level, and say whether each label has a line of its own.
 
     It has, where the deviance of rows that the fit never saw is lower by more than a standard error with than without.
 
     Args:
-        probabilities: the stage's, FP [n, labels]
+        probabilities: the level's, FP [n, labels]
         lost: losses, FP [n]
         count: of folds
         seed: of folds

@@ -22,7 +22,7 @@ from newsdesk.build.progress import track
 from newsdesk.server.contract import MAX_BATCH, QUALITIES, Quality
 from newsdesk.server.runtime import cascade, manifest, stacker, unsure
 from newsdesk.server.runtime.arrays import Array
-from newsdesk.server.runtime.cascade import Cascade, Stage, Thresholds
+from newsdesk.server.runtime.cascade import Cascade, Level, Thresholds
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.manifest import Manifest
 
@@ -36,7 +36,7 @@ class Replies:
     Attributes:
         members: probabilities, FP32 [members, rows, labels]
         windows: how many each row was read in, INT32 [rows]
-        seconds: that each stage's new members took for all of the rows
+        seconds: that each level's new members took for all of the rows
         labels: INT64 [rows]
         lengths: words, INT64 [rows]
         unknown: the share of each row that the first member does not know, FP64 [rows]
@@ -78,27 +78,27 @@ class Examiner:
             windows.append(answers.windows)
             lengths.append(answers.lengths)
             unknown.append(answers.unknown)
-            for stage, took in answers.work.stages.items():
-                seconds[stage] += took.seconds
+            for level, took in answers.work.levels.items():
+                seconds[level] += took.seconds
         labels = np.array([row.label for row in rows], np.int64)
         of_rows = np.concatenate(windows), seconds, labels, np.concatenate(lengths), np.concatenate(unknown)
         return Replies(np.concatenate(members, 1), *of_rows)
 
-    def replay(self, replies: Replies, quality: Quality, stages: list[Stage] | None = None) -> cascade.Answered:
+    def replay(self, replies: Replies, quality: Quality, levels: list[Level] | None = None) -> cascade.Answered:
         """Answer at an operating point from what the members said."""
         ready = Cascade(
-            stages or self.manifest.cascade, self.members, lambda graph: stacker.load(self._folder / graph.path)
+            levels or self.manifest.cascade, self.members, lambda graph: stacker.load(self._folder / graph.path)
         )
         return cascade.replay(ready, replies.members, QUALITIES.index(quality), replies.lengths)
 
     def frontier(self, replies: Replies) -> list[FrontierPoint]:
-        """Return accuracy and cost (seconds a text) where every stage answers from one and the same probability on."""
+        """Return accuracy and cost (seconds a text) where every level answers from one and the same probability on."""
         points = []
         for threshold in _SWEEP:
             flat = [float(threshold)] * len(self.manifest.labels)
             same = Thresholds(fast=flat, balanced=flat, best=flat)
-            stages = [msgspec.structs.replace(stage, thresholds=same) for stage in self.manifest.cascade]
-            answered = self.replay(replies, "balanced", stages)
+            levels = [msgspec.structs.replace(level, thresholds=same) for level in self.manifest.cascade]
+            answered = self.replay(replies, "balanced", levels)
             points.append(
                 FrontierPoint(
                     threshold=float(threshold),
@@ -109,7 +109,7 @@ class Examiner:
         return points
 
     def measure(self, replies: Replies, seed: int) -> CascadeFigures:
-        """Return the figures of every operating point, member and stage on the rows that were asked about."""
+        """Return the figures of every operating point, member and level on the rows that were asked about."""
         return CascadeFigures(
             points={quality: self._point(self.replay(replies, quality), replies, seed) for quality in QUALITIES},
             members={
@@ -155,8 +155,8 @@ class Examiner:
         return float((self.doubts(replies, quality) > threshold).mean())
 
     def _shares(self, answered: cascade.Answered) -> dict[str, float]:
-        counts = np.bincount(answered.stages, minlength=len(self.manifest.cascade)) / len(answered.stages)
-        return {stage.name: float(share) for stage, share in zip(self.manifest.cascade, counts, strict=True)}
+        counts = np.bincount(answered.levels, minlength=len(self.manifest.cascade)) / len(answered.levels)
+        return {level.name: float(share) for level, share in zip(self.manifest.cascade, counts, strict=True)}
 
     def _point(self, answered: cascade.Answered, replies: Replies, seed: int) -> OperatingPoint:
         scores = _scores(answered.probabilities, replies.labels, seed)
@@ -197,6 +197,6 @@ def _scores(probabilities: Array, labels: Array, seed: int) -> ClassifierScores:
 
 
 def _seconds(answered: cascade.Answered, replies: Replies) -> float:
-    """Return the mean seconds of a text, which takes every stage up to the one that answers it."""
+    """Return the mean seconds of a text, which takes every level up to the one that answers it."""
     per_text = np.cumsum(replies.seconds) / len(replies.labels)
-    return float(per_text[answered.stages].mean())
+    return float(per_text[answered.levels].mean())

@@ -68,11 +68,11 @@ class OperatingPoint(ClassifierScores, frozen=True, kw_only=True):
 
     seconds_per_text: float
     answered_by: dict[str, float]
-    """The share of the rows that each stage answers, by its name."""
+    """The share of the rows that each level answers, by its name."""
 
 
 class FrontierPoint(Struct, frozen=True, kw_only=True):
-    """The cascade where every stage answers from one and the same probability on."""
+    """The cascade where every level answers from one and the same probability on."""
 
     threshold: float
     accuracy: float

@@ -14,7 +14,7 @@ from newsdesk.build.recipe import Card, Repository
 from newsdesk.server.contract import INPUTS, OUTPUTS, PROBABILITIES, UNSURE, TensorSpec
 from newsdesk.server.runtime import manifest, processor, repository
 from newsdesk.server.runtime.calibrate import Calibrator
-from newsdesk.server.runtime.cascade import Stage, files
+from newsdesk.server.runtime.cascade import Level, files
 from newsdesk.server.runtime.cores import FEWEST_INSTANCES
 from newsdesk.server.runtime.files import File
 from newsdesk.server.runtime.manifest import Manifest, Member, Windows
@@ -52,7 +52,7 @@ def write(
     *,
     labels: list[str],
     members: list[BuiltMember],
-    cascade: list[Stage],
+    cascade: list[Level],
     graphs: Path,
     target: str,
     figures: dict[str, Any],
@@ -73,8 +73,8 @@ def write(
         about: what the model card says and no measurement can
         labels: in the order of the outputs
         members: in the order in which they are asked
-        cascade: the stages
-        graphs: the folder below which the cascade's own graphs lie, by the paths that its stages name
+        cascade: its levels
+        graphs: the folder below which the cascade's own graphs lie, by the paths that its levels name
         target: one for all members, or each one's (see `targets`)
         figures: what was measured
         built: the entries of the artifacts, the recipe's first

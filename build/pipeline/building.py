@@ -127,7 +127,7 @@ def write(
         recipe.card,
         labels=tables.read_labels(made["split"].path),
         members=members,
-        cascade=fit.stages,
+        cascade=fit.levels,
         unsure=fit.unsure,
         reference=_reference(declared, made, members[0]),
         windows=fit.windows,

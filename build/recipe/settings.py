@@ -92,7 +92,7 @@ class Ensemble(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     combiners: Annotated[tuple[CombinerName, ...], Meta(min_length=1)] = get_args(CombinerName)
-    """The combiners that are tried for each stage of more than one member: "mean" is soft voting, "bayes" Bayesian
+    """The combiners that are tried for each level of more than one member: "mean" is soft voting, "bayes" Bayesian
     model averaging, "weighted" weights that minimise the log-loss, "blend" the same fitted on one part of the rows and
     calibrated on the other, "by_length" weights for each bucket of the texts' lengths, "ranks" rank averaging, and the
     rest models over what the members say. Where lengths are unknown, what goes by length is passed over."""

@@ -73,13 +73,13 @@ class TritonPythonModel:
             float(parameters["unsure_share"]) if parameters.get("unsure_share") else None,
         )
         self._labels = np.array([label.encode() for label in self._classifier.labels], np.object_)
-        self._stages = np.array([stage.encode() for stage in self._classifier.stages], np.object_)
+        self._levels = np.array([level.encode() for level in self._classifier.levels], np.object_)
         place = {"model": args["model_name"], "version": args["model_version"]}
         drift = None
         if described.reference:
             looked_back_on = Drift(described.reference, int(parameters.get("drift_window") or WINDOW))
             drift = DriftMetrics(looked_back_on, described.labels, place, args["model_instance_name"])
-        self._metrics = Metrics(place, self._classifier.stages, drift)
+        self._metrics = Metrics(place, self._classifier.levels, drift)
         self._classifier.warm_up()
         heartbeat.start(self._longest_step())
 
@@ -151,7 +151,7 @@ class TritonPythonModel:
         columns = {
             LABEL: self._labels[answers.probabilities.argmax(-1), None],
             PROBABILITIES: answers.probabilities,
-            ANSWERED_BY: self._stages[answers.stages, None],
+            ANSWERED_BY: self._levels[answers.levels, None],
             WINDOWS: answers.windows[:, None],
             MEMBER_PROBABILITIES: np.ascontiguousarray(answers.members),
         }

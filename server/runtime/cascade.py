@@ -1,8 +1,8 @@
 """The cascade: the cheapest members first, and only who is not yet sure goes on to the next.
 
-After a stage a text is answered if its calibrated top probability reaches the threshold of its quality for its top
-label, or if members that were not asked yet have no weight in any later stage for a text of its length: where a dearer
-member would only harm, nobody pays for it. The last stage answers whatever is left.
+After a level a text is answered if its calibrated top probability reaches the threshold of its quality for its top
+label, or if members that were not asked yet have no weight in any later level for a text of its length: where a dearer
+member would only harm, nobody pays for it. The last level answers whatever is left.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,14 +33,14 @@ PerLabel = Annotated[list[Threshold], Meta(min_length=2)]
 
 
 class Thresholds(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """For each quality, the top probability, by label, from which a stage answers."""
+    """For each quality, the top probability, by label, from which a level answers."""
 
     fast: PerLabel
     balanced: PerLabel
     best: PerLabel
 
 
-class Stage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Level(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Members combined, calibrated, and when that is enough."""
 
     members: Annotated[list[str], Meta(min_length=1)]
@@ -59,24 +59,24 @@ class Answered(NamedTuple):
 
     Attributes:
         probabilities: FP32 [n, labels]
-        stages: the stage that answered each, INT64 [n]
+        levels: the level that answered each, INT64 [n]
         members: each member's own probabilities, FP32 [members, n, labels], ABSENT where it was not asked
     """
 
     probabilities: Array
-    stages: Array
+    levels: Array
     members: Array
 
 
-class Step:
-    """A stage, ready to run. `members` are the columns, of all members, that it reads."""
+class LoadedLevel:
+    """A level, ready to run. `members` are the columns, of all members, that it reads."""
 
-    def __init__(self, stage: Stage, order: list[str], stack: Stack | None) -> None:
-        self.name = stage.name
-        self.members = [order.index(member) for member in stage.members]
-        self._combine = combine.ready(stage.combiner, stack)
-        self._calibrate = calibrate.ready(stage.calibrator)
-        self._thresholds = np.array([getattr(stage.thresholds, quality) for quality in QUALITIES], np.float32)
+    def __init__(self, level: Level, order: list[str], stack: Stack | None) -> None:
+        self.name = level.name
+        self.members = [order.index(member) for member in level.members]
+        self._combine = combine.ready(level.combiner, stack)
+        self._calibrate = calibrate.ready(level.calibrator)
+        self._thresholds = np.array([getattr(level.thresholds, quality) for quality in QUALITIES], np.float32)
         self._may_answer = (self._thresholds <= 1).any(-1)
 
     def probabilities(self, members: Array, lengths: Array | None = None) -> Array:
@@ -84,7 +84,7 @@ class Step:
 
         Args:
             members: all members' probabilities, FP [members, n, labels]
-            lengths: of the texts in words, INT [n]; a stage that goes by length needs them
+            lengths: of the texts in words, INT [n]; a level that goes by length needs them
         """
         return self._calibrate(self._combine(members[self.members], lengths), lengths).astype(np.float32)
 
@@ -104,29 +104,29 @@ class Step:
 
 
 class Cascade:
-    """All stages, ready to run. `order` names the members as the manifest does; `load` opens a stacker's graph."""
+    """All levels, ready to run. `order` names the members as the manifest does; `load` opens a stacker's graph."""
 
-    def __init__(self, stages: list[Stage], order: list[str], load: Callable[[File], Stack]) -> None:
-        check(stages, order)
-        self.steps = []
-        for stage in stages:
-            stack = load(stage.combiner.graph) if isinstance(stage.combiner, combine.Stacked) else None
-            self.steps.append(Step(stage, order, stack))
-        self._combined = [(stage.members, stage.combiner) for stage in stages]
-        self._by_length = any(isinstance(stage.combiner, combine.ByLength) for stage in stages)
+    def __init__(self, levels: list[Level], order: list[str], load: Callable[[File], Stack]) -> None:
+        check(levels, order)
+        self.levels = []
+        for level in levels:
+            stack = load(level.combiner.graph) if isinstance(level.combiner, combine.Stacked) else None
+            self.levels.append(LoadedLevel(level, order, stack))
+        self._combined = [(level.members, level.combiner) for level in levels]
+        self._by_length = any(isinstance(level.combiner, combine.ByLength) for level in levels)
         self._count = len(order)
-        self._labels = len(stages[0].thresholds.best)
+        self._labels = len(levels[0].thresholds.best)
 
     def answer(self, quality: Array, ask: Ask, lengths: Array | None = None) -> Answered:
         """Answer n texts.
 
-        A member is asked once at most, and only of texts that no earlier stage answered. All members that are asked of
+        A member is asked once at most, and only of texts that no earlier level answered. All members that are asked of
         the same texts are started before the first one's answer is read, so that those of a GPU work at once.
 
         Args:
             quality: of each text, INT [n] into QUALITIES
             ask: starts a member
-            lengths: of each text in words, INT [n]; a stage that goes by length needs them
+            lengths: of each text in words, INT [n]; a level that goes by length needs them
         """
         n = len(quality)
         members = np.full((self._count, n, self._labels), ABSENT, np.float32)
@@ -135,20 +135,20 @@ class Cascade:
         rows, asked = np.arange(n), set[int]()
         pending: dict[int, Callable[[], Array]] = {}
         final = enough(self._combined, lengths) if self._by_length and lengths is not None else None
-        for i, step in enumerate(self.steps):
-            for member in step.members:
+        for i, loaded in enumerate(self.levels):
+            for member in loaded.members:
                 if member not in asked:
                     pending[member] = ask(member, rows)
                     asked.add(member)
-            last = i == len(self.steps) - 1
+            last = i == len(self.levels) - 1
             ends = final is not None and not last and final[i, rows].any()
-            if not (last or ends or step.may_answer(quality[rows])):
+            if not (last or ends or loaded.may_answer(quality[rows])):
                 continue
             for member, result in pending.items():
                 members[member, rows] = result()
             pending.clear()
-            combined = step.probabilities(members[:, rows], None if lengths is None else lengths[rows])
-            done = np.ones(len(rows), bool) if last else step.decide(combined, quality[rows])
+            combined = loaded.probabilities(members[:, rows], None if lengths is None else lengths[rows])
+            done = np.ones(len(rows), bool) if last else loaded.decide(combined, quality[rows])
             if final is not None and ends:
                 done |= final[i, rows]
             answers[rows[done]], by[rows[done]] = combined[done], i
@@ -159,7 +159,7 @@ class Cascade:
 
 
 def name(members: list[str]) -> str:
-    """Return what the stage of these members is called."""
+    """Return what the level of these members is called."""
     return "+".join(members)
 
 
@@ -167,43 +167,43 @@ def replay(cascade: Cascade, members: Array, quality: int, lengths: Array | None
     """Answer n texts, all of one quality, whose members' answers are known.
 
     Args:
-        cascade: the stages
+        cascade: the levels
         members: probabilities, FP32 [members, n, labels]
         quality: place in QUALITIES
-        lengths: of the texts in words, INT [n]; a stage that goes by length needs them
+        lengths: of the texts in words, INT [n]; a level that goes by length needs them
     """
     asked = np.full(members.shape[1], quality)
     return cascade.answer(asked, lambda member, rows: lambda: members[member, rows], lengths)
 
 
-def enough(stages: Sequence[tuple[list[str], Combiner]], lengths: Array) -> Array:
-    """Return after which stages nothing can change by asking on.
+def enough(levels: Sequence[tuple[list[str], Combiner]], lengths: Array) -> Array:
+    """Return after which levels nothing can change by asking on.
 
-    A member that is not asked yet changes nothing where all later stages give it no weight.
+    A member that is not asked yet changes nothing where all later levels give it no weight.
 
     Args:
-        stages: the members of each and their combiner
+        levels: the members of each and their combiner
         lengths: of the texts in words, INT [n]
 
     Returns:
-        BOOL [stages - 1, n].
+        BOOL [levels - 1, n].
     """
-    weights = [combine.weights(combiner, len(members), lengths) for members, combiner in stages]
-    ends = np.ones((len(stages) - 1, len(lengths)), bool)
+    weights = [combine.weights(combiner, len(members), lengths) for members, combiner in levels]
+    ends = np.ones((len(levels) - 1, len(lengths)), bool)
     asked: set[str] = set()
-    for i, (members, _) in enumerate(stages[:-1]):
+    for i, (members, _) in enumerate(levels[:-1]):
         asked |= {*members}
-        for (later, _), of_later in zip(stages[i + 1 :], weights[i + 1 :], strict=True):
+        for (later, _), of_later in zip(levels[i + 1 :], weights[i + 1 :], strict=True):
             new = [place for place, member in enumerate(later) if member not in asked]
             ends[i] &= ~of_later[:, new].any(-1)
     return ends
 
 
-def uncertainty(stages: list[Stage], order: list[str], answered: Answered, lengths: Array) -> Array:
-    """Return how uncertain answers are among the members of the stage that answered, by `combine.uncertainty`.
+def uncertainty(levels: list[Level], order: list[str], answered: Answered, lengths: Array) -> Array:
+    """Return how uncertain answers are among the members of the level that answered, by `combine.uncertainty`.
 
     Args:
-        stages: of the cascade
+        levels: of the cascade
         order: the members' names as they stand in `answered`
         answered: n answers
         lengths: of the texts in words, INT [n]
@@ -212,45 +212,45 @@ def uncertainty(stages: list[Stage], order: list[str], answered: Answered, lengt
         In nats, FP32 [n, 3]: in all, of the data, of the model.
     """
     split = np.empty((len(lengths), 3), np.float32)
-    for i, stage in enumerate(stages):
-        if not len(rows := np.flatnonzero(answered.stages == i)):
+    for i, level in enumerate(levels):
+        if not len(rows := np.flatnonzero(answered.levels == i)):
             continue
-        places = [order.index(member) for member in stage.members]
-        weights = combine.weights(stage.combiner, len(places), lengths[rows])
+        places = [order.index(member) for member in level.members]
+        weights = combine.weights(level.combiner, len(places), lengths[rows])
         split[rows] = np.stack(combine.uncertainty(answered.members[places][:, rows], weights), axis=-1)
     return split
 
 
-def alone(member: str, labels: int) -> Stage:
-    """Return the one stage of a cascade with one member, whose answers are taken as they are."""
+def alone(member: str, labels: int) -> Level:
+    """Return the one level of a cascade with one member, whose answers are taken as they are."""
     always = [ALWAYS] * labels
     thresholds = Thresholds(fast=always, balanced=always, best=always)
-    return Stage(members=[member], combiner=Mean(), calibrator=Uncalibrated(), thresholds=thresholds)
+    return Level(members=[member], combiner=Mean(), calibrator=Uncalibrated(), thresholds=thresholds)
 
 
-def check(stages: list[Stage], order: list[str]) -> None:
+def check(levels: list[Level], order: list[str]) -> None:
     """Check that all sizes match the members and each other.
 
     Raises:
-        ValueError: the stage, its size and what was expected.
+        ValueError: the level, its size and what was expected.
     """
-    if not stages:
-        raise ValueError("the cascade has no stage, expected one at least")
-    labels = len(stages[0].thresholds.best)
-    for stage in stages:
-        if unknown := [member for member in stage.members if member not in order]:
-            raise ValueError(f"stage {stage.name}: no member {unknown[0]!r}, expected one of {', '.join(order)}")
-        if len(set(stage.members)) < len(stage.members):
-            raise ValueError(f"stage {stage.name}: names a member twice")
-        for what, size, expected in _sizes(stage, labels):
+    if not levels:
+        raise ValueError("the cascade has no level, expected one at least")
+    labels = len(levels[0].thresholds.best)
+    for level in levels:
+        if unknown := [member for member in level.members if member not in order]:
+            raise ValueError(f"level {level.name}: no member {unknown[0]!r}, expected one of {', '.join(order)}")
+        if len(set(level.members)) < len(level.members):
+            raise ValueError(f"level {level.name}: names a member twice")
+        for what, size, expected in _sizes(level, labels):
             if size != expected:
-                raise ValueError(f"stage {stage.name}: {what} are {size}, expected {expected}")
+                raise ValueError(f"level {level.name}: {what} are {size}, expected {expected}")
 
 
-def _sizes(stage: Stage, labels: int) -> list[tuple[str, int, int]]:
-    members = len(stage.members)
-    sizes = [(f"thresholds of {name}", len(getattr(stage.thresholds, name)), labels) for name in QUALITIES]
-    match stage.combiner:
+def _sizes(level: Level, labels: int) -> list[tuple[str, int, int]]:
+    members = len(level.members)
+    sizes = [(f"thresholds of {name}", len(getattr(level.thresholds, name)), labels) for name in QUALITIES]
+    match level.combiner:
         case combine.Weighted(weights) | combine.Bayes(weights):
             sizes.append(("weights", len(weights), members))
         case combine.ByLength(bounds, by_bucket):
@@ -261,7 +261,7 @@ def _sizes(stage: Stage, labels: int) -> list[tuple[str, int, int]]:
             for of_member, placed in zip(values, ranks, strict=False):
                 sizes += [("labels of the ranks", len(lists), labels) for lists in (of_member, placed)]
                 sizes += [("ranks", len(b), len(a)) for a, b in zip(of_member, placed, strict=False)]
-    match stage.calibrator:
+    match level.calibrator:
         case calibrate.TemperatureByLength(bounds, temperatures):
             sizes.append(("temperatures", len(temperatures), len(bounds) + 1))
         case calibrate.Platt(slopes, offsets) | calibrate.Vector(slopes, offsets):
@@ -272,6 +272,6 @@ def _sizes(stage: Stage, labels: int) -> list[tuple[str, int, int]]:
     return sizes
 
 
-def files(stages: list[Stage]) -> list[File]:
-    """Return the files that the stages need: the stackers' graphs."""
-    return [stage.combiner.graph for stage in stages if isinstance(stage.combiner, combine.Stacked)]
+def files(levels: list[Level]) -> list[File]:
+    """Return the files that the levels need: the stackers' graphs."""
+    return [level.combiner.graph for level in levels if isinstance(level.combiner, combine.Stacked)]

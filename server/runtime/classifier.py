@@ -17,8 +17,8 @@ from newsdesk.server.runtime.memory import HeapTrimmer
 
 
 @dataclass
-class StageWork:
-    """A stage's work on a batch: the texts that the members new to it were asked for, and their time in seconds."""
+class LevelWork:
+    """A level's work on a batch: the texts that the members new to it were asked for, and their time in seconds."""
 
     texts: int = 0
     seconds: float = 0.0
@@ -26,11 +26,11 @@ class StageWork:
 
 @dataclass
 class Work:
-    """The work of a batch: the tokens that encoders read, without padding and with it, and of each stage reached."""
+    """The work of a batch: the tokens that encoders read, without padding and with it, and of each level reached."""
 
     real_tokens: int = 0
     computed_tokens: int = 0
-    stages: dict[int, StageWork] = field(default_factory=dict)
+    levels: dict[int, LevelWork] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class BatchAnswers:
 
     Attributes:
         probabilities: FP32 [n, labels]
-        stages: the stage that answered each, INT64 [n]
+        levels: the level that answered each, INT64 [n]
         windows: in how many windows the longest-reading member read each, INT32 [n]
         members: each member's own probabilities, FP32 [n, members, labels], ABSENT where it was not asked
         lengths: words of each text, INT64 [n]
@@ -48,7 +48,7 @@ class BatchAnswers:
     """
 
     probabilities: Array
-    stages: Array
+    levels: Array
     windows: Array
     members: Array
     lengths: Array
@@ -57,7 +57,7 @@ class BatchAnswers:
 
     def part(self, own: slice) -> "BatchAnswers":
         """Return the answers to some of the texts."""
-        names = "probabilities", "stages", "windows", "members", "lengths", "unknown"
+        names = "probabilities", "levels", "windows", "members", "lengths", "unknown"
         return replace(self, **{name: getattr(self, name)[own] for name in names})
 
 
@@ -74,16 +74,18 @@ class Classifier:
     ) -> None:
         """`unsure_share` of in-domain texts are marked as not sure; None means as many as the manifest says."""
         self.labels = manifest.labels
-        self.stages = [stage.name for stage in manifest.cascade]
+        self.levels = [level.name for level in manifest.cascade]
         chosen = targets.choose(target, manifest)
         self.members = [
             LoadedMember(about, manifest.windows, folder, chosen[about.name], threads) for about in manifest.members
         ]
         self._described, self._order = manifest.cascade, [about.name for about in manifest.members]
         self._cascade = Cascade(manifest.cascade, self._order, lambda graph: stacker.load(folder / graph.path))
-        steps = [step.members for step in self._cascade.steps]
-        self._first = [next(i for i, step in enumerate(steps) if place in step) for place in range(len(self._order))]
-        self._reads_all = steps[0][0]
+        by_level = [level.members for level in self._cascade.levels]
+        self._first = [
+            next(i for i, members in enumerate(by_level) if place in members) for place in range(len(self._order))
+        ]
+        self._reads_all = by_level[0][0]
         """The member that reads every text."""
         self._unsure = manifest.unsure
         self._too_unsure = manifest.unsure.thresholds(unsure_share) if manifest.unsure else np.full(3, np.inf)
@@ -115,8 +117,8 @@ class Classifier:
         def ask(place: int, rows: Array) -> Callable[[], Array]:
             began = time.perf_counter()
             waiting = self.members[place].submit([texts[row] for row in rows] if len(rows) < len(texts) else texts)
-            stage_work = work.stages.setdefault(self._first[place], StageWork(len(rows)))
-            stage_work.seconds += time.perf_counter() - began
+            level_work = work.levels.setdefault(self._first[place], LevelWork(len(rows)))
+            level_work.seconds += time.perf_counter() - began
 
             def result() -> Array:
                 began = time.perf_counter()
@@ -126,7 +128,7 @@ class Classifier:
                     unknown[rows] = reading.unknown
                 work.real_tokens += reading.real_tokens
                 work.computed_tokens += reading.computed_tokens
-                stage_work.seconds += time.perf_counter() - began
+                level_work.seconds += time.perf_counter() - began
                 return reading.probabilities
 
             return result
@@ -136,7 +138,7 @@ class Classifier:
         answered = self._cascade.answer(quality, ask, lengths)
         self._heap.trim()
         members = answered.members.transpose(1, 0, 2)
-        return BatchAnswers(answered.probabilities, answered.stages, windows, members, lengths, unknown, work)
+        return BatchAnswers(answered.probabilities, answered.levels, windows, members, lengths, unknown, work)
 
     @property
     def marks_unsure(self) -> bool:
@@ -149,7 +151,7 @@ class Classifier:
         Returns:
             In nats, FP32 [n, 3]: in all, of the data, of the model.
         """
-        answered = Answered(answers.probabilities, answers.stages, answers.members.transpose(1, 0, 2))
+        answered = Answered(answers.probabilities, answers.levels, answers.members.transpose(1, 0, 2))
         return cascade.uncertainty(self._described, self._order, answered, answers.lengths)
 
     def unsure(self, answers: BatchAnswers, quality: Array) -> Array:
@@ -163,6 +165,6 @@ class Classifier:
             BOOL [n]; none is marked where the manifest does not say when.
         """
         if self._unsure is None:
-            return np.zeros(len(answers.stages), np.bool_)
+            return np.zeros(len(answers.levels), np.bool_)
         scores = unsure.scores(self._unsure.score, answers.probabilities, self.uncertainty(answers))
         return scores > self._too_unsure[quality]

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 
 from newsdesk.server.runtime import cascade
 from newsdesk.server.runtime.calibrate import Calibrator, TemperatureByLength, Uncalibrated
-from newsdesk.server.runtime.cascade import Stage
+from newsdesk.server.runtime.cascade import Level
 from newsdesk.server.runtime.errors import ManifestError
 from newsdesk.server.runtime.files import File as File
 from newsdesk.server.runtime.files import digest as digest
@@ -59,7 +59,7 @@ class Member(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             raise ValueError(f"member {self.name}: max_length {self.max_length}, expected {expected}")
         if isinstance(self.calibrator, TemperatureByLength):
             raise ValueError(
-                f"member {self.name}: its calibrator goes by length, expected one that stages alone need not"
+                f"member {self.name}: its calibrator goes by length, expected one that levels alone need not"
             )
 
 
@@ -73,14 +73,14 @@ class Windows(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The contents of manifest.json. Its own check refuses members, stages and sizes that do not match each other."""
+    """The contents of manifest.json. Its own check refuses members, levels and sizes that do not match each other."""
 
     schema: int
     name: str
     labels: Annotated[list[str], Meta(min_length=2)]
     members: Annotated[list[Member], Meta(min_length=1)]
     """In order of cost, the cheapest first."""
-    cascade: list[Stage]
+    cascade: list[Level]
     windows: Windows = Windows()
     unsure: Unsure | None = None
     """When an answer is marked as not sure; older manifests do not say."""
@@ -113,8 +113,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if self.code and {file.path for file in self.code} != {ENTRY, CONFIG}:
             named = ", ".join(file.path for file in self.code)
             raise ValueError(f"code names {named}, expected {ENTRY} and {CONFIG}")
-        if unasked := set(names).difference(*(stage.members for stage in self.cascade)):
-            raise ValueError(f"no stage of the cascade asks {', '.join(sorted(unasked))}; leave out who is not asked")
+        if unasked := set(names).difference(*(level.members for level in self.cascade)):
+            raise ValueError(f"no level of the cascade asks {', '.join(sorted(unasked))}; leave out who is not asked")
 
     def files(self) -> list[File]:
         """Return every file that the manifest names."""

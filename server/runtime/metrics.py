@@ -17,14 +17,16 @@ from newsdesk.server.runtime.classifier import BatchAnswers
 from newsdesk.server.runtime.drift_metrics import DriftMetrics
 
 EVERY_SECONDS = 0.5
+LEVEL = "stage"
+"""The label that names a level of the cascade. Metrics keep their names: dashboards and alerts read them."""
 FAILURES = "text", "quality", "engine", "cancelled"
 _FAMILIES = {
     "newsdesk_real_tokens_total": "Tokens that encoders read, of the texts answered",
     "newsdesk_computed_tokens_total": (
         "Tokens computed for them, padding among them; over the real ones, this is the padding waste"
     ),
-    "newsdesk_answers_total": "Texts answered, by the stage that answered and the quality asked for",
-    "newsdesk_stage_texts_total": "Texts that the members which a stage adds were asked for",
+    "newsdesk_answers_total": "Texts answered, by the level of the cascade that answered and the quality asked for",
+    "newsdesk_stage_texts_total": "Texts that the members which a level of the cascade adds were asked for",
     "newsdesk_stage_batches_total": "Batches that those texts came in",
     "newsdesk_stage_seconds_total": "Time that those members took",
     "newsdesk_failures_total": (
@@ -41,17 +43,17 @@ class Metrics:
     All are there from the start: a rate needs the zero before the first.
     """
 
-    def __init__(self, place: dict[str, str], stages: list[str], drift: DriftMetrics | None = None) -> None:
+    def __init__(self, place: dict[str, str], levels: list[str], drift: DriftMetrics | None = None) -> None:
         """`place` are the labels that all carry: the model and its version; `drift` is told of every answer."""
-        self._stages, self._drift = stages, drift
+        self._levels, self._drift = levels, drift
         self._families = {  # kept: a metric whose family is collected raises
             name: pb_utils.MetricFamily(name=name, description=about, kind=pb_utils.MetricFamily.COUNTER)
             for name, about in _FAMILIES.items()
         }
         labels: dict[Key, dict[str, str]] = {("real_tokens",): {}, ("computed_tokens",): {}}
-        for stage in stages:
-            labels |= {(f"stage_{what}", stage): {"stage": stage} for what in ("texts", "batches", "seconds")}
-            labels |= {("answers", stage, quality): {"stage": stage, "quality": quality} for quality in QUALITIES}
+        for level in levels:
+            labels |= {(f"stage_{what}", level): {LEVEL: level} for what in ("texts", "batches", "seconds")}
+            labels |= {("answers", level, quality): {LEVEL: level, "quality": quality} for quality in QUALITIES}
         labels |= {("failures", kind): {"kind": kind} for kind in FAILURES}
         self._metrics = {
             key: self._families[f"newsdesk_{key[0]}_total"].Metric(labels=place | own) for key, own in labels.items()
@@ -70,15 +72,15 @@ class Metrics:
         gathered, work = self._gathered, answers.work
         gathered["real_tokens",] += work.real_tokens
         gathered["computed_tokens",] += work.computed_tokens
-        for stage, stage_work in work.stages.items():
-            name = self._stages[stage]
-            gathered["stage_texts", name] += stage_work.texts
+        for level, level_work in work.levels.items():
+            name = self._levels[level]
+            gathered["stage_texts", name] += level_work.texts
             gathered["stage_batches", name] += 1
-            gathered["stage_seconds", name] += stage_work.seconds
-        answered = np.bincount(answers.stages * len(QUALITIES) + quality)
+            gathered["stage_seconds", name] += level_work.seconds
+        answered = np.bincount(answers.levels * len(QUALITIES) + quality)
         for place in answered.nonzero()[0].tolist():
-            stage, asked = divmod(place, len(QUALITIES))
-            gathered["answers", self._stages[stage], QUALITIES[asked]] += int(answered[place])
+            level, asked = divmod(place, len(QUALITIES))
+            gathered["answers", self._levels[level], QUALITIES[asked]] += int(answered[place])
         if self._drift:
             self._drift.add(answers, quality, texts)
 

@@ -49,7 +49,7 @@ class ScoredTexts:
 
     Attributes:
         probabilities: FP32 [n, labels]
-        stages: the stage of the cascade that answered, INT64 [n]
+        levels: the level of the cascade that answered, INT64 [n]
         windows: in how many windows each text was read, INT32 [n]
         unsure: BOOL [n], None where the model does not say
         uncertainty: FP32 [n, 3], in nats
@@ -57,7 +57,7 @@ class ScoredTexts:
     """
 
     probabilities: Array
-    stages: Array
+    levels: Array
     windows: Array
     unsure: Array | None
     uncertainty: Array
@@ -127,7 +127,7 @@ class Scorer:
                 self._fill(answers, np.array([place]), [text])
             return
         answers.probabilities[places] = computed.probabilities
-        answers.stages[places] = computed.stages
+        answers.levels[places] = computed.levels
         answers.windows[places] = computed.windows
         answers.uncertainty[places] = self._classifier.uncertainty(computed)
         if answers.unsure is not None:

@@ -35,13 +35,13 @@ class Style:
 
     Attributes:
         labels: of the model, in its order
-        stages: the names of those who answer
+        levels: the names of those who answer
         prefix: of the added columns' names
         uncertainty: whether they say how uncertain an answer is
     """
 
     labels: Sequence[str]
-    stages: Sequence[str]
+    levels: Sequence[str]
     prefix: str = ""
     uncertainty: bool = False
 
@@ -126,7 +126,7 @@ def _answer(place: int, answers: ScoredTexts, errors: Mapping[int, str], style: 
     answer = {
         "label": ranked[0][0],
         "probabilities": dict(ranked),
-        "answered_by": style.stages[answers.stages[place]],
+        "answered_by": style.levels[answers.levels[place]],
         "windows": int(answers.windows[place]),
     }
     if answers.unsure is not None:
@@ -175,7 +175,7 @@ def _arrow(chunk: RowChunk, answers: ScoredTexts, style: Style) -> bytes:
     best = answers.probabilities.argmax(-1)
     columns = [column([style.labels[place] for place in best], pyarrow.string())]
     columns += [column(answers.probabilities[:, at].tolist(), pyarrow.float32()) for at in range(len(style.labels))]
-    columns.append(column([style.stages[stage] for stage in answers.stages], pyarrow.string()))
+    columns.append(column([style.levels[level] for level in answers.levels], pyarrow.string()))
     columns.append(column(answers.windows.tolist(), pyarrow.int32()))
     columns.append(pyarrow.array([errors.get(place) for place in range(len(good))], pyarrow.string()))
     unsure = [None] * len(good) if answers.unsure is None else answers.unsure.tolist()

@@ -116,7 +116,7 @@ class _Run:
         self, job: ScoringJob, source: FileSystem, place: FileSystem, journal: Journal, say: Callable[[str], None]
     ) -> None:
         loaded = manifest.load(job.model.folder)
-        self._style = Style(loaded.labels, [stage.name for stage in loaded.cascade], job.prefix, job.uncertainty)
+        self._style = Style(loaded.labels, [level.name for level in loaded.cascade], job.prefix, job.uncertainty)
         self._job, self._source, self._place, self._journal, self._say = job, source, place, journal, say
         self._read: list[_File] = []
         self._outcome = Outcome()

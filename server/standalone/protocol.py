@@ -135,7 +135,7 @@ def write(model: str, asked: RequestContent, classifier: Classifier, batch: Batc
     columns: dict[str, Callable[[], np.ndarray]] = {
         LABEL: lambda: np.array(classifier.labels, np.object_)[answers.probabilities.argmax(-1)],
         PROBABILITIES: lambda: answers.probabilities,
-        ANSWERED_BY: lambda: np.array(classifier.stages, np.object_)[answers.stages],
+        ANSWERED_BY: lambda: np.array(classifier.levels, np.object_)[answers.levels],
         WINDOWS: lambda: answers.windows,
         MEMBER_PROBABILITIES: lambda: answers.members,
         UNCERTAINTY: lambda: classifier.uncertainty(answers),

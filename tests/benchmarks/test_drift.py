@@ -17,7 +17,7 @@ def test_what_is_far_has_an_index_and_what_is_near_has_none(tmp_path: Path):
     made = tiny.write_cascade(tmp_path)
     reference, classifier = measure(Examiner(tmp_path, 1), NEAR), Classifier(made, tmp_path)
     near, far = (drift.ask(classifier, rows) for rows in (NEAR, FAR))
-    assert [len(batch.stages) for batch in far] == [64, 64, 64, 64, 44]
+    assert [len(batch.levels) for batch in far] == [64, 64, 64, 64, 44]
     assert max(drift.index(reference, near)) < drift.LITTLE
     assert max(drift.index(reference, far)) > drift.MUCH
     assert "of processor time a text" in drift.cost(rounds=2)

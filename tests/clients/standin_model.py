@@ -57,12 +57,12 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse([], pb_utils.TritonError("the stand-in was told to fail"))
         probabilities = np.stack([row(text) for text in texts])
         labels = [LABELS[best].encode() for best in probabilities.argmax(axis=1)]
-        stages = ["+".join(names).encode() for names in asked]
+        levels = ["+".join(names).encode() for names in asked]
         windows = [1 + len(text) // WINDOW_CHARACTERS for text in texts]
         outputs = [
             pb_utils.Tensor("LABEL", np.array(labels, dtype=object).reshape(-1, 1)),
             pb_utils.Tensor("PROBABILITIES", probabilities),
-            pb_utils.Tensor("ANSWERED_BY", np.array(stages, dtype=object).reshape(-1, 1)),
+            pb_utils.Tensor("ANSWERED_BY", np.array(levels, dtype=object).reshape(-1, 1)),
             pb_utils.Tensor("WINDOWS", np.array(windows, dtype=np.int32).reshape(-1, 1)),
         ]
         if "MEMBER_PROBABILITIES" in request.requested_output_names():

@@ -130,9 +130,9 @@ def test_top_k_below_one_is_a_value_error(classify: Classify) -> None:
 
 @pytest.mark.parametrize("texts", ["match", ["match"] * 100])
 def test_a_quality_reaches_every_text(classify: Classify, texts: Any) -> None:
-    for quality, stage in ((None, "stand-in"), ("fast", "stand-in"), ("best", "stand-in+careful")):
+    for quality, level in ((None, "stand-in"), ("fast", "stand-in"), ("best", "stand-in+careful")):
         answers = classify(texts, quality=quality)
-        assert {answer.answered_by for answer in (answers if isinstance(answers, list) else [answers])} == {stage}
+        assert {answer.answered_by for answer in (answers if isinstance(answers, list) else [answers])} == {level}
 
 
 def test_a_wrong_quality_is_a_value_error(classify: Classify) -> None:

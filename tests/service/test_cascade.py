@@ -127,7 +127,7 @@ def test_the_answers_are_the_cascades(
     result, expected = client.infer("ag_news", inputs), here.classify(TEXTS, places)
     np.testing.assert_allclose(result.as_numpy("PROBABILITIES"), expected.probabilities, atol=1e-5)
     assert [name.decode() for name in result.as_numpy("ANSWERED_BY").ravel()] == [
-        here.stages[stage] for stage in expected.stages
+        here.levels[level] for level in expected.levels
     ]
     members = result.as_numpy("MEMBER_PROBABILITIES")
     np.testing.assert_allclose(members, expected.members, atol=1e-5)
@@ -197,34 +197,34 @@ def test_every_request_of_a_mixed_crowd_gets_its_own_answer(
     before = _settled(cascade_server)
     with ThreadPoolExecutor(32) as threads:
         answers = list(threads.map(infer, range(600)))
-    stages: Counter[str] = Counter()
-    for i, (stage, probabilities) in enumerate(answers):
+    levels: Counter[str] = Counter()
+    for i, (level, probabilities) in enumerate(answers):
         if i % 6 >= 4:
-            assert stage.startswith("newsdesk refused 1 of 1 " + ("qualities", "texts")[i % 6 - 4]), stage
+            assert level.startswith("newsdesk refused 1 of 1 " + ("qualities", "texts")[i % 6 - 4]), level
             continue
         place = i % 6 if i % 6 < 3 else DEFAULT
         expected = here.classify([TEXTS[i % len(TEXTS)]], np.array([place]))
-        assert stage == here.stages[expected.stages[0]]
+        assert level == here.levels[expected.levels[0]]
         np.testing.assert_allclose(probabilities, expected.probabilities, atol=1e-5)
-        stages[f'answers_total{{quality="{QUALITIES[place]}",stage="{stage}"}}'] += 1
+        levels[f'answers_total{{quality="{QUALITIES[place]}",stage="{level}"}}'] += 1
     after = _settled(cascade_server)
 
     def grown(name: str) -> float:
         return after[name] - before[name]
 
-    for name, count in stages.items():
+    for name, count in levels.items():
         assert 0 <= grown(name) - count <= 20, name  # the supervisor asks as well
     assert grown('failures_total{kind="text"}') == 100
     assert grown('failures_total{kind="quality"}') >= 100
     assert grown('failures_total{kind="engine"}') == 0
     (texts, batches, seconds), (last, _, _) = (
-        [grown(f'stage_{what}_total{{stage="{stage}"}}') for what in ("texts", "batches", "seconds")]
-        for stage in ("bag", "bag+tiny+keen")
+        [grown(f'stage_{what}_total{{stage="{level}"}}') for what in ("texts", "batches", "seconds")]
+        for level in ("bag", "bag+tiny+keen")
     )
     assert 400 <= texts < 450
     assert batches < texts
     assert seconds > 0
-    at_the_end = sum(count for name, count in stages.items() if 'stage="bag+tiny+keen"' in name)
+    at_the_end = sum(count for name, count in levels.items() if 'stage="bag+tiny+keen"' in name)
     assert 0 <= last - at_the_end <= 20
 
 

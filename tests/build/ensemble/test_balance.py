@@ -98,7 +98,7 @@ def test_what_is_lost_by_hand() -> None:
         weights=counts,
     )
     measured = thresholds.measure(evidence, np.zeros((1, 2)), 0.8)
-    # The last stage alone is right about the rare row, half of the weight: it loses 0.6 - 0.4 by its probabilities.
+    # The last level alone is right about the rare row, half of the weight: it loses 0.6 - 0.4 by its probabilities.
     assert measured.loss == pytest.approx(0.2 / 2)
     assert measured.seen == measured.worst == pytest.approx(0.5)
     assert measured.accuracy == 0.75
@@ -133,7 +133,7 @@ def test_answers_are_those_of_labels_equally_frequent(tmp_path: Path) -> None:
                 for calibrator, of_member in zip(made.calibrators, asked, strict=True)
             ]
         )
-        served = Cascade(made.stages, made.order, lambda file: None)
+        served = Cascade(made.levels, made.order, lambda file: None)
         best = cascade.replay(served, alone.astype(np.float32), 2, np.ones(len(unseen), int)).probabilities
         recalls[balanced] = [float((best.argmax(-1) == unseen)[unseen == label].mean()) for label in (0, 1)]
     assert made.report.members["a"].temperature == pytest.approx(0.5, rel=0.1)

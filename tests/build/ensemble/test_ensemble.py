@@ -43,7 +43,7 @@ def _drawn(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _served(made: ensemble.Fit, folder: Path) -> Cascade:
-    return Cascade(made.stages, made.order, lambda file: stacker.load(folder / file.path))
+    return Cascade(made.levels, made.order, lambda file: stacker.load(folder / file.path))
 
 
 def _answered(
@@ -57,18 +57,18 @@ def _answered(
     return cascade.replay(_served(made, folder), alone.astype(np.float32), QUALITIES.index(quality), lengths)
 
 
-def test_members_are_put_in_order_of_cost_and_stages_grow(tmp_path: Path) -> None:
+def test_members_are_put_in_order_of_cost_and_levels_grow(tmp_path: Path) -> None:
     members, labels = _drawn(3000, 1)
     made = ensemble.fit(NAMES, members, labels, COSTS, QUICK, 1, tmp_path)
     assert made.order == ["student", "middle", "large"]
-    assert [stage.name for stage in made.stages] == ["student", "student+middle", "student+middle+large"]
+    assert [level.name for level in made.levels] == ["student", "student+middle", "student+middle+large"]
     assert ensemble.load(tmp_path) == made
     fresh, truth = _drawn(20_000, 2)
     by_quality = {quality: _answered(made, tmp_path, fresh, quality) for quality in QUALITIES}
     right = {quality: (answers.probabilities.argmax(-1) == truth).mean() for quality, answers in by_quality.items()}
-    assert (by_quality["fast"].stages == 0).all()
-    assert (by_quality["best"].stages == 2).all()
-    assert len(set(by_quality["balanced"].stages)) > 1
+    assert (by_quality["fast"].levels == 0).all()
+    assert (by_quality["best"].levels == 2).all()
+    assert len(set(by_quality["balanced"].levels)) > 1
     assert right["best"] - right["balanced"] < 0.008  # 0.005, and what 20,000 texts leave open
     assert right["fast"] < right["balanced"]
 
@@ -97,17 +97,17 @@ def test_build_and_server_agree(name: CombinerName, calibrator: CalibratorName, 
         ]
     ).astype(np.float32)
     combiner, _ = fit_combiner(name, alone, labels, settings, 5, Texts(lengths))
-    expected = calibrate.ready(made.stages[-1].calibrator)(combiner.run(alone, lengths), lengths)
+    expected = calibrate.ready(made.levels[-1].calibrator)(combiner.run(alone, lengths), lengths)
     for size in (1, 64, rows):
         served = _answered(loaded, tmp_path, members[:, :size], "best").probabilities
         np.testing.assert_allclose(served, expected[:size], atol=1e-6)
-    stacked = [stage for stage in loaded.stages if isinstance(stage.combiner, Stacked)]
+    stacked = [level for level in loaded.levels if isinstance(level.combiner, Stacked)]
     assert len(loaded.files) == len(stacked) == (2 if name in ("logistic", "xgboost", "catboost") else 0)
     assert all(digest(tmp_path / file.path) == file.sha256 for file in loaded.files)
 
 
-def test_rows_that_a_member_left_out_calibrate_it_and_the_first_stage(tmp_path: Path) -> None:
-    """As both kinds of rows together would; the stages behind know the validation rows alone."""
+def test_rows_that_a_member_left_out_calibrate_it_and_the_first_level(tmp_path: Path) -> None:
+    """As both kinds of rows together would; the levels behind know the validation rows alone."""
     members, labels = _drawn(60, 3)
     more, truth = _drawn(6000, 9)
     student = NAMES.index("student")
@@ -123,7 +123,7 @@ def test_rows_that_a_member_left_out_calibrate_it_and_the_first_stage(tmp_path: 
     assert made.calibrators[0].temperature == pytest.approx(expected.temperature)
     assert made.calibrators[0].temperature == pytest.approx(3, rel=0.05)
     probabilities = calibrate.ready(expected)(both).astype(np.float32)
-    assert made.stages[0].calibrator == choose(probabilities[None], of_both, settings, 5).calibrator
+    assert made.levels[0].calibrator == choose(probabilities[None], of_both, settings, 5).calibrator
     assert made.calibrators[1:] == alone.calibrators[1:]
     assert made.report.members["student"].rows_left_out == 6000
     assert made.report.members["middle"].rows_left_out == 0
@@ -144,7 +144,7 @@ def test_the_report_says_what_was_tried_and_what_each_quality_gives(tmp_path: Pa
     assert report.rows == 3000
     assert list(report.members) == made.order
     assert report.members["middle"].cost == 0.3
-    assert len(report.stages["student+middle+large"].candidates) == 4
+    assert len(report.levels["student+middle+large"].candidates) == 4
     fitted = report.cascade
     costs = [fitted.points[quality].cost for quality in QUALITIES]
     assert costs == sorted(costs)
@@ -167,17 +167,17 @@ def test_too_few_rows_for_the_promise_are_said(tmp_path: Path) -> None:
     made = ensemble.fit(NAMES, members, labels, COSTS, QUICK, 1, tmp_path)
     last = ensemble.describe(made)[-1]
     assert last.startswith("200 rows cannot show, at 80% confidence, that no more than 0.005 is lost, 322 could")
-    assert (_answered(made, tmp_path, members, "balanced").stages == 2).all()
+    assert (_answered(made, tmp_path, members, "balanced").levels == 2).all()
 
 
 @pytest.mark.parametrize("rows", [1, 7, 200])
-def test_one_member_is_one_stage_however_few_rows(rows: int, tmp_path: Path) -> None:
+def test_one_member_is_one_level_however_few_rows(rows: int, tmp_path: Path) -> None:
     members, labels = draw(rows, 6, (1.0,))
     made = ensemble.fit(["only"], members, labels, [1.0], QUICK, 1, tmp_path)
-    (stage,) = made.stages
-    served = Cascade([stage], ["only"], lambda file: pytest.fail("no stacker was asked for"))
+    (level,) = made.levels
+    served = Cascade([level], ["only"], lambda file: pytest.fail("no stacker was asked for"))
     for quality in range(3):
-        assert (cascade.replay(served, members.astype(np.float32), quality).stages == 0).all()
+        assert (cascade.replay(served, members.astype(np.float32), quality).levels == 0).all()
     assert len(ensemble.describe(made)) == 4
 
 
@@ -186,7 +186,7 @@ def test_the_snapshots_of_a_run_are_members_like_any(tmp_path: Path) -> None:
     names = ["minilm-1", "minilm-2", "minilm-3"]
     made = ensemble.fit(names, members, labels, [1.0] * 3, QUICK, 1, tmp_path)
     assert made.order == names
-    last = made.report.stages["minilm-1+minilm-2+minilm-3"]
+    last = made.report.levels["minilm-1+minilm-2+minilm-3"]
     assert last.combiner == "mean"
     alone = min(member.calibrated.log_loss for member in made.report.members.values())
     assert last.out_of_fold.log_loss < alone
@@ -268,7 +268,7 @@ def test_the_report_says_of_each_slice_what_each_quality_gives_and_where_the_pro
     assert broken == " than best"
     assert any(line.startswith("headline: fast is right ") for line in ensemble.describe(unaware))
     aware = ensemble.fit(*(*arguments, QUICK_BY_LENGTH, 1, tmp_path), lengths=lengths, slices=slices, groups=groups)
-    last = aware.stages[-1].combiner
+    last = aware.levels[-1].combiner
     assert last.bounds == [12]
     assert last.weights[0][0] == 1  # the student alone reads headlines
     for figures in aware.report.slices.values():
@@ -277,12 +277,12 @@ def test_the_report_says_of_each_slice_what_each_quality_gives_and_where_the_pro
         assert figures.best.calibration_error < 0.05
     assert ensemble.load(tmp_path) == aware
     served = _answered(aware, tmp_path, members[:, :2000], "best", lengths[:2000])
-    assert (served.stages == np.where(headline[:2000], 0, 2)).all()  # and the others are not paid for headlines
+    assert (served.levels == np.where(headline[:2000], 0, 2)).all()  # and the others are not paid for headlines
     points = aware.report.cascade.points
     assert points["best"].shares == [0.25, 0, 0.75]
     assert points["best"].cost == pytest.approx(0.25 * 0.02 + 0.75 * 1.32)
     for quality, point in points.items():
-        replayed = _answered(aware, tmp_path, members, quality, lengths).stages
+        replayed = _answered(aware, tmp_path, members, quality, lengths).levels
         assert np.bincount(replayed, minlength=3) / 3000 == pytest.approx(point.shares, abs=0.02)
     without = ensemble.fit(*arguments, plain, 1, tmp_path)
     assert without.report.slices == {}

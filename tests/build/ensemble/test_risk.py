@@ -107,7 +107,7 @@ def test_thresholds_are_where_the_risk_is_what_was_wanted() -> None:
     np.testing.assert_allclose(line(_answers(np.array(at[:2]), np.array([0, 1]))), 0.01, rtol=1e-6)
 
 
-def test_a_stage_that_always_agrees_and_one_row_alone_give_finite_lines() -> None:
+def test_a_level_that_always_agrees_and_one_row_alone_give_finite_lines() -> None:
     confident = _answers(np.array([0.5, 0.9, 1.0]), np.array([0, 0, 1]))
     for rows in (confident, confident[:1]):
         line, _ = risk.fit(rows, np.zeros(len(rows)), 5, 0)

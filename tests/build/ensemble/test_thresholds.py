@@ -11,7 +11,7 @@ from newsdesk.build.ensemble.thresholds import Evidence, ThresholdSetting
 from newsdesk.server.contract import QUALITIES
 from newsdesk.server.runtime import cascade
 from newsdesk.server.runtime.calibrate import Uncalibrated
-from newsdesk.server.runtime.cascade import ALWAYS, NEVER, Cascade, Stage
+from newsdesk.server.runtime.cascade import ALWAYS, NEVER, Cascade, Level
 from newsdesk.server.runtime.combine import Mean
 from tests.build.ensemble.simulated import LABELS, draw, softmax
 
@@ -19,7 +19,7 @@ COSTS = np.array([0.05, 0.3, 1.0])
 
 
 def _evidence(rows: int, seed: int) -> Evidence:
-    """Each stage knows what the ones before it knew, and is calibrated: the product of what members say."""
+    """Each level knows what the ones before it knew, and is calibrated: the product of what members say."""
     members, labels = draw(rows, seed, (1.1, 1.0, 1.0))
     means = softmax(np.cumsum(np.log(np.maximum(members, 1e-30)), axis=0))
     return Evidence(means.astype(np.float32), labels, COSTS)
@@ -35,7 +35,7 @@ def test_measure_by_hand() -> None:
     )
     evidence = Evidence(probabilities, np.array([0, 1, 0, 0]), np.array([1.0, 9.0]))
     measured = thresholds.measure(evidence, np.array([[0.8, 0.0]]), 0.8)
-    # Rows 0 and 2 reach 0.8 and are answered early; row 2 otherwise than the last stage would, which loses 0.6 - 0.4
+    # Rows 0 and 2 reach 0.8 and are answered early; row 2 otherwise than the last level would, which loses 0.6 - 0.4
     # by its probabilities, and by the label wins.
     assert evidence.answered(np.array([[0.8, 0.0]])).tolist() == [0, 1, 0, 1]
     assert evidence.answered(np.array([[0.9, 0.0]])).tolist() == [0, 1, 1, 1]  # 0.9 of single precision reaches 0.9
@@ -84,7 +84,7 @@ def test_the_worst_slice_is_the_one_that_loses_most_expected_or_seen(
 
 @dataclass(frozen=True)
 class _Risk:
-    """A stage whose loss to expect of each row is known, and that is 0.9 sure at the first risk, 0.7 at the third."""
+    """A level whose loss to expect of each row is known, and that is 0.9 sure at the first risk, 0.7 at the third."""
 
     of_rows: list[float]
 
@@ -102,7 +102,7 @@ NOTCHES = [NEVER, 0.9, 0.8, 0.7, ALWAYS]
 
 
 def test_the_path_moves_where_most_cost_is_saved_for_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By hand: first the second stage answers two rows, which saves 3 for 0.0025 where the first saves 2 for it."""
+    """By hand: first the second level answers two rows, which saves 3 for 0.0025 where the first saves 2 for it."""
     monkeypatch.setattr(thresholds, "_RISKS", [0.1, 0.2, 0.3])
     evidence = Evidence(np.stack([EARLY, LATER, LATER]), np.zeros(4, int), np.array([1.0, 2.0, 6.0]))
     risks = [_Risk([0.01, 0.05, 0.2, 0.4]), _Risk([0.0, 0.01, 0.02, 0.1])]
@@ -113,7 +113,7 @@ def test_the_path_moves_where_most_cost_is_saved_for_the_loss(monkeypatch: pytes
     np.testing.assert_array_equal(path[:, :, 0], path[:, :, 1])
 
 
-def test_no_notch_waits_for_a_row_that_a_stage_answers_at_any_quality(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_notch_waits_for_a_row_that_a_level_answers_at_any_quality(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thresholds, "_RISKS", [0.1, 0.2, 0.3])
     final = np.array([[False, False, False, True]])
     evidence = Evidence(np.stack([EARLY, LATER]), np.zeros(4, int), np.array([1.0, 2.0]), final=final)
@@ -124,7 +124,7 @@ def test_no_notch_waits_for_a_row_that_a_stage_answers_at_any_quality(monkeypatc
     assert len(thresholds._path(every, [_Risk([0.0] * 4)])) == 1  # type: ignore[list-item]  # nothing is left to move for
 
 
-def test_each_stage_answers_by_the_threshold_of_its_own_top_label() -> None:
+def test_each_level_answers_by_the_threshold_of_its_own_top_label() -> None:
     answers = np.array([[[0.6, 0.4]], [[0.3, 0.7]], [[0.5, 0.5]]], np.float32)
     evidence = Evidence(answers, np.zeros(1, int), np.ones(3))
     by = [evidence.answered(np.array([[0.9, 0.1], of_second])).tolist() for of_second in ([0.9, 0.6], [0.1, 0.9])]
@@ -161,15 +161,15 @@ def test_balanced_is_the_last_point_within_every_limit_before_the_bound_is_passe
     assert drawn == [(2, 7)]  # folds and their seed: the same rows choose in every build
 
 
-def test_a_stage_s_thresholds_by_quality() -> None:
+def test_a_level_s_thresholds_by_quality() -> None:
     setting = ThresholdSetting(np.array([[0.25, 0.5]]), 1, 0, 0, 0, 1, 0, [])
     path = thresholds.Path([setting], setting, [False])
-    first, last = path.stage(0, 2), path.stage(1, 2)
+    first, last = path.level(0, 2), path.level(1, 2)
     assert (first.fast, first.balanced, first.best) == ([ALWAYS] * 2, [0.25, 0.5], [NEVER] * 2)
     assert (last.fast, last.balanced, last.best) == ([ALWAYS] * 2,) * 3
 
 
-def test_the_path_runs_from_never_to_the_first_stage_at_falling_cost() -> None:
+def test_the_path_runs_from_never_to_the_first_level_at_falling_cost() -> None:
     path = thresholds.fit(_evidence(3000, 1), 0.002, 0.8, 5, 0)
     costs = [point.cost for point in path.points]
     assert path.points[0].shares == [0, 0, 1]
@@ -208,7 +208,7 @@ def test_few_rows_prove_nothing_and_nobody_is_answered_early() -> None:
 
 
 def test_labels_that_tell_of_a_loss_are_believed() -> None:
-    """A last stage that says 0.34 where it is always right: by its probabilities nothing is lost, by the labels all."""
+    """A last level that says 0.34 where it is always right: by its probabilities nothing is lost, by the labels all."""
     rows, third = 6000, 1 / 3
     labels = np.arange(rows) % LABELS
     last = np.full((rows, LABELS), third - 0.0005)
@@ -221,30 +221,30 @@ def test_labels_that_tell_of_a_loss_are_believed() -> None:
     assert path.balanced is path.points[0]
 
 
-def test_one_stage_answers_always() -> None:
+def test_one_level_answers_always() -> None:
     members, labels = draw(100, 5, (1.0,))
     path = thresholds.fit(Evidence(members.astype(np.float32), labels, np.array([1.0])), 0.001, 0.8, 5, 0)
     assert path.balanced.shares == [1.0]
     assert path.balanced.thresholds.shape == (0, LABELS)
-    assert path.stage(0, LABELS).best == [0.0] * LABELS
+    assert path.level(0, LABELS).best == [0.0] * LABELS
 
 
 def test_the_server_answers_where_the_fit_said() -> None:
     evidence = _evidence(2000, 6)
     path = thresholds.fit(evidence, 0.002, 0.8, 5, 0)
     names = ["a", "b", "c"]
-    stages = [
-        Stage(members=[name], combiner=Mean(), calibrator=Uncalibrated(), thresholds=path.stage(i, LABELS))
+    levels = [
+        Level(members=[name], combiner=Mean(), calibrator=Uncalibrated(), thresholds=path.level(i, LABELS))
         for i, name in enumerate(names)
     ]
-    made = Cascade(stages, names, lambda file: pytest.fail("no stacker was asked for"))
+    made = Cascade(levels, names, lambda file: pytest.fail("no stacker was asked for"))
     expected = {
         "fast": np.zeros(2000),
         "balanced": evidence.answered(path.balanced.thresholds),
         "best": np.full(2000, 2),
     }
     for quality, by in expected.items():
-        assert cascade.replay(made, evidence.answers, QUALITIES.index(quality)).stages.tolist() == by.tolist()
+        assert cascade.replay(made, evidence.answers, QUALITIES.index(quality)).levels.tolist() == by.tolist()
 
 
 def test_the_promise_is_kept_on_fresh_texts() -> None:
@@ -267,7 +267,7 @@ def test_the_promise_is_kept_on_fresh_texts() -> None:
 
 
 def test_balanced_keeps_its_promise_on_every_slice() -> None:
-    """One text in twenty is answered wrong and surely by the first stage: little of all, everything of its slice."""
+    """One text in twenty is answered wrong and surely by the first level: little of all, everything of its slice."""
     evidence = _evidence(6000, 2)
     odd = np.flatnonzero(np.arange(6000) % 20 == 0)
     answers = evidence.answers.copy()

@@ -18,7 +18,7 @@ def test_labels_and_models(reader: httpx.Client) -> None:
     assert (model["name"], model["versions"], model["target"]) == ("ag_news", ["1"], "openvino:int8")
     assert model["members"] == [{"name": "stand-in", "kind": "encoder", "graphs": ["int8"], "max_length": 128}]
     assert model["labels"] == LABELS
-    assert [stage["members"] for stage in model["cascade"]] == [["stand-in"]]
+    assert [level["members"] for level in model["cascade"]] == [["stand-in"]]
     assert len(model["cascade"][0]["thresholds"]["balanced"]) == len(LABELS)
     assert model["windows"]["overlap"] == 0.25
     assert model["figures"] == {}

@@ -85,7 +85,7 @@ def utilities(monkeypatch: pytest.MonkeyPatch) -> Utilities:
 
 
 def answers_with(*members: list[float]) -> BatchAnswers:
-    """Return finite answers of the first stage to as many texts; each member's own answer is given, one a text."""
+    """Return finite answers of the first level to as many texts; each member's own answer is given, one a text."""
     count = len(members)
     return BatchAnswers(
         np.array([FINITE] * count, np.float32),
@@ -109,7 +109,7 @@ def test_a_members_nan_fails_its_request_behind_a_finite_answer(
     closed: list[bool] = []
     classifier = SimpleNamespace(
         labels=tiny.LABELS,
-        stages=["tiny"],
+        levels=["tiny"],
         warm_up=lambda: None,
         classify=lambda texts, qualities: answers,
         close=lambda: closed.append(True),

@@ -28,8 +28,8 @@ def test_answers_in_order_whatever_the_lengths(classifier: Classifier) -> None:
     texts = [TEXTS[i % 4] + " said" * (i % 7) for i in range(40)]
     answers = classifier.classify(texts)
     assert answers.probabilities.argmax(-1).tolist() == [i % 4 for i in range(40)]
-    assert classifier.stages == ["tiny"]
-    assert answers.stages.tolist() == [0] * 40
+    assert classifier.levels == ["tiny"]
+    assert answers.levels.tolist() == [0] * 40
     assert answers.windows.tolist() == [1] * 40
     assert 0 < answers.work.real_tokens <= answers.work.computed_tokens
 

@@ -168,4 +168,4 @@ def test_the_first_member_says_it_of_every_text(tmp_path: Path):
     made = tiny.write_cascade(tmp_path)
     read = Classifier(made, tmp_path).classify(["goal goal goal", "a minister"], np.array([0, 2]))
     assert read.unknown.tolist() == [0, 0]
-    assert read.stages.tolist() == [0, 2]
+    assert read.levels.tolist() == [0, 2]

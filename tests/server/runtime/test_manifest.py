@@ -35,7 +35,7 @@ def _alone(member: str, labels: int) -> Any:
         ({"members": []}, "$.members"),
         ({"colour": "red"}, "colour"),
         ({"target": 3}, "$.target"),
-        ({"cascade": []}, "no stage"),
+        ({"cascade": []}, "no level"),
         ({"cascade": [_alone("other", 4)]}, "no member 'other'"),
         ({"cascade": [_alone("tiny", 3)]}, "thresholds for 3 labels, expected 4"),
         ({"windows": {"rule": "first"}}, "first"),
@@ -81,7 +81,7 @@ def test_a_member_is_not_calibrated_by_length(tmp_path: Path) -> None:
     member = msgspec.to_builtins(tiny.write(tmp_path).members[0]) | {"calibrator": by_length}
     with pytest.raises(msgspec.ValidationError) as refused:
         msgspec.convert(member, Member)
-    assert str(refused.value) == "member tiny: its calibrator goes by length, expected one that stages alone need not"
+    assert str(refused.value) == "member tiny: its calibrator goes by length, expected one that levels alone need not"
 
 
 def test_members_have_names_of_their_own_and_all_are_asked(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_members_have_names_of_their_own_and_all_are_asked(tmp_path: Path) -> No
     with pytest.raises(ManifestError, match="not a manifest: members tiny, tiny: each needs a name of its own"):
         manifest.load(tmp_path)
     _edit(tmp_path, members=[member, _renamed(made.members[0]), {**member, "name": "another"}])
-    with pytest.raises(ManifestError, match=r"no stage of the cascade asks another, other; leave out who is not asked"):
+    with pytest.raises(ManifestError, match=r"no level of the cascade asks another, other; leave out who is not asked"):
         manifest.load(tmp_path)
 
 

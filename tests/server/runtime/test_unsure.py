@@ -9,7 +9,7 @@ import pytest
 
 from newsdesk.server.runtime import cascade, manifest, unsure
 from newsdesk.server.runtime.calibrate import Uncalibrated
-from newsdesk.server.runtime.cascade import ABSENT, Answered, Stage, Thresholds
+from newsdesk.server.runtime.cascade import ABSENT, Answered, Level, Thresholds
 from newsdesk.server.runtime.classifier import Classifier
 from newsdesk.server.runtime.combine import ByLength, Combiner, Mean, Weighted
 from newsdesk.server.runtime.errors import ManifestError
@@ -52,13 +52,13 @@ def test_scores() -> None:
     np.testing.assert_allclose(unsure.scores("top", probabilities, uncertainty), [0.5, 0.25, 0])
 
 
-def test_uncertainty_is_of_the_members_asked_by_the_weights_of_the_stage_that_answered() -> None:
+def test_uncertainty_is_of_the_members_asked_by_the_weights_of_the_level_that_answered() -> None:
     """Texts 0 and 1 had only the first member: nobody contradicts it. 2 and 3 had both, who quarrel; the second
     has a quarter of the weight, and where texts are long all of it."""
-    stages = [_stage(["a"], Mean()), _stage(["a", "b"], ByLength([6], [[0.75, 0.25], [0, 1]]))]
+    levels = [_level(["a"], Mean()), _level(["a", "b"], ByLength([6], [[0.75, 0.25], [0, 1]]))]
     members = np.array([[[0.5, 0.5], [1, 0], [1, 0], [1, 0]], [[ABSENT] * 2, [ABSENT] * 2, [0, 1], [0, 1]]], np.float32)
     answered = Answered(np.zeros((4, 2), np.float32), np.array([0, 0, 1, 1]), members)
-    split = cascade.uncertainty(stages, ["a", "b"], answered, np.array([5, 5, 5, 6]))
+    split = cascade.uncertainty(levels, ["a", "b"], answered, np.array([5, 5, 5, 6]))
     quarrel = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
     assert split.dtype == np.float32
     np.testing.assert_allclose(
@@ -66,23 +66,23 @@ def test_uncertainty_is_of_the_members_asked_by_the_weights_of_the_stage_that_an
     )
 
 
-def test_uncertainty_where_the_first_stage_answered_nothing() -> None:
-    stages = [_stage(["a"], Mean()), _stage(["a", "b"], Mean())]
+def test_uncertainty_where_the_first_level_answered_nothing() -> None:
+    levels = [_level(["a"], Mean()), _level(["a", "b"], Mean())]
     answered = Answered(np.zeros((1, 2), np.float32), np.ones(1, np.int64), np.array([[[1, 0]], [[0, 1]]], np.float32))
-    split = cascade.uncertainty(stages, ["a", "b"], answered, np.ones(1, np.int64))
+    split = cascade.uncertainty(levels, ["a", "b"], answered, np.ones(1, np.int64))
     np.testing.assert_allclose(split, [[math.log(2), 0, math.log(2)]], atol=1e-7)
 
 
-def _stage(members: list[str], combiner: Combiner) -> Stage:
-    return Stage(members=members, combiner=combiner, calibrator=Uncalibrated(), thresholds=ALWAYS)
+def _level(members: list[str], combiner: Combiner) -> Level:
+    return Level(members=members, combiner=combiner, calibrator=Uncalibrated(), thresholds=ALWAYS)
 
 
 def test_weights_that_are_no_average_are_alike() -> None:
-    stages = [_stage(["a", "b"], Weighted([3.0, 1.0]))]
+    levels = [_level(["a", "b"], Weighted([3.0, 1.0]))]
     members = np.array([[[1, 0]], [[0, 1]]], np.float32)
     answered = Answered(np.zeros((1, 2), np.float32), np.zeros(1, np.int64), members)
-    weighed = cascade.uncertainty(stages, ["a", "b"], answered, np.ones(1, np.int64))
-    alike = cascade.uncertainty([_stage(["a", "b"], Mean())], ["a", "b"], answered, np.ones(1, np.int64))
+    weighed = cascade.uncertainty(levels, ["a", "b"], answered, np.ones(1, np.int64))
+    alike = cascade.uncertainty([_level(["a", "b"], Mean())], ["a", "b"], answered, np.ones(1, np.int64))
     np.testing.assert_allclose(weighed[0, 0], -0.75 * math.log(0.75) - 0.25 * math.log(0.25), atol=1e-7)
     np.testing.assert_allclose(alike[0, 0], math.log(2), atol=1e-7)
 

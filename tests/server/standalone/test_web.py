@@ -206,8 +206,8 @@ def test_a_members_nan_is_an_error_behind_a_finite_answer(server: Server, value:
     """The request whose text it is fails; the other one of the batch is answered."""
     finite = [[0.25, 0.75], [0.25, 0.75]]
     members = np.array([[[0.5, 0.5]], [[0.5, value]]], np.float32)
-    stages, windows, words = np.zeros(2, np.int64), np.ones(2, np.int32), np.ones(2, np.int64)
-    answers = BatchAnswers(np.array(finite, np.float32), stages, windows, members, words, np.zeros(2), Work())
+    levels, windows, words = np.zeros(2, np.int64), np.ones(2, np.int32), np.ones(2, np.int64)
+    answers = BatchAnswers(np.array(finite, np.float32), levels, windows, members, words, np.zeros(2), Work())
     asked = protocol.RequestContent(["a goal"], np.array([1]), ["PROBABILITIES"], "")
     answered = json.loads(protocol.write("ag_news", asked, server.classifier, answers, slice(0, 1)))
     assert answered["outputs"][0]["data"] == [0.25, 0.75]
