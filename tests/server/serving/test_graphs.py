@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
+from newsdesk.build.pipeline.digests import Code
 from newsdesk.server.runtime import engines, manifest, processor
 from newsdesk.server.runtime.engines import REWRITTEN, rewrites
 from newsdesk.server.serving import graphs, steps
@@ -21,6 +22,14 @@ from tests.server.runtime.quantised import pairs_graph
 TARGET = "onnxruntime:int8"
 GRAPH = Path("tiny") / "model.int8.onnx"
 IDS = np.arange(2 * 7).reshape(2, 7)
+
+
+def test_the_code_in_the_key_is_all_that_rewrites() -> None:
+    """`prepare` and `serve` have no build to ask for the closure of an import."""
+    reached = Code().closure(rewrites.__name__)
+    package = f"{engines.__name__}."
+    written = {f"{name.removeprefix(package)}.py" for name in reached if name.startswith(package)}
+    assert written == {*graphs._CODE}
 
 
 @pytest.fixture
