@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from typing import BinaryIO
 
+from msgspec.structs import replace
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -128,8 +129,10 @@ class Runner:
             return result.tell()
 
         self._check_caller(record)
-        record.size, record.rows, record.refused = await run_in_threadpool(sync), rows, refused
-        await run_in_threadpool(folder.write, record)
+        kept = replace(record, size=await run_in_threadpool(sync), rows=rows, refused=refused)
+        await run_in_threadpool(folder.write, kept)
+        # Shown only now: a caller who was told of rows finds them behind a gateway that is killed.
+        record.size, record.rows, record.refused = kept.size, rows, refused
 
     def _check_caller(self, record: Record) -> None:
         kind, _, id = record.caller.partition(":")

@@ -106,7 +106,7 @@ def test_the_repository_loads_and_answers_at_every_quality(built: Result):
     for quality in range(len(QUALITIES)):
         answers = classifier.classify(texts, np.full(2, quality))
         assert [loaded.labels[i] for i in answers.probabilities.argmax(-1)] == ["harbour", "kitchen"]
-    assert (answers.stages == 2).all()
+    assert (answers.levels == 2).all()
     config = text_format.Parse((model / "config.pbtxt").read_text(), ModelConfig())
     assert config.output[1].dims == [3]
     assert config.output[4].dims == [3, 3]
