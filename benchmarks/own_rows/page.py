@@ -26,11 +26,11 @@ ALLOWED = 0.005
 DECIDED = (
     "How newsdesk pools an encoder (`pooling`), holds its layer back (`frozen.costs`), tunes it (`contrastive`) and "
     "weighs members of few rows (`ensemble.even_rows`) was decided on none of these rows: on other draws of 16 rows a "
-    "label of six or seven sets, judged by 300 more training rows of each. First draws that are "
-    "reported showed where tuning lost (r8, sms_spam, customer_reviews); what mends it was chosen on others. The "
-    "frozen MiniLM's states have length 1, as sentence-transformers gives them; of longer ones the same layer is right in 87.9 % on banking77, 16, and less "
-    "often on most others. Uneven labels with an encoder were measured before encoders were tuned, with costs from 0.1 "
-    "on and `even_rows` of 1."
+    "label of six or seven sets, judged by 300 more training rows of each. First draws that are reported showed where "
+    "tuning lost (r8, sms_spam, customer_reviews); what mends it was chosen on others. The frozen MiniLM's states have "
+    "length 1, as sentence-transformers gives them; of longer ones the same layer is right in 87.9 % on banking77, 16, "
+    "and less often on most others. Uneven labels with an encoder were measured before encoders were tuned, with costs "
+    "from 0.1 on and `even_rows` of 1."
 )
 """The rows that chose the method."""
 MACHINES = (
