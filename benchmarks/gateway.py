@@ -6,10 +6,10 @@
     python -m benchmarks.gateway --doors redis-tls otlp-tls
 
 One server, one generator, and all of them on the same cores: rounds of all sides in turn, of which the medians count.
-All ask for the same outputs at the same quality. How much longer one client waits is the median over texts that each
-side is asked in turn: members that are asked more cost ten times as much, and which texts those are is the same for
-all sides. The rows of a file are made as they are sent; its answers are read
-and checked as they come, while the gateway's memory is sampled. With --distinct, the file repeats that many rows, and
+All ask for the same outputs at the same quality. How much longer one client waits is the median of the differences
+of texts that all sides are asked in turn: a text that a further member reads takes ten times as long, on each side. The
+rows of a file are made as they are sent; its answers are read and checked as they come, while the gateway's memory is
+sampled. With --distinct, the file repeats that many rows, and
 with --cache Triton answers those that it has seen: what is measured then is the gateway and not the model. With --doors
 further servers are measured in the same rounds: one that asks for a key, one that speaks TLS, one that counts rates in
 a Redis, and one that sends traces to a collector, which only counts them. By TLS, the last two are compared with those

@@ -174,8 +174,6 @@ class Contrastive(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True,
     learning_rate: Annotated[float, Meta(gt=0)] = 5e-5
     max_length: Annotated[int, Meta(ge=8)] = 96
     """Tokens of a text that are read while the encoder is fine-tuned, at most."""
-    frozen_layers: Annotated[int, Meta(ge=0)] = 0
-    """The lowest layers, with the embeddings, that stay as they were pretrained."""
     cost: Annotated[float, Meta(gt=0)] = 0.3
     """scikit-learn's C of the layer: on tuned states, a layer that is held back more was wrong more often."""
     interpolate: Annotated[float, Meta(gt=0, le=1)] = 0.7

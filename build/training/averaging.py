@@ -115,14 +115,14 @@ def _as_right(right: Array, best: Array) -> bool:
     return best.sum() - right.sum() <= math.sqrt((right != best).sum())
 
 
-def between(pretrained: Weights, fitted: Weights, share: float, encoder: str) -> Weights:
+def between(pretrained: Weights, fitted: Weights, share: float, encoder: str = "") -> Weights:
     """Return the weights at a share of the way from the pretrained to the fitted ones.
 
     Args:
         pretrained: by name
         fitted: by name
         share: of the way, 0 to 1
-        encoder: how the names of those begin that were pretrained; others are the fitted ones
+        encoder: how the names of those begin that were pretrained; others are the fitted ones. Empty: all were
     """
     return {
         name: torch.lerp(pretrained[name], value, share)

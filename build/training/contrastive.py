@@ -19,7 +19,7 @@ from newsdesk.build.progress import track
 from newsdesk.build.recipe import EncoderMember
 from newsdesk.build.training import frozen, precision
 from newsdesk.build.training.averaging import between
-from newsdesk.build.training.fitting import Dropout, freeze
+from newsdesk.build.training.fitting import EMBEDDINGS_ALONE, Dropout, freeze
 from newsdesk.server.runtime.arrays import Array
 from newsdesk.server.runtime.casing import Casing
 
@@ -42,7 +42,7 @@ def tune(member: EncoderMember, texts: list[str], labels: Array, seed: int) -> t
     place = "cuda" if torch.cuda.is_available() else "cpu"
     model = encoders.bare(member.base, member.name).to(place).train()
     pretrained = {name: value.clone() for name, value in model.state_dict().items()}
-    freeze(model, recipe.frozen_layers)
+    freeze(model, EMBEDDINGS_ALONE)  # words that the rows never showed keep their place beside those that they did
     tokenizer = AutoTokenizer.from_pretrained(member.base, model_max_length=min(recipe.max_length, member.max_length))
     ids = tokenizer(Casing(tokenizer.backend_tokenizer).restore(texts), truncation=True)["input_ids"]
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -63,7 +63,7 @@ def tune(member: EncoderMember, texts: list[str], labels: Array, seed: int) -> t
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-    model.load_state_dict(between(pretrained, model.state_dict(), recipe.interpolate, encoder=""))
+    model.load_state_dict(between(pretrained, model.state_dict(), recipe.interpolate))
     return model.eval()
 
 
