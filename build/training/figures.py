@@ -89,6 +89,6 @@ class OutOfFoldFigures(Summary, frozen=True, kw_only=True, omit_defaults=True):
 
     rows: int
     cost: float | None = None
-    """scikit-learn's C of a linear layer that is fitted alone: chosen by the answers, of a tuned encoder the recipe's."""
+    """scikit-learn's C of a linear layer that is fitted alone: by the answers, of a tuned encoder by the recipe."""
     tuned: bool = False
     """Whether the answers are of encoders that were fine-tuned before that layer was fitted."""
